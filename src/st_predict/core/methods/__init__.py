@@ -1,0 +1,1 @@
+"""Prediction methods on encoded tiles: one file and one registry line a method, shared blocks beside them."""

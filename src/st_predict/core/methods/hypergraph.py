@@ -1,0 +1,54 @@
+"""Small hypergraphs over a target and its neighbors, batched over targets, and the convolution on them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def similarity_hyperedges(nodes: Tensor, degree: int) -> Tensor:
+    """Incidence of the hypergraphs of NH2ST, Eq. 3: hyperedge j joins node j and its most similar nodes.
+
+    Parameters
+    ----------
+    nodes
+        Node features ``(B, M, N)``. B targets, M nodes, N width.
+    degree
+        Nodes a hyperedge, itself included; at most M.
+
+    Returns
+    -------
+    ``(B, M, M)`` of 0 and 1, node by hyperedge. Similarity is the cosine; no gradient flows through the choice.
+    """
+    with torch.no_grad():
+        unit = functional.normalize(nodes, dim=-1)
+        similarity = unit @ unit.transpose(1, 2)
+        own = torch.eye(nodes.shape[1], device=nodes.device, dtype=torch.bool)
+        members = similarity.masked_fill(own, torch.inf).topk(min(degree, nodes.shape[1]), dim=2).indices
+        return torch.zeros_like(similarity).scatter_(2, members, 1.0).transpose(1, 2)
+
+
+class HypergraphConvolution(nn.Module):
+    """HGNN layers ``X' = relu(D^-1 H B^-1 H^T X Theta)``, D node degrees, B hyperedge degrees.
+
+    Parameters
+    ----------
+    width
+        Width N of the node features.
+    layers
+        Number L of layers.
+    """
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.theta = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+
+    def forward(self, nodes: Tensor, incidence: Tensor) -> Tensor:
+        """``(B, M, N)`` and ``(B, M, M)`` -> ``(B, M, N)``. B targets, M nodes and hyperedges, N width."""
+        per_edge = incidence / incidence.sum(dim=1, keepdim=True)  # H B^-1
+        per_node = incidence / incidence.sum(dim=2, keepdim=True)  # D^-1 H
+        spread = per_node @ per_edge.transpose(1, 2)
+        for theta in self.theta:
+            nodes = torch.relu(theta(spread @ nodes))
+        return nodes

@@ -1,0 +1,218 @@
+"""NH2ST: a query and a neighbor branch that align images with expression around a translator that predicts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from st_predict.core.errors import InputError
+from st_predict.core.methods.attention import CrossAttention, gather_tokens
+from st_predict.core.methods.contrast import info_nce
+from st_predict.core.methods.hypergraph import HypergraphConvolution, similarity_hyperedges
+from st_predict.core.methods.interface import Batch, Needs, Reference
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+@dataclass(frozen=True)
+class NH2STConfig:
+    """Settings of :class:`NH2ST`.
+
+    Parameters
+    ----------
+    width
+        Embedding width N of both modalities.
+    hidden
+        Hidden width of the translator.
+    neighbors
+        K, nearest spots that make a neighborhood.
+    degree
+        Nodes a hyperedge.
+    layers
+        L, hypergraph convolutions.
+    attention
+        ``"tokens"``: the K + 1 tiles of the neighborhood and the gene programs attend to each other, with a
+        residual path. ``"single"``: one token each, as the paper writes it; the softmax is then identically 1 and
+        the image side of the contrast holds expression alone. ``"none"``: no cross-attention.
+    programs
+        Gene-program tokens the expression embedding is split into (``"tokens"`` only); divides ``width``.
+    hypergraphs
+        ``"both"``: one from image and one from expression features, as the paper. ``"image"``: the image's for
+        both, as the released code.
+    temperature
+        tau of both contrastive losses.
+    symmetric
+        Contrast both ways; the paper's Eq. 2 goes from image to expression.
+    query_weight, neighbor_weight
+        lambda_1 and lambda_2 of Eq. 5; 0 turns the branch's contrast off.
+    rank
+        Leading principal components of training expression that predictions are made of; ``None``: no limit.
+    dropout
+        Dropout of the image embedding and in the translator.
+    gene_dropout
+        Dropout of the expression that enters the expression encoder.
+    """
+
+    width: int = 128
+    hidden: int = 128
+    neighbors: int = 8
+    degree: int = 4
+    layers: int = 2
+    attention: Literal["tokens", "single", "none"] = "tokens"
+    programs: int = 4
+    hypergraphs: Literal["both", "image"] = "both"
+    temperature: float = 0.1
+    symmetric: bool = False
+    query_weight: float = 0.1
+    neighbor_weight: float = 0.05
+    rank: int | None = 16
+    dropout: float = 0.3
+    gene_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        rules = {
+            "width, hidden, neighbors, degree, layers and programs must be at least 1": min(
+                self.width, self.hidden, self.neighbors, self.degree, self.layers, self.programs
+            )
+            >= 1,
+            "programs must divide width": self.programs >= 1 and self.width % self.programs == 0,
+            "attention must be 'tokens', 'single' or 'none'": self.attention in {"tokens", "single", "none"},
+            "hypergraphs must be 'both' or 'image'": self.hypergraphs in {"both", "image"},
+            "temperature must be positive": self.temperature > 0,
+            "weights must not be negative": min(self.query_weight, self.neighbor_weight) >= 0,
+            "rank must be at least 1, or None": self.rank is None or self.rank >= 1,
+            "dropouts must be in [0, 1)": 0 <= min(self.dropout, self.gene_dropout)
+            and max(self.dropout, self.gene_dropout) < 1,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise InputError(str(self), where="params of nh2st", expected=rule, remedy="correct the setting")
+
+
+class NH2ST(nn.Module):
+    """Neighbor-guided hypergraph network (Qu et al., MICCAI 2025, arXiv 2506.23827).
+
+    Follows the paper: both branches share the image and the expression encoder; both contrastive losses (Eq. 2);
+    two hypergraphs (Eq. 3); the translator takes the image embedding **before** cross-attention and alone predicts
+    (section 2.4). Differs by default: see ``attention``, ``rank`` and the weights in :class:`NH2STConfig`; each can
+    be set back, and the preset ``"paper"`` does.
+
+    Parameters
+    ----------
+    n_inputs, n_genes
+        Input features D and genes G.
+    config
+        Settings.
+    """
+
+    expression_scale: Tensor
+    basis: Tensor
+
+    def __init__(self, n_inputs: int, n_genes: int, config: NH2STConfig) -> None:
+        super().__init__()
+        width, tokens = config.width, config.attention == "tokens"
+        self.config = config
+        self.needs = Needs(neighbors=config.neighbors)
+        n_outputs = n_genes if config.rank is None else min(config.rank, n_genes)
+        self.register_buffer("expression_scale", torch.ones(()))
+        self.register_buffer("basis", torch.eye(n_genes)[:n_outputs])
+        self.image_encoder = nn.Sequential(nn.Linear(n_inputs, width), nn.GELU(), nn.Dropout(config.dropout))
+        self.expression_encoder = nn.Sequential(
+            nn.Dropout(config.gene_dropout), nn.Linear(n_genes, width), nn.GELU(), nn.Linear(width, width)
+        )
+        self.translator = nn.Sequential(
+            nn.Linear(width, config.hidden), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, n_outputs)
+        )
+        program = width // config.programs if tokens else width
+        self.query_image_attention = CrossAttention(width, program, residual=tokens)
+        self.query_gene_attention = CrossAttention(program, width, residual=tokens)
+        self.program_pool = nn.Linear(program, width) if tokens else nn.Identity()
+        self.image_hypergraph = HypergraphConvolution(width, config.layers)
+        self.gene_hypergraph = HypergraphConvolution(width, config.layers)
+        self.node_image_attention = CrossAttention(width, width, residual=tokens)
+        self.node_gene_attention = CrossAttention(width, width, residual=tokens)
+
+    @classmethod
+    def build(cls, config: NH2STConfig, n_inputs: int, n_genes: int) -> Self:
+        """For the registry."""
+        return cls(n_inputs, n_genes, config)
+
+    def before_fit(self, reference: Reference) -> None:
+        """Take the scale of training expression and its leading principal components (times their s.d.)."""
+        centered = reference.expression - reference.expression.mean(dim=0)
+        self.expression_scale.copy_(centered.std().clamp(min=1e-6))
+        if self.config.rank is None:
+            return
+        values, vectors = torch.linalg.eigh(centered.T.double() @ centered.double() / len(centered))
+        leading = slice(-len(self.basis), None)
+        scaled = vectors[:, leading] * values[leading].clamp(min=1e-9).sqrt()
+        self.basis.copy_(scaled.T.flip(0))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Eq. 5: weighted query and neighbor contrast, and the translator's MSE."""
+        config = self.config
+        if batch.expression is None:
+            raise ValueError("a training batch carries expression")
+        images = self.image_encoder(batch.tiles)
+        terms = {"mse": (self._translate(images[batch.targets]) - batch.expression[batch.targets]).square().mean()}
+        if config.query_weight == config.neighbor_weight == 0:
+            return terms
+        genes = self.expression_encoder(batch.expression / self.expression_scale)
+        if config.query_weight:
+            pair = self._query_branch(images, genes, batch)
+            terms["query"] = config.query_weight * self._contrast(*pair)
+        if config.neighbor_weight:
+            pair = self._neighbor_branch(images, genes, batch)
+            terms["neighbor"] = config.neighbor_weight * self._contrast(*pair)
+        return terms
+
+    def after_fit(self, reference: Reference) -> None:
+        """Nothing: all was learned by gradient."""
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Expression from the targets' own tiles, ``(B, G)`` (query branch alone, section 2.4)."""
+        return self._translate(self.image_encoder(batch.tiles[batch.targets]))
+
+    def _translate(self, images: Tensor) -> Tensor:
+        """``(B, N)`` -> ``(B, G)``."""
+        scores = self.translator(images)
+        return scores if self.config.rank is None else scores @ self.basis
+
+    def _contrast(self, images: Tensor, genes: Tensor) -> Tensor:
+        return info_nce(images, genes, temperature=self.config.temperature, symmetric=self.config.symmetric)
+
+    def _query_branch(self, images: Tensor, genes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Refined pair of each target, ``(U, N)`` twice -> ``(B, N)`` twice. U tiles, B targets, N width."""
+        own_genes = genes[batch.targets]
+        if self.config.attention == "none":
+            return images[batch.targets], own_genes
+        if self.config.attention == "single":
+            image, gene = images[batch.targets][:, None], own_genes[:, None]  # (B, 1, N)
+            return self.query_image_attention(image, gene)[:, 0], self.query_gene_attention(gene, image)[:, 0]
+        neighborhood = gather_tokens(images, batch.targets, batch.neighbors)  # (B, K + 1, N)
+        programs = own_genes.unflatten(1, (self.config.programs, -1))  # (B, P, N / P)
+        image = self.query_image_attention(neighborhood, programs).mean(dim=1)
+        gene = self.program_pool(self.query_gene_attention(programs, neighborhood)).mean(dim=1)
+        return image, gene
+
+    def _neighbor_branch(self, images: Tensor, genes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Refined pair of each neighborhood, ``(U, N)`` twice -> ``(B, N)`` twice. U tiles, B targets, N width."""
+        image_nodes = gather_tokens(images, batch.targets, batch.neighbors)  # (B, K + 1, N)
+        gene_nodes = gather_tokens(genes, batch.targets, batch.neighbors)
+        image_edges = similarity_hyperedges(image_nodes, self.config.degree)
+        shared = self.config.hypergraphs == "image"
+        gene_edges = image_edges if shared else similarity_hyperedges(gene_nodes, self.config.degree)
+        image_nodes = self.image_hypergraph(image_nodes, image_edges)
+        gene_nodes = self.gene_hypergraph(gene_nodes, gene_edges)
+        if self.config.attention == "single":  # pooled to one token each, then Eq. 4
+            image_nodes, gene_nodes = image_nodes.mean(dim=1, keepdim=True), gene_nodes.mean(dim=1, keepdim=True)
+        if self.config.attention != "none":
+            image_nodes, gene_nodes = (
+                self.node_image_attention(image_nodes, gene_nodes),
+                self.node_gene_attention(gene_nodes, image_nodes),
+            )
+        return image_nodes.mean(dim=1), gene_nodes.mean(dim=1)

@@ -1,0 +1,100 @@
+"""Everything that is set before a fit: the method's own settings, what it is fed, and how it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from st_predict.core.errors import InputError
+
+
+def _check(config: Any, **rules: tuple[bool, str]) -> None:
+    for name, (holds, expected) in rules.items():
+        if not holds:
+            raise InputError(
+                f"{name} is {getattr(config, name)!r}", where=name, expected=expected, remedy=f"correct {name}"
+            )
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """How encoded tiles become a method's input.
+
+    Parameters
+    ----------
+    context
+        Means of the features of this many nearest spots are appended, one block a number.
+    standardize
+        z-score every feature within its own slide (``"slide"``, no labels used, also at prediction), by the
+        training spots (``"training"``), or not at all. Slide-wise scoring is what keeps a slide of another stain
+        from collapsing.
+    components
+        Principal components of the training inputs that are kept; ``None`` keeps the features themselves.
+    center_targets
+        Fit the difference to each training section's own mean; predictions add the mean over training sections.
+    """
+
+    context: tuple[int, ...] = (8, 24)
+    standardize: Literal["slide", "training", "none"] = "slide"
+    components: int | None = 256
+    center_targets: bool = True
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            context=(all(k >= 1 for k in self.context), "numbers of neighbors, at least 1"),
+            standardize=(self.standardize in {"slide", "training", "none"}, "'slide', 'training' or 'none'"),
+            components=(self.components is None or self.components >= 1, "at least 1, or None"),
+        )
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a method is trained by gradient.
+
+    Parameters
+    ----------
+    max_epochs, batch_size, learning_rate, weight_decay
+        AdamW (Adam where the decay is 0).
+    decay_every, decay
+        The learning rate is multiplied by ``decay`` every so many epochs.
+    inner_folds
+        How often a group of training sections (by subject, where there are several) is held out to find when to
+        stop; the network is then trained on all of them for that many epochs. 0: train for ``max_epochs``.
+    patience
+        Epochs without a better PCC on the held-out sections before an inner fold stops.
+    trainable_encoder
+        Train the image encoder end to end.
+    """
+
+    max_epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    decay_every: int = 50
+    decay: float = 0.9
+    inner_folds: int = 5
+    patience: int = 8
+    trainable_encoder: bool = False
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            max_epochs=(self.max_epochs >= 1, "at least 1"),
+            batch_size=(self.batch_size >= 2, "at least 2 (contrast needs another spot in the batch)"),
+            learning_rate=(self.learning_rate > 0, "a positive number"),
+            weight_decay=(self.weight_decay >= 0, "0 or more"),
+            decay_every=(self.decay_every >= 1, "at least 1"),
+            decay=(0 < self.decay <= 1, "in (0, 1]"),
+            inner_folds=(self.inner_folds >= 0, "0 or more"),
+            patience=(self.patience >= 1, "at least 1"),
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of one fit."""
+
+    method: Any
+    inputs: InputConfig = field(default_factory=InputConfig)
+    fit: FitConfig = field(default_factory=FitConfig)

@@ -1,0 +1,92 @@
+"""The protocol's arithmetic: per-gene scores over the spots of one section, and the noise ceiling. Arrays only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_CONSTANT = 1e-6  # standard deviation under which a gene counts as constant, on the log1p scale
+
+
+def pearson(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Pearson correlation of every gene over spots, ``(n, G)`` twice -> ``(G,)``; 0 where either side is constant."""
+    predicted, truth = predicted.double(), truth.double()
+    predicted, truth = predicted - predicted.mean(dim=0), truth - truth.mean(dim=0)
+    spread = predicted.square().mean(dim=0).sqrt(), truth.square().mean(dim=0).sqrt()
+    varies = (spread[0] > _CONSTANT) & (spread[1] > _CONSTANT)
+    correlation = (predicted * truth).mean(dim=0) / torch.where(varies, spread[0] * spread[1], 1.0)
+    return torch.where(varies, correlation, 0.0)
+
+
+def mean_pearson(predicted: torch.Tensor, truth: torch.Tensor) -> float:
+    """Mean over genes of :func:`pearson`."""
+    return float(pearson(predicted, truth).mean())
+
+
+def gene_scores(predicted: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Scores of every gene over the spots of one section.
+
+    Parameters
+    ----------
+    predicted, truth
+        ``(n_spots, G)``, log1p of counts per 10,000.
+
+    Returns
+    -------
+    Arrays ``(G,)``: ``pcc`` and ``spearman`` (0 where prediction or truth is constant), ``mse``, ``mae``,
+    ``r2`` (NaN where the truth is constant), ``relative_variance`` (``var(predicted) / var(truth)``, well under 1
+    means over-smoothed) and ``constant`` (whether PCC could not be computed).
+    """
+    from scipy.stats import rankdata
+
+    p, t = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
+    constant = (p.std(axis=0) <= _CONSTANT) | (t.std(axis=0) <= _CONSTANT)
+    error = p - t
+    variance = t.var(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2 = np.where(variance > _CONSTANT**2, 1 - (error**2).mean(axis=0) / variance, np.nan)
+        relative = np.where(variance > _CONSTANT**2, p.var(axis=0) / variance, np.nan)
+    ranked = [torch.from_numpy(rankdata(values, axis=0)) for values in (p, t)]
+    return {
+        "pcc": pearson(torch.from_numpy(p), torch.from_numpy(t)).numpy(),
+        "spearman": np.where(constant, 0.0, pearson(*ranked).numpy()),
+        "mse": (error**2).mean(axis=0),
+        "mae": np.abs(error).mean(axis=0),
+        "r2": r2,
+        "relative_variance": relative,
+        "constant": constant,
+    }
+
+
+def noise_ceiling(counts: NDArray[np.float32], totals: NDArray[np.float64], *, seed: int) -> NDArray[np.float64]:
+    """Highest PCC any predictor can reach, given that counts are noisy.
+
+    Every count is split binomially into two halves, the halves (as log1p of counts per 10,000) are correlated per
+    gene (r), and the ceiling is ``sqrt(2r / (1 + r))``, the square root of the Spearman-Brown reliability.
+
+    Parameters
+    ----------
+    counts
+        Raw counts ``(n_spots, G)``.
+    totals
+        Total count of each spot over all genes ``(n_spots,)``; each half is taken to hold half of it.
+    seed
+        Seed of the split.
+
+    Returns
+    -------
+    ``(G,)`` in [0, 1]; 0 where the halves do not correlate.
+    """
+    rng = np.random.default_rng(seed)
+    whole = np.asarray(counts).round().astype(np.int64)
+    half = rng.binomial(whole, 0.5)
+    scale = np.divide(2e4, totals, out=np.zeros_like(totals), where=totals > 0)[:, None]
+    halves = [torch.from_numpy(np.log1p(part * scale)) for part in (half, whole - half)]
+    r = np.clip(pearson(*halves).numpy(), 0.0, 1.0)
+    ceiling: NDArray[np.float64] = np.sqrt(2 * r / (1 + r))
+    return ceiling

@@ -1,0 +1,1 @@
+"""Tiles around spots: which box (geometry) and which pixels (stream); never a network."""

@@ -1,0 +1,102 @@
+"""Which box of pixels belongs to a spot; integer boxes settled once. Reads no pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from st_predict.core.section import Section
+
+
+@dataclass(frozen=True)
+class TileSpec:
+    """Width of the tiles around each spot, one or several scales, physical or in image px.
+
+    Exactly one of ``widths_um`` and ``widths_px`` is non-empty.
+    """
+
+    widths_um: tuple[float, ...] = ()
+    widths_px: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        name, widths = ("tile_px", self.widths_px) if self.widths_px else ("tile_um", self.widths_um)
+        if bool(self.widths_um) == bool(self.widths_px):
+            raise InputError(
+                "both tile_um and tile_px are given" if self.widths_um else "no tile width is given",
+                where="tile_um, tile_px",
+                expected="one of the two",
+                remedy="give tile_um where the scale of the images is known, else tile_px",
+            )
+        if not all(np.isfinite(w) and w > 0 for w in widths):
+            raise InputError(
+                f"tile widths are {widths}", where=name, expected="positive numbers", remedy=f"correct {name}"
+            )
+
+    @property
+    def n_scales(self) -> int:
+        """Number of tile widths."""
+        return len(self.widths_um) + len(self.widths_px)
+
+    def sides_px(self, section: Section) -> tuple[int, ...]:
+        """Tile sides in whole px of the section's image.
+
+        Raises
+        ------
+        InputError
+            If the tiles are physical and the section's scale is unknown, or a tile would be narrower than 4 px.
+        """
+        if self.widths_px:
+            sides = tuple(round(w) for w in self.widths_px)
+        elif section.um_per_px is None:
+            raise InputError(
+                f"the scale of section {section.name!r} is unknown, and tile widths are in um",
+                where="um_per_px",
+                expected="the width of an image pixel in um",
+                remedy="st_predict.pp.set_scale(sdata, um_per_px=...) (or spot_diameter_um=, pitch_um=), "
+                "or give tile_px= to work in pixels if all sections share one scale",
+            )
+        else:
+            sides = tuple(round(w / section.um_per_px) for w in self.widths_um)
+        if min(sides) < 4:
+            raise InputError(
+                f"tiles of section {section.name!r} would be {min(sides)} px wide",
+                where="tile_um, um_per_px",
+                expected="at least 4 px",
+                remedy="check the scale of the image, use the full-resolution image, or use wider tiles",
+            )
+        return sides
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"widths_um": list(self.widths_um), "widths_px": list(self.widths_px)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TileSpec:
+        """Inverse of :meth:`to_dict`."""
+        return cls(tuple(map(float, values["widths_um"])), tuple(map(float, values["widths_px"])))
+
+
+def tile_corners(centers_px: NDArray[np.float64], side_px: int) -> NDArray[np.int64]:
+    """Top-left corner of the square tile around each spot.
+
+    Pixel ``i`` covers ``[i, i + 1)``, so a tile of side ``s`` around ``c`` covers ``[c - s/2, c + s/2)``.
+
+    Parameters
+    ----------
+    centers_px
+        Spot centers ``(n_spots, 2)``, x then y.
+    side_px
+        Side of the tile.
+
+    Returns
+    -------
+    ``(n_spots, 2)`` integer x, y; negative where the tile crosses the left or top edge.
+    """
+    return np.floor(np.asarray(centers_px) - side_px / 2 + 0.5).astype(np.int64)

@@ -1,0 +1,184 @@
+"""From sections and their tiles to a model: what is usable, the panel, the flat training set, the fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from st_predict.core.errors import InputError
+from st_predict.core.expression import choose_panel, section_expression, total_counts
+from st_predict.core.methods.interface import Needs
+from st_predict.core.methods.registry import build_method
+from st_predict.core.neighbors import nearest_spots
+from st_predict.core.training.inputs import InputTransform
+from st_predict.core.training.model import EncoderIdentity, Model
+from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
+from st_predict.core.training.spots import SpotSet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.expression import GeneRanking
+    from st_predict.core.methods.recipe import Recipe
+    from st_predict.core.section import Section
+    from st_predict.core.tiles.geometry import TileSpec
+    from st_predict.core.training.network import Hardware
+
+@dataclass(frozen=True)
+class Task:
+    """What a fit is asked to do, beside the recipe.
+
+    Parameters
+    ----------
+    method
+        Name of the method.
+    genes, gene_ranking
+        Panel, see :func:`~st_predict.core.expression.choose_panel`.
+    min_counts
+        Spots with fewer counts are not trained on.
+    seed
+        Seed of everything random.
+    """
+
+    method: str
+    genes: int | Sequence[str]
+    gene_ranking: GeneRanking
+    min_counts: float
+    seed: int
+
+
+def usable_spots(section: Section, min_counts: float) -> NDArray[np.bool_]:
+    """Spots with enough counts to learn from or to be scored on."""
+    enough: NDArray[np.bool_] = total_counts(section.counts) >= max(min_counts, 1)
+    return enough
+
+
+def check_task(sections: Sequence[Section], recipe: Recipe, task: Task) -> list[str]:
+    """Refuse what cannot be trained, before any tile is encoded; gives the panel.
+
+    Raises
+    ------
+    InputError
+        If there are too few spots, or no gene in common.
+    """
+    needs = _needs(recipe, task)
+    usable = [usable_spots(s, task.min_counts) for s in sections]
+    for section, mask in zip(sections, usable, strict=True):
+        if mask.sum() <= max(needs.neighbors, 1):
+            raise InputError(
+                f"section {section.name!r} has {mask.sum()} of {len(mask)} spots with at least "
+                f"{task.min_counts:g} counts",
+                where="min_counts",
+                expected=f"more than {max(needs.neighbors, 1)} usable spots in every section",
+                remedy="lower min_counts (shallow data), or leave this section out",
+            )
+    total = sum(int(mask.sum()) for mask in usable)
+    if needs.gradient and total < recipe.fit.batch_size:
+        raise InputError(
+            f"{total} usable spots are fewer than one batch of {recipe.fit.batch_size}",
+            where="batch_size",
+            expected="at least one full batch of training spots",
+            remedy=f"use batch_size={max(2, total // 4)}, or more sections",
+        )
+    kept = [s.keep(mask) for s, mask in zip(sections, usable, strict=True)]
+    return choose_panel(kept, task.genes, task.gene_ranking)
+
+
+def train_model(
+    sections: Sequence[Section],
+    tiles: Sequence[NDArray[Any]],
+    encoder: Encoder | None,
+    *,
+    panel: list[str],
+    recipe: Recipe,
+    task: Task,
+    identity: EncoderIdentity,
+    tile_spec: TileSpec,
+    hardware: Hardware,
+) -> Model:
+    """Train a method: inner folds find when to stop, then all sections are trained on for that long.
+
+    Parameters
+    ----------
+    sections
+        Training sections, with counts.
+    tiles
+        Per section: features ``(n, S, d)``, or pixels ``(n, S, px, px, 3)`` uint8 where ``encoder`` is given.
+    encoder
+        Encoder to train end to end; ``None`` where the features are final.
+    panel
+        Genes to predict.
+    recipe, task
+        Settings.
+    identity, tile_spec
+        How the tiles were made, kept with the model.
+    hardware
+        Where Lightning runs.
+    """
+    usable = [usable_spots(s, task.min_counts) for s in sections]
+    transform = InputTransform(recipe.inputs, {})
+    if encoder is None:
+        transform = InputTransform.fit(recipe.inputs, tiles, [s.centers_px for s in sections], usable)
+    spots = _spot_set(sections, tiles, usable, panel, None if encoder else transform, _needs(recipe, task))
+    fitting = Fitting(recipe, task.method, task.seed, hardware)
+    selection = select_epochs(fitting, spots, encoder, inner_folds(sections, recipe.fit.inner_folds))
+    centered, center = center_targets(spots, recipe.inputs)
+    network, encoder, records = fitting.fit(centered, encoder, selection.epochs, {}, "fit all sections")
+    names = [s.name for s in sections]
+    return Model(
+        method=task.method,
+        recipe=recipe,
+        panel=panel,
+        encoder_identity=identity,
+        tiles=tile_spec,
+        um_per_px=sections[0].um_per_px if tile_spec.widths_px else None,
+        min_counts=task.min_counts,
+        seed=task.seed,
+        sections=names,
+        n_inputs=spots.tiles.shape[1] * (1 if encoder is None else encoder.dim),
+        epochs=selection.epochs,
+        history_rows=[*selection.history_rows(names), *history_rows("final", records, names)],
+        held_out_rows=selection.held_out_rows(names),
+        transform=transform,
+        center=center,
+        network=network,
+        encoder=encoder,
+    )
+
+
+def _needs(recipe: Recipe, task: Task) -> Needs:
+    needs: Needs = build_method(task.method, recipe.method, 1, 1).needs
+    return needs
+
+
+def _spot_set(
+    sections: Sequence[Section],
+    tiles: Sequence[NDArray[Any]],
+    usable: Sequence[NDArray[np.bool_]],
+    panel: list[str],
+    transform: InputTransform | None,
+    needs: Needs,
+) -> SpotSet:
+    """Usable spots of all sections as flat arrays: input rows, or pixels where there is no transform yet."""
+    parts: list[SpotSet] = []
+    offset = 0
+    for number, (section, stored, mask) in enumerate(zip(sections, tiles, usable, strict=True)):
+        rows = torch.from_numpy(stored) if transform is None else transform(stored, section.centers_px)
+        kept = section.keep(mask)
+        nearest = nearest_spots(kept.centers_px, needs.neighbors)
+        parts.append(
+            SpotSet(
+                tiles=rows[torch.from_numpy(mask)],
+                expression=torch.from_numpy(section_expression(kept, panel)),
+                sections=torch.full((kept.n_spots,), number),
+                neighbors=torch.from_numpy(nearest + offset),
+                centers_px=torch.from_numpy(kept.centers_px),
+            )
+        )
+        offset += kept.n_spots
+    return SpotSet(*(torch.cat(values) for values in zip(*parts, strict=True)))

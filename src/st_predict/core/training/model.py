@@ -1,0 +1,217 @@
+"""A trained model: what it needs to predict, and nothing of how it came to be but a record."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from st_predict.core.errors import InputError
+from st_predict.core.neighbors import nearest_spots
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.methods.recipe import Recipe
+    from st_predict.core.section import Section
+    from st_predict.core.tiles.geometry import TileSpec
+    from st_predict.core.training.inputs import InputTransform
+
+TARGET = "log1p of counts per 10,000"
+_SCALE_TOLERANCE = 0.05
+
+
+class EncoderIdentity(NamedTuple):
+    """Which encoder, with which weights."""
+
+    name: str
+    weights: str | None
+    """Local weights file it was built from, if any."""
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model trained by :func:`st_predict.tl.train` or read by :func:`st_predict.load_model`.
+
+    Parameters
+    ----------
+    method
+        Name of the method.
+    recipe
+        All its settings.
+    panel
+        Genes it predicts, in order.
+    encoder_identity
+        Encoder of the tiles.
+    tiles
+        Tile widths.
+    um_per_px
+        Scale it was trained at, if it works in pixels and the scale was known.
+    min_counts
+        Least counts of a spot to be trained on or scored.
+    seed
+        Seed of the fit.
+    sections
+        Names of the training sections.
+    n_inputs
+        Input features of the method.
+    epochs
+        Epochs of the final fit.
+    history_rows, held_out_rows
+        Records behind :attr:`history` and :attr:`held_out`.
+    transform, center, network, encoder
+        What predicts: inputs, mean over training sections ``(G,)``, the fitted method, the encoder if trained.
+    """
+
+    method: str
+    recipe: Recipe
+    panel: list[str]
+    encoder_identity: EncoderIdentity
+    tiles: TileSpec
+    um_per_px: float | None
+    min_counts: float
+    seed: int
+    sections: list[str]
+    n_inputs: int
+    epochs: int
+    history_rows: list[dict[str, Any]]
+    held_out_rows: list[dict[str, Any]]
+    transform: InputTransform
+    center: torch.Tensor
+    network: Any
+    encoder: Encoder | None
+
+    def __repr__(self) -> str:
+        return (
+            f"Model {self.id}: {self.method} on {self.encoder_identity.name}, {len(self.panel)} genes, "
+            f"trained on {', '.join(self.sections[:6])}{', ...' if len(self.sections) > 6 else ''}"
+        )
+
+    @property
+    def id(self) -> str:
+        """Twelve digits that follow from the weights and the panel alone."""
+        digest = hashlib.sha256("\n".join(self.panel).encode())
+        for key, value in sorted(self.tensors().items()):
+            digest.update(key.encode())
+            digest.update(value.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Losses and held-out scores, one row an epoch of each fit (inner folds, then the final one)."""
+        import pandas as pd
+
+        return pd.DataFrame(self.history_rows)
+
+    @property
+    def held_out(self) -> pd.DataFrame:
+        """PCC and MSE of each training section while it was held out: mean, ridge and this method, a column each.
+
+        Empty where nothing was held out. The stopping epoch was chosen on these sections, so for an unseen one
+        expect slightly less.
+        """
+        import pandas as pd
+
+        rows = pd.DataFrame(self.held_out_rows, columns=["section", "method", "pcc", "mse"])
+        methods = list(dict.fromkeys(rows["method"]))
+        wide = rows.pivot(index="section", columns="method", values=["pcc", "mse"])
+        return wide.reindex(columns=[(score, m) for score in ("pcc", "mse") for m in methods])
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything that was fitted, by name."""
+        parts = {"network": self.network.state_dict(), "inputs": self.transform.arrays, "targets": {"mean": self.center}}
+        if self.encoder is not None:
+            parts["encoder"] = self.encoder.network.state_dict()
+        return {f"{part}.{key}": value.detach().cpu() for part, state in parts.items() for key, value in state.items()}
+
+    def provenance(self) -> dict[str, Any]:
+        """What is written beside every prediction."""
+        return {
+            "package_version": version("st-predict"),
+            "model": self.id,
+            "method": self.method,
+            "encoder": self.encoder_identity.name,
+            "tile_um": list(self.tiles.widths_um),
+            "tile_px": list(self.tiles.widths_px),
+            "panel": list(self.panel),
+            "target": TARGET,
+            "min_counts": float(self.min_counts),
+        }
+
+    def check_section(self, section: Section) -> None:
+        """Refuse a section this model cannot predict.
+
+        Raises
+        ------
+        InputError
+            If the section has no spots, or the model works in pixels of another scale.
+        """
+        if section.n_spots == 0:
+            raise InputError(
+                f"section {section.name!r} has no spots", where="table", expected="at least one", remedy="add spots"
+            )
+        known = self.um_per_px is not None and section.um_per_px is not None
+        if known and abs(section.um_per_px / self.um_per_px - 1) > _SCALE_TOLERANCE:  # type: ignore[operator]
+            raise InputError(
+                f"section {section.name!r} has {section.um_per_px:.4g} um/px; the model was trained in pixels at "
+                f"{self.um_per_px:.4g} um/px",
+                where="um_per_px",
+                expected="the scale the model was trained at",
+                remedy="train with tile_um= instead of tile_px=, or rescale the image",
+            )
+
+    def predict_features(
+        self, features: NDArray[np.float32], centers_px: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Predict one section from its encoded tiles; expression plays no part.
+
+        Parameters
+        ----------
+        features
+            Encoded tiles ``(n, S, d)``.
+        centers_px
+            Spot centers ``(n, 2)``.
+
+        Returns
+        -------
+        ``(n, G)``, log1p of counts per 10,000, genes as in ``panel``.
+        """
+        from st_predict.core.training.network import predict_spots
+
+        rows = self.transform(features, centers_px)
+        n_neighbors = min(self.network.needs.neighbors, len(rows) - 1)
+        neighbors = torch.from_numpy(nearest_spots(centers_px, n_neighbors))
+        predicted = predict_spots(self.network, rows, neighbors) + self.center
+        return predicted.numpy().astype(np.float32)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model as a folder: ``config.json`` and ``weights.safetensors``.
+
+        Written beside and renamed, so a model that was there before stays whole until the new one is.
+
+        Parameters
+        ----------
+        path
+            The folder. An earlier model there is replaced.
+
+        Returns
+        -------
+        The folder.
+
+        Raises
+        ------
+        InputError
+            If something that is not a model is there.
+        """
+        from st_predict.core.training.store import save_model
+
+        return save_model(self, path)

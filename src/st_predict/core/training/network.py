@@ -1,0 +1,207 @@
+"""A method with its optional trainable encoder: encode what a batch holds, train on it, predict whole sections."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from st_predict.core.methods.interface import Batch
+from st_predict.core.metrics import mean_pearson
+from st_predict.core.progress import progress_bar
+from st_predict.core.training.encode import encode_rows
+from st_predict.core.training.spots import BlockSampler, SpotBatches, SpotSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.methods.interface import Method
+    from st_predict.core.methods.recipe import FitConfig
+
+_BLOCK_SIZE = 32
+
+
+class Hardware(NamedTuple):
+    """Where Lightning runs the fit."""
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+
+
+class EpochRecord(NamedTuple):
+    """One epoch of one fit."""
+
+    epoch: int
+    losses: dict[str, float]
+    held_out: dict[int, tuple[float, float]]
+    """PCC and MSE by held-out section."""
+
+
+class FitModule(lightning.LightningModule):
+    """The Lightning side of a fit.
+
+    Parameters
+    ----------
+    method
+        A method trained by gradient.
+    encoder
+        Encoder to train with it, or ``None`` where tiles arrive as features.
+    config
+        Optimizer settings.
+    """
+
+    def __init__(self, method: Method, encoder: Encoder | None, config: FitConfig) -> None:
+        super().__init__()
+        self.method: Any = method
+        self.encoder = encoder
+        self.config = config
+        self.records: list[EpochRecord] = []
+        self._held_out: dict[int, tuple[float, float]] = {}
+        self._losses: list[dict[str, Tensor]] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step on the targets of a batch."""
+        terms = self.method.loss(batch._replace(tiles=encode_rows(self.encoder, batch.tiles)))
+        self._losses.append({name: term.detach() for name, term in terms.items()})
+        total: Tensor = torch.stack(list(terms.values())).sum()
+        return total
+
+    def validation_step(self, spots: SpotSet, batch_idx: int) -> None:
+        """Score one whole held-out section."""
+        predicted = predict_spots(self.method, encode_rows(self.encoder, spots.tiles, batch_size=64), spots.neighbors)
+        pcc, mse = mean_pearson(predicted, spots.expression), float((predicted - spots.expression).square().mean())
+        self._held_out[int(spots.sections[0])] = (pcc, mse)
+        self.log("held_out_pcc", pcc, batch_size=1)
+
+    def on_train_epoch_end(self) -> None:
+        """Keep the epoch's losses beside the held-out scores (validation runs before this hook)."""
+        names = self._losses[0]
+        losses = {name: float(torch.stack([step[name] for step in self._losses]).mean()) for name in names}
+        self.records.append(EpochRecord(self.current_epoch + 1, losses, self._held_out))
+        self._losses, self._held_out = [], {}
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a stepped learning rate."""
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, self.config.decay_every, self.config.decay)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+class _Progress(lightning.Callback):
+    """One bar over the epochs of one fit."""
+
+    def __init__(self, label: str, epochs: int) -> None:
+        self._bar = progress_bar(epochs, label, unit="epoch")
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self._bar.update(1)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        self._bar.close()
+
+
+def fit_network(
+    method: Method,
+    encoder: Encoder | None,
+    spots: SpotSet,
+    config: FitConfig,
+    *,
+    epochs: int,
+    held_out: Mapping[int, SpotSet],
+    seed: int,
+    hardware: Hardware,
+    label: str,
+) -> list[EpochRecord]:
+    """Train in place.
+
+    Parameters
+    ----------
+    method, encoder
+        What is trained; the encoder only where it is trainable.
+    spots
+        Training spots.
+    config
+        Settings.
+    epochs
+        Epochs at most.
+    held_out
+        Sections that decide when to stop, by number; empty: all epochs are run.
+    seed
+        Seed of dropout and of the order of spots.
+    hardware
+        Where to run.
+    label
+        What the progress bar calls this fit.
+
+    Returns
+    -------
+    One record an epoch.
+    """
+    torch.manual_seed(seed)
+    module = FitModule(method, encoder, config)
+    module.train()
+    callbacks: list[lightning.Callback] = [_Progress(label, epochs)]
+    if held_out:
+        callbacks.append(EarlyStopping("held_out_pcc", mode="max", patience=config.patience))
+    block = 1 if encoder is None else min(_BLOCK_SIZE, config.batch_size)
+    sampler = BlockSampler(spots, batch_size=config.batch_size, block_size=block, seed=seed)
+    with _quiet_lightning():
+        trainer = lightning.Trainer(
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            max_epochs=epochs,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(
+            module,
+            DataLoader(SpotBatches(spots), sampler=sampler, batch_size=None),
+            DataLoader(list(held_out.values()), batch_size=None) if held_out else None,
+        )
+    module.cpu().eval()
+    return module.records
+
+
+def predict_spots(method: Any, tiles: Tensor, neighbors: Tensor, *, batch_size: int = 4096) -> Tensor:
+    """Predict every spot of a section from its encoded tiles: ``(n, D)`` -> ``(n, G)``."""
+    with torch.inference_mode():
+        rows = torch.arange(len(tiles), device=tiles.device)
+        return torch.cat([method.predict(Batch(tiles, part, neighbors[part])) for part in rows.split(batch_size)])
+
+
+def new_network(build: Any, seed: int) -> nn.Module:
+    """Build a network whose initial weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: nn.Module = build()
+    return network
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Lightning's remarks on hardware and workers are about settings that were made on purpose here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,193 @@
+"""How long to train: groups of training sections are held out in turn, and scored beside mean and ridge.
+
+Nothing outside the training sections is seen here.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from st_predict.core.methods.registry import METHODS, build_method
+from st_predict.core.metrics import mean_pearson
+from st_predict.core.training.encode import encode_rows
+from st_predict.core.training.network import EpochRecord, Hardware, fit_network, new_network, predict_spots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.methods.recipe import InputConfig, Recipe
+    from st_predict.core.section import Section
+    from st_predict.core.training.spots import SpotSet
+
+
+class Fold(NamedTuple):
+    """One inner fold, by section number."""
+
+    train: list[int]
+    held_out: list[int]
+
+
+def inner_folds(sections: Sequence[Section], n_folds: int) -> list[Fold]:
+    """Hold out each group of sections in turn: by subject where there are two or more, else by section.
+
+    With more groups than folds several are held out together; a single fold holds out the last group. No fold
+    where there is one group only.
+    """
+    subjects = [s.subject for s in sections]
+    by_subject = None not in subjects and len(set(subjects)) > 1
+    groups = subjects if by_subject else [str(i) for i in range(len(sections))]
+    names = list(dict.fromkeys(groups))
+    if len(names) < 2 or n_folds == 0:
+        return []
+    parts = [names[-1:]] if n_folds == 1 else np.array_split(np.array(names), min(n_folds, len(names)))
+    return [
+        Fold(
+            [i for i, group in enumerate(groups) if group not in part],
+            [i for i, group in enumerate(groups) if group in part],
+        )
+        for part in map(set, parts)
+    ]
+
+
+def center_targets(spots: SpotSet, config: InputConfig) -> tuple[SpotSet, Tensor]:
+    """Targets as differences to their section's mean, and the mean over sections that predictions get back."""
+    if not config.center_targets:
+        return spots, torch.zeros(spots.expression.shape[1])
+    expression = spots.expression.clone()
+    means = []
+    for section in spots.sections.unique():
+        rows = spots.sections == section
+        means.append(expression[rows].mean(dim=0))
+        expression[rows] -= means[-1]
+    return spots.with_expression(expression), torch.stack(means).mean(dim=0)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How one fit is made; the same for inner folds and the final one."""
+
+    recipe: Recipe
+    method: str
+    seed: int
+    hardware: Hardware
+
+    def fit(
+        self, spots: SpotSet, encoder: Encoder | None, epochs: int, held_out: Mapping[int, SpotSet], label: str
+    ) -> tuple[Any, Encoder | None, list[EpochRecord]]:
+        """Fit a fresh network (and a copy of the encoder) to centered targets."""
+        encoder = copy.deepcopy(encoder)
+        n_inputs = spots.tiles.shape[1] * (1 if encoder is None else encoder.dim)
+        network: Any = new_network(
+            lambda: build_method(self.method, self.recipe.method, n_inputs, spots.expression.shape[1]), self.seed
+        )
+        records: list[EpochRecord] = []
+        network.before_fit(spots.reference())
+        if network.needs.gradient:
+            records = fit_network(
+                network,
+                encoder,
+                spots,
+                self.recipe.fit,
+                epochs=epochs,
+                held_out=held_out,
+                seed=self.seed,
+                hardware=self.hardware,
+                label=label,
+            )
+        network.after_fit(spots.reference())
+        return network.eval(), encoder, records
+
+
+class Selection(NamedTuple):
+    """What the inner folds found."""
+
+    epochs: int
+    folds: list[list[EpochRecord]]
+    scores: list[dict[str, Any]]
+    """``section`` (number), ``method``, ``pcc`` and ``mse`` of every held-out section."""
+
+    def history_rows(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Epochs of all folds, a row each."""
+        return [row for i, records in enumerate(self.folds) for row in history_rows(f"fold {i + 1}", records, names)]
+
+    def held_out_rows(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Scores with section names."""
+        return [{**row, "section": names[row["section"]]} for row in self.scores]
+
+
+def select_epochs(fitting: Fitting, spots: SpotSet, encoder: Encoder | None, folds: Sequence[Fold]) -> Selection:
+    """Train on each fold, stopped early on what it holds out, and score it beside mean and ridge.
+
+    The epochs of the final fit are the median over folds of the best epoch. Every score is taken at that epoch, the
+    same for all folds. Ridge sees the features of the encoder as it was before training.
+    """
+    config = fitting.recipe.fit
+    gradient = build_method(fitting.method, fitting.recipe.method, 1, 1).needs.gradient
+    frozen = spots
+    if encoder is not None and folds:
+        with torch.inference_mode():
+            frozen = spots._replace(tiles=encode_rows(encoder, spots.tiles, batch_size=32))
+    all_records: list[list[EpochRecord]] = []
+    scores: list[dict[str, Any]] = []
+    for i, fold in enumerate(folds):
+        train, center = center_targets(spots.of_sections(fold.train), fitting.recipe.inputs)
+        held = _held_out(spots, fold, center)
+        if gradient:
+            label = f"inner fold {i + 1}/{len(folds)}"
+            all_records.append(fitting.fit(train, encoder, config.max_epochs, held, label)[2])
+        plain = train._replace(tiles=frozen.of_sections(fold.train).tiles)
+        scores += _closed_form_scores(fitting, plain, _held_out(frozen, fold, center))
+    best = [max(records, key=_mean_held_out).epoch for records in all_records]
+    epochs = int(np.median(best)) if best else config.max_epochs
+    for records in all_records:
+        reached = records[min(epochs, len(records)) - 1].held_out
+        scores += [{"section": s, "method": fitting.method, "pcc": p, "mse": m} for s, (p, m) in reached.items()]
+    order = {name: i for i, name in enumerate(dict.fromkeys(["mean", "ridge", fitting.method]))}
+    scores.sort(key=lambda row: (row["section"], order[row["method"]]))
+    return Selection(epochs, all_records, scores)
+
+
+def _held_out(spots: SpotSet, fold: Fold, center: Tensor) -> dict[int, SpotSet]:
+    sections = {number: spots.of_sections([number]) for number in fold.held_out}
+    return {number: s.with_expression(s.expression - center) for number, s in sections.items()}
+
+
+def _mean_held_out(record: EpochRecord) -> float:
+    return float(np.mean([pcc for pcc, _ in record.held_out.values()]))
+
+
+def _closed_form_scores(fitting: Fitting, train: SpotSet, held_out: Mapping[int, SpotSet]) -> list[dict[str, Any]]:
+    rows = []
+    for name in ("mean", "ridge"):
+        own = name == fitting.method
+        config = fitting.recipe.method if own else METHODS[name].presets["default"].method
+        network: Any = build_method(name, config, train.tiles.shape[1], train.expression.shape[1])
+        network.after_fit(train.reference())
+        for number, spots in held_out.items():
+            predicted = predict_spots(network, spots.tiles, spots.neighbors)
+            mse = float((predicted - spots.expression).square().mean())
+            rows.append(
+                {"section": number, "method": name, "pcc": mean_pearson(predicted, spots.expression), "mse": mse}
+            )
+    return rows
+
+
+def history_rows(fit: str, records: Sequence[EpochRecord], names: Sequence[str]) -> list[dict[str, Any]]:
+    """One flat row an epoch: the fit, its losses, and PCC and MSE averaged over what it held out."""
+    rows = []
+    for record in records:
+        row: dict[str, Any] = {"fit": fit, "epoch": record.epoch, "loss": sum(record.losses.values()), **record.losses}
+        if record.held_out:
+            row["held_out"] = ", ".join(names[number] for number in record.held_out)
+            row["held_out_pcc"] = _mean_held_out(record)
+            row["held_out_mse"] = float(np.mean([mse for _, mse in record.held_out.values()]))
+        rows.append(row)
+    return rows

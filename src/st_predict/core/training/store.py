@@ -1,0 +1,183 @@
+"""Models on disk: a folder of config.json and safetensors, never pickle; checked whole before it is used."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from st_predict.core.encoders.registry import build_encoder
+from st_predict.core.errors import InputError
+from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
+from st_predict.core.methods.registry import METHODS, build_method
+from st_predict.core.tiles.geometry import TileSpec
+from st_predict.core.training.inputs import InputTransform
+from st_predict.core.training.model import EncoderIdentity, Model
+
+_FORMAT, _CONFIG, _WEIGHTS = "st-predict model 1", "config.json", "weights.safetensors"
+
+
+def save_model(model: Model, path: str | Path) -> Path:
+    """See :meth:`Model.save`."""
+    path = Path(path)
+    if path.exists() and not _is_model(path):
+        raise InputError(
+            f"{path} exists and is not a model",
+            where="path",
+            expected="a new folder, or an earlier model to replace",
+            remedy="choose another path",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        save_file({k: v.contiguous() for k, v in model.tensors().items()}, beside / _WEIGHTS)
+        config = {**_config(model), "weights_sha256": _sha256(beside / _WEIGHTS)}
+        (beside / _CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+        beside.chmod(0o755)
+        if path.exists():
+            earlier = beside.with_name(beside.name + ".earlier")
+            path.rename(earlier)
+            beside.rename(path)
+            shutil.rmtree(earlier)
+        else:
+            beside.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return path
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model folder.
+
+    Raises
+    ------
+    InputError
+        If the folder or one of its files is missing, cut, foreign, or of a newer format.
+    """
+    path = Path(path)
+    config = _read_config(path)
+    weights = path / _WEIGHTS
+    if not weights.is_file():
+        raise _broken(path, f"{_WEIGHTS} is missing")
+    if _sha256(weights) != config["weights_sha256"]:
+        raise _broken(path, f"{_WEIGHTS} is cut or was changed")
+    try:
+        return _build(config, load_file(weights))
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise _broken(path, f"its parts do not fit together ({error})") from error
+
+
+def _config(model: Model) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "package_version": version("st-predict"),
+        "id": model.id,
+        "method": model.method,
+        "recipe": dataclasses.asdict(model.recipe),
+        "encoder": model.encoder_identity._asdict(),
+        "encoder_trained": model.encoder is not None,
+        "tiles": model.tiles.to_dict(),
+        "um_per_px": model.um_per_px,
+        "min_counts": model.min_counts,
+        "seed": model.seed,
+        "sections": model.sections,
+        "epochs": model.epochs,
+        "n_inputs": model.n_inputs,
+        "panel": model.panel,
+        "history": model.history_rows,
+        "held_out": model.held_out_rows,
+    }
+
+
+def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
+    parts: dict[str, dict[str, Any]] = {"network": {}, "inputs": {}, "targets": {}, "encoder": {}}
+    for key, value in tensors.items():
+        part, name = key.split(".", 1)
+        parts[part][name] = value
+    identity = EncoderIdentity(**config["encoder"])
+    recipe = Recipe(
+        type(METHODS[config["method"]].presets["default"].method)(**_tuples(config["recipe"]["method"])),
+        InputConfig(**_tuples(config["recipe"]["inputs"])),
+        FitConfig(**_tuples(config["recipe"]["fit"])),
+    )
+    tiles = TileSpec.from_dict(config["tiles"])
+    encoder = None
+    if config["encoder_trained"]:
+        encoder = build_encoder(identity.name, pretrained=False)
+        encoder.network.load_state_dict(parts["encoder"])
+    network = build_method(config["method"], recipe.method, config["n_inputs"], len(config["panel"]))
+    network.load_state_dict(parts["network"])
+    return Model(
+        method=config["method"],
+        recipe=recipe,
+        panel=config["panel"],
+        encoder_identity=identity,
+        tiles=tiles,
+        um_per_px=config["um_per_px"],
+        min_counts=config["min_counts"],
+        seed=config["seed"],
+        sections=config["sections"],
+        n_inputs=config["n_inputs"],
+        epochs=config["epochs"],
+        history_rows=config["history"],
+        held_out_rows=config["held_out"],
+        transform=InputTransform(recipe.inputs, parts["inputs"]),
+        center=parts["targets"]["mean"],
+        network=network.eval(),
+        encoder=encoder,
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise InputError(
+            f"there is no model folder {path}",
+            where="path",
+            expected=f"a folder with {_CONFIG} and {_WEIGHTS}",
+            remedy="give the folder that Model.save wrote",
+        )
+    if not (path / _CONFIG).is_file():
+        raise _broken(path, f"{_CONFIG} is missing")
+    try:
+        config = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _broken(path, f"{_CONFIG} is cut or not JSON ({error})") from error
+    if not isinstance(config, dict) or "weights_sha256" not in config:
+        raise _broken(path, f"{_CONFIG} is not an st-predict model's")
+    if config.get("format") != _FORMAT or config.get("method") not in METHODS:
+        raise _broken(path, f"it has format {config.get('format')!r} and method {config.get('method')!r}")
+    return config
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        _read_config(path)
+    except InputError:
+        return False
+    return True
+
+
+def _broken(path: Path, what: str) -> InputError:
+    return InputError(
+        f"{path} cannot be read as a model: {what}",
+        where="path",
+        expected=f"a folder with the {_CONFIG} ({_FORMAT}) and {_WEIGHTS} that Model.save wrote together",
+        remedy="copy the whole folder again, or save the model again with this version",
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
