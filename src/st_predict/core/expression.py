@@ -61,7 +61,7 @@ def gene_columns(gene_names: NDArray[np.str_], wanted: Sequence[str]) -> NDArray
 
 def section_expression(section: Section, panel: Sequence[str]) -> NDArray[np.float32]:
     """Targets of one section, ``(n_spots, G)``: log1p of counts per 10,000, NaN for genes it lacks."""
-    if section.gene_names is None:
+    if section.counts is None:
         msg = f"section {section.name!r} carries no expression"
         raise ValueError(msg)
     return log_normalize(section.counts, gene_columns(section.gene_names, panel))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -44,7 +44,7 @@ class Section:
     counts
         Raw counts ``(n_spots, n_genes)``, dense or scipy sparse; ``None`` for H&E only.
     gene_names
-        Gene names ``(n_genes,)``.
+        Gene names ``(n_genes,)``; none for H&E only.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Section:
     um_per_px: float | None
     subject: str | None = None
     counts: Any = None
-    gene_names: NDArray[np.str_] | None = None
+    gene_names: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, dtype=np.str_))
 
     @property
     def n_spots(self) -> int:

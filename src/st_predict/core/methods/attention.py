@@ -1,4 +1,9 @@
-"""Cross-attention between two sets of tokens, in the paper's literal form and with a residual path."""
+"""Cross-attention between two sets of tokens, in the paper's literal form and with a residual path.
+
+The result is made of the tokens attended **to**; the attending ones only direct it. A residual path therefore adds
+the attended side: what comes out of attending to an image holds image content alone, and a contrast built on it
+cannot be met without the image. (Adding the attending side instead puts expression on both sides of the contrast.)
+"""
 
 from __future__ import annotations
 
@@ -15,26 +20,26 @@ class CrossAttention(nn.Module):
     Parameters
     ----------
     width
-        Width ``N`` of the attending tokens and of the result.
+        Width M of the attending tokens.
     other_width
         Width of the tokens attended to.
-    residual
-        Add the attending token itself, so that it is refined instead of replaced.
+    out_width
+        Width N of the result.
     """
 
-    def __init__(self, width: int, other_width: int, *, residual: bool) -> None:
+    def __init__(self, width: int, other_width: int, out_width: int) -> None:
         super().__init__()
-        self.query = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(other_width, width, bias=False)
-        self.value = nn.Linear(other_width, width, bias=False)
-        self.residual = residual
+        self.query = nn.Linear(width, out_width, bias=False)
+        self.key = nn.Linear(other_width, out_width, bias=False)
+        self.value = nn.Linear(other_width, out_width, bias=False)
 
     def forward(self, tokens: Tensor, others: Tensor) -> Tensor:
-        """``(B, T, N)`` and ``(B, S, M)`` -> ``(B, T, N)``. B targets, T and S tokens, N and M widths."""
-        attended = functional.scaled_dot_product_attention(self.query(tokens), self.key(others), self.value(others))
-        return tokens + attended if self.residual else attended
+        """``(B, T, M)`` and ``(B, S, O)`` -> ``(B, T, N)``. B targets, T and S tokens, M, O and N widths."""
+        return functional.scaled_dot_product_attention(self.query(tokens), self.key(others), self.value(others))
 
 
 def gather_tokens(rows: Tensor, targets: Tensor, neighbors: Tensor) -> Tensor:
     """Embeddings of each target followed by its neighbors': ``(U, N)`` -> ``(B, K + 1, N)``."""
-    return rows[torch.cat([targets[:, None], neighbors], dim=1)]
+    wanted = torch.cat([targets[:, None], neighbors], dim=1)
+    # index_select's gradient is summed in a fixed order; plain indexing's is not, and training must be repeatable.
+    return rows.index_select(0, wanted.flatten()).unflatten(0, wanted.shape)

@@ -35,9 +35,9 @@ class NH2STConfig:
     layers
         L, hypergraph convolutions.
     attention
-        ``"tokens"``: the K + 1 tiles of the neighborhood and the gene programs attend to each other, with a
-        residual path. ``"single"``: one token each, as the paper writes it; the softmax is then identically 1 and
-        the image side of the contrast holds expression alone. ``"none"``: no cross-attention.
+        ``"tokens"``: the K + 1 tiles of the neighborhood and the gene programs attend to each other, and what is
+        attended to is added (residual path). ``"single"``: one token each and no residual, as the paper writes it;
+        the softmax is then identically 1. ``"none"``: no cross-attention.
     programs
         Gene-program tokens the expression embedding is split into (``"tokens"`` only); divides ``width``.
     hypergraphs
@@ -69,7 +69,7 @@ class NH2STConfig:
     symmetric: bool = False
     query_weight: float = 0.1
     neighbor_weight: float = 0.05
-    rank: int | None = 16
+    rank: int | None = 8
     dropout: float = 0.3
     gene_dropout: float = 0.1
 
@@ -128,13 +128,12 @@ class NH2ST(nn.Module):
             nn.Linear(width, config.hidden), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, n_outputs)
         )
         program = width // config.programs if tokens else width
-        self.query_image_attention = CrossAttention(width, program, residual=tokens)
-        self.query_gene_attention = CrossAttention(program, width, residual=tokens)
-        self.program_pool = nn.Linear(program, width) if tokens else nn.Identity()
+        self.image_to_genes = CrossAttention(width, program, width)
+        self.genes_to_image = CrossAttention(program, width, width)
         self.image_hypergraph = HypergraphConvolution(width, config.layers)
         self.gene_hypergraph = HypergraphConvolution(width, config.layers)
-        self.node_image_attention = CrossAttention(width, width, residual=tokens)
-        self.node_gene_attention = CrossAttention(width, width, residual=tokens)
+        self.image_nodes_to_genes = CrossAttention(width, width, width)
+        self.gene_nodes_to_image = CrossAttention(width, width, width)
 
     @classmethod
     def build(cls, config: NH2STConfig, n_inputs: int, n_genes: int) -> Self:
@@ -158,7 +157,11 @@ class NH2ST(nn.Module):
         if batch.expression is None:
             raise ValueError("a training batch carries expression")
         images = self.image_encoder(batch.tiles)
-        terms = {"mse": (self._translate(images[batch.targets]) - batch.expression[batch.targets]).square().mean()}
+        terms = {
+            "mse": (self._translate(images.index_select(0, batch.targets)) - batch.expression[batch.targets])
+            .square()
+            .mean()
+        }
         if config.query_weight == config.neighbor_weight == 0:
             return terms
         genes = self.expression_encoder(batch.expression / self.expression_scale)
@@ -187,16 +190,16 @@ class NH2ST(nn.Module):
 
     def _query_branch(self, images: Tensor, genes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Refined pair of each target, ``(U, N)`` twice -> ``(B, N)`` twice. U tiles, B targets, N width."""
-        own_genes = genes[batch.targets]
+        own_image, own_genes = images.index_select(0, batch.targets), genes.index_select(0, batch.targets)
         if self.config.attention == "none":
-            return images[batch.targets], own_genes
-        if self.config.attention == "single":
-            image, gene = images[batch.targets][:, None], own_genes[:, None]  # (B, 1, N)
-            return self.query_image_attention(image, gene)[:, 0], self.query_gene_attention(gene, image)[:, 0]
+            return own_image, own_genes
+        if self.config.attention == "single":  # Eq. 1: z_p is made of expression, z_g of the image
+            image, gene = own_image[:, None], own_genes[:, None]  # (B, 1, N)
+            return self.image_to_genes(image, gene)[:, 0], self.genes_to_image(gene, image)[:, 0]
         neighborhood = gather_tokens(images, batch.targets, batch.neighbors)  # (B, K + 1, N)
         programs = own_genes.unflatten(1, (self.config.programs, -1))  # (B, P, N / P)
-        image = self.query_image_attention(neighborhood, programs).mean(dim=1)
-        gene = self.program_pool(self.query_gene_attention(programs, neighborhood)).mean(dim=1)
+        image = neighborhood.mean(dim=1) + self.genes_to_image(programs, neighborhood).mean(dim=1)
+        gene = own_genes + self.image_to_genes(neighborhood, programs).mean(dim=1)
         return image, gene
 
     def _neighbor_branch(self, images: Tensor, genes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -208,11 +211,13 @@ class NH2ST(nn.Module):
         gene_edges = image_edges if shared else similarity_hyperedges(gene_nodes, self.config.degree)
         image_nodes = self.image_hypergraph(image_nodes, image_edges)
         gene_nodes = self.gene_hypergraph(gene_nodes, gene_edges)
-        if self.config.attention == "single":  # pooled to one token each, then Eq. 4
-            image_nodes, gene_nodes = image_nodes.mean(dim=1, keepdim=True), gene_nodes.mean(dim=1, keepdim=True)
-        if self.config.attention != "none":
-            image_nodes, gene_nodes = (
-                self.node_image_attention(image_nodes, gene_nodes),
-                self.node_gene_attention(gene_nodes, image_nodes),
-            )
-        return image_nodes.mean(dim=1), gene_nodes.mean(dim=1)
+        image, gene = image_nodes.mean(dim=1), gene_nodes.mean(dim=1)  # the pooling layer
+        if self.config.attention == "none":
+            return image, gene
+        if self.config.attention == "single":  # Eq. 4, on the pooled nodes
+            image, gene = image[:, None], gene[:, None]
+            return self.image_nodes_to_genes(image, gene)[:, 0], self.gene_nodes_to_image(gene, image)[:, 0]
+        return (
+            image + self.gene_nodes_to_image(gene_nodes, image_nodes).mean(dim=1),
+            gene + self.image_nodes_to_genes(image_nodes, gene_nodes).mean(dim=1),
+        )

@@ -67,14 +67,14 @@ class FitConfig:
         Train the image encoder end to end.
     """
 
-    max_epochs: int = 30
+    max_epochs: int = 25
     batch_size: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     decay_every: int = 50
     decay: float = 0.9
     inner_folds: int = 5
-    patience: int = 8
+    patience: int = 5
     trainable_encoder: bool = False
 
     def __post_init__(self) -> None:

@@ -15,8 +15,6 @@ from st_predict.core.methods.ridge import Ridge, RidgeConfig
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import nn
-
 
 class Entry(NamedTuple):
     """One method."""
@@ -74,10 +72,9 @@ def find_recipe(method: str, preset: str, params: Mapping[str, Any] | None) -> R
     return dataclasses.replace(recipe, method=dataclasses.replace(recipe.method, **changes))
 
 
-def build_method(name: str, config: Any, n_inputs: int, n_genes: int) -> nn.Module:
-    """A fresh, unfitted method."""
-    built: nn.Module = METHODS[name].method.build(config, n_inputs, n_genes)
-    return built
+def build_method(name: str, config: Any, n_inputs: int, n_genes: int) -> Any:
+    """A fresh, unfitted :class:`~st_predict.core.methods.interface.Method`."""
+    return METHODS[name].method.build(config, n_inputs, n_genes)
 
 
 def _unknown(what: str, name: str, known: list[str]) -> InputError:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from st_predict.core.errors import InputError
-from st_predict.core.metrics import mean_pearson
 from st_predict.core.methods.interface import Batch, Needs, Reference
+from st_predict.core.metrics import mean_pearson
 
 if TYPE_CHECKING:
     from typing import Self
@@ -24,29 +24,36 @@ class RidgeConfig:
     ----------
     penalties
         Penalties tried, relative to the mean eigenvalue of the inputs' scatter matrix.
+    ranks
+        Numbers of leading principal components of training expression that predictions are projected on; ``None``
+        is no projection.
     """
 
     penalties: tuple[float, ...] = (1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)
+    ranks: tuple[int | None, ...] = (None, 2, 4, 8, 16)
 
     def __post_init__(self) -> None:
-        if not self.penalties or min(self.penalties) <= 0:
+        if not self.penalties or min(self.penalties) <= 0 or not self.ranks or min(r or 1 for r in self.ranks) < 1:
             raise InputError(
-                f"penalties are {self.penalties}", where="params", expected="positive numbers", remedy="correct them"
+                str(self),
+                where="params of ridge",
+                expected="positive penalties, and ranks of at least 1 or None",
+                remedy="correct the setting",
             )
 
 
 class Ridge(nn.Module):
     """Linear map with an L2 penalty, solved through the eigenvectors of the inputs' scatter matrix.
 
-    The penalty is the one with the best mean per-gene PCC over sections left out in turn (over five blocks of
-    spots where there is one section). HEST-Benchmark's linear baseline, with its penalty tuned.
+    Penalty and rank are those with the best mean per-gene PCC over sections left out in turn (over five blocks of
+    spots where there is one section). HEST-Benchmark's linear baseline, tuned.
 
     Parameters
     ----------
     n_inputs, n_genes
         D and G.
-    penalties
-        Penalties tried, see :class:`RidgeConfig`.
+    config
+        What is tried.
     """
 
     needs = Needs(gradient=False)
@@ -54,18 +61,17 @@ class Ridge(nn.Module):
     input_mean: Tensor
     intercept: Tensor
 
-    def __init__(self, n_inputs: int, n_genes: int, *, penalties: tuple[float, ...]) -> None:
+    def __init__(self, n_inputs: int, n_genes: int, config: RidgeConfig) -> None:
         super().__init__()
-        self.penalties = penalties
+        self.config = config
         self.register_buffer("weight", torch.zeros(n_inputs, n_genes))
         self.register_buffer("input_mean", torch.zeros(n_inputs))
         self.register_buffer("intercept", torch.zeros(n_genes))
-        self.register_buffer("penalty", torch.tensor(float("nan")))
 
     @classmethod
     def build(cls, config: RidgeConfig, n_inputs: int, n_genes: int) -> Self:
         """For the registry."""
-        return cls(n_inputs, n_genes, penalties=config.penalties)
+        return cls(n_inputs, n_genes, config)
 
     def before_fit(self, reference: Reference) -> None:
         """Nothing."""
@@ -75,23 +81,22 @@ class Ridge(nn.Module):
         return {}
 
     def after_fit(self, reference: Reference) -> None:
-        """Tune the penalty by section, then solve on all training spots."""
+        """Tune penalty and rank by section, then solve on all training spots."""
         tiles, expression = reference.tiles.double(), reference.expression.double()
         folds = reference.sections
         if len(folds.unique()) == 1:
             folds = torch.arange(len(tiles), device=tiles.device) * 5 // len(tiles)
-        scores = torch.zeros(len(self.penalties))
+        choices = [(penalty, rank) for penalty in self.config.penalties for rank in self.config.ranks]
+        scores = torch.zeros(len(choices))
         for fold in folds.unique():
             held = folds == fold
             path = _RidgePath(tiles[~held], expression[~held])
-            for i, penalty in enumerate(self.penalties):
-                scores[i] += mean_pearson(path.predict(tiles[held], penalty), expression[held])
-        best = self.penalties[int(scores.argmax())]
+            for i, (penalty, rank) in enumerate(choices):
+                scores[i] += mean_pearson(path.predict(tiles[held], penalty, rank), expression[held])
         path = _RidgePath(tiles, expression)
-        self.weight.copy_(path.weight(best))
+        self.weight.copy_(path.weight(*choices[int(scores.argmax())]))
         self.input_mean.copy_(path.input_mean)
         self.intercept.copy_(path.output_mean)
-        self.penalty.fill_(best)
 
     def predict(self, batch: Batch) -> Tensor:
         """``(B, G)``."""
@@ -99,18 +104,24 @@ class Ridge(nn.Module):
 
 
 class _RidgePath:
-    """Ridge solutions for any penalty from one eigendecomposition of ``(D, D)``."""
+    """Ridge solutions for any penalty and rank from one eigendecomposition of ``(D, D)`` and one of ``(G, G)``."""
 
     def __init__(self, inputs: Tensor, outputs: Tensor) -> None:
         self.input_mean, self.output_mean = inputs.mean(dim=0), outputs.mean(dim=0)
-        inputs = inputs - self.input_mean
+        inputs, outputs = inputs - self.input_mean, outputs - self.output_mean
         self._values, self._vectors = torch.linalg.eigh(inputs.T @ inputs)
-        self._projected = self._vectors.T @ (inputs.T @ (outputs - self.output_mean))
-        self._scale = self._values.clamp(min=0).mean().clamp(min=1e-12)
+        self._values = self._values.clamp(min=0)
+        self._scale = self._values.mean().clamp(min=1e-12)
+        self._projected = self._vectors.T @ (inputs.T @ outputs)
+        self._components = torch.linalg.eigh(outputs.T @ outputs).eigenvectors.flip(1)
 
-    def weight(self, penalty: float) -> Tensor:
+    def weight(self, penalty: float, rank: int | None) -> Tensor:
         """``(D, G)``."""
-        return self._vectors @ (self._projected / (self._values.clamp(min=0) + penalty * self._scale)[:, None])
+        weight = self._vectors @ (self._projected / (self._values + penalty * self._scale)[:, None])
+        if rank is None:
+            return weight
+        leading = self._components[:, :rank]
+        return weight @ leading @ leading.T
 
-    def predict(self, inputs: Tensor, penalty: float) -> Tensor:
-        return (inputs - self.input_mean) @ self.weight(penalty) + self.output_mean
+    def predict(self, inputs: Tensor, penalty: float, rank: int | None) -> Tensor:
+        return (inputs - self.input_mean) @ self.weight(penalty, rank) + self.output_mean

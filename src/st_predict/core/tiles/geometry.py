@@ -10,9 +10,13 @@ import numpy as np
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from st_predict.core.section import Section
+
+DEFAULT_TILE_UM = (112.0, 154.0, 308.0)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,13 @@ class TileSpec:
             raise InputError(
                 f"tile widths are {widths}", where=name, expected="positive numbers", remedy=f"correct {name}"
             )
+
+    @classmethod
+    def of(cls, tile_um: float | Sequence[float] | None, tile_px: float | Sequence[float] | None) -> TileSpec:
+        """Widths as a user gives them: one or several, um or px; neither: ``DEFAULT_TILE_UM``."""
+        if tile_um is None and tile_px is None:
+            return cls(DEFAULT_TILE_UM)
+        return cls(_widths(tile_um), _widths(tile_px))
 
     @property
     def n_scales(self) -> int:
@@ -81,6 +92,12 @@ class TileSpec:
     def from_dict(cls, values: dict[str, Any]) -> TileSpec:
         """Inverse of :meth:`to_dict`."""
         return cls(tuple(map(float, values["widths_um"])), tuple(map(float, values["widths_px"])))
+
+
+def _widths(given: float | Sequence[float] | None) -> tuple[float, ...]:
+    if given is None:
+        return ()
+    return (float(given),) if isinstance(given, int | float) else tuple(float(width) for width in given)
 
 
 def tile_corners(centers_px: NDArray[np.float64], side_px: int) -> NDArray[np.int64]:

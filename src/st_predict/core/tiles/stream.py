@@ -83,9 +83,9 @@ def _whole_tiles(
     by_chunk, missing = _chunks_needed(corners.reshape(-1, 2), sides.reshape(-1), source)
     open_tiles: dict[int, NDArray[np.uint8]] = {}
 
-    for tile in np.flatnonzero(missing == 0):  # wholly off the image
+    for tile in np.flatnonzero(missing == 0).tolist():  # wholly off the image
         side = sides_px[tile // n_spots]
-        yield int(tile % n_spots), int(tile // n_spots), np.full((side, side, 3), PAD_VALUE, np.uint8)
+        yield tile % n_spots, tile // n_spots, np.full((side, side, 3), PAD_VALUE, np.uint8)
     for row, col in sorted(by_chunk):
         chunk = source.read_chunk(row, col)
         top, left = int(source.row_edges[row]), int(source.col_edges[col])
@@ -119,12 +119,13 @@ def _chunks_needed(
         stop = np.where(high > low, np.searchsorted(edges, high, side="left"), first)
         ranges.append((first, stop))
     (row0, row1), (col0, col1) = ranges
+    needed: NDArray[np.int64] = ((row1 - row0) * (col1 - col0)).astype(np.int64)
     by_chunk: dict[tuple[int, int], list[int]] = {}
-    for tile, (r0, r1, c0, c1) in enumerate(zip(row0, row1, col0, col1, strict=True)):
+    for tile, (r0, r1, c0, c1) in enumerate(np.column_stack([row0, row1, col0, col1]).tolist()):
         for row in range(r0, r1):
             for col in range(c0, c1):
                 by_chunk.setdefault((row, col), []).append(tile)
-    return by_chunk, (row1 - row0) * (col1 - col0)
+    return by_chunk, needed
 
 
 def _resample(tile: NDArray[np.uint8], out_px: int) -> NDArray[np.uint8]:

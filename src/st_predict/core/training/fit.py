@@ -14,7 +14,7 @@ from st_predict.core.methods.interface import Needs
 from st_predict.core.methods.registry import build_method
 from st_predict.core.neighbors import nearest_spots
 from st_predict.core.training.inputs import InputTransform
-from st_predict.core.training.model import EncoderIdentity, Model
+from st_predict.core.training.model import Model
 from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
 from st_predict.core.training.spots import SpotSet
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
     from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.encoders.frozen import EncoderIdentity
     from st_predict.core.expression import GeneRanking
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.training.network import Hardware
+
 
 @dataclass(frozen=True)
 class Task:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.encoders.frozen import EncoderIdentity
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
 
 TARGET = "log1p of counts per 10,000"
 _SCALE_TOLERANCE = 0.05
-
-
-class EncoderIdentity(NamedTuple):
-    """Which encoder, with which weights."""
-
-    name: str
-    weights: str | None
-    """Local weights file it was built from, if any."""
-    fingerprint: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +120,11 @@ class Model:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything that was fitted, by name."""
-        parts = {"network": self.network.state_dict(), "inputs": self.transform.arrays, "targets": {"mean": self.center}}
+        parts = {
+            "network": self.network.state_dict(),
+            "inputs": self.transform.arrays,
+            "targets": {"mean": self.center},
+        }
         if self.encoder is not None:
             parts["encoder"] = self.encoder.network.state_dict()
         return {f"{part}.{key}": value.detach().cpu() for part, state in parts.items() for key, value in state.items()}
@@ -169,9 +165,24 @@ class Model:
                 remedy="train with tile_um= instead of tile_px=, or rescale the image",
             )
 
-    def predict_features(
-        self, features: NDArray[np.float32], centers_px: NDArray[np.float64]
-    ) -> NDArray[np.float32]:
+    def check_encoder(self, identity: EncoderIdentity) -> None:
+        """Refuse another encoder's features.
+
+        Raises
+        ------
+        InputError
+            If the encoder at hand has other weights than the one trained with.
+        """
+        if identity.fingerprint != self.encoder_identity.fingerprint:
+            raise InputError(
+                f"the weights of {identity.name!r} here ({identity.fingerprint}) are not those the model was trained "
+                f"with ({self.encoder_identity.fingerprint})",
+                where="encoder",
+                expected="the same weights",
+                remedy="install or fetch the same version of the encoder's weights",
+            )
+
+    def predict_features(self, features: NDArray[np.float32], centers_px: NDArray[np.float64]) -> NDArray[np.float32]:
         """Predict one section from its encoded tiles; expression plays no part.
 
         Parameters

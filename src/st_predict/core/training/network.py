@@ -17,7 +17,7 @@ from st_predict.core.methods.interface import Batch
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.progress import progress_bar
 from st_predict.core.training.encode import encode_rows
-from st_predict.core.training.spots import BlockSampler, SpotBatches, SpotSet
+from st_predict.core.training.spots import BlockSampler, HeldOutSections, SpotBatches, SpotSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -170,7 +170,7 @@ def fit_network(
         trainer.fit(
             module,
             DataLoader(SpotBatches(spots), sampler=sampler, batch_size=None),
-            DataLoader(list(held_out.values()), batch_size=None) if held_out else None,
+            DataLoader(HeldOutSections(held_out), batch_size=None) if held_out else None,
         )
     module.cpu().eval()
     return module.records

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from st_predict.core.methods.interface import Batch, Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -72,6 +72,19 @@ class SpotBatches(Dataset[Batch]):
 
     def __getitem__(self, targets: NDArray[np.int64]) -> Batch:
         return self._spots.batch(torch.from_numpy(targets))
+
+
+class HeldOutSections(Dataset[SpotSet]):
+    """Whole sections, one an item."""
+
+    def __init__(self, sections: Mapping[int, SpotSet]) -> None:
+        self._sections = list(sections.values())
+
+    def __len__(self) -> int:
+        return len(self._sections)
+
+    def __getitem__(self, index: int) -> SpotSet:
+        return self._sections[index]
 
 
 class BlockSampler(Sampler["NDArray[np.int64]"]):

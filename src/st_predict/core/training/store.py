@@ -14,13 +14,14 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.errors import InputError
 from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
 from st_predict.core.methods.registry import METHODS, build_method
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training.inputs import InputTransform
-from st_predict.core.training.model import EncoderIdentity, Model
+from st_predict.core.training.model import Model
 
 _FORMAT, _CONFIG, _WEIGHTS = "st-predict model 1", "config.json", "weights.safetensors"
 

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The test suite. Arguments go to pytest, paths taken from the clone's root: bash scripts/test.sh tests/core -k ridge
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+st_prepare test
+cd "$st_root"
+# Temporary folders of the tests stay in the clone too, and no test opens a window.
+export PYTEST_DEBUG_TEMPROOT=$st_root/.test_cache MPLBACKEND=agg
+mkdir -p "$PYTEST_DEBUG_TEMPROOT"
+exec "$st_venv/bin/python" -m pytest "$@"

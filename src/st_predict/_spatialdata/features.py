@@ -1,0 +1,101 @@
+"""Frozen features in ``table.obsm``, with the record that tells whether they are the ones asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict._spatialdata.keys import PROVENANCE_KIND
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from st_predict._spatialdata.keys import Keys
+    from st_predict.core.encoders.frozen import EncoderIdentity, FrozenEncoder
+    from st_predict.core.section import Section
+    from st_predict.core.tiles.geometry import TileSpec
+
+logger = logging.getLogger("st_predict")
+_KIND = "features"
+
+
+def features_key(encoder: str) -> str:
+    """Where an encoder's features are kept, unless the user says otherwise."""
+    return "X_" + "".join(c if c.isalnum() else "_" for c in encoder)
+
+
+def features_record(identity: EncoderIdentity, tiles: TileSpec, section: Section, image_key: str) -> dict[str, Any]:
+    """Everything the features depend on: encoder, tile widths in um or px and on this image, image and spots."""
+    centers = np.ascontiguousarray(section.centers_px.round(3))
+    size = (int(section.image.col_edges[-1]), int(section.image.row_edges[-1]))
+    return {
+        PROVENANCE_KIND: _KIND,
+        "encoder": identity.name,
+        "weights": identity.fingerprint,
+        "tiles": json.dumps(tiles.to_dict()),
+        "tile_px": json.dumps(tiles.sides_px(section)),
+        "image": image_key,
+        "image_size_px": json.dumps(size),
+        "spots": hashlib.sha256(centers.tobytes()).hexdigest()[:16],
+    }
+
+
+def stored_features(table: AnnData, key: str, record: dict[str, Any], n_scales: int) -> NDArray[np.float32] | None:
+    """Features kept earlier ``(n, S, d)``, if they are those of ``record``; ``None`` where there are none yet.
+
+    Raises
+    ------
+    InputError
+        If the key holds something that is not ours.
+    """
+    if key not in table.obsm:
+        return None
+    stored = table.uns.get(key)
+    if not isinstance(stored, dict) or stored.get(PROVENANCE_KIND) != _KIND:
+        raise InputError(
+            f"obsm[{key!r}] is there already and was not written by st_predict",
+            where=f"obsm[{key!r}]",
+            expected="a free key for the features",
+            remedy="pass another key_added to st_predict.pp.embed, or rename yours",
+        )
+    changed = [name for name, value in record.items() if stored.get(name) != value]
+    if changed:
+        logger.info("features in obsm[%r] were made with other %s; they are made again", key, ", ".join(changed))
+        return None
+    values: NDArray[np.float32] = np.asarray(table.obsm[key], np.float32)
+    return values.reshape(len(values), n_scales, -1)
+
+
+def store_features(table: AnnData, key: str, record: dict[str, Any], features: NDArray[np.float32]) -> None:
+    """Keep features ``(n, S, d)`` as ``obsm[key]`` ``(n, S * d)`` with their record in ``uns[key]``."""
+    table.obsm[key] = features.reshape(len(features), -1)
+    table.uns[key] = record
+
+
+def cached_features(
+    sdata: SpatialData,
+    section: Section,
+    keys: Keys,
+    frozen: FrozenEncoder,
+    spec: TileSpec,
+    *,
+    key_added: str | None = None,
+) -> tuple[str, NDArray[np.float32]]:
+    """Features ``(n, S, d)`` and their key; read from the table where they are kept, else made and kept there."""
+    key = key_added or features_key(frozen.name)
+    if keys.table is None:
+        return key, frozen.encode(section, spec)
+    table = sdata.tables[keys.table]
+    record = features_record(frozen.identity, spec, section, keys.image)
+    features = stored_features(table, key, record, spec.n_scales)
+    if features is None:
+        features = frozen.encode(section, spec)
+        store_features(table, key, record, features)
+    return key, features

@@ -1,0 +1,64 @@
+"""Images of a SpatialData as image sources: the chunks dask would decode, each asked for once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict.core.errors import InputError
+from st_predict.core.tiles.sources import ArraySource
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from st_predict.core.section import ImageSource
+
+
+class DaskSource:
+    """A lazy image ``(3, height, width)``; its chunks are those of the dask array."""
+
+    def __init__(self, pixels: Any) -> None:
+        self._pixels = pixels
+        self.row_edges = np.cumsum([0, *pixels.chunks[1]])
+        self.col_edges = np.cumsum([0, *pixels.chunks[2]])
+
+    def read_chunk(self, row: int, col: int) -> NDArray[np.uint8]:
+        """Decode one chunk: ``(height, width, 3)``."""
+        block = self._pixels[
+            :, self.row_edges[row] : self.row_edges[row + 1], self.col_edges[col] : self.col_edges[col + 1]
+        ]
+        decoded: NDArray[np.uint8] = np.asarray(block.compute()).transpose(1, 2, 0)
+        return decoded
+
+
+def image_array(sdata: SpatialData, key: str) -> Any:
+    """Full-resolution image as an xarray ``(c, y, x)``; the first scale of a multiscale image."""
+    element = sdata.images[key]
+    if hasattr(element, "children") and element.children:  # xarray.DataTree
+        level = element["scale0"] if "scale0" in element.children else next(iter(element.children.values()))
+        element = next(iter(level.data_vars.values()))
+    return element.transpose("c", "y", "x")
+
+
+def image_source(sdata: SpatialData, key: str) -> ImageSource:
+    """Pixels of an RGB image.
+
+    Raises
+    ------
+    InputError
+        If the image is not 8-bit RGB (an alpha channel is ignored).
+    """
+    array = image_array(sdata, key)
+    if array.sizes["c"] not in (3, 4) or array.dtype != np.uint8:
+        raise InputError(
+            f"image {key!r} has {array.sizes['c']} channels of {array.dtype}",
+            where=f"sdata.images[{key!r}]",
+            expected="an H&E image: 3 channels (RGB) of uint8",
+            remedy="choose the H&E image with image_key=, or convert it to 8-bit RGB",
+        )
+    pixels = array.data[:3]
+    if isinstance(pixels, np.ndarray):
+        return ArraySource(pixels.transpose(1, 2, 0))
+    return DaskSource(pixels)

@@ -1,0 +1,168 @@
+"""Which image, which table and which shapes of a SpatialData are meant: found where there is one, asked where not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+PROVENANCE_KIND = "st_predict_kind"
+"""Entry of our own ``uns`` records that says what they are a record of."""
+
+
+class Keys(NamedTuple):
+    """Names of the elements of one section."""
+
+    image: str
+    shapes: str
+    table: str | None
+    """``None`` on an H&E-only section."""
+
+
+class TableLink(NamedTuple):
+    """How a table refers to its shapes."""
+
+    region: str
+    region_key: str
+    instance_key: str
+
+
+def check_spatialdata(sdata: Any) -> None:
+    """Refuse what is not a SpatialData.
+
+    Raises
+    ------
+    InputError
+        With what was given.
+    """
+    from spatialdata import SpatialData
+
+    if not isinstance(sdata, SpatialData):
+        raise InputError(
+            f"a {type(sdata).__name__} was given",
+            where="sdata",
+            expected="a SpatialData (a list or dict of them where several sections are taken)",
+            remedy="read the section with st_predict.io, or spatialdata.read_zarr(path)",
+        )
+
+
+def find_keys(
+    sdata: SpatialData,
+    *,
+    image_key: str | None = None,
+    shapes_key: str | None = None,
+    table_key: str | None = None,
+    need_table: bool,
+) -> Keys:
+    """Settle the elements of a section.
+
+    Parameters
+    ----------
+    sdata
+        One section.
+    image_key, shapes_key, table_key
+        The user's choice; ``None`` where there is only one.
+    need_table
+        Whether a section without a table is refused.
+
+    Raises
+    ------
+    InputError
+        If an element is missing, there are several, or the table is not linked to shapes.
+    """
+    check_spatialdata(sdata)
+    image = _one("image", list(sdata.images), image_key, _primary_images(list(sdata.images)))
+    tables = [name for name in sdata.tables if not is_our_table(sdata.tables[name])]
+    if not tables and table_key is None:
+        if need_table:
+            raise _nothing("table", "measured expression is needed here; attach the counts as a table")
+        return Keys(image, _one("shapes", list(sdata.shapes), shapes_key, _circles(sdata)), None)
+    linked = [name for name in tables if "spatialdata_attrs" in sdata.tables[name].uns]
+    table = _one("table", list(sdata.tables), table_key, linked or tables)
+    return Keys(image, _linked_shapes(sdata, table, shapes_key), table)
+
+
+def table_link(table: AnnData, name: str) -> TableLink:
+    """Region and keys of a table.
+
+    Raises
+    ------
+    InputError
+        If the table is not linked to shapes.
+    """
+    attrs = table.uns.get("spatialdata_attrs") or {}
+    region, region_key, instance_key = (attrs.get(k, "") for k in ("region", "region_key", "instance_key"))
+    if not region or region_key not in table.obs or instance_key not in table.obs:
+        raise InputError(
+            f"table {name!r} is not linked to shapes",
+            where=f"sdata.tables[{name!r}]",
+            expected="a table parsed with region=, region_key= and instance_key=, whose columns are in obs",
+            remedy="spatialdata.models.TableModel.parse(table, region='<shapes>', region_key='region', "
+            "instance_key='instance_id')",
+        )
+    return TableLink(region, region_key, instance_key)
+
+
+def is_our_table(table: AnnData) -> bool:
+    """Whether a table is a prediction of ours on an H&E-only section, not measured expression."""
+    kinds = (value.get(PROVENANCE_KIND) for value in table.uns.values() if isinstance(value, dict))
+    return "prediction table" in kinds
+
+
+def _linked_shapes(sdata: SpatialData, table: str, shapes_key: str | None) -> str:
+    region = table_link(sdata.tables[table], table).region
+    regions = [region] if isinstance(region, str) else list(region)
+    shapes = _one(f"region of table {table!r}", regions, shapes_key, regions)
+    if shapes not in sdata.shapes:
+        raise InputError(
+            f"table {table!r} annotates {shapes!r}, which is not among the shapes ({', '.join(sdata.shapes) or 'none'})",
+            where=f"sdata.tables[{table!r}]",
+            expected="a table that annotates spots or bins in sdata.shapes",
+            remedy="add those shapes, or link the table to the right ones with sdata.set_table_annotates_spatialelement",
+        )
+    return shapes
+
+
+def _primary_images(names: list[str]) -> list[str]:
+    """Leave out Visium's reduced copies where the full image is there."""
+    full = {name.removesuffix("_full_image") for name in names if name.endswith("_full_image")}
+    copies = {f"{section}_{size}_image" for section in full for size in ("hires", "lowres")}
+    return [name for name in names if name not in copies]
+
+
+def _circles(sdata: SpatialData) -> list[str]:
+    return [name for name, shapes in sdata.shapes.items() if "radius" in shapes]
+
+
+def _one(kind: str, names: list[str], wanted: str | None, candidates: list[str]) -> str:
+    """The wanted name, or the only candidate."""
+    argument = {"image": "image_key", "table": "table_key"}.get(kind, "shapes_key")
+    if wanted is not None:
+        if wanted not in names:
+            raise InputError(
+                f"there is no {kind} {wanted!r}",
+                where=argument,
+                expected=f"one of {', '.join(names) or '(there are none)'}",
+                remedy=f"correct {argument}",
+            )
+        return wanted
+    if not candidates:
+        raise _nothing(kind, "add it to the SpatialData" if kind == "image" else "see st_predict.io for readers")
+    if len(candidates) > 1:
+        raise InputError(
+            f"there are {len(candidates)} candidates for the {kind}: {', '.join(candidates)}",
+            where=argument,
+            expected=f"the name of one {kind}",
+            remedy=f"pass {argument}={candidates[0]!r} (or another)",
+        )
+    return candidates[0]
+
+
+def _nothing(kind: str, remedy: str) -> InputError:
+    return InputError(
+        f"the SpatialData has no {kind}", where="sdata", expected="one section with its elements", remedy=remedy
+    )

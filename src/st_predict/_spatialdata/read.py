@@ -1,0 +1,186 @@
+"""A SpatialData to a Section: checked counts, centers in image px through one composed affine, scale, subject."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict._spatialdata.image import image_source
+from st_predict._spatialdata.keys import Keys, find_keys, table_link
+from st_predict._spatialdata.scale import find_scale
+from st_predict.core.checks import check_counts, check_spots_on_image
+from st_predict.core.errors import InputError
+from st_predict.core.section import Section
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+
+def read_section(
+    sdata: SpatialData,
+    *,
+    image_key: str | None = None,
+    shapes_key: str | None = None,
+    table_key: str | None = None,
+    layer: str | None = None,
+    need_counts: bool,
+) -> tuple[Section, Keys]:
+    """Read one section; pixels stay where they are.
+
+    Parameters
+    ----------
+    sdata
+        One section.
+    image_key, shapes_key, table_key
+        The user's choice of elements.
+    layer
+        Layer with the raw counts; ``None``: ``X``.
+    need_counts
+        Whether counts are used. Where they are not, they are neither read nor checked.
+
+    Raises
+    ------
+    InputError
+        If an element is missing or ambiguous, spots lie off the image, or the counts are not counts.
+    """
+    keys = find_keys(sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_table=need_counts)
+    table = None if keys.table is None else _rows(sdata, keys)
+    centers_px = _centers_px(sdata, keys, table)
+    image = image_source(sdata, keys.image)
+    check_spots_on_image(
+        centers_px,
+        width=int(image.col_edges[-1]),
+        height=int(image.row_edges[-1]),
+        where=f"sdata.shapes[{keys.shapes!r}] on sdata.images[{keys.image!r}]",
+    )
+    return Section(
+        name=_single(table, "section") or keys.shapes,
+        image=image,
+        centers_px=centers_px,
+        um_per_px=find_scale(sdata, keys, centers_px),
+        subject=_single(table, "subject"),
+        counts=_counts(table, layer, keys) if need_counts else None,
+        gene_names=np.asarray([] if table is None else table.var_names, dtype=np.str_),
+    ), keys
+
+
+def _rows(sdata: SpatialData, keys: Keys) -> AnnData:
+    """The table, all of whose rows must annotate the section's shapes."""
+    table = sdata.tables[keys.table]
+    link = table_link(table, str(keys.table))
+    if not (table.obs[link.region_key].astype(str) == keys.shapes).all():
+        raise InputError(
+            f"table {keys.table!r} annotates other shapes beside {keys.shapes!r}",
+            where=f"sdata.tables[{keys.table!r}].obs[{link.region_key!r}]",
+            expected="a table of one section",
+            remedy=f"keep the rows of one region: sdata.tables[...] = table[table.obs[{link.region_key!r}] == "
+            f"{keys.shapes!r}].copy()",
+        )
+    for axis, names in (("obs_names", table.obs_names), ("var_names", table.var_names)):
+        twice = names[names.duplicated()].unique()
+        if len(twice):
+            raise InputError(
+                f"{len(twice)} {'spot ids' if axis == 'obs_names' else 'genes'} occur twice, for example {twice[0]!r}",
+                where=f"sdata.tables[{keys.table!r}].{axis}",
+                expected="distinct names",
+                remedy=f"make them distinct ({axis}_make_unique()), or sum the duplicates",
+            )
+    return table
+
+
+def _centers_px(sdata: SpatialData, keys: Keys, table: AnnData | None) -> NDArray[np.float64]:
+    """Spot centers in the order of the table, in px of the image."""
+    shapes = sdata.shapes[keys.shapes]
+    if table is not None:
+        instances = table.obs[table_link(table, str(keys.table)).instance_key]
+        place = shapes.index.get_indexer(instances)
+        if (place < 0).any():
+            raise InputError(
+                f"{(place < 0).sum()} of {len(place)} table rows name no shape in {keys.shapes!r}, "
+                f"for example {instances.iloc[int((place < 0).argmax())]!r}",
+                where=f"sdata.tables[{keys.table!r}].obs[{instances.name!r}]",
+                expected=f"values of the index of sdata.shapes[{keys.shapes!r}]",
+                remedy="correct the instance column or the shapes' index",
+            )
+        shapes = shapes.iloc[place]
+    points = shapes.geometry if (shapes.geom_type == "Point").all() else shapes.geometry.centroid
+    affine = _shapes_to_image(sdata, keys)
+    centers: NDArray[np.float64] = np.column_stack([points.x, points.y]) @ affine[:2, :2].T + affine[:2, 2]
+    return centers
+
+
+def spot_diameter_px(sdata: SpatialData, keys: Keys) -> float:
+    """Median diameter of the circles in px of the image.
+
+    Raises
+    ------
+    InputError
+        If the shapes are not circles.
+    """
+    shapes = sdata.shapes[keys.shapes]
+    if "radius" not in shapes:
+        raise InputError(
+            f"shapes {keys.shapes!r} are not circles",
+            where=f"sdata.shapes[{keys.shapes!r}]",
+            expected="circles with a radius",
+            remedy="give um_per_px or pitch_um instead",
+        )
+    scale = np.sqrt(abs(np.linalg.det(_shapes_to_image(sdata, keys)[:2, :2])))
+    return float(2 * shapes["radius"].median() * scale)
+
+
+def _shapes_to_image(sdata: SpatialData, keys: Keys) -> NDArray[np.float64]:
+    """The affine ``(3, 3)`` from the shapes' own coordinates to image px, through a system both are placed in."""
+    from spatialdata.transformations import get_transformation
+
+    placed = {
+        element: get_transformation(collection[element], get_all=True)
+        for element, collection in ((keys.shapes, sdata.shapes), (keys.image, sdata.images))
+    }
+    shared = [system for system in placed[keys.shapes] if system in placed[keys.image]]
+    if not shared:
+        raise InputError(
+            f"shapes {keys.shapes!r} and image {keys.image!r} share no coordinate system "
+            f"({', '.join(placed[keys.shapes])} against {', '.join(placed[keys.image])})",
+            where="coordinate systems",
+            expected="one system both are placed in",
+            remedy="spatialdata.transformations.set_transformation(element, transformation, to_coordinate_system=...)",
+        )
+    system = "global" if "global" in shared else shared[0]
+    spots, image = (placed[e][system].to_affine_matrix(("x", "y"), ("x", "y")) for e in (keys.shapes, keys.image))
+    composed: NDArray[np.float64] = np.linalg.inv(image) @ spots
+    return composed
+
+
+def _counts(table: AnnData | None, layer: str | None, keys: Keys) -> Any:
+    if table is None:
+        raise ValueError("counts asked of a section without table")
+    if layer is not None and layer not in table.layers:
+        raise InputError(
+            f"table {keys.table!r} has no layer {layer!r}",
+            where="layer",
+            expected=f"one of {', '.join(table.layers) or '(there are none)'}, or None for X",
+            remedy="correct layer",
+        )
+    counts = table.X if layer is None else table.layers[layer]
+    where = f"sdata.tables[{keys.table!r}]." + ("X" if layer is None else f"layers[{layer!r}]")
+    check_counts(counts.data if hasattr(counts, "toarray") else np.asarray(counts), where=where)
+    return counts.tocsr() if hasattr(counts, "tocsr") else np.asarray(counts)
+
+
+def _single(table: AnnData | None, column: str) -> str | None:
+    """The one value of an obs column that must be the same for all spots of a section."""
+    if table is None or column not in table.obs:
+        return None
+    values = table.obs[column].dropna().unique()
+    if len(values) > 1:
+        raise InputError(
+            f"obs[{column!r}] has several values: {', '.join(map(str, values[:5]))}",
+            where=f"obs[{column!r}]",
+            expected=f"one {column} in a section",
+            remedy="give one SpatialData a section",
+        )
+    return str(values[0]) if len(values) else None

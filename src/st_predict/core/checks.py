@@ -1,0 +1,124 @@
+"""Input that no part of the package can use: values that are not counts, spots off their image, absurd scales."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+logger = logging.getLogger("st_predict")
+
+# A light microscope resolves no less than this a pixel, and no H&E image of a section is coarser.
+UM_PER_PX_LIMITS = (0.02, 50.0)
+# Spots of a correct section overshoot the image by less than one pitch, 2 to 3 % of its longer side.
+EDGE_SLACK = 0.03
+
+
+def check_positive(value: float, *, where: str) -> None:
+    """Refuse a length that is not a positive finite number."""
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(
+            f"{where} is {value}", where=where, expected="a positive finite number", remedy=f"correct {where}"
+        )
+
+
+def check_um_per_px(um_per_px: float, *, where: str) -> None:
+    """Refuse a scale that is not positive and finite, or that no H&E image of a section has."""
+    check_positive(um_per_px, where=where)
+    low, high = UM_PER_PX_LIMITS
+    if not low < um_per_px < high:
+        raise InputError(
+            f"{where} is {um_per_px:g} um per pixel",
+            where=where,
+            expected=f"micrometers a pixel of the full-resolution image, between {low:g} and {high:g}",
+            remedy="give um per pixel (not pixels per um, nm or mm); a 20x scan has about 0.5",
+        )
+
+
+def check_counts(values: NDArray[Any], *, where: str) -> None:
+    """Refuse values that are not raw counts: missing, negative or fractional.
+
+    Parameters
+    ----------
+    values
+        Counts of any shape (for a sparse matrix: its stored values).
+    where
+        The argument or file they come from.
+    """
+    remedy = "give the raw UMI counts; normalization and log1p happen later"
+    expected = "raw counts: whole numbers, 0 or more, none missing"
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise InputError(
+            f"{np.size(values) - finite.sum()} counts are missing, NaN or infinite",
+            where=where,
+            expected=expected,
+            remedy=remedy,
+        )
+    if (values < 0).any():
+        raise InputError(
+            f"counts are negative (lowest {values.min():g})", where=where, expected=expected, remedy=remedy
+        )
+    fractional = values != np.floor(values)
+    if fractional.any():
+        example = values[fractional].flat[0]
+        raise InputError(
+            f"counts are not whole numbers (e.g. {example:g}): they look normalized or log-transformed already",
+            where=where,
+            expected=expected,
+            remedy=remedy,
+        )
+
+
+def _n_inside(x: NDArray[np.floating], y: NDArray[np.floating], width: int, height: int) -> int:
+    return int(((x >= 0) & (x < width) & (y >= 0) & (y < height)).sum())
+
+
+def check_spots_on_image(centers_px: NDArray[np.floating], *, width: int, height: int, where: str) -> None:
+    """Refuse spots that do not lie on the image, and say so if swapping x and y would put them there.
+
+    A few spots off the edge are kept with a warning; more than half cannot belong to this image.
+
+    Parameters
+    ----------
+    centers_px
+        Spot centers ``(n_spots, 2)`` as x, y in full-resolution px.
+    width, height
+        Size of the image in px.
+    where
+        The argument that holds the image.
+    """
+    n = len(centers_px)
+    x, y = centers_px[:, 0], centers_px[:, 1]
+    n_on, n_swapped = _n_inside(x, y, width, height), _n_inside(y, x, width, height)
+    if n_on == n:
+        return
+    found = (
+        f"{n - n_on} of {n} spots lie off the image: spots span x {x.min():.0f} to {x.max():.0f} and "
+        f"y {y.min():.0f} to {y.max():.0f}, the image is {width} x {height} px (width x height)"
+    )
+    expected = "spot centers in pixels of this image, x to the right and y down"
+    overshoot_px = max(-x.min(), -y.min(), x.max() - width, y.max() - height)
+    if n_swapped == n and overshoot_px > EDGE_SLACK * max(width, height):
+        raise InputError(
+            f"axes look swapped: {found}; with x and y exchanged all lie on it",
+            where=where,
+            expected=expected,
+            remedy="exchange the two pixel columns, or turn the image back",
+        )
+    if n_on < n / 2:
+        raise InputError(
+            found,
+            where=where,
+            expected=expected,
+            remedy="give the full-resolution image that the spots were placed on, not a smaller copy or another section",
+        )
+    hint = "; with x and y exchanged all would lie on it" if n_swapped == n else ""
+    logger.warning("%s; they are kept%s", found, hint)

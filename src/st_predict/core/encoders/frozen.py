@@ -1,0 +1,67 @@
+"""A frozen encoder: built when first needed, identified by its weights, run over whole sections."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from st_predict.core.encoders.embed import embed_section
+from st_predict.core.encoders.registry import build_encoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.section import Section
+    from st_predict.core.tiles.geometry import TileSpec
+
+
+class EncoderIdentity(NamedTuple):
+    """Which encoder, with which weights."""
+
+    name: str
+    weights: str | None
+    """Local weights file it was built from, if any."""
+    fingerprint: str
+
+
+def torch_device(name: str) -> str:
+    """A torch device; ``"auto"`` is a GPU if there is one."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class FrozenEncoder:
+    """An encoder that is built when first needed, and how to run it.
+
+    Parameters
+    ----------
+    name, weights
+        See :func:`~st_predict.core.encoders.registry.build_encoder`.
+    device
+        Torch device, or ``"auto"``.
+    batch_size
+        Tiles at a time.
+    """
+
+    def __init__(self, name: str, weights: str | None, *, device: str = "auto", batch_size: int = 32) -> None:
+        self.name, self.weights, self.batch_size = name, weights, batch_size
+        self.device = torch_device(device)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The network."""
+        return build_encoder(self.name, self.weights)
+
+    @cached_property
+    def identity(self) -> EncoderIdentity:
+        """Name and fingerprint of the weights."""
+        return EncoderIdentity(self.name, self.weights, self.encoder.fingerprint())
+
+    def encode(self, section: Section, spec: TileSpec) -> NDArray[np.float32]:
+        """Features ``(n, S, d)`` of a section, each tile encoded once."""
+        return embed_section(section, self.encoder, spec, device=self.device, batch_size=self.batch_size)

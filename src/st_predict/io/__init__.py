@@ -1,0 +1,8 @@
+"""Readers: files in, ``SpatialData`` out, pixels left on disk; nothing here knows tiles, models or scores."""
+
+from __future__ import annotations
+
+from st_predict.io._legacy_st import legacy_st
+from st_predict.io._visium import visium
+
+__all__ = ["legacy_st", "visium"]

@@ -1,0 +1,95 @@
+"""What readers refuse beside what no part of the package can use: files, names and image sizes that cannot be right."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+logger = logging.getLogger("st_predict")
+
+# Image sizes implied by a thumbnail are off by up to half a thumbnail pixel: 0.1 % at 600 px.
+SIZE_TOLERANCE = 0.02
+
+
+def check_file(path: Path, *, where: str) -> None:
+    """Refuse a path that is not a file with something in it."""
+    if not path.is_file():
+        raise InputError(f"no such file: {path}", where=where, expected="an existing file", remedy="check the path")
+    if path.stat().st_size == 0:
+        raise InputError(
+            f"{path} is empty (0 bytes)", where=where, expected="a file with content", remedy="fetch the file again"
+        )
+
+
+def unreadable(path: Path, why: object, *, where: str) -> InputError:
+    """The error for an image file that cannot be read to its end."""
+    return InputError(
+        f"{path.name} is truncated or corrupt: {why}",
+        where=where,
+        expected="a complete JPEG, PNG or TIFF image",
+        remedy="fetch or export the image again",
+    )
+
+
+def not_rgb(path: Path, found: str, *, where: str) -> InputError:
+    """The error for an image whose pixels are not 8-bit color."""
+    return InputError(
+        f"{path.name} is not an 8-bit RGB image ({found})",
+        where=where,
+        expected="an H&E image with 3 color channels (or RGBA) of 8 bits",
+        remedy="export it as 8-bit RGB; fluorescence and grayscale images cannot be used",
+    )
+
+
+def check_section(section: str, *, where: str = "section") -> None:
+    """Refuse a name that could not be an element name of a SpatialData object."""
+    if not isinstance(section, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", section) or section.startswith(("__", ".")):
+        raise InputError(
+            f"{section!r} cannot name the elements of a SpatialData object",
+            where=where,
+            expected="letters, digits, '_', '-' and '.', not starting with '__' or '.'",
+            remedy="give the section another name",
+        )
+
+
+def check_image_size(size: tuple[int, int], implied: tuple[float, float], *, thumbnail: str, where: str) -> None:
+    """Refuse a full-resolution image whose size disagrees with the thumbnail that was made from it.
+
+    Parameters
+    ----------
+    size
+        Width, height of the image given, in px.
+    implied
+        Width, height of the thumbnail divided by its scale factor, in full-resolution px.
+    thumbnail
+        Name of the thumbnail file.
+    where
+        The argument that holds the image.
+    """
+
+    def agree(a: tuple[float, float], b: tuple[float, float]) -> bool:
+        return all(abs(p - q) <= SIZE_TOLERANCE * q for p, q in zip(a, b, strict=True))
+
+    if agree(size, implied):
+        return
+    found = f"the image is {size[0]} x {size[1]} px, but {thumbnail} was made from one of about {implied[0]:.0f} x {implied[1]:.0f} px"
+    if agree(size[::-1], implied):
+        raise InputError(
+            f"axes look swapped: {found} (width x height)",
+            where=where,
+            expected="the image as it was given to Space Ranger",
+            remedy="turn the image back by 90 degrees",
+        )
+    raise InputError(
+        f"{found} (width x height): the spots would not lie on it where they belong",
+        where=where,
+        expected="the full-resolution image that was given to Space Ranger",
+        remedy="give that file, not tissue_hires_image.png or another smaller, cropped or enlarged copy",
+    )

@@ -1,0 +1,105 @@
+"""Image files as lazy ``(3, height, width)`` dask arrays, and as elements of SpatialData.
+
+The one door to pixels for every reader: tiled TIFFs stay where they are, flat images are decoded once.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict.core.errors import InputError
+from st_predict.io._checks import check_file
+from st_predict.io._flat_image import decode_flat
+from st_predict.io._tiff import TiffImage, is_tiff
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import dask.array as da
+    from xarray import DataArray
+
+FLAT_CHUNK_PX = 2048
+# Whole tiles up to about this edge: a graph of 256 px tiles of a slide would be slower to build than to read.
+_TILED_CHUNK_PX = 512
+
+
+def open_image(path: str | Path, *, where: str = "image") -> da.Array:
+    """Open an H&E image so that reading a region costs that region.
+
+    A tiled TIFF (level 0 of a pyramid) stays on disk, in chunks of whole tiles. A JPEG, PNG or strip TIFF is decoded
+    once, here, into a temporary file that is removed when the array is no longer referenced. Alpha is dropped.
+
+    Parameters
+    ----------
+    path
+        TIFF, BigTIFF, OME-TIFF, JPEG or PNG, told apart by content.
+    where
+        The argument it was given as, for errors.
+
+    Returns
+    -------
+    Pixels ``(3, height, width)``, uint8.
+
+    Raises
+    ------
+    InputError
+        The file is missing, empty, truncated, corrupt, no image, or not 8-bit RGB.
+    """
+    import dask.array as da
+
+    path = Path(path)
+    check_file(path, where=where)
+    _check_kind(path, where)
+    source: Any
+    chunk: tuple[int, int]
+    tiff = TiffImage(path, where=where) if is_tiff(path) else None
+    if tiff is not None and tiff.is_tiled:
+        source = tiff
+        chunk = (_whole_tiles(tiff.block_px[0]), _whole_tiles(tiff.block_px[1]))
+    else:
+        source, chunk = decode_flat(path, where=where), (FLAT_CHUNK_PX, FLAT_CHUNK_PX)
+    return da.from_array(
+        source,
+        chunks=(3, *chunk),
+        name=f"st-predict-image-{uuid.uuid4().hex}",  # without a name dask hashes every pixel
+        asarray=False,
+        fancy=True,  # or dask would read whole chunks and cut the region out afterwards
+        meta=np.empty((0, 0, 0), dtype=np.uint8),
+    )
+
+
+def _whole_tiles(tile_px: int) -> int:
+    return max(1, _TILED_CHUNK_PX // tile_px) * tile_px
+
+
+def _check_kind(path: Path, where: str) -> None:
+    with path.open("rb") as file:
+        start = file.read(8)
+    if not (is_tiff(path) or start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))):
+        raise InputError(
+            f"{path.name} is not an image this reader knows (it starts with {start!r})",
+            where=where,
+            expected="a TIFF, OME-TIFF, JPEG or PNG file",
+            remedy="check the path, or export the image as one of these",
+        )
+
+
+def image_element(pixels: da.Array, transformations: Mapping[str, Any]) -> DataArray:
+    """Pixels ``(3, height, width)`` as a single-scale SpatialData image with channels r, g, b.
+
+    Parameters
+    ----------
+    pixels
+        As :func:`open_image` gives them.
+    transformations
+        Coordinate system -> transformation.
+    """
+    from spatialdata.models import Image2DModel
+
+    return Image2DModel.parse(
+        pixels, dims=("c", "y", "x"), c_coords=["r", "g", "b"], transformations=dict(transformations)
+    )

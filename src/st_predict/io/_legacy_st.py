@@ -1,0 +1,230 @@
+"""``legacy_st``: sections of the first spatial-transcriptomics arrays (100 um spots), from their three files.
+
+Knows the file conventions and the layout of the result; nothing of tiles or models.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from st_predict.core.checks import check_positive, check_spots_on_image, check_um_per_px
+from st_predict.core.errors import InputError
+from st_predict.io._checks import check_file, check_section
+from st_predict.io._counts_file import read_counts, separator
+from st_predict.io._images import image_element, open_image
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
+    from spatialdata import SpatialData
+
+logger = logging.getLogger("st_predict")
+
+_COLUMNS = ("x", "y", "pixel_x", "pixel_y")
+
+
+def legacy_st(
+    counts: str | Path | pd.DataFrame,
+    image: str | Path,
+    spots: str | Path | pd.DataFrame,
+    *,
+    section: str,
+    subject: str | None = None,
+    um_per_px: float | None = None,
+    spot_diameter_um: float = 100.0,
+) -> SpatialData:
+    """Read a legacy Spatial Transcriptomics section: H&E image, counts and spot positions.
+
+    Spots and counts are joined on the id ``XxY``. Spots with ``selected`` other than 1, and spots found in only one of
+    the two files, are left out and counted in the log.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, spots in rows: a text table (``.tsv``, ``.csv``, also ``.gz``) whose first column holds ids ``XxY``
+        (``10x21``, ``5.907x2.103``), or a data frame with these ids as index and genes as columns.
+    image
+        The H&E image that the pixel positions refer to: JPEG, PNG or TIFF, 8-bit RGB. Flat formats are decoded once,
+        into a temporary file that lives as long as the image is referenced; tiled TIFFs are read where they lie.
+    spots
+        Positions, one row a spot: columns ``x``, ``y`` (array position, as in the ids), ``pixel_x``, ``pixel_y``
+        (center on the image, px) and, if present, ``selected`` (1: under tissue). A text table or a data frame.
+    section
+        Name of the section: of its elements and in ``obs["section"]``.
+    subject
+        Patient or animal, for splits by subject; left out of ``obs`` if unknown.
+    um_per_px
+        Micrometers a pixel of the image. If unknown, the result holds no scale: it is never guessed.
+    spot_diameter_um
+        Diameter of a spot on the array in um.
+
+    Returns
+    -------
+    SpatialData with ``images["{section}_image"]`` (c, y, x), ``shapes[section]`` (circles in px) and
+    ``tables["table"]`` (raw counts ``(n_spots, n_genes)``, CSR float32, centers as x, y in ``obsm["spatial"]``) in the
+    coordinate system ``"global"``; the scale in ``attrs["st_predict"]["um_per_px"]``. Where the scale is unknown the
+    circles' radius is a quarter of the median distance between neighboring spots, which serves drawing only.
+
+    Raises
+    ------
+    InputError
+        A file is missing, empty, truncated or corrupt; counts are not raw counts; spots or genes come twice; columns
+        are missing; counts and spots share no id; spots lie off the image or have x and y swapped; the scale is absurd.
+
+    Examples
+    --------
+    >>> sdata = stp.io.legacy_st(  # doctest: +SKIP
+    ...     "C2/counts.tsv.gz", "C2/image.jpg", "C2/spots.tsv", section="C2", subject="patient_C", um_per_px=0.7015
+    ... )
+    """
+    from spatialdata import SpatialData
+    from spatialdata.transformations import Identity
+
+    check_section(section)
+    check_positive(spot_diameter_um, where="spot_diameter_um")
+    if um_per_px is not None:
+        check_um_per_px(um_per_px, where="um_per_px")
+    check_file(Path(image), where="image")
+    positions = _read_spots(spots)
+    matrix, spot_ids, genes = read_counts(counts)
+    matrix, positions = _join(matrix, spot_ids, positions)
+    pixels = open_image(image)
+    centers_px = positions[["pixel_x", "pixel_y"]].to_numpy(dtype=float)
+    check_spots_on_image(centers_px, width=pixels.shape[2], height=pixels.shape[1], where="image")
+
+    radius_px = _median_neighbor_px(centers_px) / 4 if um_per_px is None else spot_diameter_um / um_per_px / 2
+    image_key = f"{section}_image"
+    return SpatialData(
+        images={image_key: image_element(pixels, {"global": Identity()})},
+        shapes={section: _circles(centers_px, radius_px)},
+        tables={"table": _table(matrix, genes, positions, section, subject)},
+        attrs={"st_predict": {"um_per_px": {} if um_per_px is None else {image_key: float(um_per_px)}}},
+    )
+
+
+def _read_spots(spots: str | Path | pd.DataFrame) -> pd.DataFrame:
+    """Columns x, y, pixel_x, pixel_y as floats, ids ``XxY`` as index, selected spots only."""
+    import pandas as pd
+
+    if isinstance(spots, (str, Path)):
+        path = Path(spots)
+        check_file(path, where="spots")
+        try:
+            frame = pd.read_csv(path, sep=separator(path), dtype=str)
+        except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError) as error:
+            raise _bad_spots(f"{path.name} cannot be read as a table: {error}") from error
+    else:
+        frame = spots
+    missing = [name for name in _COLUMNS if name not in frame.columns]
+    if missing:
+        raise _bad_spots(f"columns {missing} are missing; found {[str(name) for name in frame.columns]}")
+    ids = [f"{_label(x)}x{_label(y)}" for x, y in zip(frame["x"], frame["y"], strict=True)]
+    columns = [*_COLUMNS, "selected"] if "selected" in frame.columns else [*_COLUMNS]
+    try:
+        numbers = frame[columns].astype(float)
+    except ValueError as error:
+        raise _bad_spots(f"a position is not a number: {error}") from error
+    if not np.isfinite(numbers.to_numpy()).all():
+        raise _bad_spots("positions are missing, NaN or infinite")
+    numbers.index = pd.Index(ids, name=None)
+    if "selected" in columns:
+        numbers = numbers[numbers["selected"] == 1]
+        logger.info("%d of %d spots are not selected and left out", len(ids) - len(numbers), len(ids))
+    double = numbers.index[numbers.index.duplicated()]
+    if len(double):
+        raise _bad_spots(f"{len(double)} spot ids come more than once, e.g. {double[0]!r}")
+    if numbers.empty:
+        raise _bad_spots("no spot is selected" if len(ids) else "there are no spots")
+    return numbers[[*_COLUMNS]]
+
+
+def _bad_spots(what: str) -> InputError:
+    return InputError(
+        what,
+        where="spots",
+        expected="one row a spot, columns x, y, pixel_x, pixel_y and, if known, selected (1: under tissue), tab-separated",
+        remedy="check the file against the spot file of the section",
+    )
+
+
+def _label(position: object) -> str:
+    """An array position as the ids write it: 25 of 25.0, text as it is."""
+    return position if isinstance(position, str) else f"{position:.15g}"
+
+
+def _join(matrix: csr_matrix, spot_ids: list[str], positions: pd.DataFrame) -> tuple[csr_matrix, pd.DataFrame]:
+    """Rows that both have, in the order of the counts."""
+    rows = np.flatnonzero([spot in positions.index for spot in spot_ids])
+    if not len(rows):
+        raise InputError(
+            f"counts and spots share no spot: counts have {spot_ids[:3]}, spots have {list(positions.index[:3])}",
+            where="counts, spots",
+            expected="row names XxY in counts that match x and y in spots",
+            remedy="give files of the same section; if genes are in rows, transpose the counts",
+        )
+    n_counts, n_spots = len(spot_ids) - len(rows), len(positions) - len(rows)
+    # A few are usual; losing most of either side hints at files of two sections.
+    level = logging.INFO if len(rows) >= max(len(spot_ids), len(positions)) / 2 else logging.WARNING
+    logger.log(
+        level,
+        "%d spots are in counts and spots; left out: %d in counts only, %d in spots only",
+        len(rows),
+        n_counts,
+        n_spots,
+    )
+    return matrix[rows], positions.loc[[spot_ids[row] for row in rows]]
+
+
+def _median_neighbor_px(centers_px: NDArray[np.floating]) -> float:
+    """Median distance to the nearest other spot in px; 4 for a lone spot, which has none."""
+    from scipy.spatial import KDTree
+
+    if len(centers_px) < 2:
+        return 4.0
+    distances_px, _ = KDTree(centers_px).query(centers_px, k=2)
+    median_px = float(np.median(distances_px[:, 1]))
+    if median_px == 0:
+        raise _bad_spots("most spots lie on top of one another")
+    return median_px
+
+
+def _circles(centers_px: NDArray[np.floating], radius_px: float) -> pd.DataFrame:
+    from spatialdata.models import ShapesModel
+    from spatialdata.transformations import Identity
+
+    return ShapesModel.parse(
+        centers_px,
+        geometry=0,
+        radius=radius_px,
+        index=np.arange(len(centers_px)),
+        transformations={"global": Identity()},
+    )
+
+
+def _table(matrix: csr_matrix, genes: list[str], positions: pd.DataFrame, section: str, subject: str | None) -> AnnData:
+    import pandas as pd
+    from anndata import AnnData
+    from spatialdata.models import TableModel
+
+    n = len(positions)
+    obs = pd.DataFrame(
+        {
+            "region": pd.Categorical([section] * n),
+            "instance_id": np.arange(n),
+            "section": pd.Categorical([section] * n),
+            "array_x": positions["x"].to_numpy(),
+            "array_y": positions["y"].to_numpy(),
+        },
+        index=positions.index,
+    )
+    if subject is not None:
+        obs["subject"] = pd.Categorical([str(subject)] * n)
+    table = AnnData(X=matrix, obs=obs, var=pd.DataFrame(index=pd.Index(genes)))
+    table.obsm["spatial"] = positions[["pixel_x", "pixel_y"]].to_numpy()
+    return TableModel.parse(table, region=section, region_key="region", instance_key="instance_id")

@@ -1,0 +1,220 @@
+"""Space Ranger output folders: which files there are in which version, positions, and the scale they imply.
+
+Knows folders, tables and geometry; builds no SpatialData.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict.core.checks import check_um_per_px
+from st_predict.core.errors import InputError
+from st_predict.core.scale import row_pitch_um_per_px
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger("st_predict")
+
+COUNTS = "filtered_feature_bc_matrix"
+POSITIONS = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
+_COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
+_BIN = re.compile(r"square_\d+um")
+
+# What `spot_diameter_fullres` stands for: 65 um where it was measured, 55 um by the printed spot.
+_SPOT_DIAMETERS_UM = (65.0, 55.0)
+
+
+@dataclass(frozen=True)
+class Outs:
+    """The files of one Space Ranger output folder, all of them present.
+
+    Parameters
+    ----------
+    folder
+        The folder that holds counts and ``spatial``.
+    counts
+        The filtered matrix: an ``.h5`` file, or a folder with ``matrix.mtx.gz``.
+    positions
+        The tissue positions file.
+    scalefactors
+        Contents of ``scalefactors_json.json``.
+    section
+        Name of the section, as files and folders suggest it.
+    bin_name
+        ``square_XXXum`` for Visium HD, None for Visium.
+    """
+
+    folder: Path
+    counts: Path
+    positions: Path
+    scalefactors: dict[str, Any]
+    section: str
+    bin_name: str | None
+
+
+def find_outs(path: str | Path) -> Outs:
+    """Find the files of a Visium ``outs`` folder, or of one bin size of Visium HD.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, files are missing, or there are several bin sizes to choose from.
+    """
+    folder = _folder(Path(path))
+    spatial = folder / "spatial"
+    counts = _counts(folder)
+    positions = next((spatial / name for name in POSITIONS if (spatial / name).is_file()), None)
+    scalefactors = spatial / "scalefactors_json.json"
+    missing = [
+        *([] if counts else [f"{COUNTS}.h5 (or the folder {COUNTS}/ with matrix.mtx.gz)"]),
+        *([] if positions else [f"spatial/{POSITIONS[1]} (or {POSITIONS[0]}, {POSITIONS[2]})"]),
+        *([] if scalefactors.is_file() else ["spatial/scalefactors_json.json"]),
+    ]
+    if missing or counts is None or positions is None:
+        raise InputError(
+            f"{folder} is missing {'; '.join(missing)}",
+            where="path",
+            expected="an outs folder of Space Ranger, or a square_XXXum folder of Visium HD",
+            remedy="give the folder that holds the filtered matrix and spatial/, complete",
+        )
+    bin_name = folder.name if _BIN.fullmatch(folder.name) else None
+    factors = _scalefactors(scalefactors, hd=bin_name is not None)
+    return Outs(folder, counts, positions, factors, _section(folder, counts), bin_name)
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise InputError(
+            f"no such folder: {path}", where="path", expected="a Space Ranger folder", remedy="check the path"
+        )
+    if not (path / "spatial").is_dir() and (path / "outs").is_dir():
+        path = path / "outs"
+    bins_folder = path / "binned_outputs" if (path / "binned_outputs").is_dir() else path
+    bins = sorted(child for child in bins_folder.iterdir() if child.is_dir() and _BIN.fullmatch(child.name))
+    if len(bins) > 1:
+        raise InputError(
+            f"{bins_folder} holds several bin sizes: {', '.join(child.name for child in bins)}",
+            where="path",
+            expected="one bin size",
+            remedy=f"give one of them, e.g. visium({str(bins[-1])!r})",
+        )
+    return bins[0] if bins else path
+
+
+def _counts(folder: Path) -> Path | None:
+    # Archives put the sample's name before the file's: GSM123_filtered_feature_bc_matrix.h5.
+    prefixed = sorted(folder.glob(f"*_{COUNTS}.h5"))
+    plain = folder / f"{COUNTS}.h5"
+    if plain.is_file() or len(prefixed) == 1:
+        return plain if plain.is_file() else prefixed[0]
+    matrix = folder / COUNTS
+    return matrix if (matrix / "matrix.mtx.gz").is_file() else None
+
+
+def _section(folder: Path, counts: Path) -> str:
+    if counts.suffix == ".h5" and counts.stem != COUNTS:
+        return counts.stem.removesuffix(f"_{COUNTS}")
+    folder = folder.resolve()
+    while folder.name in ("outs", "binned_outputs") or _BIN.fullmatch(folder.name):
+        folder = folder.parent
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", folder.name).lstrip("_.") or "visium"
+
+
+def _scalefactors(path: Path, *, hd: bool) -> dict[str, Any]:
+    needed = ["spot_diameter_fullres", *(["microns_per_pixel"] if hd else [])]
+    try:
+        factors = json.loads(path.read_text())
+    except ValueError as error:
+        factors = error
+    if not isinstance(factors, dict) or any(not isinstance(factors.get(key), (int, float)) for key in needed):
+        raise InputError(
+            f"{path.name} holds {factors!r}",
+            where=str(path),
+            expected=f"JSON with the numbers {', '.join(needed)}",
+            remedy="copy the file from the Space Ranger output again",
+        )
+    return factors
+
+
+def read_positions(path: Path) -> pd.DataFrame:
+    """Positions of all spots, in tissue or not, barcodes as index.
+
+    Returns
+    -------
+    Columns ``in_tissue``, ``array_row``, ``array_col``, ``pxl_row_in_fullres`` (y) and ``pxl_col_in_fullres`` (x).
+    """
+    import pandas as pd
+
+    try:
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            # Version 1 writes no header; version 2 does, and some version 1 files were given one.
+            with path.open() as file:
+                header = 0 if "in_tissue" in file.readline() else None
+            frame = pd.read_csv(path, header=header, names=None if header == 0 else _COLUMNS)
+        frame = frame[_COLUMNS].set_index("barcode")
+        numbers = frame.astype(float).to_numpy()
+    except (KeyError, ValueError, OSError, TypeError) as error:
+        raise _bad_positions(path, f"cannot be read: {error}") from error
+    if not np.isfinite(numbers).all() or not frame.index.is_unique:
+        raise _bad_positions(path, "has missing numbers or a barcode twice")
+    return frame
+
+
+def _bad_positions(path: Path, why: str) -> InputError:
+    return InputError(
+        f"{path.name} {why}",
+        where=str(path),
+        expected=f"columns {', '.join(_COLUMNS)}, one row a barcode",
+        remedy="copy the file from the Space Ranger output again",
+    )
+
+
+def um_per_px(outs: Outs, positions: pd.DataFrame) -> float | None:
+    """Micrometers a full-resolution pixel.
+
+    Visium HD states it. For Visium it follows from the pitch: neighbors of one row are two array columns and 100 um
+    apart on the slide, and a plane fitted to all spots (in tissue or not) gives that distance in pixels. The other
+    candidate, 55 um / ``spot_diameter_fullres``, is not used: in Space Ranger 1 outputs that diameter stands for 65 um
+    (two sections measured: 0.72644 and 0.72612 by the pitch, 0.7265 and 0.7261 by 65 um, 0.615 by 55 um), so it would
+    be 15 % off. It serves as a check: a pitch that fits neither is reported.
+
+    Parameters
+    ----------
+    outs
+        The folder's files.
+    positions
+        As :func:`read_positions` gives them.
+
+    Returns
+    -------
+    The scale, or None where the positions do not lie on an array (one row, or a poor fit).
+    """
+    if outs.bin_name is not None:
+        stated = float(outs.scalefactors["microns_per_pixel"])
+        check_um_per_px(stated, where="microns_per_pixel in scalefactors_json.json")
+        return stated
+    array = positions[["array_row", "array_col"]].to_numpy(dtype=float)
+    pixels = positions[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(dtype=float)
+    scale = row_pitch_um_per_px(array[:, 0], array[:, 1], pixels)
+    if scale is None:
+        logger.warning("positions in %s do not lie on a regular array: um per pixel stays unknown", outs.positions)
+        return None
+    check_um_per_px(scale, where=f"the spot pitch in {outs.positions.name}")
+    by_diameter = [um / outs.scalefactors["spot_diameter_fullres"] for um in _SPOT_DIAMETERS_UM]
+    if not any(abs(scale - other) < 0.05 * scale for other in by_diameter):
+        logger.warning(
+            "um per pixel is %.4f by the 100 um pitch, which is used, but %.4f or %.4f by spot_diameter_fullres",
+            scale,
+            *by_diameter,
+        )
+    return scale

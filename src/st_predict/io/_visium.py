@@ -1,0 +1,245 @@
+"""``visium``: Space Ranger outputs of Visium and Visium HD as SpatialData, in spatialdata-io's layout and names.
+
+Reads through spatialdata-io where that reads the folder, builds the same layout where it does not, and adds what it
+leaves out: a full-resolution image that is lazy, the scale, and in-tissue spots only.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict.core.checks import check_counts, check_spots_on_image
+from st_predict.core.errors import InputError
+from st_predict.io._checks import check_file, check_image_size, check_section
+from st_predict.io._images import image_element, open_image
+from st_predict.io._space_ranger import Outs, find_outs, read_positions, um_per_px
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import pandas as pd
+    from anndata import AnnData
+    from geopandas import GeoDataFrame
+    from spatialdata import SpatialData
+
+logger = logging.getLogger("st_predict")
+
+_THUMBNAILS = ("hires", "lowres")
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Element names and keys, as spatialdata-io gives them."""
+
+    section: str
+    shapes: str
+    table: str
+    instance: str
+
+    @classmethod
+    def of(cls, outs: Outs, section: str) -> _Names:
+        if outs.bin_name is None:
+            return cls(section, section, "table", "spot_id")
+        return cls(section, f"{section}_{outs.bin_name}", outs.bin_name, "location_id")
+
+
+def visium(path: str | Path, *, image: str | Path | None = None, section: str | None = None) -> SpatialData:
+    """Read a Space Ranger output: Visium (version 1 and later) or one bin size of Visium HD.
+
+    Only in-tissue spots of the filtered matrix are kept; barcodes without a position are left out and counted in the log.
+
+    Parameters
+    ----------
+    path
+        An ``outs`` folder, or for Visium HD a ``square_XXXum`` folder (or a parent that holds one bin size only). The
+        matrix may be an ``.h5`` file or a folder with ``matrix.mtx.gz``; nothing is written to the folder.
+    image
+        The full-resolution image that was given to Space Ranger: TIFF, OME-TIFF, JPEG or PNG, 8-bit RGB. A tiled TIFF
+        stays on disk and is read tile by tile; other files are decoded once into a temporary file, which lives as long
+        as the image is referenced. Without it only the hires and lowres images are there.
+    section
+        Name of the section: of its elements and in ``obs["section"]``. Default: the prefix of the matrix file, else the
+        name of the folder above ``outs``.
+
+    Returns
+    -------
+    SpatialData with spatialdata-io's names: images ``{section}_full_image`` (if given; single-scale),
+    ``{section}_hires_image`` and ``{section}_lowres_image`` (c, y, x); circles ``{section}``, for HD
+    ``{section}_square_XXXum``, in the coordinate system ``{section}`` (full-resolution px) with the radius Space Ranger
+    gives; a table ``"table"``, for HD ``"square_XXXum"``, of raw counts ``(n_spots, n_genes)``, CSR float32.
+    ``attrs["st_predict"]["um_per_px"]`` holds the scale of each image: stated by Visium HD, for Visium from the 100 um
+    between neighboring spots of a row (Space Ranger's spot diameter stands for 65 um in some versions, 55 in others).
+
+    Raises
+    ------
+    InputError
+        Files are missing, truncated or corrupt; there are several bin sizes; ``image`` is not the image the spots were
+        placed on; counts are not raw; no spot is in tissue.
+
+    Examples
+    --------
+    >>> sdata = stp.io.visium("sample/outs", image="sample/tissue.tif", section="A1")  # doctest: +SKIP
+    """
+    from spatialdata import SpatialData
+
+    if image is not None:
+        check_file(Path(image), where="image")
+    outs = find_outs(path)
+    section = outs.section if section is None else section
+    check_section(section)
+    names = _Names.of(outs, section)
+    positions = read_positions(outs.positions)
+    scale = um_per_px(outs, positions)
+    pixels = _open_images(outs, image)
+    table, circles = _in_tissue(*_table_and_circles(outs, names, positions), names)
+    if "full" in pixels:
+        _check_full_image(pixels, outs.scalefactors, table.obsm["spatial"])
+    table.obs["section"] = section
+    table.obs["section"] = table.obs["section"].astype("category")
+
+    factors = {"full": 1.0, **{name: outs.scalefactors[f"tissue_{name}_scalef"] for name in pixels if name != "full"}}
+    known = {} if scale is None else {f"{section}_{name}_image": scale / factors[name] for name in pixels}
+    return SpatialData(
+        images={
+            f"{section}_{name}_image": image_element(array, _image_systems(section, name, factors[name]))
+            for name, array in pixels.items()
+        },
+        shapes={names.shapes: circles},
+        tables={names.table: table},
+        attrs={"st_predict": {"um_per_px": known}},
+    )
+
+
+def _open_images(outs: Outs, image: str | Path | None) -> dict[str, da.Array]:
+    """Images by short name: full, hires, lowres; those that are there."""
+    pixels = {} if image is None else {"full": open_image(image, where="image")}
+    for name in _THUMBNAILS:
+        file = outs.folder / "spatial" / f"tissue_{name}_image.png"
+        if not file.is_file():
+            continue
+        if not isinstance(outs.scalefactors.get(f"tissue_{name}_scalef"), (int, float)):
+            logger.warning("%s is left out: scalefactors_json.json has no tissue_%s_scalef", file.name, name)
+            continue
+        pixels[name] = open_image(file, where=str(file))
+    return pixels
+
+
+def _check_full_image(pixels: dict[str, da.Array], factors: dict[str, Any], centers_px: np.ndarray) -> None:
+    _, height, width = pixels["full"].shape
+    for name in _THUMBNAILS:
+        if name in pixels:
+            factor = factors[f"tissue_{name}_scalef"]
+            implied = (pixels[name].shape[2] / factor, pixels[name].shape[1] / factor)
+            check_image_size((width, height), implied, thumbnail=f"tissue_{name}_image.png", where="image")
+            break
+    check_spots_on_image(centers_px, width=width, height=height, where="image")
+
+
+def _image_systems(section: str, name: str, factor: float) -> dict[str, Any]:
+    from spatialdata.transformations import Identity, Scale
+
+    if name == "full":
+        return {section: Identity()}
+    return {
+        f"{section}_downscaled_{name}": Identity(),
+        section: Scale(np.array([factor, factor]), axes=("y", "x")).inverse(),
+    }
+
+
+def _table_and_circles(outs: Outs, names: _Names, positions: pd.DataFrame) -> tuple[AnnData, GeoDataFrame]:
+    """All spots of the filtered matrix; those without a position hold NaN there."""
+    # spatialdata-io's visium needs the .h5, positions as .csv and both scale factors; its visium_hd needs the
+    # feature slice beside all bin sizes, which a square_XXXum folder does not have.
+    readable = (
+        outs.bin_name is None
+        and outs.counts.suffix == ".h5"
+        and outs.positions.suffix == ".csv"
+        and all(f"tissue_{name}_scalef" in outs.scalefactors for name in _THUMBNAILS)
+    )
+    with warnings.catch_warnings():
+        # Usual in every output, and mended by the reader right after it warns.
+        warnings.filterwarnings("ignore", message="Variable names are not unique", category=UserWarning)
+        warnings.filterwarnings("ignore", message="Converting `region_key", category=UserWarning)
+        try:
+            return _by_spatialdata_io(outs, names) if readable else _build(outs, names, positions)
+        except (OSError, KeyError, EOFError) as error:
+            raise InputError(
+                f"{outs.counts.name} cannot be read: {error}",
+                where=str(outs.counts),
+                expected="a filtered matrix as Space Ranger writes it",
+                remedy="copy it from the Space Ranger output again",
+            ) from error
+
+
+def _by_spatialdata_io(outs: Outs, names: _Names) -> tuple[AnnData, GeoDataFrame]:
+    import spatialdata_io
+
+    sdata = spatialdata_io.visium(
+        outs.folder,
+        dataset_id=names.section,
+        counts_file=outs.counts.name,
+        tissue_positions_file=outs.positions.relative_to(outs.folder),
+    )
+    return sdata.tables[names.table], sdata.shapes[names.shapes]
+
+
+def _build(outs: Outs, names: _Names, positions: pd.DataFrame) -> tuple[AnnData, GeoDataFrame]:
+    import scanpy as sc
+    from spatialdata.models import ShapesModel, TableModel
+    from spatialdata.transformations import Identity, Scale
+
+    table = sc.read_10x_h5(outs.counts) if outs.counts.suffix == ".h5" else sc.read_10x_mtx(outs.counts)
+    table.var_names_make_unique()
+    placed = positions.reindex(table.obs_names)
+    table.obsm["spatial"] = placed[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy()
+    table.obs[["in_tissue", "array_row", "array_col"]] = placed[["in_tissue", "array_row", "array_col"]].to_numpy()
+    table.obs[names.instance] = np.arange(table.n_obs)
+    table.obs["region"] = names.shapes
+    table.obs["region"] = table.obs["region"].astype("category")
+    systems: dict[str, Any] = {names.section: Identity()}
+    for name in _THUMBNAILS:
+        if (factor := outs.scalefactors.get(f"tissue_{name}_scalef")) is not None:
+            systems[f"{names.section}_downscaled_{name}"] = Scale(np.array([factor, factor]), axes=("y", "x"))
+    circles = ShapesModel.parse(
+        table.obsm["spatial"],
+        geometry=0,
+        radius=outs.scalefactors["spot_diameter_fullres"] / 2,
+        index=table.obs[names.instance].copy(),
+        transformations=systems,
+    )
+    table = TableModel.parse(table, region=names.shapes, region_key="region", instance_key=names.instance)
+    return table, circles
+
+
+def _in_tissue(table: AnnData, circles: GeoDataFrame, names: _Names) -> tuple[AnnData, GeoDataFrame]:
+    """Spots with a position under tissue, types as in the files; counts checked."""
+    from scipy.sparse import csr_matrix
+
+    placed = table.obs["in_tissue"].notna().to_numpy()
+    keep = (table.obs["in_tissue"] == 1).to_numpy()
+    logger.info(
+        "%d of %d spots of the filtered matrix are kept; left out: %d without a position, %d not in tissue",
+        keep.sum(),
+        len(keep),
+        (~placed).sum(),
+        (placed & ~keep).sum(),
+    )
+    if not keep.any():
+        raise InputError(
+            f"none of the {len(keep)} barcodes of the filtered matrix is in tissue ({(~placed).sum()} have no position)",
+            where="path",
+            expected="barcodes of the matrix in the tissue positions, with in_tissue 1",
+            remedy="give matrix and positions of the same section",
+        )
+    table = table[keep].copy()
+    table.X = csr_matrix(table.X, dtype=np.float32)
+    check_counts(table.X.data, where="the filtered matrix")
+    for column in ("in_tissue", "array_row", "array_col"):
+        table.obs[column] = table.obs[column].astype(np.int64)
+    table.obsm["spatial"] = np.asarray(table.obsm["spatial"], dtype=np.float64)
+    return table, circles[circles.index.isin(table.obs[names.instance])]

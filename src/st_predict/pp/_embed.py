@@ -1,0 +1,84 @@
+"""``embed``: frozen features of a section's tiles, computed once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spatialdata import SpatialData
+
+
+def embed(
+    sdata: SpatialData,
+    *,
+    encoder: str = "efficientnet_lite0",
+    encoder_weights: str | None = None,
+    tile_um: float | Sequence[float] | None = None,
+    tile_px: float | Sequence[float] | None = None,
+    key_added: str | None = None,
+    image_key: str | None = None,
+    shapes_key: str | None = None,
+    table_key: str | None = None,
+    device: str = "auto",
+    batch_size: int = 32,
+) -> str:
+    """Encode the tile around every spot, at one or several widths, with a frozen encoder.
+
+    Features that are there already and were made from the same encoder, weights, tiles, image and spots are kept.
+    :func:`~st_predict.tl.train` and :func:`~st_predict.tl.predict` call this themselves.
+
+    Parameters
+    ----------
+    sdata
+        One section with a table.
+    encoder
+        ``"efficientnet_lite0"``, ``"resnet18"``, any timm model name, or ``"hf-hub:owner/model"``.
+    encoder_weights
+        Local weights file for the encoder.
+    tile_um
+        Tile widths in um; default 112, 154 and 308. Each tile is resampled to the encoder's own size.
+    tile_px
+        Tile widths in px of the image instead, where the scale is unknown.
+    key_added
+        Key for the features; default ``"X_<encoder>"``.
+    image_key, shapes_key, table_key
+        Elements, where there are several.
+    device
+        Torch device of the encoder; ``"auto"``: a GPU if there is one.
+    batch_size
+        Tiles encoded at a time.
+
+    Returns
+    -------
+    The key: ``table.obsm[key]`` holds ``(n_obs, n_widths * n_features)`` float32, widths in the order given, and
+    ``table.uns[key]`` what they were made from.
+
+    Raises
+    ------
+    InputError
+        If the section is not usable, its scale is needed and unknown, or the key holds something else.
+    """
+    from st_predict._log import be_heard
+    from st_predict._spatialdata.features import cached_features
+    from st_predict._spatialdata.read import read_section
+    from st_predict.core.encoders.frozen import FrozenEncoder
+    from st_predict.core.errors import InputError
+    from st_predict.core.tiles.geometry import TileSpec
+
+    be_heard()
+    spec = TileSpec.of(tile_um, tile_px)
+    section, keys = read_section(
+        sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_counts=False
+    )
+    if keys.table is None:
+        raise InputError(
+            "the section has no table to keep features in",
+            where="sdata",
+            expected="a table that annotates the spots",
+            remedy="st_predict.tl.predict works without one and keeps no features",
+        )
+    spec.sides_px(section)
+    frozen = FrozenEncoder(encoder, encoder_weights, device=device, batch_size=batch_size)
+    return cached_features(sdata, section, keys, frozen, spec, key_added=key_added)[0]

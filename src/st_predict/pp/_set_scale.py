@@ -1,0 +1,75 @@
+"""``set_scale``: the user states the scale of an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from st_predict.core.checks import check_positive, check_um_per_px
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+
+def set_scale(
+    sdata: SpatialData,
+    *,
+    um_per_px: float | None = None,
+    spot_diameter_um: float | None = None,
+    pitch_um: float | None = None,
+    image_key: str | None = None,
+    shapes_key: str | None = None,
+    table_key: str | None = None,
+) -> float:
+    """State the scale of an image: directly, or through a known length of the array.
+
+    Parameters
+    ----------
+    sdata
+        One section.
+    um_per_px
+        Width of an image pixel in um.
+    spot_diameter_um
+        Diameter of the spots, which the circles' radius then measures in px.
+    pitch_um
+        Distance between neighboring spots, measured as the median distance to the nearest spot.
+    image_key, shapes_key, table_key
+        Elements, where there are several.
+
+    Returns
+    -------
+    um a px, which is also written to ``sdata.attrs["st_predict"]["um_per_px"][image_key]``.
+
+    Raises
+    ------
+    InputError
+        If not exactly one length is given, it is absurd, or the spots cannot measure it.
+    """
+    from st_predict._spatialdata.read import read_section, spot_diameter_px
+    from st_predict._spatialdata.scale import store_scale
+    from st_predict.core.neighbors import nearest_spots
+
+    lengths = {"um_per_px": um_per_px, "spot_diameter_um": spot_diameter_um, "pitch_um": pitch_um}
+    given = {name: value for name, value in lengths.items() if value is not None}
+    if len(given) != 1:
+        raise InputError(
+            f"{len(given)} of {', '.join(lengths)} are given",
+            where="set_scale",
+            expected="exactly one",
+            remedy="give the one you know",
+        )
+    (name, value), = given.items()  # fmt: skip
+    check_positive(value, where=name)
+    section, keys = read_section(
+        sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_counts=False
+    )
+    if name == "spot_diameter_um":
+        value = value / spot_diameter_px(sdata, keys)
+    elif name == "pitch_um":
+        nearest = section.centers_px[nearest_spots(section.centers_px, 1)[:, 0]]
+        value = value / float(np.median(np.linalg.norm(section.centers_px - nearest, axis=1)))
+    check_um_per_px(value, where=name)
+    store_scale(sdata, keys.image, value)
+    return value

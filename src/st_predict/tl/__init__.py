@@ -1,0 +1,8 @@
+"""Work: train, predict, evaluate, and read a model back."""
+
+from st_predict.tl._evaluate import evaluate
+from st_predict.tl._predict import predict
+from st_predict.tl._session import load_model
+from st_predict.tl._train import train
+
+__all__ = ["evaluate", "load_model", "predict", "train"]

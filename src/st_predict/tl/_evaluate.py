@@ -1,0 +1,100 @@
+"""``evaluate``: a prediction against the measured expression of the same section."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from spatialdata import SpatialData
+
+
+def evaluate(
+    sdata: SpatialData,
+    *,
+    key: str = "predicted",
+    min_counts: float | None = None,
+    image_key: str | None = None,
+    shapes_key: str | None = None,
+    table_key: str | None = None,
+    layer: str | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Score a prediction gene by gene, over the spots of one section.
+
+    Parameters
+    ----------
+    sdata
+        A section with measured expression that :func:`~st_predict.tl.predict` was run on.
+    key
+        Its ``key_added``.
+    min_counts
+        Spots with fewer counts are left out; ``None``: as in training.
+    image_key, shapes_key, table_key
+        Elements, where there are several.
+    layer
+        Layer with raw counts; ``None``: ``X``.
+    seed
+        Seed of the split behind ``ceiling``.
+
+    Returns
+    -------
+    One row a gene of the panel that the section has: ``pcc`` and ``spearman`` (0 where prediction or truth is
+    constant), ``mse``, ``mae``, ``r2``, ``relative_variance`` (predicted over measured; well under 1 is
+    over-smoothed), ``constant``, ``mean_count`` and ``ceiling``, the highest PCC that the noise of the counts lets any
+    predictor reach. ``attrs`` tells ``n_spots``, ``n_spots_left_out`` and ``genes_missing``.
+
+    Raises
+    ------
+    InputError
+        If there is no such prediction, no panel gene, or fewer than three spots to score.
+    """
+    import pandas as pd
+
+    from st_predict._spatialdata.read import read_section
+    from st_predict._spatialdata.write import prediction_record
+    from st_predict.core.expression import gene_columns, section_expression, total_counts
+    from st_predict.core.metrics import gene_scores, noise_ceiling
+    from st_predict.core.training.fit import usable_spots
+
+    section, keys = read_section(
+        sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer, need_counts=True
+    )
+    table = sdata.tables[keys.table]
+    record = prediction_record(table.uns, key)
+    panel = [str(gene) for gene in record["panel"]]
+    columns = gene_columns(section.gene_names, panel)
+    shared = [gene for gene, column in zip(panel, columns, strict=True) if column >= 0]
+    if not shared:
+        raise InputError(
+            f"section {section.name!r} has none of the {len(panel)} predicted genes ({', '.join(panel[:3])}, ...)",
+            where="var_names",
+            expected="gene names of the kind the model was trained on",
+            remedy="map the names of this table to those of the training sections",
+        )
+    scored = usable_spots(section, float(record["min_counts"]) if min_counts is None else min_counts)
+    if scored.sum() < 3:
+        raise InputError(
+            f"{scored.sum()} of {section.n_spots} spots have enough counts to be scored on",
+            where="min_counts",
+            expected="at least 3",
+            remedy="lower min_counts",
+        )
+    kept = section.keep(scored)
+    predicted = table.obsm[key][shared].to_numpy(np.float32)[scored]
+    counts = kept.counts[:, columns[columns >= 0]]
+    counts = np.asarray(counts.toarray() if hasattr(counts, "toarray") else counts)
+    scores = pd.DataFrame(gene_scores(predicted, section_expression(kept, shared)), index=pd.Index(shared, name="gene"))
+    scores["mean_count"] = counts.mean(axis=0)
+    scores["ceiling"] = noise_ceiling(counts, total_counts(kept.counts), seed=seed)
+    scores.attrs = {
+        "section": section.name,
+        "n_spots": int(scored.sum()),
+        "n_spots_left_out": int((~scored).sum()),
+        "genes_missing": [gene for gene in panel if gene not in set(shared)],
+    }
+    return scores

@@ -1,0 +1,77 @@
+"""``predict``: expression of a section from its image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+    from st_predict.core.training.model import Model
+
+
+def predict(
+    sdata: SpatialData,
+    model: Model | None = None,
+    *,
+    key_added: str = "predicted",
+    image_key: str | None = None,
+    shapes_key: str | None = None,
+    table_key: str | None = None,
+    device: str = "auto",
+) -> None:
+    """Predict the expression of every spot from the image alone; measured expression is neither read nor needed.
+
+    Parameters
+    ----------
+    sdata
+        One section: an image and spots on it.
+    model
+        A trained model; ``None``: the one this session trained or loaded last.
+    key_added
+        Where to write.
+    image_key, shapes_key, table_key
+        Elements, where there are several.
+    device
+        Torch device of the encoder; ``"auto"``: a GPU if there is one.
+
+    Returns
+    -------
+    ``None``. With a table that annotates the spots: ``table.layers[key_added]`` ``(n_obs, n_vars)`` float32, NaN for
+    genes outside the panel, ``table.obsm[key_added]``, a DataFrame ``(n_obs, panel)``, and ``table.uns[key_added]``,
+    the provenance. Without one: a new table ``sdata.tables[key_added]`` on the spots. Values are log1p of counts per
+    10,000.
+
+    Raises
+    ------
+    InputError
+        If there is no model, the section cannot be used or is of another scale, or ``key_added`` holds your data.
+    """
+    from st_predict._log import be_heard, logger
+    from st_predict._spatialdata.features import cached_features
+    from st_predict._spatialdata.read import read_section
+    from st_predict._spatialdata.write import check_free, write_prediction
+    from st_predict.core.encoders.embed import embed_section
+    from st_predict.core.encoders.frozen import FrozenEncoder, torch_device
+    from st_predict.tl._session import last_model
+
+    be_heard()
+    if model is None:
+        model = last_model()
+        logger.info("no model was given; using this session's last: %r", model)
+    section, keys = read_section(
+        sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_counts=False
+    )
+    model.check_section(section)
+    model.tiles.sides_px(section)
+    check_free(sdata, keys, key_added)
+    if model.tiles.widths_px and section.um_per_px != model.um_per_px:
+        logger.warning("tiles are in pixels and a scale is unknown; nobody can tell whether the scales agree")
+    if model.encoder is not None:
+        features = embed_section(section, model.encoder, model.tiles, device=torch_device(device))
+    else:
+        frozen = FrozenEncoder(model.encoder_identity.name, model.encoder_identity.weights, device=device)
+        model.check_encoder(frozen.identity)
+        features = cached_features(sdata, section, keys, frozen, model.tiles)[1]
+    predicted = model.predict_features(features, section.centers_px)
+    write_prediction(sdata, keys, key_added, predicted, section.centers_px, model.provenance())

@@ -1,0 +1,282 @@
+"""Legacy ST: the three files become one SpatialData with the right spots, pixels and scale; bad ones are refused."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import spatialdata as sd
+from scipy.sparse import issparse
+from spatialdata.transformations import Identity, get_transformation
+
+import st_predict as stp
+from st_predict.core.errors import InputError
+
+HEIGHT, WIDTH = 300, 500
+GENES = ["Mbp", "Gfap", "Actb"]
+# id -> center on the image (x, y); the last one is not selected
+SPOTS = {
+    "2x3": (100.0, 40.0),
+    "4x3": (200.0, 40.0),
+    "5.907x2.103": (290.0, 45.5),
+    "4x5": (200.0, 250.0),
+    "9x9": (480.0, 299.0),
+    "1x1": (10.0, 10.0),
+}
+COUNTS = pd.DataFrame(
+    [[0, 3, 1], [7, 0, 0], [2, 2, 2], [1, 0, 9], [5, 5, 5]],
+    index=["4x5", "2x3", "77x77", "5.907x2.103", "1x1"],  # an order of its own, a spot unknown to the spot file
+    columns=GENES,
+)
+
+
+def spots_frame() -> pd.DataFrame:
+    rows = [[*spot.split("x"), x, y, int(spot != "1x1")] for spot, (x, y) in SPOTS.items()]
+    return pd.DataFrame(rows, columns=["x", "y", "pixel_x", "pixel_y", "selected"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, files) -> Path:
+    files.write_jpeg(tmp_path / "image.jpg", files.asymmetric_pixels(HEIGHT, WIDTH))
+    COUNTS.to_csv(tmp_path / "counts.tsv.gz", sep="\t")
+    spots_frame().to_csv(tmp_path / "spots.tsv", sep="\t", index=False)
+    return tmp_path
+
+
+def read(folder: Path, **arguments):
+    given = {"counts": folder / "counts.tsv.gz", "image": folder / "image.jpg", "spots": folder / "spots.tsv"}
+    given |= {"section": "S1"} | arguments
+    return stp.io.legacy_st(given.pop("counts"), given.pop("image"), given.pop("spots"), **given)
+
+
+def check_contents(sdata: sd.SpatialData) -> None:
+    table = sdata.tables["table"]
+    kept = ["4x5", "2x3", "5.907x2.103"]
+    assert list(table.obs_names) == kept
+    assert list(table.var_names) == GENES
+    assert issparse(table.X)
+    assert (table.X.format, table.X.dtype) == ("csr", np.float32)
+    np.testing.assert_array_equal(table.X.toarray(), COUNTS.loc[kept].to_numpy())
+    centers_px = np.array([SPOTS[spot] for spot in kept])
+    np.testing.assert_array_equal(table.obsm["spatial"], centers_px)
+    np.testing.assert_array_equal(table.obs["array_x"], [4, 2, 5.907])
+    np.testing.assert_array_equal(table.obs["array_y"], [5, 3, 2.103])
+    for column, value in {"region": "S1", "section": "S1", "subject": "mouse_1"}.items():
+        assert table.obs[column].dtype == "category"
+        assert set(table.obs[column]) == {value}
+    circles = sdata.shapes["S1"].loc[table.obs["instance_id"]]
+    np.testing.assert_array_equal(np.column_stack([circles.geometry.x, circles.geometry.y]), centers_px)
+    np.testing.assert_allclose(circles["radius"], 100 / 2.5 / 2)
+    attrs = table.uns["spatialdata_attrs"]
+    assert (attrs["region"], attrs["region_key"], attrs["instance_key"]) == ("S1", "region", "instance_id")
+    assert sdata.attrs["st_predict"] == {"um_per_px": {"S1_image": 2.5}}
+    image = sdata.images["S1_image"]
+    assert image.dims == ("c", "y", "x")
+    assert list(image.coords["c"].values) == ["r", "g", "b"]
+    assert (image.shape, image.dtype) == ((3, HEIGHT, WIDTH), np.uint8)
+    # Red grows to the right, green downward: at each spot the pixel says where it is.
+    for x, y in centers_px:
+        red, green, _ = image.isel(y=int(y), x=int(x)).values
+        assert abs(red - 255 * x / WIDTH) < 5
+        assert abs(green - 255 * y / HEIGHT) < 5
+    assert sdata.coordinate_systems == ["global"]
+    assert isinstance(get_transformation(image, "global"), Identity)
+
+
+def test_files_become_the_layout_and_survive_a_round_trip(folder):
+    sdata = read(folder, subject="mouse_1", um_per_px=2.5)
+    check_contents(sdata)
+    sdata.write(folder / "section.zarr")
+    check_contents(sd.read_zarr(folder / "section.zarr"))
+
+
+def test_data_frames_give_the_same_as_files(folder):
+    spots = spots_frame()
+    spots[["x", "y"]] = spots[["x", "y"]].astype(float)  # 4.0 joins the id "4x5"
+    check_contents(read(folder, counts=COUNTS, spots=spots, subject="mouse_1", um_per_px=2.5))
+
+
+def test_comma_separated_and_headers_without_a_corner_are_read(folder):
+    COUNTS.to_csv(folder / "counts.csv")
+    lines = (folder / "counts.csv").read_text().splitlines()
+    lines[0] = lines[0].removeprefix(",")  # as R's write.table does
+    (folder / "counts.csv").write_text("\n".join(lines) + "\n")
+    spots_frame().to_csv(folder / "spots.csv", index=False)
+    sdata = read(folder, counts=folder / "counts.csv", spots=folder / "spots.csv", subject="mouse_1", um_per_px=2.5)
+    check_contents(sdata)
+
+
+def test_many_rows_are_read_in_blocks(folder):
+    rng = np.random.default_rng(0)
+    truth = pd.DataFrame(rng.poisson(0.3, (700, 40)), index=[f"{i}x1" for i in range(700)]).add_prefix("g")
+    truth.to_csv(folder / "many.tsv.gz", sep="\t")
+    positions = pd.DataFrame(
+        {"x": range(700), "y": 1, "pixel_x": np.arange(700) % 490, "pixel_y": np.arange(700) // 490}
+    )
+    sdata = read(folder, counts=folder / "many.tsv.gz", spots=positions)
+    np.testing.assert_array_equal(sdata.tables["table"].X.toarray(), truth.to_numpy())
+
+
+def test_what_is_left_out_is_counted(folder, caplog):
+    with caplog.at_level(logging.INFO, logger="st_predict"):
+        read(folder)
+    assert "1 of 6 spots are not selected and left out" in caplog.text
+    assert "3 spots are in counts and spots; left out: 2 in counts only, 2 in spots only" in caplog.text
+
+
+def test_without_the_column_every_spot_is_selected(folder):
+    sdata = read(folder, spots=spots_frame().drop(columns="selected"))
+    assert list(sdata.tables["table"].obs_names) == ["4x5", "2x3", "5.907x2.103", "1x1"]
+
+
+def test_an_unknown_scale_is_not_written_and_circles_are_for_drawing_only(folder):
+    sdata = read(folder)
+    assert sdata.attrs["st_predict"] == {"um_per_px": {}}
+    assert "subject" not in sdata.tables["table"].obs
+    kept = np.array([SPOTS[spot] for spot in sdata.tables["table"].obs_names])
+    between = np.linalg.norm(kept[:, None] - kept[None], axis=2) + np.diag([np.inf] * 3)
+    np.testing.assert_allclose(sdata.shapes["S1"]["radius"], np.median(between.min(axis=1)) / 4)
+
+
+def test_the_spot_diameter_sets_the_radius(folder):
+    sdata = read(folder, um_per_px=0.5, spot_diameter_um=55.0)
+    np.testing.assert_allclose(sdata.shapes["S1"]["radius"], 55)
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (COUNTS * -1, r"counts are negative \(lowest -9\)"),
+        (COUNTS.astype(float).replace(3, np.nan), "1 counts are missing, NaN or infinite"),
+        (np.log1p(COUNTS), "not whole numbers .* normalized or log-transformed"),
+        (
+            COUNTS.assign(Gfap=[str(n) if n != 3 else "three" for n in COUNTS["Gfap"]]),
+            "column 'Gfap' holds text, e.g. 'three'",
+        ),
+        (pd.concat([COUNTS, COUNTS.iloc[:1]]), "1 spot ids come more than once, e.g. '4x5'"),
+        (COUNTS.set_axis(["Mbp", "Gfap", "Mbp"], axis=1), "1 genes come more than once, e.g. 'Mbp'"),
+        (COUNTS.set_axis([f"{i}x88" for i in range(5)]), "counts and spots share no spot"),
+        (COUNTS.T, "transpose the counts"),
+    ],
+    ids=["negative", "nan", "log", "text", "double spot", "double gene", "no overlap", "transposed"],
+)
+@pytest.mark.parametrize("as_file", [True, False])
+def test_counts_that_are_no_counts_are_refused(folder, frame, said, as_file):
+    counts = frame
+    if as_file:
+        counts = folder / "bad.tsv"
+        frame.to_csv(counts, sep="\t")
+    with pytest.raises(InputError, match=said):
+        read(folder, counts=counts)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s.drop(columns=["pixel_x", "y"]), r"columns \['y', 'pixel_x'\] are missing; found \['x'"),
+        (lambda s: pd.concat([s, s.iloc[:1]]), "1 spot ids come more than once, e.g. '2x3'"),
+        (lambda s: s.assign(selected=0), "no spot is selected"),
+        (lambda s: s.assign(pixel_x=7, pixel_y=7), "most spots lie on top of one another"),
+        (lambda s: s.iloc[:0], "there are no spots"),
+        (lambda s: s.assign(pixel_y=np.nan), "positions are missing, NaN or infinite"),
+        (lambda s: s.assign(pixel_y="left"), "a position is not a number: .*left"),
+        (
+            lambda s: s.assign(pixel_x=s["pixel_x"] + 5000),
+            r"3 of 3 spots lie off the image: spots span x 5100 to 5290 and y 40 to 250, the image is 500 x 300 px",
+        ),
+    ],
+    ids=["columns", "double", "none selected", "same place", "empty", "nan", "text", "off"],
+)
+def test_spots_that_cannot_be_used_are_refused(folder, change, said):
+    change(spots_frame()).to_csv(folder / "bad.tsv", sep="\t", index=False)
+    with pytest.raises(InputError, match=said):
+        read(folder, spots=folder / "bad.tsv")
+
+
+def test_swapped_axes_are_named(folder):
+    spots = spots_frame().assign(pixel_x=[40, 40, 45, 20, 299, 10], pixel_y=[100, 200, 290, 400, 480, 10])
+    with pytest.raises(InputError, match="axes look swapped: 1 of 3 spots lie off the image"):
+        read(folder, spots=spots)
+
+
+def test_a_few_spots_off_the_edge_are_kept_and_said(folder, caplog):
+    spots = spots_frame()
+    spots.loc[3, ["pixel_x", "pixel_y"]] = [200, 302]
+    sdata = read(folder, spots=spots)
+    assert sdata.tables["table"].n_obs == 3
+    assert "1 of 3 spots lie off the image" in caplog.text
+    assert "they are kept; with x and y exchanged all would lie on it" in caplog.text
+
+
+@pytest.mark.parametrize("scale", [0, -1, np.nan, np.inf])
+def test_a_scale_that_is_no_scale_is_refused(folder, scale):
+    with pytest.raises(InputError, match="um_per_px is .*\n.*\n  expected: a positive finite number"):
+        read(folder, um_per_px=scale)
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.0005, 50, 690])
+def test_an_absurd_scale_is_refused(folder, scale):
+    with pytest.raises(InputError, match=f"um_per_px is {scale:g} um per pixel(.|\n)*between 0.02 and 50"):
+        read(folder, um_per_px=scale)
+
+
+def test_a_diameter_that_is_none_is_refused(folder):
+    with pytest.raises(InputError, match="spot_diameter_um is 0"):
+        read(folder, spot_diameter_um=0)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "C2/1", "__x", 7])
+def test_a_name_that_cannot_name_elements_is_refused(folder, name):
+    with pytest.raises(InputError, match="cannot name the elements"):
+        read(folder, section=name)
+
+
+def test_files_that_are_not_whole_are_refused(folder):
+    for name, argument in (("counts.tsv.gz", "counts"), ("image.jpg", "image"), ("spots.tsv", "spots")):
+        empty = folder / f"empty_{name}"
+        empty.write_bytes(b"")
+        with pytest.raises(InputError, match=f"(?s)empty_{name} is empty.*where:    {argument}"):
+            read(folder, **{argument: empty})
+        with pytest.raises(InputError, match=f"(?s)no such file: .*gone_{name}.*where:    {argument}"):
+            read(folder, **{argument: folder / f"gone_{name}"})
+    for name, argument, said in (
+        ("counts.tsv.gz", "counts", "cannot be read as a table"),
+        ("image.jpg", "image", "is truncated or corrupt"),
+    ):
+        data = (folder / name).read_bytes()
+        (folder / f"half_{name}").write_bytes(data[: len(data) // 2])
+        with pytest.raises(InputError, match=f"half_{name} {said}"):
+            read(folder, **{argument: folder / f"half_{name}"})
+
+
+def test_a_table_of_other_shape_is_refused(folder):
+    (folder / "bad.tsv").write_text("a\tb\tc\td\te\n1x1\t3\n")
+    with pytest.raises(InputError, match="5 names over 2 columns"):
+        read(folder, counts=folder / "bad.tsv")
+    with gzip.open(folder / "one.tsv.gz", "wt") as file:
+        file.write("\tMbp\n")
+    with pytest.raises(InputError, match="one.tsv.gz cannot be read as a table: it has 1 lines"):
+        read(folder, counts=folder / "one.tsv.gz")
+
+
+def test_a_real_section(real_data):
+    part = real_data / "als" / "CN51_C2_1"
+    sdata = stp.io.legacy_st(
+        part / "counts.tsv.gz", part / "image.jpg", part / "spots.tsv", section="CN51_C2_1", um_per_px=0.6852
+    )
+    row = pd.read_csv(real_data / "sections.csv", dtype=str).set_index("section").loc["CN51_C2_1"]
+    table = sdata.tables["table"]
+    assert sdata.images["CN51_C2_1_image"].shape == (3, int(row["height_px"]), int(row["width_px"]))
+    assert table.shape == (int(row["n_spots"]), int(row["n_genes"]))
+    assert np.median(np.asarray(table.X.sum(axis=1))) == pytest.approx(float(row["median_counts"]), abs=1)
+    assert sdata.shapes["CN51_C2_1"]["radius"].iloc[0] == pytest.approx(100 / 0.6852 / 2)
+    truth = pd.read_csv(part / "counts.tsv.gz", sep="\t", index_col=0).loc[table.obs_names]
+    np.testing.assert_array_equal(table.X.toarray(), truth.to_numpy())
+    # The pitch of this array is 200 um.
+    x = np.unique(table.obsm["spatial"][:, 0].round())
+    columns_px = np.median(np.diff(x)[np.diff(x) > 20])
+    assert columns_px * 0.6852 == pytest.approx(200, rel=0.05)

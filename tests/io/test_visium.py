@@ -1,0 +1,369 @@
+"""Visium: folders of every version become one layout, with the scale geometry gives and the image the spots lie on."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+import spatialdata as sd
+import tifffile
+from spatialdata.transformations import get_transformation
+
+import st_predict as stp
+from st_predict.core.errors import InputError
+from st_predict.io import _visium
+
+# What pandas 3.1 says to anndata and spatialdata-io about their own code.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The 'mode.chained_assignment' option is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning"),
+]
+
+HEIGHT, WIDTH = 200, 300
+UM_PER_PX = 2.5
+
+
+@pytest.fixture
+def pixels(files) -> np.ndarray:
+    return files.asymmetric_pixels(HEIGHT, WIDTH)
+
+
+@pytest.fixture
+def outs(tmp_path, files, pixels) -> Path:
+    return files.write_outs(tmp_path / "sample A" / "outs", pixels)
+
+
+@pytest.fixture
+def tiff(tmp_path, pixels) -> Path:
+    path = tmp_path / "tissue.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(pixels, photometric="rgb", tile=(64, 64), subifds=1, compression="zlib")
+        file.write(pixels[::2, ::2], photometric="rgb", tile=(64, 64), subfiletype=1, compression="zlib")
+    return path
+
+
+def to_mtx(outs: Path, files) -> None:
+    """Replace the .h5 by the folder that Space Ranger writes beside it."""
+    (outs / "filtered_feature_bc_matrix.h5").unlink()
+    folder = outs / "filtered_feature_bc_matrix"
+    folder.mkdir()
+    scipy.io.mmwrite(folder / "matrix.mtx", scipy.sparse.coo_matrix(files.counts.T))
+    with gzip.open(folder / "matrix.mtx.gz", "wb") as file:
+        file.write((folder / "matrix.mtx").read_bytes())
+    (folder / "matrix.mtx").unlink()
+    names = ["Actb", "Gapdh", "Mbp", "Actb"]
+    features = "".join(f"ENSG{i}\t{name}\tGene Expression\n" for i, name in enumerate(names))
+    for name, text in (("features", features), ("barcodes", "\n".join(files.barcodes) + "\n")):
+        with gzip.open(folder / f"{name}.tsv.gz", "wt") as file:
+            file.write(text)
+
+
+def kept(files) -> list[str]:
+    """Barcodes of the matrix that have a position in tissue, in the order of the matrix."""
+    in_tissue = {row[0] for row in files.array_positions() if row[1]}
+    return [barcode for barcode in files.barcodes if barcode in in_tissue]
+
+
+def check_contents(sdata: sd.SpatialData, files, *, full: bool, section: str = "A1") -> None:
+    table, barcodes = sdata.tables["table"], kept(files)
+    assert list(table.obs_names) == barcodes
+    assert list(table.var_names) == ["Actb", "Gapdh", "Mbp", "Actb-1"]
+    assert table.X.dtype == np.float32
+    rows = [files.barcodes.index(barcode) for barcode in barcodes]
+    np.testing.assert_array_equal(table.X.toarray(), files.counts[rows])
+    truth = {row[0]: row[2:] for row in files.array_positions()}
+    array_row, array_col, y, x = np.array([truth[barcode] for barcode in barcodes]).T
+    np.testing.assert_array_equal(table.obs["array_row"], array_row)
+    np.testing.assert_array_equal(table.obs["array_col"], array_col)
+    np.testing.assert_allclose(table.obsm["spatial"], np.column_stack([x, y]))
+    assert set(table.obs["in_tissue"]) == {1}
+    assert all(table.obs[name].dtype == np.int64 for name in ("in_tissue", "array_row", "array_col"))
+    assert (set(table.obs["section"]), table.obs["section"].dtype) == ({section}, "category")
+    attrs = table.uns["spatialdata_attrs"]
+    assert (attrs["region"], attrs["region_key"], attrs["instance_key"]) == (section, "region", "spot_id")
+    circles = sdata.shapes[section]
+    assert len(circles) == len(barcodes)
+    circles = circles.loc[table.obs["spot_id"]]
+    np.testing.assert_allclose(np.column_stack([circles.geometry.x, circles.geometry.y]), table.obsm["spatial"])
+    np.testing.assert_allclose(circles["radius"], files.spot_diameter_px / 2)
+    sizes = {"hires": (HEIGHT // 2, WIDTH // 2, 0.5), "lowres": (HEIGHT // 5, WIDTH // 5, 0.2)}
+    if full:
+        sizes["full"] = (HEIGHT, WIDTH, 1.0)
+    assert set(sdata.images) == {f"{section}_{name}_image" for name in sizes}
+    scales = sdata.attrs["st_predict"]["um_per_px"]
+    assert set(scales) == set(sdata.images)
+    for name, (height, width, factor) in sizes.items():
+        image = sdata.images[f"{section}_{name}_image"]
+        assert (image.shape, image.dtype) == ((3, height, width), np.uint8)
+        assert list(image.coords["c"].values) == ["r", "g", "b"]
+        assert scales[f"{section}_{name}_image"] == pytest.approx(UM_PER_PX / factor)
+        # Red grows to the right, green downward: the pixel under each spot says where it is.
+        to_full = get_transformation(image, section).to_affine_matrix(("x", "y"), ("x", "y"))
+        for spot_x, spot_y in table.obsm["spatial"]:
+            column, row, _ = np.linalg.inv(to_full) @ [spot_x, spot_y, 1]
+            red, green, _ = image.isel(x=int(column), y=int(row)).values
+            assert abs(red - 255 * spot_x / WIDTH) < 10
+            assert abs(green - 255 * spot_y / HEIGHT) < 10
+
+
+def test_a_folder_with_its_full_image_survives_a_round_trip(outs, tiff, files, tmp_path):
+    sdata = stp.io.visium(outs, image=tiff, section="A1")
+    check_contents(sdata, files, full=True)
+    assert set(sdata.coordinate_systems) == {"A1", "A1_downscaled_hires", "A1_downscaled_lowres"}
+    sdata.write(tmp_path / "section.zarr")
+    check_contents(sd.read_zarr(tmp_path / "section.zarr"), files, full=True)
+
+
+@pytest.mark.parametrize("positions", ["tissue_positions_list.csv", "tissue_positions.csv", "tissue_positions.parquet"])
+@pytest.mark.parametrize("matrix", ["h5", "mtx"])
+def test_every_version_gives_the_same(tmp_path, files, pixels, positions, matrix):
+    outs = files.write_outs(tmp_path / "outs", pixels, positions=positions)
+    if matrix == "mtx":
+        to_mtx(outs, files)
+    before = sorted(outs.rglob("*"))
+    check_contents(stp.io.visium(outs, section="A1"), files, full=False)
+    assert sorted(outs.rglob("*")) == before
+
+
+def test_the_layout_built_here_is_spatialdata_ios(outs, monkeypatch):
+    calls = []
+    through = _visium._by_spatialdata_io
+    monkeypatch.setattr(_visium, "_by_spatialdata_io", lambda *a: calls.append(1) or through(*a))
+    theirs = stp.io.visium(outs, section="A1")
+    assert calls == [1]
+    positions = _visium.read_positions
+    monkeypatch.setattr(
+        _visium, "_by_spatialdata_io", lambda found, names: _visium._build(found, names, positions(found.positions))
+    )
+    ours = stp.io.visium(outs, section="A1")
+    assert calls == [1]
+    pd.testing.assert_frame_equal(ours.tables["table"].obs, theirs.tables["table"].obs)
+    pd.testing.assert_frame_equal(ours.tables["table"].var, theirs.tables["table"].var)
+    pd.testing.assert_frame_equal(pd.DataFrame(ours.shapes["A1"]), pd.DataFrame(theirs.shapes["A1"]))
+    assert get_transformation(ours.shapes["A1"], get_all=True) == get_transformation(theirs.shapes["A1"], get_all=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import spatialdata_io
+
+        plain = spatialdata_io.visium(outs, dataset_id="A1")
+    for key in ("A1_hires_image", "A1_lowres_image"):
+        assert get_transformation(ours.images[key], get_all=True) == get_transformation(plain.images[key], get_all=True)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "strips"])
+def test_a_flat_full_image_is_taken_too(outs, tmp_path, files, pixels, kind):
+    path = tmp_path / f"tissue.{kind}"
+    if kind == "strips":
+        tifffile.imwrite(path, pixels, photometric="rgb")
+    else:
+        from PIL import Image
+
+        Image.fromarray(pixels).save(path, format=kind)
+    check_contents(stp.io.visium(outs, image=path, section="A1"), files, full=True)
+
+
+def test_the_section_is_named_after_the_folder_above_outs(outs):
+    sdata = stp.io.visium(outs)
+    assert "sample_A" in sdata.shapes
+    assert "sample_A" in stp.io.visium(outs.parent).shapes  # the folder that holds outs
+
+
+def test_the_prefix_of_an_archived_matrix_names_the_section(outs, files):
+    (outs / "filtered_feature_bc_matrix.h5").rename(outs / "GSM123_filtered_feature_bc_matrix.h5")
+    check_contents(stp.io.visium(outs), files, full=False, section="GSM123")
+
+
+def test_what_is_left_out_is_counted(outs, caplog):
+    with caplog.at_level(logging.INFO, logger="st_predict"):
+        stp.io.visium(outs)
+    assert (
+        "8 of 10 spots of the filtered matrix are kept; left out: 1 without a position, 1 not in tissue" in caplog.text
+    )
+
+
+def edit_factors(outs: Path, **changes: float) -> None:
+    path = outs / "spatial" / "scalefactors_json.json"
+    factors = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in factors.items() if value is not None}))
+
+
+def test_the_scale_is_the_pitch_and_a_spot_diameter_that_disagrees_is_reported(outs, caplog):
+    edit_factors(outs, spot_diameter_fullres=22.0)  # 55 um at 2.5 um/px
+    assert stp.io.visium(outs, section="A").attrs["st_predict"]["um_per_px"]["A_hires_image"] == pytest.approx(5.0)
+    assert "um per pixel" not in caplog.text
+    edit_factors(outs, spot_diameter_fullres=40.0)
+    assert stp.io.visium(outs, section="A").attrs["st_predict"]["um_per_px"]["A_hires_image"] == pytest.approx(5.0)
+    assert "um per pixel is 2.5000 by the 100 um pitch, which is used, but 1.6250 or 1.3750" in caplog.text
+
+
+def test_the_pitch_is_found_on_a_turned_array(outs):
+    path = outs / "spatial" / "tissue_positions.csv"
+    frame = pd.read_csv(path)
+    y, x, turn = frame["pxl_row_in_fullres"], frame["pxl_col_in_fullres"], np.deg2rad(20)
+    frame["pxl_col_in_fullres"] = 80 + np.cos(turn) * (x - 50) - np.sin(turn) * (y - 60)
+    frame["pxl_row_in_fullres"] = 40 + np.sin(turn) * (x - 50) + np.cos(turn) * (y - 60)
+    frame.to_csv(path, index=False)
+    assert stp.io.visium(outs, section="A").attrs["st_predict"]["um_per_px"]["A_hires_image"] == pytest.approx(5.0)
+
+
+def test_positions_that_are_no_array_leave_the_scale_unknown(outs, caplog):
+    path = outs / "spatial" / "tissue_positions.csv"
+    frame = pd.read_csv(path)
+    frame["array_row"] = 0
+    frame.to_csv(path, index=False)
+    assert stp.io.visium(outs).attrs["st_predict"] == {"um_per_px": {}}
+    assert "do not lie on a regular array: um per pixel stays unknown" in caplog.text
+
+
+def make_hd(parent: Path, files, pixels: np.ndarray, name: str) -> Path:
+    folder = files.write_outs(parent / "binned_outputs" / name, pixels, positions="tissue_positions.parquet")
+    edit_factors(folder, spot_diameter_fullres=3.2, bin_size_um=8.0, microns_per_pixel=2.5)
+    return folder
+
+
+def test_one_bin_size_of_visium_hd(tmp_path, files, pixels, tiff):
+    folder = make_hd(tmp_path / "brain" / "outs", files, pixels, "square_008um")
+    for path in (folder, folder.parent, folder.parent.parent, tmp_path / "brain"):
+        sdata = stp.io.visium(path, image=tiff)
+        assert set(sdata.shapes) == {"brain_square_008um"}
+        table = sdata.tables["square_008um"]
+        assert list(table.obs_names) == kept(files)
+        assert table.uns["spatialdata_attrs"]["instance_key"] == "location_id"
+        assert set(table.obs["region"]) == {"brain_square_008um"}
+        assert set(table.obs["section"]) == {"brain"}
+        np.testing.assert_allclose(sdata.shapes["brain_square_008um"]["radius"], 1.6)
+        scales = sdata.attrs["st_predict"]["um_per_px"]
+        assert scales == {"brain_full_image": 2.5, "brain_hires_image": 5.0, "brain_lowres_image": 12.5}
+
+
+def test_several_bin_sizes_are_asked_for(tmp_path, files, pixels):
+    for name in ("square_008um", "square_016um"):
+        make_hd(tmp_path, files, pixels, name)
+    with pytest.raises(InputError, match="several bin sizes: square_008um, square_016um"):
+        stp.io.visium(tmp_path)
+
+
+def test_missing_files_are_named(outs, tmp_path):
+    (outs / "filtered_feature_bc_matrix.h5").unlink()
+    (outs / "spatial" / "scalefactors_json.json").unlink()
+    with pytest.raises(InputError, match="is missing filtered_feature_bc_matrix.h5 .*; spatial/scalefactors_json.json"):
+        stp.io.visium(outs)
+    with pytest.raises(InputError, match="no such folder: .*nowhere"):
+        stp.io.visium(tmp_path / "nowhere")
+
+
+def test_an_image_that_is_not_there_is_named(outs, tmp_path):
+    with pytest.raises(InputError, match=r"(?s)no such file: .*gone.tif.*where:    image"):
+        stp.io.visium(outs, image=tmp_path / "gone.tif")
+
+
+def test_a_thumbnail_given_as_full_image_is_refused(outs):
+    with pytest.raises(
+        InputError, match="150 x 100 px, but tissue_hires_image.png was made from one of about 300 x 200"
+    ):
+        stp.io.visium(outs, image=outs / "spatial" / "tissue_hires_image.png")
+
+
+def test_without_thumbnails_spots_off_the_image_tell(outs, tmp_path):
+    small = tmp_path / "small.png"
+    shutil.move(outs / "spatial" / "tissue_lowres_image.png", small)
+    (outs / "spatial" / "tissue_hires_image.png").unlink()
+    with pytest.raises(InputError, match="spots lie off the image: .* the image is 60 x 40 px"):
+        stp.io.visium(outs, image=small)
+
+
+def test_a_turned_image_is_named(outs, tmp_path, pixels):
+    tifffile.imwrite(tmp_path / "turned.tif", pixels.transpose(1, 0, 2), photometric="rgb", tile=(64, 64))
+    with pytest.raises(InputError, match="axes look swapped: the image is 200 x 300 px"):
+        stp.io.visium(outs, image=tmp_path / "turned.tif")
+
+
+def test_exchanged_pixel_columns_are_named(outs, tiff):
+    path = outs / "spatial" / "tissue_positions.csv"
+    frame = pd.read_csv(path)
+    frame["pxl_col_in_fullres"] += 70
+    y, x = frame["pxl_row_in_fullres"].copy(), frame["pxl_col_in_fullres"].copy()
+    frame["pxl_row_in_fullres"], frame["pxl_col_in_fullres"] = x, y
+    frame.to_csv(path, index=False)
+    with pytest.raises(InputError, match="axes look swapped: .* with x and y exchanged all lie on it"):
+        stp.io.visium(outs, image=tiff)
+
+
+def test_counts_that_are_not_raw_are_refused(tmp_path, files, pixels):
+    outs = files.write_outs(tmp_path / "outs", pixels, counts=np.log1p(files.counts))
+    with pytest.raises(InputError, match="(?s)not whole numbers .*the filtered matrix"):
+        stp.io.visium(outs)
+
+
+def test_a_matrix_of_another_section_is_refused(outs):
+    path = outs / "spatial" / "tissue_positions.csv"
+    frame = pd.read_csv(path)
+    frame["barcode"] = [f"G{barcode}" for barcode in frame["barcode"]]
+    frame.to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"none of the 10 barcodes .* is in tissue \(10 have no position\)"):
+        stp.io.visium(outs)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("filtered_feature_bc_matrix.h5", b"", "filtered_feature_bc_matrix.h5 cannot be read"),
+        ("filtered_feature_bc_matrix.h5", None, "filtered_feature_bc_matrix.h5 cannot be read"),
+        ("spatial/scalefactors_json.json", b"{", "scalefactors_json.json holds"),
+        ("spatial/scalefactors_json.json", b'{"spot_diameter_fullres": "x"}', "expected: JSON with the numbers spot_d"),
+        ("spatial/tissue_positions.csv", b"in_tissue,barcode\n1,A\n", "tissue_positions.csv cannot be read"),
+        ("spatial/tissue_positions.csv", b"A,1,0,0,,7\nB,1,0,2,5,9\n", "tissue_positions.csv has missing numbers"),
+        ("spatial/tissue_hires_image.png", None, "tissue_hires_image.png is truncated or corrupt"),
+    ],
+    ids=["h5 empty", "h5 cut", "json cut", "json text", "columns", "numbers", "png cut"],
+)
+def test_files_that_are_not_whole_are_refused(outs, name, content, said):
+    path = outs / name
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] if content is None else content)
+    with pytest.raises(InputError, match=f"(?s){said}"):
+        stp.io.visium(outs)
+
+
+def test_an_mtx_folder_without_its_barcodes_is_refused(outs, files):
+    to_mtx(outs, files)
+    (outs / "filtered_feature_bc_matrix" / "barcodes.tsv.gz").unlink()
+    with pytest.raises(InputError, match="filtered_feature_bc_matrix cannot be read: .*barcodes"):
+        stp.io.visium(outs)
+
+
+@pytest.mark.parametrize(
+    ("folder", "table", "n_spots", "um_per_px"),
+    [
+        ("visium", "table", 2695, 0.72644),
+        ("visium_sr1", "table", 3352, 0.72612),
+        ("visium_hd/binned_outputs/square_008um", "square_008um", 1368, 0.27376),
+        ("visium_hd/binned_outputs/square_016um", "square_016um", 336, 0.27376),
+    ],
+)
+def test_real_folders(real_data, folder, table, n_spots, um_per_px):
+    sdata = stp.io.visium(real_data / folder, section="V")
+    assert sdata.tables[table].n_obs == n_spots
+    factors = json.loads((real_data / folder / "spatial" / "scalefactors_json.json").read_text())
+    lowres = sdata.attrs["st_predict"]["um_per_px"]["V_lowres_image"]
+    assert lowres * factors["tissue_lowres_scalef"] == pytest.approx(um_per_px, rel=1e-4)
+    # For Visium what Space Ranger 1 calls the spot diameter is 65 um, not the 55 um of the printed spot.
+    diameter_um = factors["spot_diameter_fullres"] * um_per_px
+    assert diameter_um == pytest.approx(factors.get("bin_size_um", 65.0), rel=1e-3)
+
+
+def test_the_real_hires_image_is_no_full_image(real_data):
+    with pytest.raises(
+        InputError, match="2000 x 1998 px, but tissue_hires_image.png was made from one of about 11620 x"
+    ):
+        stp.io.visium(
+            real_data / "visium", image=real_data / "visium" / "spatial" / "tissue_hires_image.png", section="V"
+        )

@@ -1,0 +1,199 @@
+"""The house: what importing costs, which way imports point, and what no tracked file may name."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "st_predict"
+
+ROOMS = ("io", "pp", "tl", "pl", "datasets", "cli")
+CORE_ORDER = ("section", "tiles", "encoders", "methods", "training")  # each may import those before it
+READS_THROUGH = {"datasets": ("io",)}  # public data is in the formats that io reads
+OUTSIDE_CORE = {"anndata", "dask", "geopandas", "scanpy", "spatialdata", "spatialdata_io", "squidpy", "xarray"}
+HEAVY = ("anndata", "lightning", "pandas", "spatialdata", "timm", "torch")
+
+
+def imported_modules(tree: ast.AST, module: str, *, is_package: bool) -> set[str]:
+    """Dotted names a module imports anywhere, relative ones resolved; ``from a import b`` gives ``a`` and ``a.b``."""
+    found = set()
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *(node.module or "").split(".")]).strip(".")
+            found |= {origin} | {f"{origin}.{alias.name}" for alias in node.names}
+    return found
+
+
+def arrow_faults(module: str, imported: set[str]) -> list[str]:
+    """What is wrong with the imports of ``module`` (dotted from ``st_predict``), one sentence a fault."""
+    parts = module.split(".")[1:]
+    if not parts or parts[0] != "core":
+        return _faults_outside_core(parts[0] if parts else "", imported)
+    faults = []
+    # A module beside the five (errors, metrics, ...) is a leaf: all may import it, so it stays as low as a section.
+    floor = CORE_ORDER.index(parts[1]) if parts[1:] and parts[1] in CORE_ORDER else 0
+    for name in sorted(imported):
+        target = name.split(".")
+        if target[0] in OUTSIDE_CORE:
+            faults.append(f"core imports {name}")
+        if target[0] != "st_predict" or len(target) < 2:
+            continue
+        if target[1] != "core":
+            faults.append(f"core imports {name}, which is no part of it")
+        elif len(target) > 2 and target[2] in CORE_ORDER[floor + 1 :]:
+            faults.append(f"{'.'.join(parts[1:2]) or 'core'} imports {name}, which is above it")
+    return faults
+
+
+def _faults_outside_core(room: str, imported: set[str]) -> list[str]:
+    """Rooms know the core and the boundary, not one another; the boundary knows the core only."""
+    if room in ("", "cli"):
+        return []
+    others = {f"st_predict.{other}" for other in ROOMS if other not in (room, *READS_THROUGH.get(room, ()))}
+    return [f"{room} imports {name}" for name in sorted(imported) if ".".join(name.split(".")[:2]) in others]
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in SOURCE.rglob("*.py"):
+        parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_leaves_heavy_packages_out() -> None:
+    loaded = run_python(f"import sys, st_predict; print([m for m in {HEAVY} if m in sys.modules])")
+    assert loaded.strip() == "[]"
+
+
+@pytest.mark.parametrize("room", ["datasets", "io", "pl", "pp", "tl"])
+def test_rooms_leave_torch_out(room: str) -> None:
+    loaded = run_python(
+        f"import sys, st_predict.{room}; print([m for m in ('torch', 'timm', 'lightning') if m in sys.modules])"
+    )
+    assert loaded.strip() == "[]"
+
+
+def test_import_arrows() -> None:
+    found = modules()
+    assert "st_predict.core.errors" in found, "the check reads the wrong folder"
+    faults = {}
+    for module, path in found.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        wrong = arrow_faults(module, imported_modules(tree, module, is_package=path.name == "__init__.py"))
+        if wrong:
+            faults[module] = wrong
+    assert faults == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "fault"),
+    [
+        ("st_predict.core.tiles.geometry", "import spatialdata", "core imports spatialdata"),
+        ("st_predict.core.metrics", "from anndata import AnnData", "core imports anndata"),
+        ("st_predict.core.section", "def f():\n    from st_predict.tl import train", "which is no part of it"),
+        ("st_predict.core.methods.ridge", "from st_predict import _spatialdata", "which is no part of it"),
+        ("st_predict.core.tiles.geometry", "from ..encoders import registry", "tiles imports st_predict.core.encoders"),
+        ("st_predict.core.encoders", "from .. import methods", "encoders imports st_predict.core.methods"),
+        ("st_predict.core.section", "import st_predict.core.training.model", "section imports"),
+        ("st_predict.core.metrics", "from st_predict.core.tiles import geometry", "metrics imports"),
+        ("st_predict.core", "from .training import model", "core imports st_predict.core.training"),
+        ("st_predict.io.visium", "from st_predict.tl import predict", "io imports st_predict.tl"),
+        ("st_predict._spatialdata", "from st_predict.io import visium", "_spatialdata imports st_predict.io"),
+    ],
+)
+def test_import_arrows_are_seen(module: str, line: str, fault: str) -> None:
+    faults = arrow_faults(
+        module, imported_modules(ast.parse(line), module, is_package=module.endswith(("core", "encoders")))
+    )
+    assert any(fault in found for found in faults), faults
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("st_predict.core.training.model", "from st_predict.core.methods import registry"),
+        ("st_predict.core.section", "from st_predict.core.errors import InputError"),
+        ("st_predict.core.tiles.stream", "from .geometry import boxes"),
+        ("st_predict.tl.train", "from st_predict._spatialdata import read_section"),
+        ("st_predict.cli", "from st_predict import datasets, tl"),
+    ],
+)
+def test_allowed_arrows_pass(module: str, line: str) -> None:
+    assert arrow_faults(module, imported_modules(ast.parse(line), module, is_package=False)) == []
+
+
+def normal(name: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\s\[<>=!~;]", name)[0]).lower()
+
+
+def test_every_imported_package_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {normal(project["name"]), *map(normal, project["dependencies"])}
+    origin = packages_distributions()
+    undeclared = {}
+    for module, path in modules().items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        roots = {name.split(".")[0] for name in imported_modules(tree, module, is_package=path.name == "__init__.py")}
+        for root in roots - sys.stdlib_module_names:
+            if not declared.intersection(map(normal, origin.get(root, [root]))):
+                undeclared[root] = module
+    assert undeclared == {}
+
+
+# Assembled, so that this file does not name what it forbids.
+FORBIDDEN = re.compile(
+    "|".join(
+        [
+            "/" + r"(?:root|home/\w+|Users/\w+|work)/",
+            r"https?://[^\s\"'<>)]+/" + r"(?:simple|packages)/",
+            r"(?:files|test-files)\.python" + r"hosted\.org",
+        ]
+    )
+)
+
+
+def tracked_text_files() -> list[Path]:
+    """Text files that are tracked, or would be by the next ``git add``."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, capture_output=True, cwd=ROOT, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    return [p for p in paths if p.is_file() and b"\0" not in p.read_bytes()[:4096]]
+
+
+def test_no_tracked_file_names_a_machine() -> None:
+    named = {
+        str(path.relative_to(ROOT)): match.group()
+        for path in tracked_text_files()
+        if (match := FORBIDDEN.search(path.read_text(encoding="utf-8", errors="replace")))
+    }
+    assert named == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["see /" + "home/ann/data", "/" + "Users/ann/x", "index = https://host.example/" + "simple/numpy"]
+)
+def test_machine_names_are_seen(text: str) -> None:
+    assert FORBIDDEN.search(text)
