@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,13 @@ def check_free(sdata: SpatialData, keys: Keys, key: str) -> None:
     InputError
         If writing would overwrite the user's data.
     """
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", key) or key.startswith(("__", ".")):
+        raise InputError(
+            f"{key!r} cannot be a key of a SpatialData that is to be saved",
+            where="key_added",
+            expected="letters, digits, '_', '-' and '.', not starting with '__' or '.'",
+            remedy="choose another key",
+        )
     if keys.table is None:
         taken = {} if key not in sdata else {f"sdata[{key!r}]": _ours(getattr(sdata.get(key), "uns", {}), key)}
     else:

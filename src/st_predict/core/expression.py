@@ -5,6 +5,8 @@ Counts come dense or as scipy sparse matrices ``(n_spots, n_genes)``; nothing he
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -109,8 +111,21 @@ def choose_panel(sections: Sequence[Section], genes: int | Sequence[str], rankin
     InputError
         If a listed gene is missing from a section, listed twice, or no gene is common to the sections.
     """
-    if not isinstance(genes, int):
+    if ranking not in ("heg", "hvg"):
+        raise InputError(
+            f"gene_ranking is {ranking!r}", where="gene_ranking", expected="'heg' or 'hvg'", remedy="choose one"
+        )
+    if isinstance(genes, str):
+        return _listed_panel(sections, [genes])
+    if isinstance(genes, Iterable):
         return _listed_panel(sections, [str(gene) for gene in genes])
+    if not isinstance(genes, Integral) or isinstance(genes, bool) or genes < 1:
+        raise InputError(
+            f"genes is {genes!r}",
+            where="genes",
+            expected="how many genes, at least 1, or their names",
+            remedy="correct genes",
+        )
     shared = common_genes(sections)
     n_spots = sum(s.n_spots for s in sections)
     first = np.zeros(len(shared))
@@ -126,7 +141,7 @@ def choose_panel(sections: Sequence[Section], genes: int | Sequence[str], rankin
             first[block] += values.sum(axis=0)
             second[block] += (values**2).sum(axis=0)
     score = first if ranking == "heg" else second / n_spots - (first / n_spots) ** 2
-    order = np.argsort(-score, kind="stable")[:genes]
+    order = np.argsort(-score, kind="stable")[: int(genes)]
     return [shared[i] for i in order]
 
 

@@ -29,6 +29,8 @@ def nearest_spots(centers_px: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     if len(centers_px) <= k:
         msg = f"{k} neighbors asked of {len(centers_px)} spots"
         raise ValueError(msg)
+    if k == 0:
+        return np.empty((len(centers_px), 0), dtype=np.int64)
     # Ties are broken by index, so that a neighborhood does not depend on how the tree was cut.
     distance, index = cKDTree(centers_px).query(centers_px, k=min(k + 9, len(centers_px)))
     own = index == np.arange(len(centers_px))[:, None]

@@ -36,7 +36,7 @@ _living: weakref.WeakValueDictionary[str, FlatImage] = weakref.WeakValueDictiona
 
 
 class FlatImage:
-    """Pixels ``(3, height, width)`` uint8 of one decoded image; indexing copies the region asked for and no more.
+    """Pixels ``(3, height, width)`` uint8 of one decoded image; indexing gives a read-only view.
 
     Pickling carries file names, not pixels: the same process gets the same object back, another process on the same
     machine maps the same file, and one that cannot see it decodes the source again, once.
@@ -61,8 +61,8 @@ class FlatImage:
         self._pixels = stored.view(np.ndarray).transpose(2, 0, 1)
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
-        # A copy: a view would be read-only, and would keep the file mapped after its owner is gone.
-        return np.array(self._pixels[key])
+        # A read-only view: a chunk costs only the pages that are touched. It keeps the file mapped while it lives.
+        return self._pixels[key]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FlatImage:
         return self  # pixels are read-only: sharing is safe, and keeps the temporary file alive

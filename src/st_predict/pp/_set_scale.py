@@ -10,6 +10,7 @@ from st_predict.core.checks import check_positive, check_um_per_px
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from spatialdata import SpatialData
 
 
@@ -49,7 +50,6 @@ def set_scale(
     """
     from st_predict._spatialdata.read import read_section, spot_diameter_px
     from st_predict._spatialdata.scale import store_scale
-    from st_predict.core.neighbors import nearest_spots
 
     lengths = {"um_per_px": um_per_px, "spot_diameter_um": spot_diameter_um, "pitch_um": pitch_um}
     given = {name: value for name, value in lengths.items() if value is not None}
@@ -68,8 +68,25 @@ def set_scale(
     if name == "spot_diameter_um":
         value = value / spot_diameter_px(sdata, keys)
     elif name == "pitch_um":
-        nearest = section.centers_px[nearest_spots(section.centers_px, 1)[:, 0]]
-        value = value / float(np.median(np.linalg.norm(section.centers_px - nearest, axis=1)))
+        value = value / _pitch_px(section.centers_px)
     check_um_per_px(value, where=name)
     store_scale(sdata, keys.image, value)
     return value
+
+
+def _pitch_px(centers_px: NDArray[np.float64]) -> float:
+    """Median distance to the nearest other spot."""
+    from st_predict.core.neighbors import nearest_spots
+
+    pitch = 0.0
+    if len(centers_px) > 1:
+        nearest = centers_px[nearest_spots(centers_px, 1)[:, 0]]
+        pitch = float(np.median(np.linalg.norm(centers_px - nearest, axis=1)))
+    if pitch == 0:
+        raise InputError(
+            f"{len(centers_px)} spots at one place have no pitch",
+            where="pitch_um",
+            expected="spots at a distance from each other",
+            remedy="give um_per_px instead",
+        )
+    return pitch

@@ -195,6 +195,15 @@ def _read_sections(
         section, found = read_section(one, need_counts=True, **choice)
         sections.append(section if name is None else dataclasses.replace(section, name=str(name)))
         keys.append(found)
+    names = [section.name for section in sections]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(
+            f"{len(twice)} sections are named {twice[0]!r}",
+            where="sdata",
+            expected="one name a section",
+            remedy="give a dict that names them: train({'A1': ..., 'B1': ...})",
+        )
     return sections, keys, [one for _, one in named]
 
 
@@ -255,9 +264,9 @@ def _say_held_out(model: Model) -> None:
         return
     table = model.held_out["pcc"]
     logger.info(
-        "%r, %d epochs. Mean PCC over %d genes while a section was held out:\n%s",
+        "%r. Mean PCC over %d genes of each section while it was held out%s:\n%s",
         model,
-        model.epochs,
         len(model.panel),
+        f" ({model.epochs} epochs)" if model.history_rows else "",
         table.round(3).to_string(),
     )

@@ -53,7 +53,7 @@ def unknown_encoder(name: str, own: list[str]) -> InputError:
 
     import timm
 
-    near = difflib.get_close_matches(name, [*own, *timm.list_models()], n=4, cutoff=0.5)
+    near = difflib.get_close_matches(name, list(dict.fromkeys([*own, *timm.list_models()])), n=4, cutoff=0.5)
     return InputError(
         f"there is no encoder {name!r}",
         where="encoder",

@@ -69,7 +69,15 @@ def find_recipe(method: str, preset: str, params: Mapping[str, Any] | None) -> R
         if name not in known:
             raise _unknown(f"params of {method}", name, known)
     changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
-    return dataclasses.replace(recipe, method=dataclasses.replace(recipe.method, **changes))
+    try:
+        return dataclasses.replace(recipe, method=dataclasses.replace(recipe.method, **changes))
+    except TypeError as error:
+        raise InputError(
+            f"params {changes} hold a value of the wrong type ({error})",
+            where=f"params of {method}",
+            expected=", ".join(f"{field.name}: {field.type}" for field in dataclasses.fields(recipe.method)),
+            remedy="correct the value",
+        ) from error
 
 
 def build_method(name: str, config: Any, n_inputs: int, n_genes: int) -> Any:

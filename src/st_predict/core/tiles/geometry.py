@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,7 +98,7 @@ class TileSpec:
 def _widths(given: float | Sequence[float] | None) -> tuple[float, ...]:
     if given is None:
         return ()
-    return (float(given),) if isinstance(given, int | float) else tuple(float(width) for width in given)
+    return (float(given),) if isinstance(given, Real) else tuple(float(width) for width in given)
 
 
 def tile_corners(centers_px: NDArray[np.float64], side_px: int) -> NDArray[np.int64]:

@@ -70,6 +70,13 @@ def check_task(sections: Sequence[Section], recipe: Recipe, task: Task) -> list[
         If there are too few spots, or no gene in common.
     """
     needs = _needs(recipe, task)
+    if recipe.fit.trainable_encoder and not needs.gradient:
+        raise InputError(
+            f"method {task.method!r} is not trained by gradient, so no encoder can be trained with it",
+            where="trainable_encoder",
+            expected="a method with a loss, such as nh2st",
+            remedy="leave trainable_encoder out",
+        )
     usable = [usable_spots(s, task.min_counts) for s in sections]
     for section, mask in zip(sections, usable, strict=True):
         if mask.sum() <= max(needs.neighbors, 1):

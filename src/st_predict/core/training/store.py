@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.errors import InputError
+from st_predict.core.files import replacing_folder
 from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
 from st_predict.core.methods.registry import METHODS, build_method
 from st_predict.core.tiles.geometry import TileSpec
@@ -29,6 +28,23 @@ _FORMAT, _CONFIG, _WEIGHTS = "st-predict model 1", "config.json", "weights.safet
 def save_model(model: Model, path: str | Path) -> Path:
     """See :meth:`Model.save`."""
     path = Path(path)
+    check_model_path(path)
+    with replacing_folder(path) as folder:
+        folder.mkdir()
+        save_file({key: value.contiguous() for key, value in model.tensors().items()}, folder / _WEIGHTS)
+        config = {**_config(model), "weights_sha256": _sha256(folder / _WEIGHTS)}
+        (folder / _CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+    return path
+
+
+def check_model_path(path: Path) -> None:
+    """Refuse to write a model over something else.
+
+    Raises
+    ------
+    InputError
+        If something that is not a model is there.
+    """
     if path.exists() and not _is_model(path):
         raise InputError(
             f"{path} exists and is not a model",
@@ -36,23 +52,6 @@ def save_model(model: Model, path: str | Path) -> Path:
             expected="a new folder, or an earlier model to replace",
             remedy="choose another path",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        save_file({k: v.contiguous() for k, v in model.tensors().items()}, beside / _WEIGHTS)
-        config = {**_config(model), "weights_sha256": _sha256(beside / _WEIGHTS)}
-        (beside / _CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
-        beside.chmod(0o755)
-        if path.exists():
-            earlier = beside.with_name(beside.name + ".earlier")
-            path.rename(earlier)
-            beside.rename(path)
-            shutil.rmtree(earlier)
-        else:
-            beside.rename(path)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return path
 
 
 def load_model(path: str | Path) -> Model:

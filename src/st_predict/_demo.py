@@ -1,0 +1,106 @@
+"""The demo: the whole job on drawn tissue. A user of the public rooms, as a notebook would be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import st_predict as stp
+from st_predict.core.errors import InputError
+from st_predict.core.files import replacing_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pandas as pd
+
+METHODS = ("mean", "ridge", "nh2st")
+_FILES = {
+    "maps.png": "H&E, measured and predicted expression of four genes",
+    "alignment.png": "spots over H&E",
+    "history.png": "loss and held-out scores while training",
+    "scores.csv": "the table above",
+    "gene_scores.csv": "scores of every gene, all methods",
+    "model": "the trained nh2st model: stp.load_model('model')",
+    "predicted.zarr": "the predicted section: spatialdata.read_zarr('predicted.zarr')",
+}
+
+
+def summarize(scores: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
+    """Means over genes of :func:`st_predict.tl.evaluate` tables, a row each.
+
+    Parameters
+    ----------
+    scores
+        Tables by label.
+    name
+        What the labels are.
+    """
+    import pandas as pd
+
+    rows = {
+        label: {
+            "PCC": table["pcc"].mean(),
+            "Spearman": table["spearman"].mean(),
+            "MSE": table["mse"].mean(),
+            "relative variance": table["relative_variance"].mean(),
+            "noise ceiling": table["ceiling"].mean(),
+            "genes": len(table),
+            "spots": table.attrs["n_spots"],
+        }
+        for label, table in scores.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(name)
+
+
+def run_demo(out: Path, *, seed: int) -> pd.DataFrame:
+    """Draw tissue of four subjects, train on three, predict and score the fourth, write a folder.
+
+    Parameters
+    ----------
+    out
+        The folder; an earlier demo there is replaced.
+    seed
+        Seed of the tissue and of training.
+
+    Returns
+    -------
+    The summary, one row a method; ``attrs["files"]`` says what was written.
+
+    Raises
+    ------
+    InputError
+        If ``out`` holds something else.
+    """
+    import pandas as pd
+
+    if out.exists() and not (out / "scores.csv").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(
+            f"{out} exists and is not an earlier demo",
+            where="--out",
+            expected="a new or empty folder, or an earlier demo",
+            remedy="choose another --out",
+        )
+    tissue = stp.datasets.synthetic_tissue(n_sections=4, n_subjects=4, seed=seed)
+    *training, last = tissue
+    unseen, scores = tissue[last], {}
+    for method in METHODS:
+        model = stp.tl.train({name: tissue[name] for name in training}, method=method, seed=seed)
+        key = "predicted" if method == METHODS[-1] else f"predicted_{method}"
+        stp.tl.predict(unseen, model, key_added=key)
+        scores[method] = stp.tl.evaluate(unseen, key=key)
+    summary = summarize(scores, "method")
+    best = scores[METHODS[-1]].sort_values("pcc", ascending=False).index
+    # The best, two from the middle and the worst: what to expect, not only what to show.
+    shown = [best[0], best[len(best) // 4], best[len(best) // 2], best[-1]]
+    with replacing_folder(out) as folder:
+        folder.mkdir()
+        stp.pl.spatial_expression(unseen, shown, save=folder / "maps.png", show=False)
+        stp.pl.alignment(unseen, save=folder / "alignment.png", show=False)
+        stp.pl.history(model, save=folder / "history.png", show=False)
+        summary.to_csv(folder / "scores.csv")
+        pd.concat(scores, names=["method"]).to_csv(folder / "gene_scores.csv")
+        model.save(folder / "model")
+        unseen.write(folder / "predicted.zarr", update_sdata_path=False)
+    summary.attrs = {"genes": len(model.panel), "files": _FILES}
+    return summary[["PCC", "Spearman", "MSE", "relative variance", "noise ceiling"]]

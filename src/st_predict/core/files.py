@@ -1,0 +1,36 @@
+"""Folders that appear whole or not at all: written beside, then renamed. Knows nothing of what is in them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give a free path to make a folder at, which then takes the place of ``path``.
+
+    If filling it fails, ``path`` stays as it was and nothing is left beside it.
+
+    Parameters
+    ----------
+    path
+        The folder to make or to replace; whether it may be replaced is the caller's to check.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        fresh = scratch / "new"
+        yield fresh
+        if path.exists():
+            path.rename(scratch / "old")
+        os.replace(fresh, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

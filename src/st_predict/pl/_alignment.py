@@ -1,0 +1,103 @@
+"""``alignment``: spots over the H&E image, to see whether they lie where they should."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from st_predict.pl._spots import Spots
+    from st_predict.pl._thumbnail import Box
+
+_SIDE_PX = 1200
+_PANEL_IN = 4.6
+_ZOOM_PITCHES = 7
+_OUTLINE = "#00e0ff"  # cyan: absent from hematoxylin and eosin, and light against both
+
+
+def alignment(
+    sdata: SpatialData,
+    *,
+    image_key: str | None = None,
+    shapes_key: str | None = None,
+    table_key: str | None = None,
+    axes: Axes | Sequence[Axes] | NDArray[Any] | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+) -> NDArray[Any]:
+    """Draw the spots' outlines over the H&E image, whole and enlarged.
+
+    Parameters
+    ----------
+    sdata
+        A section; expression is neither read nor needed.
+    image_key, shapes_key, table_key
+        Elements, where there are several.
+    axes
+        Two axes to draw on; ``None``: a new figure.
+    show
+        Whether to call ``matplotlib.pyplot.show``.
+    save
+        File to write the figure to.
+
+    Returns
+    -------
+    Axes ``(2,)``: all spots, and the part of them that the rectangle marks.
+
+    Raises
+    ------
+    InputError
+        If an element is missing or ambiguous, spots lie off the image, or the axes or the file do not fit.
+    """
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
+
+    from st_predict._spatialdata.read import read_section
+    from st_predict.pl._figure import check_picture, draw_image, draw_scale_bar, finish, new_axes
+    from st_predict.pl._spots import image_levels, read_spots
+    from st_predict.pl._thumbnail import read_thumbnail
+
+    check_picture(axes, (1, 2), save)
+    section, keys = read_section(
+        sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_counts=False
+    )
+    spots = read_spots(sdata, keys, section)
+    levels = image_levels(sdata, keys, section)
+    whole = spots.view(section.image)
+    zoom = _zoom(spots, whole)
+    height = min(max(_PANEL_IN * whole.height / whole.width, 0.5 * _PANEL_IN), 1.6 * _PANEL_IN)
+    panels = new_axes(axes, (1, 2), (2 * _PANEL_IN, height + 0.4))[0]
+    for ax, box, linewidth in ((panels[0], whole, 0.6), (panels[1], zoom, 1.5)):
+        draw_image(ax, read_thumbnail(levels, box, side_px=_SIDE_PX), box)
+        spots.draw(ax).set(facecolor="none", edgecolor=_OUTLINE, linewidth=linewidth)
+        draw_scale_bar(ax, box, section.um_per_px)
+    frame = Rectangle(
+        (zoom.left, zoom.top), zoom.width, zoom.height, facecolor="none", edgecolor="black", linewidth=1.2
+    )
+    frame.set_path_effects([withStroke(linewidth=3, foreground="white")])  # seen on any background
+    panels[0].add_patch(frame)
+    scale = "scale unknown" if section.um_per_px is None else f"{section.um_per_px:.3g} µm/px"
+    panels[0].set_title(f"{section.name}: {section.n_spots:,} spots, {scale}")
+    panels[1].set_title("enlarged")
+    return finish(panels, show=show, save=save)
+
+
+def _zoom(spots: Spots, whole: Box) -> Box:
+    """A few pitches of the map's proportions, around the spot in the middle of all and within the map."""
+    from st_predict.pl._thumbnail import Box
+
+    middle = np.median(spots.centers_px, axis=0)
+    x, y = spots.centers_px[np.linalg.norm(spots.centers_px - middle, axis=1).argmin()]
+    share = min(1.0, _ZOOM_PITCHES * spots.pitch_px() / max(whole.width, whole.height))
+    width, height = share * whole.width, share * whole.height
+    left = float(np.clip(x - width / 2, whole.left, whole.right - width))
+    top = float(np.clip(y - height / 2, whole.top, whole.bottom - height))
+    return Box(left, top, left + width, top + height)

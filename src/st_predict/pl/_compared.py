@@ -1,0 +1,154 @@
+"""The numbers behind a map of expression: a prediction and, where there is one, the measurement it stands beside.
+
+Reads through the boundary; draws nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from st_predict._spatialdata.keys import Keys
+    from st_predict.core.section import Section
+
+
+class Compared(NamedTuple):
+    """Some genes of one section."""
+
+    section: Section
+    keys: Keys
+    record: dict[str, Any]
+    """Provenance of the prediction."""
+    predicted: NDArray[np.float32]
+    """``(n, G)``, log1p of counts per 10,000."""
+    measured: NDArray[np.float32] | None
+    """The same of the counts, NaN for a gene the section lacks; ``None`` on an H&E-only section."""
+    scored: NDArray[np.bool_]
+    """Spots with enough counts ``(n,)``; all of them where nothing was measured."""
+    min_counts: float
+    """What is enough."""
+    pcc: list[float | None]
+    """Of each gene over the scored spots, as ``evaluate`` has it; ``None`` where there is nothing to correlate."""
+
+
+def compare(
+    sdata: SpatialData,
+    genes: Sequence[str],
+    *,
+    key: str,
+    min_counts: float | None,
+    image_key: str | None,
+    shapes_key: str | None,
+    table_key: str | None,
+    layer: str | None,
+) -> Compared:
+    """Read a prediction and the measured expression beside it.
+
+    Raises
+    ------
+    InputError
+        If the section cannot be read, there is no such prediction, or a gene is not in it.
+    """
+    from st_predict._spatialdata.read import read_section
+    from st_predict._spatialdata.write import prediction_record
+
+    alone = _is_own_table(sdata, key, table_key)
+    section, keys = read_section(
+        sdata,
+        image_key=image_key,
+        shapes_key=shapes_key,
+        table_key=key if alone else table_key,
+        layer=layer,
+        need_counts=not alone,
+    )
+    table = sdata.tables[str(keys.table)]
+    record = prediction_record(table.uns, key)
+    values = table.to_df(layer=key) if alone else table.obsm[key]
+    _check_genes(genes, [str(gene) for gene in values.columns], [str(gene) for gene in table.var_names])
+    predicted = values[list(genes)].to_numpy(np.float32)
+    least = float(record["min_counts"]) if min_counts is None else min_counts
+    if alone:
+        everywhere = np.ones(section.n_spots, dtype=bool)
+        return Compared(section, keys, record, predicted, None, everywhere, least, [None] * len(genes))
+    return _with_measured(section, keys, record, predicted, genes, least)
+
+
+def _is_own_table(sdata: SpatialData, key: str, table_key: str | None) -> bool:
+    """Whether the prediction is a table of its own, as on H&E-only sections.
+
+    Raises
+    ------
+    InputError
+        If there is neither such a table nor a measured one that could hold the prediction.
+    """
+    from st_predict._spatialdata.keys import check_spatialdata, is_our_table
+    from st_predict._spatialdata.write import prediction_record
+
+    check_spatialdata(sdata)
+    if table_key in (None, key) and key in sdata.tables and is_our_table(sdata.tables[key]):
+        prediction_record(sdata.tables[key].uns, key)
+        return True
+    if table_key is None and all(is_our_table(table) for table in sdata.tables.values()):
+        prediction_record({}, key)
+    return False
+
+
+def _with_measured(
+    section: Section,
+    keys: Keys,
+    record: dict[str, Any],
+    predicted: NDArray[np.float32],
+    genes: Sequence[str],
+    min_counts: float,
+) -> Compared:
+    from st_predict.core.expression import section_expression
+    from st_predict.core.metrics import gene_scores
+    from st_predict.core.training.fit import usable_spots
+
+    measured = section_expression(section, genes)
+    scored = usable_spots(section, min_counts)
+    if not scored.any():
+        raise InputError(
+            f"none of {section.n_spots} spots has {min_counts:g} counts",
+            where="min_counts",
+            expected="spots with enough counts to be shown",
+            remedy="lower min_counts",
+        )
+    pcc: list[float | None] = [None] * len(genes)
+    known = np.flatnonzero(np.isfinite(measured).all(axis=0))
+    if scored.sum() >= 3 and len(known):  # as few as evaluate takes
+        found = gene_scores(predicted[scored][:, known], measured[scored][:, known])["pcc"]
+        for gene, value in zip(known, found, strict=True):
+            pcc[gene] = float(value)
+    return Compared(section, keys, record, predicted, measured, scored, min_counts, pcc)
+
+
+def _check_genes(wanted: Sequence[str], predicted: Sequence[str], measured: Sequence[str]) -> None:
+    if not wanted:
+        raise InputError("no gene was asked for", where="genes", expected="one or more gene names", remedy="name some")
+    lost = [gene for gene in wanted if gene not in set(predicted)]
+    if not lost:
+        return
+    lower = {gene.lower(): gene for gene in predicted}
+    near = {gene: difflib.get_close_matches(gene.lower(), lower, n=3) for gene in lost}
+    hints = [f"{gene}: {', '.join(lower[name] for name in names)}" for gene, names in near.items() if names]
+    only_measured = [gene for gene in lost if gene in set(measured)]
+    raise InputError(
+        f"not predicted: {', '.join(lost[:10])}"
+        + (f" (measured, but not in the model's panel: {', '.join(only_measured[:10])})" if only_measured else ""),
+        where="genes",
+        expected=f"genes of the {len(predicted)} in the panel: {', '.join(predicted[:5])}, ...",
+        remedy=f"names near those: {'; '.join(hints[:10])}"
+        if hints
+        else "train with genes=[...] to have them predicted",
+    )

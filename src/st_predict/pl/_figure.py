@@ -1,0 +1,145 @@
+"""What every picture here shares: its axes, its look, the scale bar, and how it ends. Knows matplotlib only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from st_predict.pl._thumbnail import Box, Thumbnail
+
+SAVED_DPI = 200
+
+
+def check_picture(
+    axes: Axes | Sequence[Axes] | NDArray[Any] | None, shape: tuple[int, int], save: str | Path | None
+) -> None:
+    """Refuse axes that do not fit and files that cannot be written, before any work.
+
+    Raises
+    ------
+    InputError
+        If there are more or fewer axes than panels, or the file's folder or format is unknown.
+    """
+    given = 0 if axes is None else np.asarray(axes, dtype=object).size
+    if axes is not None and given != shape[0] * shape[1]:
+        raise InputError(
+            f"{given} axes were given for {shape[0] * shape[1]} panels",
+            where="axes",
+            expected=f"{shape[0]} row{'s' * (shape[0] > 1)} of {shape[1]}",
+            remedy=f"fig, axes = matplotlib.pyplot.subplots({shape[0]}, {shape[1]}), or leave axes out",
+        )
+    if save is not None:
+        _check_file(Path(save))
+
+
+def _check_file(path: Path) -> None:
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if not path.parent.is_dir() or path.suffix[1:].lower() not in formats:
+        missing = not path.parent.is_dir()
+        raise InputError(
+            f"the picture cannot be written to {str(path)!r}: "
+            + (
+                f"there is no folder {str(path.parent)!r}"
+                if missing
+                else f"{path.suffix or 'no ending'!s} is no format"
+            ),
+            where="save",
+            expected=f"a file in a folder that exists, ending in .{', .'.join(sorted(formats))}",
+            remedy="make the folder first" if missing else f"save={str(path.with_suffix('.png'))!r}",
+        )
+
+
+def check_cmap(cmap: str) -> None:
+    """Refuse a color map that matplotlib does not know.
+
+    Raises
+    ------
+    InputError
+        With some that it knows.
+    """
+    from matplotlib import colormaps
+
+    if cmap not in colormaps:
+        raise InputError(
+            f"there is no color map {cmap!r}",
+            where="cmap",
+            expected="the name of a matplotlib color map",
+            remedy="cmap='viridis', or 'magma', 'cividis', 'inferno'",
+        )
+
+
+def new_axes(
+    axes: Axes | Sequence[Axes] | NDArray[Any] | None, shape: tuple[int, int], size_in: tuple[float, float]
+) -> NDArray[Any]:
+    """The user's axes, checked before, or those of a new figure; ``shape``."""
+    if axes is not None:
+        return np.asarray(axes, dtype=object).reshape(shape)
+    from matplotlib import pyplot as plt
+
+    made: NDArray[Any] = plt.subplots(*shape, figsize=size_in, layout="constrained", squeeze=False)[1]
+    return made
+
+
+def figure_of(axes: NDArray[Any]) -> Figure:
+    """The whole figure, also where the axes lie on a part of it."""
+    figure: Figure = axes.flat[0].figure.canvas.figure
+    return figure
+
+
+def finish(axes: NDArray[Any], *, show: bool | None, save: str | Path | None) -> NDArray[Any]:
+    """Write and show the figure if asked; it stays open."""
+    if save is not None:
+        figure_of(axes).savefig(save, dpi=SAVED_DPI, bbox_inches="tight")
+    if show:
+        from matplotlib import pyplot as plt
+
+        plt.show()
+    return axes
+
+
+def set_map(ax: Axes, box: Box) -> None:
+    """Make axes a map of a part of an image: x to the right, y downward, no ticks, squares square."""
+    ax.set(xlim=(box.left, box.right), ylim=(box.bottom, box.top), aspect="equal", xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def draw_image(ax: Axes, thumbnail: Thumbnail, box: Box) -> None:
+    """Put reduced pixels where they lie on the image."""
+    ax.imshow(thumbnail.pixels, extent=thumbnail.extent, interpolation="antialiased")
+    set_map(ax, box)
+
+
+def draw_scale_bar(ax: Axes, box: Box, um_per_px: float | None) -> None:
+    """A bar of a round length, about a fifth of the width; in px where the scale is unknown."""
+    from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+
+    length = round_length(box.width * (um_per_px or 1) / 5)
+    if um_per_px is None:
+        label = f"{length:g} px"
+    else:
+        label = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
+    bar = AnchoredSizeBar(
+        ax.transData, length / (um_per_px or 1), label, "lower left",
+        pad=0.35, borderpad=0.5, sep=3, size_vertical=box.width / 120, color="black",
+    )  # fmt: skip
+    bar.patch.set(facecolor="white", edgecolor="none", alpha=0.8)
+    ax.add_artist(bar)
+
+
+def round_length(length: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that is not above a length."""
+    power = 10.0 ** np.floor(np.log10(length))
+    return float(power * max(step for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))
