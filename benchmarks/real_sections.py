@@ -32,7 +32,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def _folds(sections: dict[str, SpatialData]) -> list[list[str]]:
+def folds_of(sections: dict[str, SpatialData]) -> list[list[str]]:
     """Held-out sections of each fold: by subject, or by section where there is one subject."""
     subjects = {name: str(s["table"].obs["subject"].iloc[0]) for name, s in sections.items()}
     if len(set(subjects.values())) == 1:
@@ -40,22 +40,24 @@ def _folds(sections: dict[str, SpatialData]) -> list[list[str]]:
     return [[n for n, s in subjects.items() if s == subject] for subject in dict.fromkeys(subjects.values())]
 
 
+def score_fold(name: str, sections: dict[str, SpatialData], held_out: list[str], **settings: Any) -> dict[str, float]:
+    """Train without the held-out sections, predict them, and average their scores."""
+    begin = time.perf_counter()
+    model = stp.tl.train({n: s for n, s in sections.items() if n not in held_out}, **SETTINGS[name], **settings)
+    scores = []
+    for section in held_out:
+        stp.tl.predict(sections[section], model)
+        scores.append(stp.tl.evaluate(sections[section])[["pcc", "mse", "ceiling"]].mean())
+    return {"seconds": time.perf_counter() - begin, **pd.DataFrame(scores).mean().to_dict()}
+
+
 def score(name: str, sections: dict[str, SpatialData]) -> pd.DataFrame:
     """One row a recipe and fold."""
-    rows = []
-    for fold, held_out in enumerate(_folds(sections)):
-        for recipe, settings in RECIPES.items():
-            training = {n: s for n, s in sections.items() if n not in held_out}
-            begin = time.perf_counter()
-            model = stp.tl.train(training, **SETTINGS[name], **settings)
-            scores = []
-            for section in held_out:
-                stp.tl.predict(sections[section], model)
-                scores.append(stp.tl.evaluate(sections[section]))
-            means = [s[["pcc", "mse", "ceiling"]].mean() for s in scores]
-            row = {"set": name, "recipe": recipe, "fold": fold, "seconds": time.perf_counter() - begin}
-            rows.append({**row, **pd.DataFrame(means).mean().to_dict()})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {"set": name, "recipe": recipe, "fold": fold, **score_fold(name, sections, held_out, **settings)}
+        for fold, held_out in enumerate(folds_of(sections))
+        for recipe, settings in RECIPES.items()
+    )
 
 
 def main() -> None:

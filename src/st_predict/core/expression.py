@@ -90,7 +90,7 @@ def common_genes(sections: Sequence[Section]) -> list[str]:
     return [str(gene) for gene in first if gene in kept]
 
 
-def choose_panel(sections: Sequence[Section], genes: int | Sequence[str], ranking: GeneRanking) -> list[str]:
+def choose_panel(sections: Sequence[Section], genes: Any, ranking: GeneRanking) -> list[str]:
     """The genes to predict, chosen on the given (training) sections only.
 
     Parameters
@@ -119,7 +119,7 @@ def choose_panel(sections: Sequence[Section], genes: int | Sequence[str], rankin
         return _listed_panel(sections, [genes])
     if isinstance(genes, Iterable):
         return _listed_panel(sections, [str(gene) for gene in genes])
-    if not isinstance(genes, Integral) or isinstance(genes, bool) or genes < 1:
+    if isinstance(genes, bool) or not isinstance(genes, Integral) or genes < 1:
         raise InputError(
             f"genes is {genes!r}",
             where="genes",

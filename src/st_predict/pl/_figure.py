@@ -124,7 +124,7 @@ def draw_image(ax: Axes, thumbnail: Thumbnail, box: Box) -> None:
 
 def draw_scale_bar(ax: Axes, box: Box, um_per_px: float | None) -> None:
     """A bar of a round length, about a fifth of the width; in px where the scale is unknown."""
-    from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+    from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar  # type: ignore[import-untyped]
 
     length = round_length(box.width * (um_per_px or 1) / 5)
     if um_per_px is None:

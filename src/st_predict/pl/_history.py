@@ -88,6 +88,8 @@ def history(
 
 def _draw_epochs(ax: Axes, *, rows: pd.DataFrame, column: str, chosen: int | None) -> None:
     """A line a fit, the best epoch of each where the column is a score, and the number of epochs that was chosen."""
+    from matplotlib.ticker import MaxNLocator
+
     colors = itertools.cycle(_COLORS)
     for fit, one in rows.dropna(subset=column).groupby("fit", sort=False):
         final = fit == _FINAL
@@ -102,7 +104,7 @@ def _draw_epochs(ax: Axes, *, rows: pd.DataFrame, column: str, chosen: int | Non
             chosen, color="0.4", linestyle="--", linewidth=1, label=f"chosen: {chosen} epoch{'s' * (chosen > 1)}"
         )
     ax.set(xlabel="epoch", ylabel=_BY_EPOCH[column])
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     ax.legend(frameon=False, fontsize="small")
 
 

@@ -95,7 +95,9 @@ def _reduce(source: ImageSource, rows: range, cols: range, factor: int) -> NDArr
             row0, col0 = (y.start - rows.start) // factor, (x.start - cols.start) // factor
             sums[row0 : row0 + squares.shape[0], col0 : col0 + squares.shape[1]] += squares
     heights, widths = (np.minimum(factor, len(span) - np.arange(0, len(span), factor)) for span in (rows, cols))
-    means: NDArray[np.uint8] = (sums / (heights[:, None] * widths)[..., None]).round().astype(np.uint8)
+    areas = (heights[:, None] * widths).astype(np.uint32)[..., None]
+    sums += areas // 2  # so that the division below rounds
+    means: NDArray[np.uint8] = (sums // areas).astype(np.uint8)
     return means
 
 

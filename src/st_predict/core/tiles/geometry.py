@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,9 +95,7 @@ class TileSpec:
 
 
 def _widths(given: float | Sequence[float] | None) -> tuple[float, ...]:
-    if given is None:
-        return ()
-    return (float(given),) if isinstance(given, Real) else tuple(float(width) for width in given)
+    return () if given is None else tuple(float(width) for width in np.atleast_1d(np.asarray(given, dtype=float)))
 
 
 def tile_corners(centers_px: NDArray[np.float64], side_px: int) -> NDArray[np.int64]:

@@ -1,0 +1,148 @@
+"""The command line, over real stores on disk."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import st_predict as stp
+from st_predict.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+TINY = ["--encoder", "tiny", "--tile-um", "112", "--genes", "20", "--max-epochs", "3", "--batch-size", "32"]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three small drawn sections, written."""
+    folder = tmp_path_factory.mktemp("stores")
+    tissue = stp.datasets.synthetic_tissue(n_sections=3, n_subjects=3, n_genes=40, size_um=900.0)
+    paths = {name: folder / f"{name}.zarr" for name in tissue}
+    for name, sdata in tissue.items():
+        sdata.write(paths[name])
+    return paths
+
+
+@pytest.fixture(scope="module")
+def model(stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model trained on two of them by the command."""
+    path = tmp_path_factory.mktemp("model") / "model"
+    result = run("train", stores["S1"], stores["S2"], "--out", path, *TINY)
+    assert result.exit_code == 0, result.output
+    return path
+
+
+def test_train_writes_a_model_of_the_given_settings(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    assert config["sections"] == ["S1", "S2"]
+    assert len(config["panel"]) == 20
+    assert config["encoder"]["name"] == "tiny"
+    assert config["recipe"]["fit"]["max_epochs"] == 3
+
+
+def test_predict_and_evaluate(stores: dict[str, Path], model: Path, tmp_path: Path) -> None:
+    import spatialdata
+
+    before = sorted(p.relative_to(stores["S3"]) for p in stores["S3"].rglob("*"))
+    result = run("predict", stores["S3"], "--model", model, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    predicted = spatialdata.read_zarr(tmp_path / "out" / "S3.zarr")["table"]
+    assert predicted.obsm["predicted"].shape == (predicted.n_obs, 20)
+    assert sorted(p.relative_to(stores["S3"]) for p in stores["S3"].rglob("*")) == before
+
+    again = run("predict", stores["S3"], "--model", model, "--out", tmp_path / "out")
+    assert again.exit_code == 0, again.output
+
+    scores = run("evaluate", tmp_path / "out" / "S3.zarr", "--out", tmp_path / "scores.csv")
+    assert scores.exit_code == 0, scores.output
+    table = pd.read_csv(tmp_path / "scores.csv", index_col=["section", "gene"])
+    assert len(table) == 20
+    assert f"{table['pcc'].mean():.3f}" in scores.output
+
+
+def test_genes_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
+    names = [str(n) for n in np.asarray(stp.datasets.synthetic_tissue(n_genes=40, size_um=900.0)["S1"]["table"].var_names)]
+    listing = tmp_path / "genes.txt"
+    listing.write_text("\n".join(names[:3]) + "\n")
+    result = run("train", stores["S1"], "--out", tmp_path / "m", *TINY, "--genes", listing, "--method", "mean")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["panel"] == names[:3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "{S1}", "--out", "{tmp}/m", "--method", "nh3st"], "did you mean nh2st"),
+        (["train", "{S1}", "--out", "{tmp}/m", "--genes", "nowhere.txt"], "neither a number nor a file"),
+        (["train", "{S1}", "--out", "{tmp}/m", "--inner-folds", "2", "--encoder", "tiny"], "asked of one section"),
+        (["train", "{tmp}", "--out", "{tmp}/m"], "not a SpatialData Zarr store"),
+        (["train", "{S1}", "--out", "{tmp}"], "exists and is not a model"),
+        (["predict", "{S1}", "--model", "{tmp}/none", "--out", "{tmp}/o"], "there is no model folder"),
+        (["predict", "{S1}", "--model", "{model}", "--out", "{stores}"], "would be overwritten"),
+        (["evaluate", "{S1}"], "there is no prediction under 'predicted'"),
+    ],
+)
+def test_user_errors_exit_with_2_and_no_traceback(
+    arguments: list[str], said: str, stores: dict[str, Path], model: Path, tmp_path: Path
+) -> None:
+    places = {**stores, "tmp": tmp_path, "model": model, "stores": stores["S1"].parent}
+    result = run(*[a.format(**places) for a in arguments])
+    assert result.exit_code == 2
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert "remedy" in result.output
+
+
+def test_a_bug_keeps_its_traceback(stores: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(stp.tl, "train", broken)
+    result = run("train", stores["S1"], "--out", tmp_path / "m")
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["train"], ["predict"], ["evaluate"]])
+def test_help(command: list[str]) -> None:
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_demo_writes_what_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stp.tl, "train", partial(stp.tl.train, encoder="tiny", tile_um=112, max_epochs=3))
+    small = partial(stp.datasets.synthetic_tissue, n_genes=40, size_um=900.0)
+    monkeypatch.setattr(stp.datasets, "synthetic_tissue", small)
+    out = tmp_path / "demo"
+    result = run("demo", "--out", out)
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(out / "scores.csv", index_col="method")
+    assert list(table.index) == ["mean", "ridge", "nh2st"]
+    assert table.loc["mean", "PCC"] == 0
+    for name in ("maps.png", "alignment.png", "history.png", "gene_scores.csv", "model", "predicted.zarr"):
+        assert (out / name).exists()
+        assert name in result.output
+    assert stp.load_model(out / "model").method == "nh2st"
+    assert run("demo", "--out", out).exit_code == 0  # an earlier demo may be replaced
+
+    foreign = tmp_path / "mine"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("years of work")
+    refused = run("demo", "--out", foreign)
+    assert refused.exit_code == 2
+    assert "not an earlier demo" in refused.output
+    assert (foreign / "thesis.txt").read_text() == "years of work"
