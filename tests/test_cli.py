@@ -75,7 +75,9 @@ def test_predict_and_evaluate(stores: dict[str, Path], model: Path, tmp_path: Pa
 
 
 def test_genes_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
-    names = [str(n) for n in np.asarray(stp.datasets.synthetic_tissue(n_genes=40, size_um=900.0)["S1"]["table"].var_names)]
+    names = [
+        str(n) for n in np.asarray(stp.datasets.synthetic_tissue(n_genes=40, size_um=900.0)["S1"]["table"].var_names)
+    ]
     listing = tmp_path / "genes.txt"
     listing.write_text("\n".join(names[:3]) + "\n")
     result = run("train", stores["S1"], "--out", tmp_path / "m", *TINY, "--genes", listing, "--method", "mean")
@@ -99,6 +101,7 @@ def test_genes_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
 def test_user_errors_exit_with_2_and_no_traceback(
     arguments: list[str], said: str, stores: dict[str, Path], model: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "mine.txt").write_text("not a model")
     places = {**stores, "tmp": tmp_path, "model": model, "stores": stores["S1"].parent}
     result = run(*[a.format(**places) for a in arguments])
     assert result.exit_code == 2

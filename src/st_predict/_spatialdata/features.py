@@ -11,6 +11,7 @@ import numpy as np
 
 from st_predict._spatialdata.keys import PROVENANCE_KIND
 from st_predict.core.errors import InputError
+from st_predict.core.tiles.stream import stream_tiles
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -34,6 +35,9 @@ def features_key(encoder: str) -> str:
 def features_record(identity: EncoderIdentity, tiles: TileSpec, section: Section, image_key: str) -> dict[str, Any]:
     """Everything the features depend on: encoder, tile widths in um or px and on this image, image and spots."""
     centers = np.ascontiguousarray(section.centers_px.round(3))
+    # One tile tells whether the pixels are those of before: what changes an image (stain normalization) changes all.
+    middle = section.centers_px[section.n_spots // 2, None]
+    (sample,) = stream_tiles(section.image, middle, tiles.sides_px(section)[:1], out_px=tiles.sides_px(section)[0])
     size = (int(section.image.col_edges[-1]), int(section.image.row_edges[-1]))
     return {
         PROVENANCE_KIND: _KIND,
@@ -43,28 +47,36 @@ def features_record(identity: EncoderIdentity, tiles: TileSpec, section: Section
         "tile_px": json.dumps(tiles.sides_px(section)),
         "image": image_key,
         "image_size_px": json.dumps(size),
+        "pixels": hashlib.sha256(sample.pixels.tobytes()).hexdigest()[:16],
         "spots": hashlib.sha256(centers.tobytes()).hexdigest()[:16],
     }
 
 
-def stored_features(table: AnnData, key: str, record: dict[str, Any], n_scales: int) -> NDArray[np.float32] | None:
-    """Features kept earlier ``(n, S, d)``, if they are those of ``record``; ``None`` where there are none yet.
+def check_features_key(table: AnnData, key: str) -> None:
+    """Refuse a key under which the user has something of their own.
 
     Raises
     ------
     InputError
-        If the key holds something that is not ours.
+        If features would overwrite it.
     """
-    if key not in table.obsm:
-        return None
-    stored = table.uns.get(key)
-    if not isinstance(stored, dict) or stored.get(PROVENANCE_KIND) != _KIND:
+    record = table.uns.get(key)
+    ours = isinstance(record, dict) and record.get(PROVENANCE_KIND) == _KIND
+    if (key in table.obsm or key in table.uns) and not ours:
+        place = "obsm" if key in table.obsm else "uns"
         raise InputError(
-            f"obsm[{key!r}] is there already and was not written by st_predict",
-            where=f"obsm[{key!r}]",
+            f"{place}[{key!r}] is there already and was not written by st_predict",
+            where=f"{place}[{key!r}]",
             expected="a free key for the features",
-            remedy="pass another key_added to st_predict.pp.embed, or rename yours",
+            remedy=f"rename yours: table.{place}['mine'] = table.{place}.pop({key!r})",
         )
+
+
+def stored_features(table: AnnData, key: str, record: dict[str, Any], n_scales: int) -> NDArray[np.float32] | None:
+    """Features kept earlier ``(n, S, d)``, if they are those of ``record``; ``None`` where there are none yet."""
+    stored = table.uns.get(key, {})
+    if key not in table.obsm or not stored:
+        return None
     changed = [name for name, value in record.items() if stored.get(name) != value]
     if changed:
         logger.info("features in obsm[%r] were made with other %s; they are made again", key, ", ".join(changed))
@@ -93,6 +105,7 @@ def cached_features(
     if keys.table is None:
         return key, frozen.encode(section, spec)
     table = sdata.tables[keys.table]
+    check_features_key(table, key)
     record = features_record(frozen.identity, spec, section, keys.image)
     features = stored_features(table, key, record, spec.n_scales)
     if features is None:

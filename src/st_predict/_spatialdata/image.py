@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from st_predict.core.section import ImageSource
+    from st_predict._spatialdata.keys import Keys
+    from st_predict.core.section import ImageSource, Section
 
 
 class DaskSource:
@@ -65,3 +66,14 @@ def image_source(sdata: SpatialData, key: str) -> ImageSource:
     if isinstance(pixels, np.ndarray):
         return ArraySource(pixels.transpose(1, 2, 0))
     return DaskSource(pixels)
+
+
+def image_levels(sdata: SpatialData, keys: Keys, section: Section) -> list[ImageSource]:
+    """The section's image and its reduced copies, finest first."""
+    height = int(section.image.row_edges[-1])
+    reduced: list[ImageSource] = []
+    for level in getattr(sdata.images[keys.image], "children", {}).values():
+        for array in level.data_vars.values():
+            if array.sizes["y"] < height:
+                reduced.append(DaskSource(array.transpose("c", "y", "x").data[:3]))
+    return [section.image, *sorted(reduced, key=lambda source: -int(source.row_edges[-1]))]

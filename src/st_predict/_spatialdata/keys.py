@@ -135,7 +135,9 @@ def _primary_images(names: list[str]) -> list[str]:
 
 
 def _circles(sdata: SpatialData) -> list[str]:
-    return [name for name, shapes in sdata.shapes.items() if "radius" in shapes]
+    """Circles, which spots are, before outlines, which tissue is; bins are outlines where there are no circles."""
+    circles = [name for name, shapes in sdata.shapes.items() if "radius" in shapes]
+    return circles or list(sdata.shapes)
 
 
 def _one(kind: str, names: list[str], wanted: str | None, candidates: list[str]) -> str:

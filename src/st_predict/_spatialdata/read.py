@@ -107,7 +107,7 @@ def _centers_px(sdata: SpatialData, keys: Keys, table: AnnData | None) -> NDArra
             )
         shapes = shapes.iloc[place]
     points = shapes.geometry if (shapes.geom_type == "Point").all() else shapes.geometry.centroid
-    affine = _shapes_to_image(sdata, keys)
+    affine = shapes_to_image(sdata, keys)
     centers: NDArray[np.float64] = np.column_stack([points.x, points.y]) @ affine[:2, :2].T + affine[:2, 2]
     return centers
 
@@ -128,11 +128,11 @@ def spot_diameter_px(sdata: SpatialData, keys: Keys) -> float:
             expected="circles with a radius",
             remedy="give um_per_px or pitch_um instead",
         )
-    scale = np.sqrt(abs(np.linalg.det(_shapes_to_image(sdata, keys)[:2, :2])))
+    scale = np.sqrt(abs(np.linalg.det(shapes_to_image(sdata, keys)[:2, :2])))
     return float(2 * shapes["radius"].median() * scale)
 
 
-def _shapes_to_image(sdata: SpatialData, keys: Keys) -> NDArray[np.float64]:
+def shapes_to_image(sdata: SpatialData, keys: Keys) -> NDArray[np.float64]:
     """The affine ``(3, 3)`` from the shapes' own coordinates to image px, through a system both are placed in."""
     from spatialdata.transformations import get_transformation
 
@@ -162,7 +162,7 @@ def _counts(table: AnnData | None, layer: str | None, keys: Keys) -> Any:
         raise InputError(
             f"table {keys.table!r} has no layer {layer!r}",
             where="layer",
-            expected=f"one of {', '.join(table.layers) or '(there are none)'}, or None for X",
+            expected=f"one of {', '.join(str(name) for name in table.layers if name) or '(there are none)'}, or None for X",
             remedy="correct layer",
         )
     counts = table.X if layer is None else table.layers[layer]

@@ -63,7 +63,7 @@ def write_prediction(
     """Write a prediction ``(n, G)`` with its provenance.
 
     On a section with a table: ``layers[key]`` ``(n_obs, n_vars)``, NaN outside the panel, ``obsm[key]`` a DataFrame
-    ``(n_obs, G)``, ``uns[key]``. On an H&E-only one: ``sdata.tables[key]``, genes the panel.
+    ``(n_obs, G)`` in the panel's order ("/" in a name becomes "_", which Zarr needs), ``uns[key]``. On an H&E-only one: ``sdata.tables[key]``, genes the panel.
     """
     import pandas as pd
 
@@ -76,7 +76,7 @@ def write_prediction(
     columns = table.var_names.get_indexer(panel)
     layer[:, columns[columns >= 0]] = predicted[:, columns >= 0]
     table.layers[key] = layer
-    table.obsm[key] = pd.DataFrame(predicted, index=table.obs_names, columns=panel)
+    table.obsm[key] = pd.DataFrame(predicted, index=table.obs_names, columns=[gene.replace("/", "_") for gene in panel])
     table.uns[key] = {PROVENANCE_KIND: _KIND, **provenance}
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SIDE_PX = 1200
 _PANEL_IN = 4.6
 _ZOOM_PITCHES = 7
+_LEAST_ZOOM = 0.1  # of the map: seven bins of a few um would show a single nucleus
 _OUTLINE = "#00e0ff"  # cyan: absent from hematoxylin and eosin, and light against both
 
 
@@ -60,9 +61,10 @@ def alignment(
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
+    from st_predict._spatialdata.image import image_levels
     from st_predict._spatialdata.read import read_section
     from st_predict.pl._figure import check_picture, draw_image, draw_scale_bar, finish, new_axes
-    from st_predict.pl._spots import image_levels, read_spots
+    from st_predict.pl._spots import read_spots
     from st_predict.pl._thumbnail import read_thumbnail
 
     check_picture(axes, (1, 2), save)
@@ -75,9 +77,9 @@ def alignment(
     zoom = _zoom(spots, whole)
     height = min(max(_PANEL_IN * whole.height / whole.width, 0.5 * _PANEL_IN), 1.6 * _PANEL_IN)
     panels = new_axes(axes, (1, 2), (2 * _PANEL_IN, height + 0.4))[0]
-    for ax, box, linewidth in ((panels[0], whole, 0.6), (panels[1], zoom, 1.5)):
+    for ax, box in zip(panels, (whole, zoom), strict=True):
         draw_image(ax, read_thumbnail(levels, box, side_px=_SIDE_PX), box)
-        spots.draw(ax).set(facecolor="none", edgecolor=_OUTLINE, linewidth=linewidth)
+        spots.draw(ax).set(facecolor="none", edgecolor=_OUTLINE, linewidth=_linewidth(spots, box))
         draw_scale_bar(ax, box, section.um_per_px)
     frame = Rectangle(
         (zoom.left, zoom.top), zoom.width, zoom.height, facecolor="none", edgecolor="black", linewidth=1.2
@@ -96,8 +98,14 @@ def _zoom(spots: Spots, whole: Box) -> Box:
 
     middle = np.median(spots.centers_px, axis=0)
     x, y = spots.centers_px[np.linalg.norm(spots.centers_px - middle, axis=1).argmin()]
-    share = min(1.0, _ZOOM_PITCHES * spots.pitch_px() / max(whole.width, whole.height))
+    share = min(max(_ZOOM_PITCHES * spots.pitch_px() / max(whole.width, whole.height), _LEAST_ZOOM), 1.0)
     width, height = share * whole.width, share * whole.height
     left = float(np.clip(x - width / 2, whole.left, whole.right - width))
     top = float(np.clip(y - height / 2, whole.top, whole.bottom - height))
     return Box(left, top, left + width, top + height)
+
+
+def _linewidth(spots: Spots, box: Box) -> float:
+    """Points; as thin as leaves the tissue to be seen where spots are small on paper."""
+    diameter_pt = 72 * _PANEL_IN * 2 * float(np.median(spots.radii_px)) / box.width
+    return min(1.5, 0.07 * diameter_pt)

@@ -73,9 +73,10 @@ def compare(
     )
     table = sdata.tables[str(keys.table)]
     record = prediction_record(table.uns, key)
-    values = table.to_df(layer=key) if alone else table.obsm[key]
-    _check_genes(genes, [str(gene) for gene in values.columns], [str(gene) for gene in table.var_names])
-    predicted = values[list(genes)].to_numpy(np.float32)
+    panel = [str(gene) for gene in record["panel"]]
+    _check_genes(genes, panel, [str(gene) for gene in table.var_names])
+    values = np.asarray(table.layers[key] if alone else table.obsm[key], dtype=np.float32)
+    predicted = values[:, [panel.index(gene) for gene in genes]]
     least = float(record["min_counts"]) if min_counts is None else min_counts
     if alone:
         everywhere = np.ones(section.n_spots, dtype=bool)

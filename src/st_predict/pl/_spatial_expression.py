@@ -84,9 +84,10 @@ def spatial_expression(
     InputError
         If there is no such prediction, a gene was not predicted, or the axes or the file do not fit.
     """
+    from st_predict._spatialdata.image import image_levels
     from st_predict.pl._compared import compare
     from st_predict.pl._figure import check_cmap, check_picture, draw_image, draw_scale_bar, figure_of, finish, new_axes
-    from st_predict.pl._spots import image_levels, read_spots
+    from st_predict.pl._spots import read_spots
     from st_predict.pl._thumbnail import read_thumbnail
 
     check_cmap(cmap)
@@ -110,13 +111,12 @@ def spatial_expression(
     panels = new_axes(axes, shape, _size_in(box, shape))
     if axes is None:
         figure_of(panels).suptitle(_caption(compared), fontsize="medium")
+    size = "large" if max(map(len, wanted)) <= _SHORT_NAME else "small"
     for number, gene in enumerate(wanted):
         draw_image(panels[number, 0], thumbnail, box)
         draw_scale_bar(panels[number, 0], box, section.um_per_px)
         panels[number, 0].set_title("H&E")
-        panels[number, 0].set_ylabel(
-            gene, fontstyle="italic", fontsize="large" if len(gene) <= _SHORT_NAME else "small"
-        )
+        panels[number, 0].set_ylabel(gene, fontstyle="italic", fontsize=size)
         _draw_gene(panels[number, 1:], compared, number, spots, box, cmap, shared_scale=shared_scale)
     return finish(panels, show=show, save=save)
 
@@ -132,7 +132,8 @@ def _draw_gene(
     maps = [(f"predicted{_score(compared.pcc[number])}", predicted, everywhere)]
     if compared.measured is not None:
         measured = compared.measured[:, number]
-        maps.insert(0, ("measured", measured, scored & np.isfinite(measured)))
+        known = scored & np.isfinite(measured)
+        maps.insert(0, ("measured" if known.any() else "not measured", measured, known))
     scales = [_robust_scale(values[rows]) for _, values, rows in maps]
     if shared_scale:
         scales = [_robust_scale(np.concatenate([values[rows] for _, values, rows in maps]))] * len(maps)
@@ -143,7 +144,7 @@ def _draw_gene(
             spots.draw(ax, ~rows).set(facecolor="none", edgecolor=_LEFT_OUT, linewidth=0.5)
         collection = spots.draw(ax, rows)
         collection.set(array=values[rows], cmap=cmap, norm=norm)
-        if not shared_scale:
+        if not shared_scale and rows.any():
             _color_bar(ax, collection, values[rows])
     if shared_scale:
         _color_bar(panels[-1], collection, np.concatenate([values[rows] for _, values, rows in maps]))
@@ -174,7 +175,7 @@ def _score(pcc: float | None) -> str:
 
 def _caption(compared: Compared) -> str:
     record, left_out = compared.record, int((~compared.scored).sum())
-    caption = f"{compared.section.name}: {record['method']} on {record['encoder']}, {len(compared.scored)} spots"
+    caption = f"{compared.section.name}: {record['method']} on {record['encoder']}, {len(compared.scored):,} spots"
     return caption + (f" ({left_out} hollow: under {compared.min_counts:g} counts)" if left_out else "")
 
 

@@ -1,7 +1,4 @@
-"""Spots in their true size and place, and the image levels beneath them: from SpatialData to matplotlib collections.
-
-The only file of this room that opens elements; what it reads beyond a Section is what only pictures need.
-"""
+"""Spots in their true size and place, as matplotlib collections; opens no element of a SpatialData itself."""
 
 from __future__ import annotations
 
@@ -75,33 +72,6 @@ class Spots(NamedTuple):
 
 def read_spots(sdata: SpatialData, keys: Keys, section: Section) -> Spots:
     """Size and outline of the spots of a section that was read already."""
-    from st_predict._spatialdata.keys import table_link
-    from st_predict._spatialdata.read import _shapes_to_image
+    from st_predict._spatialdata.outlines import spot_outlines
 
-    shapes = sdata.shapes[keys.shapes]
-    if keys.table is not None:
-        table = sdata.tables[keys.table]
-        shapes = shapes.loc[table.obs[table_link(table, keys.table).instance_key]]
-    affine = _shapes_to_image(sdata, keys)
-    if "radius" in shapes:
-        scale = np.sqrt(abs(np.linalg.det(affine[:2, :2])))
-        return Spots(section.centers_px, shapes["radius"].to_numpy(np.float64) * scale, None)
-    polygons = shapes.geometry
-    rings = (polygons if (polygons.geom_type == "Polygon").all() else polygons.convex_hull).exterior
-    corners = rings.get_coordinates().to_numpy() @ affine[:2, :2].T + affine[:2, 2]
-    outlines = np.split(corners, np.cumsum(rings.count_coordinates())[:-1])
-    radii = [np.linalg.norm(o - c, axis=1).max() for o, c in zip(outlines, section.centers_px, strict=True)]
-    return Spots(section.centers_px, np.array(radii), outlines)
-
-
-def image_levels(sdata: SpatialData, keys: Keys, section: Section) -> list[ImageSource]:
-    """The section's image and its reduced copies, finest first."""
-    from st_predict._spatialdata.image import DaskSource
-
-    height = int(section.image.row_edges[-1])
-    reduced: list[ImageSource] = []
-    for level in getattr(sdata.images[keys.image], "children", {}).values():
-        for array in level.data_vars.values():
-            if array.sizes["y"] < height:
-                reduced.append(DaskSource(array.transpose("c", "y", "x").data[:3]))
-    return [section.image, *sorted(reduced, key=lambda source: -int(source.row_edges[-1]))]
+    return Spots(section.centers_px, *spot_outlines(sdata, keys, section.centers_px))

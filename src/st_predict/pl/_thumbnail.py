@@ -90,8 +90,7 @@ def _reduce(source: ImageSource, rows: range, cols: range, factor: int) -> NDArr
             if not (len(y) and len(x)):
                 continue
             part = source.read_chunk(row, col)[y.start - top : y.stop - top, x.start - left : x.stop - left]
-            by_row = _sum_rows(part, (y.start - rows.start) % factor, factor)
-            squares = _sum_rows(by_row.swapaxes(0, 1), (x.start - cols.start) % factor, factor).swapaxes(0, 1)
+            squares = part if factor == 1 else _sum_squares(part, y.start - rows.start, x.start - cols.start, factor)
             row0, col0 = (y.start - rows.start) // factor, (x.start - cols.start) // factor
             sums[row0 : row0 + squares.shape[0], col0 : col0 + squares.shape[1]] += squares
     heights, widths = (np.minimum(factor, len(span) - np.arange(0, len(span), factor)) for span in (rows, cols))
@@ -99,6 +98,12 @@ def _reduce(source: ImageSource, rows: range, cols: range, factor: int) -> NDArr
     sums += areas // 2  # so that the division below rounds
     means: NDArray[np.uint8] = (sums // areas).astype(np.uint8)
     return means
+
+
+def _sum_squares(part: NDArray[np.uint8], y: int, x: int, factor: int) -> NDArray[np.uint32]:
+    """Sum squares of ``factor`` px, which are laid out from 0, in a part that begins at ``y`` and ``x``."""
+    by_row = _sum_rows(part, y % factor, factor)
+    return _sum_rows(by_row.swapaxes(0, 1), x % factor, factor).swapaxes(0, 1)
 
 
 def _sum_rows(part: NDArray[Any], phase: int, factor: int) -> NDArray[np.uint32]:

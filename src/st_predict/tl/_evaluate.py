@@ -85,7 +85,7 @@ def evaluate(
             remedy="lower min_counts",
         )
     kept = section.keep(scored)
-    predicted = table.obsm[key][shared].to_numpy(np.float32)[scored]
+    predicted = table.obsm[key].to_numpy(np.float32)[scored][:, columns >= 0]
     counts = kept.counts[:, columns[columns >= 0]]
     counts = np.asarray(counts.toarray() if hasattr(counts, "toarray") else counts)
     scores = pd.DataFrame(gene_scores(predicted, section_expression(kept, shared)), index=pd.Index(shared, name="gene"))

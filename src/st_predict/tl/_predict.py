@@ -18,6 +18,7 @@ def predict(
     image_key: str | None = None,
     shapes_key: str | None = None,
     table_key: str | None = None,
+    encoder_weights: str | None = None,
     device: str = "auto",
 ) -> None:
     """Predict the expression of every spot from the image alone; measured expression is neither read nor needed.
@@ -32,13 +33,15 @@ def predict(
         Where to write.
     image_key, shapes_key, table_key
         Elements, where there are several.
+    encoder_weights
+        Where the encoder's local weights file is now, if the model was trained with one and it was moved.
     device
         Torch device of the encoder; ``"auto"``: a GPU if there is one.
 
     Returns
     -------
     ``None``. With a table that annotates the spots: ``table.layers[key_added]`` ``(n_obs, n_vars)`` float32, NaN for
-    genes outside the panel, ``table.obsm[key_added]``, a DataFrame ``(n_obs, panel)``, and ``table.uns[key_added]``,
+    genes outside the panel, ``table.obsm[key_added]``, a DataFrame ``(n_obs, panel)`` ("/" in a name is "_"), and ``table.uns[key_added]``,
     the provenance. Without one: a new table ``sdata.tables[key_added]`` on the spots. Values are log1p of counts per
     10,000.
 
@@ -65,12 +68,14 @@ def predict(
     model.check_section(section)
     model.tiles.sides_px(section)
     check_free(sdata, keys, key_added)
-    if model.tiles.widths_px and section.um_per_px != model.um_per_px:
+    if model.tiles.widths_px and None in (section.um_per_px, model.um_per_px):
         logger.warning("tiles are in pixels and a scale is unknown; nobody can tell whether the scales agree")
     if model.encoder is not None:
         features = embed_section(section, model.encoder, model.tiles, device=torch_device(device))
     else:
-        frozen = FrozenEncoder(model.encoder_identity.name, model.encoder_identity.weights, device=device)
+        frozen = FrozenEncoder(
+            model.encoder_identity.name, encoder_weights or model.encoder_identity.weights, device=device
+        )
         model.check_encoder(frozen.identity)
         features = cached_features(sdata, section, keys, frozen, model.tiles)[1]
     predicted = model.predict_features(features, section.centers_px)

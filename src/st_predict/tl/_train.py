@@ -245,11 +245,13 @@ def _tiles(
     trainable: bool,
 ) -> list[Any]:
     """Features of every section, or its tiles where the encoder is trained."""
-    from st_predict._spatialdata.features import cached_features
+    from st_predict._spatialdata.features import cached_features, check_features_key, features_key
     from st_predict.core.encoders.embed import cut_section
 
     if trainable:
         return [cut_section(section, spec, frozen.encoder.tile_px) for section in sections]
+    for one, found in zip(objects, keys, strict=True):
+        check_features_key(one.tables[found.table], features_key(frozen.name))
     return [
         cached_features(one, section, found, frozen, spec)[1]
         for one, section, found in zip(objects, sections, keys, strict=True)

@@ -22,7 +22,6 @@ def load_state(path: str | Path) -> dict[str, torch.Tensor]:
         If there is no such file or it holds no tensors.
     """
     import pickle
-    import zipfile
 
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -38,9 +37,9 @@ def load_state(path: str | Path) -> dict[str, torch.Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, LookupError, ValueError) as error:
         raise InputError(
-            f"{path} cannot be read as weights ({str(error).splitlines()[0]})",
+            f"{path} cannot be read as weights: it is cut, empty or of another kind ({type(error).__name__})",
             where="encoder_weights",
             expected=expected,
             remedy=remedy,

@@ -47,11 +47,10 @@ def build_encoder(name: str, weights: str | None = None, *, pretrained: bool = T
     except InputError:
         raise
     except (OSError, RuntimeError) as error:  # hub clients raise OSError or a subclass; missing tags RuntimeError
-        if weights is not None:
-            raise
+        what = "pretrained weights" if weights is None and pretrained else "configuration"
         raise InputError(
-            f"the pretrained weights of {name!r} could not be had ({str(error).splitlines()[0][:200]})",
+            f"the {what} of {name!r} could not be had ({' '.join(str(error).split())[:200] or type(error).__name__})",
             where="encoder",
-            expected="a reachable model hub, or a local weights file",
+            expected="a reachable model hub, or a local weights file and a name timm knows without the hub",
             remedy="pass encoder_weights='/path/to/weights.safetensors', or use encoder='efficientnet_lite0'",
         ) from error

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from st_predict.core.encoders.encoder import Encoder
+from st_predict.core.encoders.imagenet import load_into, load_state
 
 _GRID, _DIM = 4, 24
 
@@ -18,4 +19,6 @@ def tiny(name: str, weights: str | None, pretrained: bool) -> Encoder:
         project.weight.copy_(torch.randn(project.weight.shape, generator=generator) / _GRID)
         project.bias.zero_()
     network = nn.Sequential(nn.AdaptiveAvgPool2d(_GRID), nn.Flatten(), project)
+    if weights is not None:
+        load_into(network, load_state(weights), weights)
     return Encoder(name, network, dim=_DIM, tile_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

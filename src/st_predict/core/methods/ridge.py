@@ -33,7 +33,13 @@ class RidgeConfig:
     ranks: tuple[int | None, ...] = (None, 2, 4, 8, 16)
 
     def __post_init__(self) -> None:
-        if not self.penalties or min(self.penalties) <= 0 or not self.ranks or min(r or 1 for r in self.ranks) < 1:
+        if (
+            not self.penalties
+            or min(self.penalties) <= 0
+            or not self.ranks
+            or 0 in self.ranks
+            or min(r or 1 for r in self.ranks) < 1
+        ):
             raise InputError(
                 str(self),
                 where="params of ridge",

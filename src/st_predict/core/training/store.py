@@ -45,7 +45,8 @@ def check_model_path(path: Path) -> None:
     InputError
         If something that is not a model is there.
     """
-    if path.exists() and not _is_model(path):
+    empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty and not _is_model(path):
         raise InputError(
             f"{path} exists and is not a model",
             where="path",
@@ -70,9 +71,13 @@ def load_model(path: str | Path) -> Model:
     if _sha256(weights) != config["weights_sha256"]:
         raise _broken(path, f"{_WEIGHTS} is cut or was changed")
     try:
-        return _build(config, load_file(weights))
-    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise _broken(path, f"its parts do not fit together ({error})") from error
+        model = _build(config, load_file(weights))
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise _broken(path, f"its parts do not fit together ({type(error).__name__}: {reason})") from error
+    if model.id != config["id"]:
+        raise _broken(path, f"{_CONFIG} was changed")
+    return model
 
 
 def _config(model: Model) -> dict[str, Any]:
@@ -152,7 +157,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise _broken(path, f"{_CONFIG} is cut or not JSON ({error})") from error
     if not isinstance(config, dict) or "weights_sha256" not in config:
         raise _broken(path, f"{_CONFIG} is not an st-predict model's")
-    if config.get("format") != _FORMAT or config.get("method") not in METHODS:
+    if config.get("format") != _FORMAT or str(config.get("method")) not in METHODS:
         raise _broken(path, f"it has format {config.get('format')!r} and method {config.get('method')!r}")
     return config
 
