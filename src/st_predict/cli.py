@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         be_heard()
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")  # other packages' remarks to their developers; ours are log messages
         try:
             return super().invoke(ctx)
         except (InputError, ConnectionError, PermissionError) as error:

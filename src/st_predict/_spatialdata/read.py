@@ -49,6 +49,10 @@ def read_section(
     keys = find_keys(sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_table=need_counts)
     table = None if keys.table is None else _rows(sdata, keys)
     centers_px = _centers_px(sdata, keys, table)
+    if not len(centers_px):
+        raise InputError(
+            f"there are no spots in {keys.shapes!r}", where="sdata", expected="at least one spot", remedy="add spots"
+        )
     image = image_source(sdata, keys.image)
     check_spots_on_image(
         centers_px,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -29,8 +28,14 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         fresh = scratch / "new"
         yield fresh
+        earlier = scratch / "old"
         if path.exists():
-            path.rename(scratch / "old")
-        os.replace(fresh, path)
+            path.rename(earlier)
+        try:
+            fresh.rename(path)
+        except OSError:
+            if earlier.exists():
+                earlier.rename(path)
+            raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -31,12 +31,13 @@ def nearest_spots(centers_px: NDArray[np.float64], k: int) -> NDArray[np.int64]:
         raise ValueError(msg)
     if k == 0:
         return np.empty((len(centers_px), 0), dtype=np.int64)
-    # Ties are broken by index, so that a neighborhood does not depend on how the tree was cut.
-    distance, index = cKDTree(centers_px).query(centers_px, k=min(k + 9, len(centers_px)))
+    # On an array distances tie. Ties are broken by place, so that the order of the rows does not matter; a shell of a
+    # hexagonal array holds up to 12 of them.
+    distance, index = cKDTree(centers_px).query(centers_px, k=min(k + 13, len(centers_px)))
     own = index == np.arange(len(centers_px))[:, None]
-    distance = np.where(own, -1.0, np.round(distance, 6))
-    order = np.lexsort((index, distance), axis=1)
-    index = np.take_along_axis(index, order, axis=1)
-    found_self = np.take_along_axis(own, order, axis=1)[:, 0]
-    shift = np.where(found_self, 1, 0)[:, None] + np.arange(k)
-    return np.take_along_axis(index, shift, axis=1).astype(np.int64)
+    place = centers_px[index].round(6)
+    order = np.lexsort((index, place[..., 0], place[..., 1], np.where(own, -1.0, distance.round(6))), axis=1)
+    nearest: NDArray[np.int64] = np.take_along_axis(index, order, axis=1)
+    # A spot of a place shared by very many may not be among its own nearest.
+    shift = np.take_along_axis(own, order, axis=1)[:, :1] + np.arange(k)
+    return np.take_along_axis(nearest, shift, axis=1).astype(np.int64)

@@ -149,12 +149,8 @@ class Model:
         Raises
         ------
         InputError
-            If the section has no spots, or the model works in pixels of another scale.
+            If the model works in pixels of another scale.
         """
-        if section.n_spots == 0:
-            raise InputError(
-                f"section {section.name!r} has no spots", where="table", expected="at least one", remedy="add spots"
-            )
         known = self.um_per_px is not None and section.um_per_px is not None
         if known and abs(section.um_per_px / self.um_per_px - 1) > _SCALE_TOLERANCE:  # type: ignore[operator]
             raise InputError(

@@ -75,7 +75,7 @@ def load_model(path: str | Path) -> Model:
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise _broken(path, f"its parts do not fit together ({type(error).__name__}: {reason})") from error
-    if model.id != config["id"]:
+    if model.id != config.get("id"):
         raise _broken(path, f"{_CONFIG} was changed")
     return model
 

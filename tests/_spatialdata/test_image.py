@@ -1,0 +1,105 @@
+"""Images as chunks: the same pixels however they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import dask.array as da
+import numpy as np
+import pytest
+from spatialdata import SpatialData
+from spatialdata.models import Image2DModel
+
+from st_predict._spatialdata.image import DaskSource, image_source
+from st_predict._spatialdata.read import read_section
+from st_predict.core.encoders.embed import cut_section
+from st_predict.core.errors import InputError
+from st_predict.core.tiles.geometry import TileSpec
+
+Make = Callable[..., SpatialData]
+
+
+def pixels_of(sdata: SpatialData, key: str) -> np.ndarray:
+    source = image_source(sdata, key)
+    rows = [
+        np.concatenate([source.read_chunk(r, c) for c in range(len(source.col_edges) - 1)], axis=1)
+        for r in range(len(source.row_edges) - 1)
+    ]
+    return np.concatenate(rows, axis=0)
+
+
+@pytest.mark.parametrize("chunks", [None, 64, 50, (1, 40, 70), (3, 164, 31)])
+def test_chunks_put_together_are_the_image(make_section: Make, chunks: object) -> None:
+    sdata = make_section("A", chunks=chunks)
+    found = pixels_of(sdata, "A_image")
+    assert found.dtype == np.uint8 and found.shape == (164, 198, 3)
+    assert np.array_equal(found, np.moveaxis(sdata.images["A_image"].to_numpy(), 0, -1))
+
+
+@pytest.mark.parametrize("chunks", [None, 50, (1, 40, 70)])
+def test_tiles_do_not_depend_on_how_the_image_is_stored(make_section: Make, chunks: object) -> None:
+    def tiles(sdata: SpatialData) -> np.ndarray:
+        return cut_section(read_section(sdata, need_counts=False)[0], TileSpec((100.0, 300.0)), 32)
+
+    plain = make_section("A")
+    sdata = make_section("A", chunks=chunks)
+    if chunks is None:
+        image = sdata.images["A_image"]
+        image.data = image.to_numpy()  # as in-place work on pixels leaves it
+        assert isinstance(sdata.images["A_image"].data, np.ndarray)
+    assert np.array_equal(tiles(sdata), tiles(plain))
+
+
+def test_multiscale_image_is_its_full_resolution(make_section: Make) -> None:
+    single, multi = make_section("A"), make_section("A", multiscale=True)
+    assert "scale1" in multi.images["A_image"].children
+    assert np.array_equal(pixels_of(multi, "A_image"), pixels_of(single, "A_image"))
+    centers = [read_section(s, need_counts=False)[0].centers_px for s in (single, multi)]
+    assert np.allclose(*centers)
+
+
+def test_each_chunk_is_computed_once() -> None:
+    """The graph of other chunks is not run, and a chunk's own is run once."""
+    runs: list[tuple[int, int]] = []
+
+    def block(block_info: dict | None = None) -> np.ndarray:
+        place = block_info[None]["chunk-location"]
+        runs.append(place[1:])
+        return np.full((3, 10, 20), 10 * place[1] + place[2], np.uint8)
+
+    lazy = da.map_blocks(
+        block, chunks=((3,), (10, 10), (20, 20, 20)), dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8)
+    )
+    source = DaskSource(lazy)
+    assert source.row_edges.tolist() == [0, 10, 20] and source.col_edges.tolist() == [0, 20, 40, 60]
+    assert (source.read_chunk(1, 2) == 12).all() and source.read_chunk(1, 2).shape == (10, 20, 3)
+    assert runs == [(1, 2), (1, 2)]
+
+
+def test_alpha_channel_is_left_out() -> None:
+    rgba = np.random.default_rng(0).integers(0, 255, (4, 20, 30), dtype=np.uint8)
+    sdata = SpatialData(images={"A": Image2DModel.parse(rgba, dims=("c", "y", "x"), chunks=8)})
+    assert np.array_equal(pixels_of(sdata, "A"), np.moveaxis(rgba[:3], 0, -1))
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (np.zeros((1, 20, 30), np.uint8), "has 1 channels of uint8"),
+        (np.zeros((3, 20, 30), np.uint16), "has 3 channels of uint16"),
+        (np.zeros((3, 20, 30), np.float32), "has 3 channels of float32"),
+        (np.zeros((7, 20, 30), np.uint8), "has 7 channels of uint8"),
+    ],
+)
+def test_images_that_are_no_he(array: np.ndarray, text: str) -> None:
+    sdata = SpatialData(images={"A": Image2DModel.parse(array, dims=("c", "y", "x"))})
+    with pytest.raises(InputError, match=text) as error:
+        image_source(sdata, "A")
+    assert "3 channels (RGB) of uint8" in error.value.expected
+
+
+def test_axes_in_another_order(make_section: Make) -> None:
+    sdata = make_section("A")
+    expected = pixels_of(sdata, "A_image")
+    other = Image2DModel.parse(expected, dims=("y", "x", "c"), c_coords=["r", "g", "b"])
+    assert np.array_equal(pixels_of(SpatialData(images={"A": other}), "A"), expected)

@@ -1,0 +1,242 @@
+"""A SpatialData to a Section: rows, names and places as they are meant, whatever the order or the frame."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pytest
+from shapely.geometry import Polygon, box
+from spatialdata import SpatialData
+from spatialdata.models import ShapesModel
+from spatialdata.transformations import Affine, Identity, MapAxis, Scale, Sequence, Translation, set_transformation
+
+from st_predict._spatialdata.read import read_section, spot_diameter_px
+from st_predict.core.errors import InputError
+
+Make = Callable[..., SpatialData]
+
+
+def truth() -> np.ndarray:
+    row, col = (v.ravel() for v in np.mgrid[:6, :7])
+    return np.column_stack([col * 24 + 22.0, row * 24 + 17.0])
+
+
+def read(sdata: SpatialData, **choice: Any) -> Any:
+    return read_section(sdata, need_counts=True, **choice)[0]
+
+
+def test_plain_section(make_section: Make) -> None:
+    section = read(make_section("A", subject="P1"))
+    assert (section.name, section.subject, section.um_per_px) == ("A", "P1", 4.0)
+    assert np.array_equal(section.centers_px, truth())
+    assert section.counts.shape == (42, 24) and section.gene_names.tolist() == [f"g{i}" for i in range(24)]
+
+
+def test_shapes_in_another_order_than_the_table(make_section: Make) -> None:
+    sdata = make_section("A")
+    order = np.random.default_rng(0).permutation(42)
+    sdata.shapes["A"] = sdata.shapes["A"].iloc[order]
+    assert np.array_equal(read(sdata).centers_px, truth())
+
+
+def test_table_with_fewer_rows_in_another_order(make_section: Make) -> None:
+    sdata = make_section("A")
+    chosen = [30, 2, 17, 5]
+    table = sdata.tables["table"][chosen].copy()
+    counts = sdata.tables["table"].X.toarray()[chosen]
+    del sdata.tables["table"]
+    sdata.tables["table"] = table
+    section = read(sdata)
+    assert np.array_equal(section.centers_px, truth()[chosen]) and np.array_equal(section.counts.toarray(), counts)
+
+
+SWAP = Affine([[0, 1, 0], [1, 0, 0], [0, 0, 1]], input_axes=("x", "y"), output_axes=("x", "y"))
+SHEAR = Affine([[1.2, 0.3, 5], [-0.1, 0.8, -7], [0, 0, 1]], input_axes=("x", "y"), output_axes=("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("forward", "matrix"),
+    [
+        (Translation([5.0, -3.0], axes=("x", "y")), [[1, 0, 5], [0, 1, -3]]),
+        (Scale([2.0, 0.5], axes=("x", "y")), [[2, 0, 0], [0, 0.5, 0]]),
+        (SWAP, [[0, 1, 0], [1, 0, 0]]),
+        (MapAxis({"x": "y", "y": "x"}), [[0, 1, 0], [1, 0, 0]]),
+        (SHEAR, [[1.2, 0.3, 5], [-0.1, 0.8, -7]]),
+        (
+            Sequence([Scale([2.0, 4.0], axes=("x", "y")), Translation([1.0, 2.0], axes=("x", "y"))]),
+            [[2, 0, 1], [0, 4, 2]],
+        ),
+    ],
+    ids=["translation", "scale", "swap", "map axes", "affine", "sequence"],
+)
+@pytest.mark.parametrize("multiscale", [False, True])
+def test_spots_placed_through_a_transformation(
+    make_section: Make, forward: Any, matrix: list[list[float]], multiscale: bool
+) -> None:
+    """Shapes stored in a frame of their own: ``forward`` takes them to the image's pixels."""
+    sdata = make_section("A", multiscale=multiscale)
+    linear, offset = np.array(matrix, float)[:, :2], np.array(matrix, float)[:, 2]
+    own = (truth() - offset) @ np.linalg.inv(linear).T
+    sdata.shapes["A"] = ShapesModel.parse(own, geometry=0, radius=8.0, transformations={"global": forward})
+    assert np.allclose(read(sdata).centers_px, truth())
+
+
+def test_image_and_shapes_both_placed(make_section: Make) -> None:
+    """Image and spots each go to a common frame, and spots come back to pixels."""
+    sdata = make_section("A")
+    to_um = Sequence([Scale([4.0, 4.0], axes=("x", "y")), Translation([1000.0, -50.0], axes=("x", "y"))])
+    for element in (sdata.images["A_image"], sdata.shapes["A"]):
+        set_transformation(element, {"um": to_um}, set_all=True)
+    assert np.allclose(read(sdata).centers_px, truth())
+    own = truth() * 4 + (1000, -50)
+    sdata.shapes["A"] = ShapesModel.parse(own, geometry=0, radius=32.0, transformations={"um": Identity()})
+    assert np.allclose(read(sdata).centers_px, truth())
+    keys = read_section(sdata, need_counts=True)[1]
+    assert spot_diameter_px(sdata, keys) == pytest.approx(16)
+
+
+def test_global_goes_before_other_systems(make_section: Make) -> None:
+    sdata = make_section("A")
+    set_transformation(sdata.shapes["A"], Translation([900.0, 900.0], axes=("x", "y")), "aligned")
+    set_transformation(sdata.images["A_image"], Identity(), "aligned")
+    assert np.allclose(read(sdata).centers_px, truth())
+
+
+def test_no_common_system(make_section: Make) -> None:
+    sdata = make_section("A")
+    set_transformation(sdata.shapes["A"], {"elsewhere": Identity()}, set_all=True)
+    with pytest.raises(InputError, match="shapes 'A' and image 'A_image' share no coordinate system") as error:
+        read(sdata)
+    assert "elsewhere against global" in error.value.what and "set_transformation" in error.value.remedy
+
+
+def test_polygons_count_by_their_centroid(make_section: Make) -> None:
+    sdata = make_section("A")
+    squares = [box(x - 4, y - 6, x + 4, y + 6) for x, y in truth()]
+    x, y = truth()[0]
+    squares[0] = Polygon([(x - 6, y - 3), (x + 6, y - 3), (x, y + 6)])
+    sdata.shapes["A"] = ShapesModel.parse(geopandas.GeoDataFrame(geometry=squares))
+    assert np.allclose(read(sdata).centers_px, truth())
+    with pytest.raises(InputError, match="shapes 'A' are not circles") as error:
+        spot_diameter_px(sdata, read_section(sdata, need_counts=True)[1])
+    assert "give um_per_px or pitch_um instead" in error.value.remedy
+
+
+def test_rows_without_a_shape(make_section: Make) -> None:
+    sdata = make_section("A")
+    sdata.shapes["A"] = sdata.shapes["A"].iloc[2:]
+    with pytest.raises(InputError, match="2 of 42 table rows name no shape in 'A', for example"):
+        read(sdata)
+
+
+def test_tables_of_two_regions(make_section: Make) -> None:
+    sdata = make_section("A")
+    table = sdata.tables["table"]
+    table.obs["region"] = pd.Categorical(["A"] * 40 + ["B"] * 2)
+    with pytest.raises(InputError, match="annotates other shapes beside 'A'") as error:
+        read(sdata)
+    assert "keep the rows of one region" in error.value.remedy
+
+
+@pytest.mark.parametrize(("axis", "kind"), [("obs_names", "spot ids"), ("var_names", "genes")])
+@pytest.mark.filterwarnings("ignore:.*names are not unique:UserWarning")
+def test_names_that_occur_twice(make_section: Make, axis: str, kind: str) -> None:
+    sdata = make_section("A")
+    table = sdata.tables["table"]
+    names = list(getattr(table, axis))
+    setattr(table, axis, ["same", "same", *names[2:]])
+    with pytest.raises(InputError, match=f"1 {kind} occur twice, for example 'same'") as error:
+        read(sdata)
+    assert axis in error.value.where
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(-1.0, "counts are negative"), (np.nan, "1 counts are missing"), (0.69, "log-transformed already")],
+)
+@pytest.mark.parametrize("dense", [False, True])
+def test_values_that_are_no_counts(make_section: Make, value: float, text: str, dense: bool) -> None:
+    sdata = make_section("A")
+    table = sdata.tables["table"]
+    values = table.X.toarray()
+    values[3, 4] = value
+    table.X = values if dense else type(table.X)(values)
+    with pytest.raises(InputError, match=text) as error:
+        read(sdata)
+    assert error.value.where == "sdata.tables['table'].X"
+    section, _ = read_section(sdata, need_counts=False)
+    assert section.counts is None, "where counts are not used they are not checked"
+
+
+def test_counts_of_a_layer(make_section: Make) -> None:
+    sdata = make_section("A")
+    table = sdata.tables["table"]
+    raw = table.X.toarray()
+    table.layers["counts"] = table.X.copy()
+    table.X = np.log1p(raw)
+    assert np.array_equal(read(sdata, layer="counts").counts.toarray(), raw)
+    with pytest.raises(InputError, match="log-transformed already"):
+        read(sdata)
+    with pytest.raises(InputError, match="table 'table' has no layer 'raw'") as error:
+        read(sdata, layer="raw")
+    assert error.value.expected == "one of counts, or None for X"
+
+
+@pytest.mark.parametrize("convert", [lambda x: x.toarray(), lambda x: x.tocsc(), lambda x: x.astype(np.int64)])
+def test_counts_in_any_form(make_section: Make, convert: Any) -> None:
+    sdata = make_section("A")
+    expected = sdata.tables["table"].X.toarray()
+    sdata.tables["table"].X = convert(sdata.tables["table"].X)
+    counts = read(sdata).counts
+    assert np.array_equal(counts.toarray() if hasattr(counts, "toarray") else counts, expected)
+
+
+def test_several_subjects_in_one_section(make_section: Make) -> None:
+    sdata = make_section("A", subject="P1")
+    sdata.tables["table"].obs["subject"] = pd.Categorical(["P1"] * 40 + ["P2"] * 2)
+    with pytest.raises(InputError, match="obs\\['subject'\\] has several values: P1, P2") as error:
+        read(sdata)
+    assert "one SpatialData a section" in error.value.remedy
+
+
+def test_name_without_a_section_column_is_that_of_the_shapes(make_section: Make) -> None:
+    sdata = make_section("A")
+    del sdata.tables["table"].obs["section"]
+    assert read(sdata).name == "A" and read(sdata).subject is None
+
+
+def test_spots_with_x_and_y_exchanged(make_section: Make) -> None:
+    sdata = make_section("A", grid=(3, 12))
+    own = np.column_stack([sdata.shapes["A"].geometry.y, sdata.shapes["A"].geometry.x])
+    sdata.shapes["A"] = ShapesModel.parse(own, geometry=0, radius=8.0)
+    with pytest.raises(InputError, match="axes look swapped") as error:
+        read(sdata)
+    assert error.value.where == "sdata.shapes['A'] on sdata.images['A_image']"
+
+
+def test_spots_of_another_image(make_section: Make) -> None:
+    sdata = make_section("A")
+    sdata.shapes["A"] = ShapesModel.parse(truth() * 5, geometry=0, radius=8.0)
+    with pytest.raises(InputError, match="of 42 spots lie off the image"):
+        read(sdata)
+
+
+def test_a_spot_over_the_edge_is_kept(make_section: Make, caplog: pytest.LogCaptureFixture) -> None:
+    sdata = make_section("A")
+    centers = truth()
+    centers[0, 0] = -3
+    sdata.shapes["A"] = ShapesModel.parse(centers, geometry=0, radius=8.0)
+    with caplog.at_level(logging.WARNING, "st_predict"):
+        assert read(sdata).centers_px[0, 0] == -3
+    assert "1 of 42 spots lie off the image" in caplog.text
+
+
+def test_slide_without_table(make_section: Make) -> None:
+    section, keys = read_section(make_section("H", table=False), need_counts=False)
+    assert keys.table is None and section.counts is None and len(section.gene_names) == 0
+    assert np.array_equal(section.centers_px, truth())

@@ -1,0 +1,70 @@
+"""The scale: as written down, else from a Visium array, else unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import spatialdata
+from spatialdata import SpatialData
+from spatialdata.models import ShapesModel
+
+from st_predict._spatialdata.read import read_section
+from st_predict._spatialdata.scale import store_scale, stored_scale
+
+Make = Callable[..., SpatialData]
+
+
+def scale_of(sdata: SpatialData) -> float | None:
+    return read_section(sdata, need_counts=False)[0].um_per_px
+
+
+def as_visium(sdata: SpatialData, um_per_px: float) -> SpatialData:
+    """Put the 6 x 7 spots where a Visium array of this scale has them."""
+    row, col = (v.ravel() for v in np.mgrid[:6, :7])
+    array_col = 2 * col + row % 2
+    obs = sdata.tables["table"].obs
+    obs["array_row"], obs["array_col"] = row, array_col
+    centers = np.column_stack([array_col * 50.0, row * 50.0 * np.sqrt(3)]) / um_per_px + 8
+    sdata.shapes["A"] = ShapesModel.parse(centers, geometry=0, radius=8.0)
+    return sdata
+
+
+def test_as_written_down(make_section: Make) -> None:
+    assert scale_of(make_section("A", um_per_px=0.37)) == 0.37
+
+
+def test_unknown_is_never_guessed(make_section: Make) -> None:
+    assert scale_of(make_section("A", um_per_px=None)) is None
+
+
+def test_from_the_hexagons_of_a_visium_array(make_section: Make) -> None:
+    assert scale_of(as_visium(make_section("A", um_per_px=None), 4.6)) == pytest.approx(4.6)
+
+
+def test_what_is_written_down_goes_before_the_array(make_section: Make) -> None:
+    assert scale_of(as_visium(make_section("A", um_per_px=4.0), 4.6)) == 4.0
+
+
+def test_columns_of_that_name_on_another_array(make_section: Make) -> None:
+    sdata = make_section("A", um_per_px=None)
+    row, col = (v.ravel() for v in np.mgrid[:6, :7])
+    obs = sdata.tables["table"].obs
+    obs["array_row"], obs["array_col"] = row, col
+    assert scale_of(sdata) is None
+
+
+def test_images_keep_a_scale_each(make_section: Make) -> None:
+    sdata = make_section("A", um_per_px=None)
+    sdata.attrs["mine"] = 1
+    store_scale(sdata, "A_image", 0.5)
+    store_scale(sdata, "other", 2)
+    assert sdata.attrs == {"mine": 1, "st_predict": {"um_per_px": {"A_image": 0.5, "other": 2.0}}}
+    assert stored_scale(sdata, "A_image") == 0.5 and stored_scale(sdata, "third") is None
+
+
+def test_scale_is_kept_on_disk(make_section: Make, tmp_path: Path) -> None:
+    make_section("A", um_per_px=0.37).write(tmp_path / "a.zarr")
+    assert scale_of(spatialdata.read_zarr(tmp_path / "a.zarr")) == 0.37

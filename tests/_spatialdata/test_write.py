@@ -1,0 +1,132 @@
+"""Predictions where users look for them, and never over something of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import spatialdata
+from spatialdata import SpatialData
+
+from st_predict._spatialdata.keys import find_keys
+from st_predict._spatialdata.write import check_free, prediction_record, write_prediction
+from st_predict.core.errors import InputError
+
+Make = Callable[..., SpatialData]
+PANEL = ["g3", "g0", "absent"]
+PROVENANCE = {"panel": PANEL, "model": "0123456789ab", "tile_px": [], "min_counts": 500.0}
+
+
+def write(sdata: SpatialData, value: float = 0.0, key: str = "predicted") -> np.ndarray:
+    keys = find_keys(sdata, need_table=False)
+    check_free(sdata, keys, key)
+    n = len(sdata.shapes[keys.shapes])
+    predicted = np.arange(3 * n, dtype=np.float32).reshape(n, 3) + value
+    write_prediction(sdata, keys, key, predicted, np.zeros((n, 2)), dict(PROVENANCE))
+    return predicted
+
+
+def test_layer_and_obsm_of_a_measured_table(make_section: Make) -> None:
+    sdata = make_section("A")
+    counts = sdata.tables["table"].X.copy()
+    predicted = write(sdata)
+    table = sdata.tables["table"]
+    layer = table.layers["predicted"]
+    assert layer.shape == table.shape and layer.dtype == np.float32
+    assert np.array_equal(layer[:, 3], predicted[:, 0]) and np.array_equal(layer[:, 0], predicted[:, 1])
+    assert np.isnan(np.delete(layer, [0, 3], axis=1)).all()
+    frame = table.obsm["predicted"]
+    assert isinstance(frame, pd.DataFrame) and frame.columns.tolist() == PANEL
+    assert frame.index.equals(table.obs_names) and np.array_equal(frame.to_numpy(), predicted)
+    assert prediction_record(table.uns, "predicted")["model"] == "0123456789ab"
+    assert (table.X != counts).nnz == 0
+
+
+def test_new_table_on_a_slide(make_section: Make) -> None:
+    sdata = make_section("H", table=False)
+    predicted = write(sdata)
+    table = sdata.tables["predicted"]
+    assert table.var_names.tolist() == PANEL
+    assert np.array_equal(table.X, predicted) and np.array_equal(table.layers["predicted"], predicted)
+    assert table.obsm["spatial"].shape == (42, 2)
+    assert table.uns["spatialdata_attrs"] == {"region": "H", "region_key": "region", "instance_key": "instance_id"}
+    element, matched = spatialdata.join_spatialelement_table(
+        sdata, spatial_element_names="H", table_name="predicted", how="inner"
+    )
+    assert len(matched) == len(element["H"]) == 42
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_an_earlier_prediction_is_replaced(make_section: Make, table: bool) -> None:
+    sdata = make_section("A", table=table)
+    write(sdata)
+    again = write(sdata, value=100)
+    held = sdata.tables["table" if table else "predicted"]
+    assert np.array_equal(held.obsm["predicted"].to_numpy() if table else held.X, again)
+    assert len(sdata.tables) == 1
+
+
+@pytest.mark.parametrize("slot", ["layers", "obsm", "uns"])
+def test_the_users_data_are_not_overwritten(make_section: Make, slot: str) -> None:
+    sdata = make_section("A")
+    values: dict[str, Any] = {"layers": np.ones((42, 24)), "obsm": np.ones((42, 2)), "uns": {"mine": 1}}
+    getattr(sdata.tables["table"], slot)["predicted"] = values[slot]
+    with pytest.raises(InputError, match=f"{slot}\\['predicted'\\] is there already and is not a prediction") as error:
+        write(sdata)
+    assert "key_added='predicted_2'" in error.value.remedy
+    write(sdata, key="predicted_2")
+
+
+@pytest.mark.parametrize("key", ["H_image", "H"])
+def test_the_users_elements_are_not_overwritten(make_section: Make, key: str) -> None:
+    sdata = make_section("H", table=False)
+    with pytest.raises(InputError, match=f"sdata\\['{key}'\\] is there already"):
+        write(sdata, key=key)
+
+
+@pytest.mark.parametrize("key", ["a b", "a/b", "", "__x", ".x", "ä"])
+@pytest.mark.parametrize("table", [True, False])
+def test_keys_that_could_not_be_saved(make_section: Make, key: str, table: bool) -> None:
+    with pytest.raises(InputError, match="cannot be a key of a SpatialData") as error:
+        write(make_section("A", table=table), key=key)
+    assert error.value.where == "key_added"
+
+
+def test_no_prediction_under_the_key(make_section: Make) -> None:
+    table = make_section("A").tables["table"]
+    with pytest.raises(InputError, match="there is no prediction under 'predicted'") as error:
+        prediction_record(table.uns, "predicted")
+    assert "st_predict.tl.predict(sdata)" in error.value.remedy
+
+
+def test_gene_names_with_a_slash_can_be_saved(make_section: Make, tmp_path: Path) -> None:
+    names = ["g0", "g1", "g2", "g3", "HLA-A", "a/b", *(f"h{i}" for i in range(18))]
+    sdata = make_section("A", gene_names=names)
+    keys = find_keys(sdata, need_table=True)
+    predicted = np.random.default_rng(0).normal(size=(42, 2)).astype(np.float32)
+    write_prediction(sdata, keys, "predicted", predicted, np.zeros((42, 2)), {**PROVENANCE, "panel": ["HLA-A", "a/b"]})
+    sdata.write(tmp_path / "a.zarr")
+    table = spatialdata.read_zarr(tmp_path / "a.zarr").tables["table"]
+    assert table.obsm["predicted"].columns.tolist() == ["HLA-A", "a_b"]
+    assert list(table.uns["predicted"]["panel"]) == ["HLA-A", "a/b"]
+    assert np.array_equal(table.layers["predicted"][:, 4:6], predicted)
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_round_trip_through_disk(make_section: Make, tmp_path: Path, table: bool) -> None:
+    sdata = make_section("A", table=table)
+    predicted = write(sdata)
+    sdata.write(tmp_path / "a.zarr")
+    back = spatialdata.read_zarr(tmp_path / "a.zarr")
+    held = back.tables["table" if table else "predicted"]
+    assert list(prediction_record(held.uns, "predicted")["panel"]) == PANEL
+    if table:
+        assert np.array_equal(held.layers["predicted"], sdata.tables["table"].layers["predicted"], equal_nan=True)
+        assert held.obsm["predicted"].equals(sdata.tables["table"].obsm["predicted"])
+    else:
+        assert np.array_equal(held.X, predicted)
+        assert find_keys(back, need_table=False).table is None, "our own table is no measured one"

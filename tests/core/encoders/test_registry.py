@@ -1,0 +1,116 @@
+"""Encoders by name: timm's from a local file, names nobody knows, hubs nobody reaches."""
+
+from __future__ import annotations
+
+import urllib.error
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub.errors
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from st_predict.core.encoders.registry import ENCODERS, build_encoder
+from st_predict.core.errors import InputError
+
+SMALL = "resnet10t.c3_in1k"  # the smallest convolutional model of timm with a pretrained configuration
+
+
+def test_timm_model_from_a_local_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model(SMALL, pretrained=False).eval()
+    path = tmp_path / "weights.safetensors"
+    save_file(network.state_dict(), path)
+    encoder = build_encoder(SMALL, str(path))
+    config = timm.data.resolve_data_config({}, model=network)
+    tiles = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 176, 176, 3), dtype=np.uint8))
+    pixels = tiles.permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.inference_mode():
+        expected = network.forward_head(network.forward_features((pixels - mean) / std), pre_logits=True)
+        found = encoder(tiles)
+    assert encoder.tile_px == config["input_size"][-1] == 176
+    assert found.shape == expected.shape == (2, encoder.dim)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_timm_weights_that_do_not_fit(tmp_path: Path) -> None:
+    save_file({"stem.weight": torch.zeros(3)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="does not fit this encoder"):
+        build_encoder(SMALL, str(tmp_path / "w.safetensors"))
+
+
+@pytest.mark.parametrize(("name", "near"), [("efficientnet_lit0", "efficientnet_lite0"), ("resnet81", "resnet18")])
+def test_unknown_name_suggests_near_ones(name: str, near: str) -> None:
+    with pytest.raises(InputError, match=f"there is no encoder '{name}'") as error:
+        build_encoder(name)
+    assert error.value.remedy.startswith("did you mean") and near in error.value.remedy
+    assert all(own in error.value.expected for own in ENCODERS) and "hf-hub:owner/model" in error.value.expected
+
+
+def test_name_like_no_other() -> None:
+    with pytest.raises(InputError, match="timm.list_models"):
+        build_encoder("@@@@@@@@@@@@")
+
+
+def unreachable(*args: object, **kwargs: object) -> None:
+    """What huggingface_hub raises without a network: a FileNotFoundError of its own."""
+    raise huggingface_hub.errors.LocalEntryNotFoundError("cannot find the requested files in the local cache")
+
+
+def test_unreachable_hub_names_encoder_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", unreachable)
+    with pytest.raises(InputError, match="pretrained weights of 'resnet50' could not be had") as error:
+        build_encoder("resnet50")
+    assert "cannot find the requested files in the local cache" in error.value.what
+    assert "encoder_weights='/path/to/weights.safetensors'" in error.value.remedy
+    assert "encoder='efficientnet_lite0'" in error.value.remedy
+
+
+def test_unreachable_hub_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", unreachable)
+    with pytest.raises(InputError, match="'hf-hub:owner/model' could not be had"):
+        build_encoder("hf-hub:owner/model")
+
+
+def test_local_weights_of_a_hub_model_need_its_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", unreachable)
+    with pytest.raises(InputError, match="the configuration of 'hf-hub:owner/model' could not be had"):
+        build_encoder("hf-hub:owner/model", str(tmp_path / "w.safetensors"))
+
+
+def test_near_names_are_told_once() -> None:
+    with pytest.raises(InputError) as error:
+        build_encoder("resnt18")
+    near = error.value.remedy.removeprefix("did you mean ").rstrip("?").split(", ")
+    assert len(near) == len(set(near)) and near[0] == "resnet18"
+
+
+def test_gated_hub_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gated(*args: object, **kwargs: object) -> None:
+        response: Any = SimpleNamespace(status_code=401, headers={}, request=None)
+        raise huggingface_hub.errors.GatedRepoError("Access to model owner/model is restricted", response=response)
+
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", gated)
+    with pytest.raises(InputError, match="Access to model owner/model is restricted"):
+        build_encoder("hf-hub:owner/model")
+
+
+def test_unreachable_torchvision_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object, **kwargs: object) -> None:
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", refused)
+    with pytest.raises(InputError, match="pretrained weights of 'resnet18' could not be had") as error:
+        build_encoder("resnet18")
+    assert "Name or service not known" in error.value.what and "encoder_weights" in error.value.remedy
+
+
+def test_architecture_alone_asks_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", unreachable)
+    assert build_encoder("resnet10t", pretrained=False).dim == 512

@@ -1,0 +1,151 @@
+"""The blocks of NH2ST against plain loops over nodes, edges and pairs."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from st_predict.core.methods.attention import CrossAttention, gather_tokens
+from st_predict.core.methods.contrast import info_nce
+from st_predict.core.methods.hypergraph import HypergraphConvolution, similarity_hyperedges
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(a @ b / (a.norm() * b.norm()))
+
+
+def loop_incidence(nodes: torch.Tensor, degree: int) -> torch.Tensor:
+    """``(M, N)`` -> ``(M, M)``: column j holds node j and its degree - 1 most similar nodes."""
+    n = len(nodes)
+    incidence = torch.zeros(n, n)
+    for j in range(n):
+        others = sorted((i for i in range(n) if i != j), key=lambda i: -cosine(nodes[i], nodes[j]))
+        for i in [j, *others[: degree - 1]]:
+            incidence[i, j] = 1
+    return incidence
+
+
+@pytest.mark.parametrize("degree", [1, 2, 4, 9])
+def test_hyperedges_join_a_node_and_its_most_similar(degree: int) -> None:
+    torch.manual_seed(degree)
+    nodes = torch.randn(5, 9, 6)
+    found = similarity_hyperedges(nodes, degree)
+    assert torch.equal(found, torch.stack([loop_incidence(one, degree) for one in nodes]))
+    assert (found.sum(dim=1) == degree).all()
+
+
+def test_similarity_is_the_cosine_not_the_product() -> None:
+    nodes = torch.tensor([[[1.0, 0.0], [0.9, 0.1], [50.0, 50.0]]])
+    assert similarity_hyperedges(nodes, 2)[0, :, 0].tolist() == [1, 1, 0]
+
+
+def test_degree_beyond_the_nodes_joins_all() -> None:
+    assert (similarity_hyperedges(torch.randn(2, 3, 4), 7) == 1).all()
+
+
+def test_a_node_is_in_its_own_edge_even_among_copies() -> None:
+    same = torch.ones(1, 6, 3)
+    assert (similarity_hyperedges(same, 2)[0].diagonal() == 1).all()
+
+
+def test_no_gradient_through_the_choice() -> None:
+    assert not similarity_hyperedges(torch.randn(1, 4, 3, requires_grad=True), 2).requires_grad
+
+
+def loop_convolution(nodes: torch.Tensor, incidence: torch.Tensor, thetas: list[torch.nn.Linear]) -> torch.Tensor:
+    """One target: mean over each hyperedge, mean over each node's hyperedges, linear map, ReLU."""
+    for theta in thetas:
+        mapped = [theta(node) for node in nodes]
+        edges = []
+        for j in range(incidence.shape[1]):
+            members = [mapped[i] for i in range(len(mapped)) if incidence[i, j]]
+            edges.append(sum(members) / len(members))
+        spread = []
+        for i in range(len(mapped)):
+            joined = [edges[j] for j in range(incidence.shape[1]) if incidence[i, j]]
+            spread.append(sum(joined) / len(joined))
+        nodes = torch.relu(torch.stack(spread))
+    return nodes
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_convolution_equals_loops_over_nodes_and_edges(layers: int) -> None:
+    torch.manual_seed(0)
+    nodes = torch.randn(4, 9, 5)
+    incidence = (torch.rand(4, 9, 9) < 0.3).float()
+    incidence = torch.maximum(incidence, torch.eye(9))  # no node without an edge, no edge without a node
+    convolution = HypergraphConvolution(5, layers)
+    found = convolution(nodes, incidence)
+    expected = torch.stack([
+        loop_convolution(one, edges, list(convolution.theta)) for one, edges in zip(nodes, incidence, strict=True)
+    ])  # fmt: skip
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert found.detach().std() > 0
+
+
+def test_targets_of_a_batch_do_not_mix() -> None:
+    torch.manual_seed(0)
+    nodes = torch.randn(3, 4, 5)
+    convolution = HypergraphConvolution(5, 2)
+    together = convolution(nodes, similarity_hyperedges(nodes, 2))
+    alone = convolution(nodes[1:2], similarity_hyperedges(nodes[1:2], 2))
+    assert torch.allclose(together[1], alone[0], atol=1e-6)
+
+
+def loop_info_nce(images: torch.Tensor, genes: torch.Tensor, tau: float) -> float:
+    total = 0.0
+    for i in range(len(images)):
+        logits = [cosine(images[i], genes[j]) / tau for j in range(len(genes))]
+        total -= math.log(math.exp(logits[i]) / sum(math.exp(logit) for logit in logits))
+    return total / len(images)
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.5])
+def test_info_nce_equals_a_loop(tau: float) -> None:
+    torch.manual_seed(0)
+    images, genes = torch.randn(7, 5), torch.randn(7, 5)
+    one_way, other_way = loop_info_nce(images, genes, tau), loop_info_nce(genes, images, tau)
+    assert abs(one_way - other_way) > 1e-3, "the two directions differ on this example"
+    assert float(info_nce(images, genes, temperature=tau, symmetric=False)) == pytest.approx(one_way, rel=1e-5)
+    both = float(info_nce(images, genes, temperature=tau, symmetric=True))
+    assert both == pytest.approx((one_way + other_way) / 2, rel=1e-5)
+
+
+def test_info_nce_of_equal_images_is_the_logarithm_of_the_batch() -> None:
+    loss = info_nce(torch.ones(6, 3), torch.randn(6, 3).softmax(0), temperature=0.1, symmetric=True)
+    one_way = info_nce(torch.randn(6, 3), torch.ones(6, 3), temperature=0.1, symmetric=False)
+    assert float(one_way) == pytest.approx(math.log(6), rel=1e-6)
+    assert float(loss) >= math.log(6) - 1e-6
+
+
+def test_attention_equals_its_formula() -> None:
+    torch.manual_seed(0)
+    attention = CrossAttention(5, 3, 4)
+    tokens, others = torch.randn(2, 6, 5), torch.randn(2, 7, 3)
+    query, key, value = attention.query(tokens), attention.key(others), attention.value(others)
+    expected = torch.stack([
+        torch.stack([
+            (query[b, t] @ key[b].T / math.sqrt(4)).softmax(dim=0) @ value[b] for t in range(6)
+        ]) for b in range(2)
+    ])  # fmt: skip
+    assert torch.allclose(attention(tokens, others), expected, atol=1e-6)
+
+
+def test_single_token_attention_ignores_who_asks() -> None:
+    """Eq. 1 with one token on each side: the softmax is 1 and the result is the other modality alone."""
+    torch.manual_seed(0)
+    attention = CrossAttention(8, 8, 8)
+    genes = torch.randn(5, 1, 8)
+    first, second = attention(torch.randn(5, 1, 8), genes), attention(100 * torch.randn(5, 1, 8), genes)
+    assert torch.allclose(first, functional.linear(genes, attention.value.weight), atol=1e-6)
+    assert torch.allclose(first, second, atol=1e-6)
+
+
+def test_gathered_tokens_are_the_target_then_its_neighbors() -> None:
+    rows = torch.arange(10.0)[:, None].repeat(1, 3)
+    found = gather_tokens(rows, torch.tensor([4, 7]), torch.tensor([[1, 2], [9, 0]]))
+    assert found.shape == (2, 3, 3)
+    assert found[..., 0].tolist() == [[4, 1, 2], [7, 9, 0]]

@@ -1,0 +1,83 @@
+"""Methods and recipes by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from st_predict.core.errors import InputError
+from st_predict.core.methods.recipe import FitConfig, InputConfig
+from st_predict.core.methods.registry import METHODS, find_recipe
+
+
+def test_every_method_has_a_default_and_builds() -> None:
+    for name, entry in METHODS.items():
+        method = entry.method.build(find_recipe(name, "default", None).method, 5, 7)
+        assert {"needs", "before_fit", "loss", "after_fit", "predict"} <= set(dir(method))
+
+
+def test_params_change_the_methods_own_settings_only() -> None:
+    recipe = find_recipe("nh2st", "default", {"width": 64, "rank": None})
+    default = find_recipe("nh2st", "default", None)
+    assert (recipe.method.width, recipe.method.rank) == (64, None)
+    assert recipe.method.neighbors == default.method.neighbors
+    assert (recipe.inputs, recipe.fit) == (default.inputs, default.fit)
+
+
+def test_lists_become_tuples() -> None:
+    assert find_recipe("ridge", "default", {"penalties": [1.0, 2.0]}).method.penalties == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where", "near"),
+    [
+        (("nhst", "default", None), "method", "nh2st"),
+        (("nh2st", "papre", None), "preset of nh2st", "paper"),
+        (("nh2st", "default", {"neighbours": 4}), "params of nh2st", "neighbors"),
+        (("ridge", "default", {"penalty": 4}), "params of ridge", "penalties"),
+    ],
+)
+def test_unknown_names_suggest_near_ones(arguments: tuple, where: str, near: str) -> None:
+    with pytest.raises(InputError, match="there is no") as error:
+        find_recipe(*arguments)
+    assert error.value.where == where
+    assert "did you mean" in error.value.remedy and near in error.value.remedy
+
+
+@pytest.mark.parametrize("value", ["64", None, [4]])
+def test_values_of_the_wrong_type(value: object) -> None:
+    with pytest.raises(InputError, match="hold a value of the wrong type") as error:
+        find_recipe("nh2st", "default", {"width": value})
+    assert "width: int" in error.value.expected
+
+
+def test_the_mean_has_no_settings() -> None:
+    with pytest.raises(InputError, match="there is no 'width'") as error:
+        find_recipe("mean", "default", {"width": 4})
+    assert error.value.expected == "nothing (it has no settings)"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_epochs": 0},
+        {"batch_size": 1},
+        {"learning_rate": 0.0},
+        {"weight_decay": -1.0},
+        {"decay_every": 0},
+        {"decay": 1.5},
+        {"inner_folds": -1},
+        {"patience": 0},
+    ],
+)
+def test_fit_settings_that_make_no_sense(change: dict) -> None:
+    (name,) = change
+    with pytest.raises(InputError, match=f"{name} is ") as error:
+        FitConfig(**change)
+    assert error.value.where == name and error.value.remedy == f"correct {name}"
+
+
+@pytest.mark.parametrize("change", [{"context": (8, 0)}, {"standardize": "slides"}, {"components": 0}])
+def test_input_settings_that_make_no_sense(change: dict) -> None:
+    (name,) = change
+    with pytest.raises(InputError, match=f"{name} is "):
+        InputConfig(**change)

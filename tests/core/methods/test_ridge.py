@@ -1,0 +1,103 @@
+"""Ridge against its normal equations, its choice of penalty and rank, and the mean."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from st_predict.core.errors import InputError
+from st_predict.core.methods.interface import Batch, Reference
+from st_predict.core.methods.registry import build_method
+from st_predict.core.methods.ridge import RidgeConfig
+
+D, G = 15, 8
+
+
+def reference(n: int = 120, noise: float = 0.5, sections: int = 3, seed: int = 0, d: int = D) -> Reference:
+    generator = torch.Generator().manual_seed(seed)
+    tiles = torch.randn(n, d, generator=generator) * torch.linspace(0.2, 2, d) + 3
+    weight = torch.randn(d, G, generator=torch.Generator().manual_seed(77))
+    expression = tiles @ weight + noise * torch.randn(n, G, generator=generator) + 5
+    return Reference(tiles, expression, torch.arange(n) * sections // n)
+
+
+def fitted(config: RidgeConfig, data: Reference) -> torch.nn.Module:
+    method = build_method("ridge", config, data.tiles.shape[1], G)
+    method.after_fit(data)
+    return method
+
+
+def predict(method: torch.nn.Module, tiles: torch.Tensor) -> torch.Tensor:
+    rows = torch.arange(len(tiles))
+    return method.predict(Batch(tiles, rows, rows[:, None][:, :0]))
+
+
+def closed_form(data: Reference, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and intercept from the normal equations, the penalty relative to the mean eigenvalue."""
+    x, y = data.tiles.double(), data.expression.double()
+    centered = x - x.mean(dim=0)
+    scatter = centered.T @ centered
+    scale = torch.diagonal(scatter).sum() / len(scatter)
+    weight = torch.linalg.solve(scatter + penalty * scale * torch.eye(len(scatter)), centered.T @ (y - y.mean(dim=0)))
+    return weight, y.mean(dim=0) - x.mean(dim=0) @ weight
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 1.0, 100.0])
+def test_equals_the_normal_equations(penalty: float) -> None:
+    data = reference()
+    method = fitted(RidgeConfig(penalties=(penalty,), ranks=(None,)), data)
+    weight, intercept = closed_form(data, penalty)
+    new = torch.randn(20, D)
+    assert torch.allclose(predict(method, new).double(), new.double() @ weight + intercept, atol=1e-4)
+
+
+def test_rank_projects_on_the_leading_components_of_expression() -> None:
+    data = reference()
+    method = fitted(RidgeConfig(penalties=(0.1,), ranks=(2,)), data)
+    centered = (data.expression - data.expression.mean(dim=0)).double()
+    leading = torch.linalg.svd(centered, full_matrices=False).Vh[:2].T
+    expected = closed_form(data, 0.1)[0] @ leading @ leading.T
+    assert torch.allclose(method.weight.double(), expected, atol=1e-5)
+
+
+def test_penalty_is_small_where_there_is_no_noise_and_large_where_there_is_little_else() -> None:
+    choices = RidgeConfig(penalties=(1e-4, 1.0), ranks=(None,))
+    for noise, penalty in ((0.01, 1e-4), (10.0, 1.0)):
+        data = reference(n=45, noise=noise, d=30)
+        assert torch.allclose(fitted(choices, data).weight.double(), closed_form(data, penalty)[0], atol=1e-4), noise
+
+
+def test_rank_is_found_where_expression_has_few_programs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tiles = torch.randn(60, 30, generator=generator)
+    program = tiles[:, :1] @ torch.randn(1, G, generator=generator)
+    data = Reference(tiles, program + 1.0 * torch.randn(60, G, generator=generator), torch.arange(60) // 20)
+    weight = fitted(RidgeConfig(penalties=(0.1,), ranks=(None, 1)), data).weight
+    assert torch.linalg.matrix_rank(weight, rtol=1e-4) == 1
+
+
+def test_one_section_is_tuned_over_blocks_of_its_spots() -> None:
+    data = reference(n=40, noise=10.0, sections=1, d=30)
+    choices = RidgeConfig(penalties=(1e-4, 1.0), ranks=(None,))
+    assert torch.allclose(fitted(choices, data).weight.double(), closed_form(data, 1.0)[0], atol=1e-4)
+
+
+def test_more_features_than_spots() -> None:
+    data = reference(n=24, d=60)
+    method = fitted(RidgeConfig(), data)
+    assert torch.isfinite(predict(method, data.tiles)).all()
+
+
+@pytest.mark.parametrize("change", [{"penalties": ()}, {"penalties": (0.0,)}, {"ranks": ()}, {"ranks": (None, 0)}])
+def test_settings_that_make_no_sense(change: dict) -> None:
+    with pytest.raises(InputError, match="positive penalties, and ranks of at least 1 or None"):
+        RidgeConfig(**change)
+
+
+def test_mean_is_the_training_mean_whatever_the_image() -> None:
+    data = reference()
+    method = build_method("mean", None, D, G)
+    method.after_fit(data)
+    found = predict(method, torch.randn(4, D))
+    assert found.shape == (4, G)
+    assert torch.allclose(found, data.expression.mean(dim=0).expand(4, G), atol=1e-6)

@@ -1,0 +1,32 @@
+"""Folders appear whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from st_predict.core.files import replacing_folder
+
+
+def make(path: Path, text: str) -> None:
+    with replacing_folder(path) as folder:
+        folder.mkdir()
+        (folder / "file").write_text(text)
+
+
+def test_new_then_replaced(tmp_path: Path) -> None:
+    place = tmp_path / "a" / "b"
+    make(place, "one")
+    (place / "more").write_text("of one")
+    make(place, "two")
+    assert [(p.name, p.read_text()) for p in place.iterdir()] == [("file", "two")]
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_failure_while_filling(tmp_path: Path) -> None:
+    make(tmp_path / "a", "one")
+    with pytest.raises(KeyError), replacing_folder(tmp_path / "a") as folder:
+        folder.mkdir()
+        raise KeyError
+    assert (tmp_path / "a" / "file").read_text() == "one" and list(tmp_path.iterdir()) == [tmp_path / "a"]

@@ -1,0 +1,104 @@
+"""Scores against scipy and the closed forms; the noise ceiling against counts of known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import pearsonr, spearmanr
+
+from st_predict.core.metrics import gene_scores, mean_pearson, noise_ceiling, pearson
+
+
+@pytest.fixture(scope="module")
+def scored() -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of eight genes of falling quality; truth has ties; gene 6 is predicted, gene 7 measured constant."""
+    rng = np.random.default_rng(0)
+    truth = np.log1p(rng.poisson(3.0, (60, 8))).astype(np.float32)
+    predicted = (truth + rng.normal(0, np.arange(1, 9) / 4, (60, 8))).astype(np.float32)
+    predicted[:, 6] = 0.3
+    truth[:, 7] = 1.7
+    return predicted, truth
+
+
+def test_pearson_equals_scipy(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    predicted, truth = scored
+    found = gene_scores(predicted, truth)["pcc"]
+    assert np.allclose(found[:6], [pearsonr(predicted[:, i], truth[:, i])[0] for i in range(6)], atol=1e-7)
+
+
+def test_spearman_equals_scipy_with_ties(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    predicted, truth = scored
+    found = gene_scores(predicted, truth)["spearman"]
+    assert np.allclose(found[:6], [spearmanr(predicted[:, i], truth[:, i])[0] for i in range(6)], atol=1e-7)
+
+
+def test_constant_genes_count_zero_and_are_told(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    found = gene_scores(*scored)
+    assert found["constant"].tolist() == [False] * 6 + [True, True]
+    assert found["pcc"][6:].tolist() == found["spearman"][6:].tolist() == [0, 0]
+    assert mean_pearson(*map(torch.from_numpy, scored)) == pytest.approx(found["pcc"][:6].sum() / 8)
+
+
+def test_errors_and_variances(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    predicted, truth = (values.astype(np.float64) for values in scored)
+    found = gene_scores(*scored)
+    assert np.allclose(found["mse"], ((predicted - truth) ** 2).mean(axis=0))
+    assert np.allclose(found["mae"], np.abs(predicted - truth).mean(axis=0))
+    predicted, truth = predicted[:, :7], truth[:, :7]
+    r2 = 1 - ((predicted - truth) ** 2).sum(axis=0) / ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
+    assert np.allclose(found["r2"][:7], r2) and np.isnan(found["r2"][7])
+    assert np.allclose(found["relative_variance"][:7], predicted.var(axis=0) / truth.var(axis=0))
+    assert found["relative_variance"][6] == pytest.approx(0, abs=1e-12)
+
+
+def test_perfect_and_reversed_predictions() -> None:
+    truth = np.random.default_rng(1).normal(size=(30, 3)).astype(np.float32)
+    assert np.allclose(gene_scores(2 * truth + 5, truth)["pcc"], 1)
+    assert np.allclose(gene_scores(-truth, truth)["spearman"], -1)
+    assert np.allclose(gene_scores(truth, truth)["r2"], 1)
+
+
+def test_pearson_of_a_large_offset_keeps_its_digits() -> None:
+    truth = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    assert float(pearson(truth + 1e6, truth)) == pytest.approx(1, abs=1e-6)
+
+
+def test_ceiling_is_close_to_the_correlation_of_truth_with_counts() -> None:
+    """The best predictor is the truth itself: its PCC with the counts is what the ceiling estimates."""
+    rng = np.random.default_rng(0)
+    n, depth = 3000, 2000.0
+    share = rng.dirichlet(np.ones(20))
+    fold = rng.normal(0, np.linspace(0.02, 0.8, 20), (n, 20))
+    rates = share * np.exp(fold)
+    rates = depth * rates / rates.sum(axis=1, keepdims=True)
+    counts = rng.poisson(rates).astype(np.float32)
+    totals = counts.sum(axis=1, dtype=np.float64)
+    measured = np.log1p(1e4 * counts / totals[:, None])
+    truth = np.log1p(1e4 * rates / depth)
+    best = np.array([pearsonr(truth[:, i], measured[:, i])[0] for i in range(20)])
+    ceiling = noise_ceiling(counts, totals, seed=0)
+    rich = counts.mean(axis=0) > 20  # log1p of half the counts bends where there are few
+    assert rich.sum() >= 10 and best[rich].min() < 0.8 < 0.95 < best[rich].max(), "the test covers both ends"
+    assert np.abs(ceiling - best)[rich].max() < 0.06
+    assert (ceiling >= 0).all() and (ceiling <= 1).all()
+
+
+def test_ceiling_of_noise_is_low_and_of_constant_zero() -> None:
+    rng = np.random.default_rng(1)
+    counts = np.column_stack([rng.poisson(5.0, 4000), np.zeros(4000)]).astype(np.float32)
+    ceiling = noise_ceiling(counts, np.full(4000, 5000.0), seed=0)
+    assert ceiling[0] < 0.3 and ceiling[1] == 0
+
+
+def test_ceiling_follows_its_seed() -> None:
+    counts = np.random.default_rng(2).poisson(5.0, (50, 3)).astype(np.float32)
+    totals = np.full(50, 100.0)
+    assert np.array_equal(noise_ceiling(counts, totals, seed=3), noise_ceiling(counts, totals, seed=3))
+    assert not np.array_equal(noise_ceiling(counts, totals, seed=3), noise_ceiling(counts, totals, seed=4))
+
+
+def test_ceiling_survives_an_empty_spot() -> None:
+    counts = np.random.default_rng(2).poisson(5.0, (50, 3)).astype(np.float32)
+    counts[4] = 0
+    assert np.isfinite(noise_ceiling(counts, counts.sum(axis=1, dtype=np.float64), seed=0)).all()

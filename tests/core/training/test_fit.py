@@ -1,0 +1,175 @@
+"""From sections to a model: what is usable, what is refused, and that only training sections are looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from st_predict.core.encoders.frozen import EncoderIdentity
+from st_predict.core.encoders.registry import build_encoder
+from st_predict.core.errors import InputError
+from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.methods.registry import find_recipe
+from st_predict.core.section import Section
+from st_predict.core.tiles.geometry import TileSpec
+from st_predict.core.training.fit import Task, check_task, train_model, usable_spots
+from st_predict.core.training.model import Model
+from st_predict.core.training.network import Hardware
+
+MakeSection = Callable[..., Section]
+TASK = Task("nh2st", 5, "heg", 1, 0)
+
+
+def recipe(method: str = "nh2st", **fit: Any) -> Any:
+    found = find_recipe(method, "default", {"neighbors": 4, "width": 16, "hidden": 16} if method == "nh2st" else None)
+    return dataclasses.replace(found, fit=FitConfig(**{"batch_size": 8, "max_epochs": 3, **fit}))
+
+
+def features(section: Section, seed: int = 0, size: int = 6) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(section.n_spots, 1, size)).astype(np.float32)
+
+
+def model_of(sections: list[Section], tiles: list[Any], method: str = "nh2st", task: Task = TASK, **fit: Any) -> Model:
+    used = recipe(method, **fit)
+    task = dataclasses.replace(task, method=method)
+    return train_model(
+        sections, tiles, None, panel=check_task(sections, used, task), recipe=used, task=task,
+        identity=EncoderIdentity("tiny", None, "x"), tile_spec=TileSpec((100.0,)), hardware=Hardware("cpu", 1),
+    )  # fmt: skip
+
+
+def test_usable_spots(plain_section: MakeSection) -> None:
+    section = plain_section("A")
+    counts = section.counts.copy()
+    counts[0], counts[1], counts[2] = 0, 1, 100
+    section = dataclasses.replace(section, counts=counts)
+    assert np.flatnonzero(usable_spots(section, 500)).tolist() == [2]
+    assert (~usable_spots(section, 6)).nonzero()[0].tolist() == [0, 1]
+    assert (~usable_spots(section, 0)).nonzero()[0].tolist() == [0], "an empty spot is never usable"
+
+
+def test_too_few_usable_spots(plain_section: MakeSection) -> None:
+    with pytest.raises(InputError, match="section 'B' has 0 of 30 spots with at least 5000 counts") as error:
+        check_task([plain_section("B")], recipe(), dataclasses.replace(TASK, min_counts=5000))
+    assert "lower min_counts" in error.value.remedy and "more than 4 usable spots" in error.value.expected
+
+
+def test_fewer_spots_than_a_batch(plain_section: MakeSection) -> None:
+    with pytest.raises(InputError, match="60 usable spots are fewer than one batch of 64") as error:
+        check_task([plain_section("A"), plain_section("B")], recipe(batch_size=64), TASK)
+    assert "batch_size=15" in error.value.remedy
+
+
+def test_closed_form_methods_need_no_batch(plain_section: MakeSection) -> None:
+    task = dataclasses.replace(TASK, method="ridge")
+    assert len(check_task([plain_section("A")], recipe("ridge", batch_size=64), task)) == 5
+
+
+def test_panel_is_chosen_on_usable_spots_alone(plain_section: MakeSection) -> None:
+    section = plain_section("A")
+    counts = section.counts.copy()
+    counts[:5] = 0
+    counts[:5, 4] = 100  # the highest gene by far, in spots that do not count
+    shallow = dataclasses.replace(section, counts=counts)
+    task = dataclasses.replace(TASK, genes=2)
+    assert check_task([shallow], recipe(), dataclasses.replace(task, min_counts=1))[0] == "g4"
+    assert (
+        check_task([shallow], recipe(), dataclasses.replace(task, min_counts=120))[0]
+        == check_task([section.keep(np.arange(5, 30))], recipe(), task)[0]
+    )
+
+
+def test_encoder_cannot_be_trained_without_a_loss(plain_section: MakeSection) -> None:
+    with pytest.raises(InputError, match="method 'ridge' is not trained by gradient") as error:
+        check_task(
+            [plain_section("A")], recipe("ridge", trainable_encoder=True), dataclasses.replace(TASK, method="ridge")
+        )
+    assert error.value.where == "trainable_encoder"
+
+
+def test_unusable_spots_and_their_tiles_are_not_trained_on(plain_section: MakeSection) -> None:
+    """Expression of spots under min_counts has no part in the model; their tiles only as neighbors' context."""
+    section = plain_section("A", rows=6)
+    counts = section.counts.copy()
+    counts[[3, 17]] = [[1, 0, 0, 0, 0]]
+    task = dataclasses.replace(TASK, min_counts=50)
+    tiles = [features(section)]
+    one = model_of([dataclasses.replace(section, counts=counts)], tiles, task=task)
+    counts = counts.copy()
+    counts[[3, 17]] = [[0, 0, 30, 0, 9]]
+    other = model_of([dataclasses.replace(section, counts=counts)], tiles, task=task)
+    assert one.id == other.id
+
+
+@pytest.mark.parametrize("method", ["nh2st", "ridge", "mean"])
+def test_record_of_the_fit(plain_section: MakeSection, method: str) -> None:
+    sections = [plain_section(name, seed) for seed, name in enumerate("ABC")]
+    model = model_of(sections, [features(s, i) for i, s in enumerate(sections)], method)
+    assert model.sections == ["A", "B", "C"] and model.method == method and model.seed == 0
+    assert model.held_out.index.tolist() == ["A", "B", "C"]
+    methods = list(dict.fromkeys(["mean", "ridge", method]))
+    assert model.held_out.columns.tolist() == [(score, m) for score in ("pcc", "mse") for m in methods]
+    if method != "nh2st":
+        assert model.history.empty
+        return
+    history = model.history
+    assert history["fit"].drop_duplicates().tolist() == ["fold 1", "fold 2", "fold 3", "final"]
+    assert (history["fit"] == "final").sum() == model.epochs
+    assert np.allclose(history["loss"], history[["mse", "query", "neighbor"]].sum(axis=1))
+    assert history.loc[history["fit"] == "fold 2", "held_out"].unique().tolist() == ["B"]
+    assert history.loc[history["fit"] == "final", "held_out"].isna().all()
+
+
+def test_nothing_held_out(plain_section: MakeSection) -> None:
+    section = plain_section("A")
+    model = model_of([section], [features(section)], max_epochs=4)
+    assert model.held_out.empty and model.epochs == 4 and len(model.history) == 4
+
+
+def test_predictions_get_the_mean_over_sections_back(plain_section: MakeSection) -> None:
+    sections = [plain_section("A", 0), plain_section("B", 1, rows=9)]
+    model = model_of(sections, [features(s, i) for i, s in enumerate(sections)], "mean")
+    expected = np.mean([
+        np.log1p(1e4 * s.counts / s.counts.sum(axis=1, keepdims=True)).mean(axis=0) for s in sections
+    ], axis=0)  # fmt: skip
+    order = [model.panel.index(f"g{i}") for i in range(5)]
+    found = model.predict_features(features(sections[0], 5), sections[0].centers_px)[:, order]
+    assert np.allclose(found, expected, atol=1e-4)
+
+
+def test_trained_encoder_learns_and_predicts(plain_section: MakeSection) -> None:
+    """End to end: the loss falls, the model's encoder changes, the given one does not."""
+    rng = np.random.default_rng(0)
+    sections, tiles = [], []
+    for seed, name in enumerate("AB"):
+        section = plain_section(name, seed, rows=8)
+        shade = rng.uniform(0, 1, (section.n_spots, 1))
+        rate = np.concatenate([shade, 1 - shade, shade**2, np.ones_like(shade), 1.5 - shade], axis=1) * 200 + 5
+        sections.append(dataclasses.replace(section, counts=rng.poisson(rate).astype(np.float32)))
+        tiles.append(np.broadcast_to((255 * shade).astype(np.uint8)[:, None, None, None], (48, 1, 32, 32, 3)).copy())
+    encoder = build_encoder("tiny")
+    before = encoder.fingerprint()
+    used = find_recipe("nh2st", "paper", {"neighbors": 4, "width": 16, "hidden": 16})
+    fit = dataclasses.replace(used.fit, max_epochs=40, learning_rate=1e-2)
+    used = dataclasses.replace(used, fit=fit)
+    model = train_model(
+        sections, tiles, encoder, panel=check_task(sections, used, TASK), recipe=used, task=TASK,
+        identity=EncoderIdentity("tiny", None, before), tile_spec=TileSpec((100.0,)), hardware=Hardware("cpu", 1),
+    )  # fmt: skip
+    assert encoder.fingerprint() == before and model.encoder is not None
+    assert model.encoder.fingerprint() != before and not model.encoder.training
+    mse = model.history["mse"]
+    assert len(mse) == 40 and mse.iloc[-1] < 0.1 * mse.iloc[0]
+    assert model.n_inputs == 24
+    with torch.inference_mode():
+        rows = model.encoder(torch.from_numpy(tiles[0][:, 0])).numpy()[:, None]
+    predicted = model.predict_features(rows, sections[0].centers_px)
+    truth = np.log1p(1e4 * sections[0].counts / sections[0].counts.sum(axis=1, keepdims=True))
+    column = model.panel.index("g0")
+    assert np.corrcoef(predicted[:, column], truth[:, 0])[0, 1] > 0.5

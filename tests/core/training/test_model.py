@@ -1,0 +1,68 @@
+"""What a model says of itself and which sections and encoders it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from st_predict.core.encoders.frozen import EncoderIdentity
+from st_predict.core.errors import InputError
+from st_predict.core.section import Section
+from st_predict.core.training.model import Model
+
+
+def test_repr_is_short(quick_model: Model) -> None:
+    assert repr(quick_model) == f"Model {quick_model.id}: nh2st on tiny, 10 genes, trained on A, B"
+    many = dataclasses.replace(quick_model, sections=[f"S{i}" for i in range(9)])
+    assert repr(many).endswith("trained on S0, S1, S2, S3, S4, S5, ...")
+
+
+def test_id_follows_weights_and_panel(quick_model: Model) -> None:
+    assert len(quick_model.id) == 12
+    assert dataclasses.replace(quick_model, seed=9, sections=["X"]).id == quick_model.id
+    assert dataclasses.replace(quick_model, panel=quick_model.panel[::-1]).id != quick_model.id
+    assert dataclasses.replace(quick_model, center=quick_model.center + 1).id != quick_model.id
+
+
+def test_provenance_is_plain_values(quick_model: Model) -> None:
+    import json
+
+    found = quick_model.provenance()
+    assert json.loads(json.dumps(found)) == found
+    assert found["target"] == "log1p of counts per 10,000" and found["panel"] == quick_model.panel
+    assert (found["model"], found["method"], found["encoder"]) == (quick_model.id, "nh2st", "tiny")
+    assert (found["tile_um"], found["tile_px"], found["min_counts"]) == ([112.0, 154.0, 308.0], [], 500.0)
+
+
+def test_section_without_spots(quick_model: Model, plain_section: Callable[..., Section]) -> None:
+    with pytest.raises(InputError, match="section 'A' has no spots"):
+        quick_model.check_section(plain_section("A").keep(np.array([], int)))
+
+
+@pytest.mark.parametrize(("trained", "given"), [(0.5, 0.6), (0.5, 0.45)])
+def test_pixel_model_refuses_another_scale(
+    quick_model: Model, plain_section: Callable[..., Section], trained: float, given: float
+) -> None:
+    model = dataclasses.replace(quick_model, um_per_px=trained)
+    section = dataclasses.replace(plain_section("A"), um_per_px=given)
+    with pytest.raises(InputError, match=f"has {given} um/px; the model was trained in pixels at 0.5 um/px") as error:
+        model.check_section(section)
+    assert "tile_um=" in error.value.remedy
+
+
+@pytest.mark.parametrize(("trained", "given"), [(0.5, 0.51), (0.5, None), (None, 0.5), (None, None)])
+def test_pixel_model_takes_the_same_or_an_unknown_scale(
+    quick_model: Model, plain_section: Callable[..., Section], trained: Any, given: Any
+) -> None:
+    section = dataclasses.replace(plain_section("A"), um_per_px=given)
+    dataclasses.replace(quick_model, um_per_px=trained).check_section(section)
+
+
+def test_other_encoder_weights_are_refused(quick_model: Model) -> None:
+    quick_model.check_encoder(quick_model.encoder_identity)
+    with pytest.raises(InputError, match="the weights of 'tiny' here \\(other\\) are not those"):
+        quick_model.check_encoder(EncoderIdentity("tiny", None, "other"))

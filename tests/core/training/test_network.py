@@ -1,0 +1,135 @@
+"""The fit by gradient: it stops, it repeats itself, it leaves the caller's state as it was."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from st_predict.core.methods.interface import Batch, Needs
+from st_predict.core.methods.nh2st import NH2STConfig
+from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.methods.registry import build_method
+from st_predict.core.training import network
+from st_predict.core.training.network import Hardware, fit_network, new_network, predict_spots
+from st_predict.core.training.spots import SpotSet
+
+CPU = Hardware("cpu", 1)
+SMALL = NH2STConfig(width=16, hidden=16, neighbors=4)
+
+
+def fitted(
+    spots: SpotSet, *, seed: int = 0, epochs: int = 3, held_out: Any = None, **fit: Any
+) -> tuple[Any, list[Any]]:
+    method = new_network(lambda: build_method("nh2st", SMALL, spots.tiles.shape[1], spots.expression.shape[1]), seed)
+    method.before_fit(spots.reference())
+    config = FitConfig(**{"batch_size": 8, **fit})
+    records = fit_network(
+        method, None, spots, config, epochs=epochs, held_out=held_out or {}, seed=seed, hardware=CPU, label="fit"
+    )
+    return method, records
+
+
+def test_losses_fall_and_are_recorded(spot_set: Callable[..., SpotSet]) -> None:
+    method, records = fitted(spot_set(), epochs=15, learning_rate=1e-2)
+    assert [record.epoch for record in records] == list(range(1, 16))
+    assert set(records[0].losses) == {"mse", "query", "neighbor"} and records[0].held_out == {}
+    assert records[-1].losses["mse"] < 0.5 * records[0].losses["mse"]
+    assert not method.training and not any(p.is_cuda for p in method.parameters())
+
+
+def test_same_seed_same_weights(spot_set: Callable[..., SpotSet]) -> None:
+    weights = []
+    for seed, disturbance in ((0, 1), (0, 2), (1, 1)):
+        torch.manual_seed(disturbance)
+        method, _ = fitted(spot_set(), seed=seed)
+        weights.append(torch.cat([p.detach().flatten() for p in method.parameters()]))
+    assert torch.equal(weights[0], weights[1]) and not torch.allclose(weights[0], weights[2])
+
+
+def test_stops_when_held_out_sections_stop_getting_better(
+    monkeypatch: pytest.MonkeyPatch, spot_set: Callable[..., SpotSet]
+) -> None:
+    scores = iter([0.1, 0.3, 0.2, 0.25, 0.29, 0.5, 0.6])
+    monkeypatch.setattr(network, "mean_pearson", lambda predicted, truth: next(scores))
+    spots = spot_set()
+    held = {2: spots.of_sections([2])}
+    _, records = fitted(spots.of_sections([0, 1]), epochs=20, held_out=held, patience=3)
+    assert [record.held_out[2][0] for record in records] == [0.1, 0.3, 0.2, 0.25, 0.29]
+
+
+def test_runs_all_epochs_where_nothing_is_held_out(spot_set: Callable[..., SpotSet]) -> None:
+    assert len(fitted(spot_set(), epochs=9, patience=1)[1]) == 9
+
+
+def test_held_out_scores_are_those_of_the_network(spot_set: Callable[..., SpotSet]) -> None:
+    spots = spot_set()
+    held = {1: spots.of_sections([1]), 2: spots.of_sections([2])}
+    method, records = fitted(spots.of_sections([0]), epochs=2, held_out=held)
+    assert set(records[-1].held_out) == {1, 2}
+    for number, section in held.items():
+        predicted = predict_spots(method, section.tiles, section.neighbors)
+        mse = float((predicted - section.expression).square().mean())
+        assert records[-1].held_out[number][1] == pytest.approx(mse, rel=1e-5)
+
+
+class Recording(torch.nn.Module):
+    """A method that notes its learning rate's effect: its one weight falls by the learning rate each step."""
+
+    needs = Needs()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.targets: list[int] = []
+        self.modes: list[bool] = []
+
+    def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
+        self.targets.append(len(batch.targets))
+        self.modes.append(self.training)
+        return {"first": self.weight, "second": 2 * self.weight}
+
+    def predict(self, batch: Batch) -> torch.Tensor:
+        self.modes.append(self.training)
+        return torch.zeros(len(batch.targets), 5) + self.weight
+
+
+def test_schedule_batches_and_modes(spot_set: Callable[..., SpotSet]) -> None:
+    spots = spot_set()
+    method = Recording()
+    config = FitConfig(batch_size=20, learning_rate=0.1, weight_decay=0.0, decay_every=2, decay=0.5)
+    held = {2: spots.of_sections([2])}
+    records = fit_network(
+        method, None, spots.of_sections([0, 1]), config, epochs=4, held_out=held, seed=0, hardware=CPU, label="fit"
+    )
+    assert method.targets == [25, 25] * 4, "fifty spots are two batches of twenty and what is left over"
+    assert method.modes == [True, True, False] * 4
+    assert set(records[0].losses) == {"first", "second"}
+    # Adam moves a weight of constant gradient by the learning rate: 2 steps an epoch of .1, .1, .05, .05.
+    assert method.weight.item() == pytest.approx(-0.6, abs=1e-5)
+
+
+def test_predictions_do_not_depend_on_how_spots_are_split(spot_set: Callable[..., SpotSet]) -> None:
+    spots = spot_set()
+    method, _ = fitted(spots)
+    whole = predict_spots(method, spots.tiles, spots.neighbors)
+    assert torch.allclose(whole, predict_spots(method, spots.tiles, spots.neighbors, batch_size=7), atol=1e-5)
+    assert whole.shape == spots.expression.shape
+
+
+def test_new_networks_leave_the_global_generator_alone() -> None:
+    torch.manual_seed(4)
+    expected = torch.rand(2)
+    torch.manual_seed(4)
+    new_network(lambda: torch.nn.Linear(3, 3), 9)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_lightnings_loggers_get_their_levels_back(spot_set: Callable[..., SpotSet]) -> None:
+    logger = logging.getLogger("lightning.pytorch")
+    before = logger.level
+    fitted(spot_set(), epochs=1)
+    assert logger.level == before

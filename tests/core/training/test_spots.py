@@ -1,0 +1,123 @@
+"""Batches: each tile once, indices that point at the right tile, every spot once an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from st_predict.core.training.spots import BlockSampler, HeldOutSections, SpotBatches, SpotSet, spatial_blocks
+
+MakeSpots = Callable[..., SpotSet]
+
+
+def test_batch_holds_each_tile_once_and_points_at_the_right_ones(spot_set: MakeSpots) -> None:
+    spots = spot_set()
+    targets = torch.tensor([0, 1, 40, 7, 55])
+    batch = spots.batch(targets)
+    needed = sorted({*targets.tolist(), *spots.neighbors[targets].flatten().tolist()})
+    assert len(batch.tiles) == len(needed) < 5 + 5 * 4
+    assert torch.equal(batch.tiles, spots.tiles[needed])
+    assert torch.equal(batch.tiles[batch.targets], spots.tiles[targets])
+    assert torch.equal(batch.tiles[batch.neighbors], spots.tiles[spots.neighbors[targets]])
+    assert torch.equal(batch.expression[batch.targets], spots.expression[targets])
+    assert torch.equal(batch.expression[batch.neighbors], spots.expression[spots.neighbors[targets]])
+    assert batch.neighbors.shape == (5, 4)
+
+
+def test_batch_without_neighbors(spot_set: MakeSpots) -> None:
+    batch = spot_set(k=0).batch(torch.tensor([3, 2]))
+    assert batch.targets.tolist() == [1, 0] and batch.neighbors.shape == (2, 0) and len(batch.tiles) == 2
+
+
+def test_dataset_gives_the_batch_of_its_rows(spot_set: MakeSpots) -> None:
+    spots = spot_set()
+    found, expected = SpotBatches(spots)[np.array([3, 9])], spots.batch(torch.tensor([3, 9]))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("wanted", [[0], [1], [0, 2], [1, 2]])
+def test_some_sections_point_at_their_own_rows(spot_set: MakeSpots, wanted: list[int]) -> None:
+    spots = spot_set()
+    kept = spots.of_sections(wanted)
+    mask = torch.isin(spots.sections, torch.tensor(wanted))
+    assert torch.equal(kept.tiles, spots.tiles[mask]) and set(kept.sections.tolist()) == set(wanted)
+    assert torch.equal(kept.tiles[kept.neighbors], spots.tiles[spots.neighbors[mask]])
+    assert int(kept.neighbors.max()) < len(kept.tiles)
+
+
+def test_neighbors_stay_in_their_section(spot_set: MakeSpots) -> None:
+    spots = spot_set()
+    assert torch.equal(spots.sections[spots.neighbors], spots.sections[:, None].expand(-1, 4))
+
+
+def test_held_out_sections_are_items(spot_set: MakeSpots) -> None:
+    spots = spot_set()
+    held = HeldOutSections({1: spots.of_sections([1]), 2: spots.of_sections([2])})
+    assert len(held) == 2 and set(held[1].sections.tolist()) == {2}
+
+
+@pytest.mark.parametrize("block_size", [1, 8])
+@pytest.mark.parametrize("batch_size", [7, 16, 74, 500])
+def test_every_spot_is_a_target_once_an_epoch(spot_set: MakeSpots, block_size: int, batch_size: int) -> None:
+    spots = spot_set()
+    n = len(spots.tiles)
+    sampler = BlockSampler(spots, batch_size=batch_size, block_size=block_size, seed=0)
+    for _ in range(3):
+        batches = list(sampler)
+        assert len(batches) == len(sampler) == max(1, n // batch_size)
+        assert sorted(np.concatenate(batches).tolist()) == list(range(n))
+        sizes = [len(batch) for batch in batches]
+        assert max(sizes) - min(sizes) <= 1 and min(sizes) >= min(batch_size, n)
+
+
+def test_order_follows_seed_and_epoch(spot_set: MakeSpots) -> None:
+    def epochs(seed: int) -> list[list[int]]:
+        sampler = BlockSampler(spot_set(), batch_size=8, block_size=1, seed=seed)
+        return [np.concatenate(list(sampler)).tolist() for _ in range(3)]
+
+    assert epochs(0) == epochs(0)
+    first, second, third = epochs(0)
+    assert first != second != third and epochs(1)[0] != first
+
+
+def test_order_does_not_follow_the_global_seed(spot_set: MakeSpots) -> None:
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    one = [b.tolist() for b in BlockSampler(spot_set(), batch_size=8, block_size=4, seed=0)]
+    torch.manual_seed(2)
+    np.random.seed(2)  # noqa: NPY002
+    assert one == [b.tolist() for b in BlockSampler(spot_set(), batch_size=8, block_size=4, seed=0)]
+
+
+@pytest.mark.parametrize("block_size", [2, 5, 8, 1000])
+def test_blocks_are_bounded_compact_and_of_one_section(spot_set: MakeSpots, block_size: int) -> None:
+    spots = spot_set()
+    centers, sections = spots.centers_px.numpy(), spots.sections.numpy()
+    blocks = spatial_blocks(centers, sections, block_size)
+    assert sorted(np.concatenate(blocks).tolist()) == list(range(len(centers)))
+    for block in blocks:
+        assert len(block) <= block_size and len(set(sections[block])) == 1
+        if block_size == 8:
+            assert len(block) > 8 // 2 - 1, "no block is smaller than half"
+            assert np.ptp(centers[block], axis=0).max() <= 3 * 20, "blocks are compact, not stripes"
+
+
+def test_blocks_share_neighbors(spot_set: MakeSpots) -> None:
+    """What blocks are for: fewer tiles a batch than with spots drawn at random."""
+    spots = spot_set(((20, 20),), k=8)
+
+    def tiles(block_size: int) -> int:
+        return sum(
+            len(spots.batch(torch.from_numpy(rows)).tiles)
+            for rows in BlockSampler(spots, batch_size=16, block_size=block_size, seed=0)
+        )
+
+    assert tiles(16) < 0.5 * tiles(1)
+
+
+def test_spots_at_one_place_end_in_blocks() -> None:
+    blocks = spatial_blocks(np.zeros((9, 2)), np.zeros(9, int), 2)
+    assert sorted(np.concatenate(blocks).tolist()) == list(range(9)) and max(map(len, blocks)) <= 2

@@ -1,0 +1,144 @@
+"""``evaluate`` against direct computation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import pearsonr, spearmanr
+from spatialdata import SpatialData
+
+from st_predict.core.errors import InputError
+from st_predict.core.training.model import Model
+from st_predict.tl import evaluate, predict
+
+Make = Callable[..., SpatialData]
+
+
+@pytest.fixture
+def predicted(make_section: Make, quick_model: Model) -> SpatialData:
+    sdata = make_section("C", 2)
+    predict(sdata, quick_model)
+    return sdata
+
+
+def replace_table(sdata: SpatialData, table: Any) -> None:
+    del sdata.tables["table"]
+    sdata.tables["table"] = table
+
+
+def plain_truth(sdata: SpatialData) -> np.ndarray:
+    counts = sdata.tables["table"].X.toarray().astype(np.float64)
+    return np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
+
+
+def test_columns_and_rows(predicted: SpatialData, quick_model: Model) -> None:
+    scores = evaluate(predicted)
+    assert scores.index.tolist() == quick_model.panel and scores.index.name == "gene"
+    assert scores.columns.tolist() == [
+        "pcc", "spearman", "mse", "mae", "r2", "relative_variance", "constant", "mean_count", "ceiling",
+    ]  # fmt: skip
+    assert scores.attrs == {"section": "C", "n_spots": 42, "n_spots_left_out": 0, "genes_missing": []}
+
+
+def test_values_are_those_of_a_direct_computation(predicted: SpatialData) -> None:
+    scores, table = evaluate(predicted), predicted.tables["table"]
+    truth, layer = plain_truth(predicted), table.layers["predicted"]
+    for gene in scores.index:
+        i = table.var_names.get_loc(gene)
+        row = scores.loc[gene]
+        assert row["pcc"] == pytest.approx(pearsonr(layer[:, i], truth[:, i])[0], abs=1e-5)
+        assert row["spearman"] == pytest.approx(spearmanr(layer[:, i], truth[:, i])[0], abs=1e-5)
+        assert row["mse"] == pytest.approx(((layer[:, i] - truth[:, i]) ** 2).mean(), rel=1e-4)
+        assert row["relative_variance"] == pytest.approx(layer[:, i].var() / truth[:, i].var(), rel=1e-3)
+        assert row["mean_count"] == pytest.approx(table.X[:, i].mean(), rel=1e-5)
+    assert not scores["constant"].any() and scores["ceiling"].between(0, 1).all()
+
+
+def test_a_perfect_prediction(predicted: SpatialData) -> None:
+    frame = predicted.tables["table"].obsm["predicted"]
+    columns = predicted.tables["table"].var_names.get_indexer(frame.columns)
+    frame.iloc[:, :] = plain_truth(predicted)[:, columns].astype(np.float32)
+    scores = evaluate(predicted)
+    assert np.allclose(scores["pcc"], 1) and np.allclose(scores["relative_variance"], 1, atol=1e-4)
+    assert (scores["mse"] < 1e-9).all()
+
+
+def test_spots_of_few_counts_are_left_out_and_counted(predicted: SpatialData) -> None:
+    table = predicted.tables["table"]
+    counts = table.X.toarray()
+    counts[[3, 8]] = 0
+    counts[[3, 8], 0] = 100
+    table.X = type(table.X)(counts)
+    scores = evaluate(predicted)
+    assert (scores.attrs["n_spots"], scores.attrs["n_spots_left_out"]) == (40, 2), "as in training: 500"
+    kept = np.setdiff1d(np.arange(42), [3, 8])
+    i = table.var_names.get_loc(scores.index[0])
+    assert scores["pcc"].iloc[0] == pytest.approx(
+        pearsonr(table.layers["predicted"][kept, i], plain_truth(predicted)[kept, i])[0], abs=1e-5
+    )
+    assert evaluate(predicted, min_counts=0).attrs["n_spots_left_out"] == 0
+    assert evaluate(predicted, min_counts=0)["pcc"].iloc[0] != scores["pcc"].iloc[0]
+
+
+def test_genes_the_section_lacks_are_named(predicted: SpatialData, quick_model: Model) -> None:
+    lost = quick_model.panel[1]
+    table = predicted.tables["table"]
+    replace_table(predicted, table[:, table.var_names != lost].copy())
+    scores, frame = evaluate(predicted), predicted.tables["table"].obsm["predicted"]
+    assert scores.attrs["genes_missing"] == [lost]
+    assert scores.index.tolist() == [gene for gene in quick_model.panel if gene != lost]
+    columns = predicted.tables["table"].var_names.get_indexer(scores.index)
+    truth = plain_truth(predicted)[:, columns]
+    for i, gene in enumerate(scores.index):
+        assert scores["pcc"].iloc[i] == pytest.approx(pearsonr(frame[gene], truth[:, i])[0], abs=1e-5)
+
+
+def test_no_panel_gene(predicted: SpatialData) -> None:
+    predicted.tables["table"].var_names = [f"ENSG{i}" for i in range(24)]
+    with pytest.raises(InputError, match="section 'C' has none of the 10 predicted genes"):
+        evaluate(predicted)
+
+
+def test_too_few_spots(predicted: SpatialData) -> None:
+    with pytest.raises(InputError, match="0 of 42 spots have enough counts to be scored on") as error:
+        evaluate(predicted, min_counts=1e7)
+    assert error.value.remedy == "lower min_counts"
+
+
+def test_no_prediction(make_section: Make) -> None:
+    with pytest.raises(InputError, match="there is no prediction under 'predicted'"):
+        evaluate(make_section("C"))
+
+
+def test_slide_without_counts(make_section: Make, quick_model: Model) -> None:
+    sdata = make_section("H", table=False)
+    predict(sdata, quick_model)
+    with pytest.raises(InputError, match="the SpatialData has no table"):
+        evaluate(sdata)
+
+
+def test_counts_of_a_layer(predicted: SpatialData) -> None:
+    expected = evaluate(predicted)
+    table = predicted.tables["table"]
+    table.layers["counts"] = table.X.copy()
+    table.X = table.X.log1p()
+    assert evaluate(predicted, layer="counts").equals(expected)
+    with pytest.raises(InputError, match="log-transformed already"):
+        evaluate(predicted)
+
+
+def test_ceiling_follows_its_seed(predicted: SpatialData) -> None:
+    one, other = evaluate(predicted, seed=1), evaluate(predicted, seed=2)
+    assert one["pcc"].equals(other["pcc"]) and not one["ceiling"].equals(other["ceiling"])
+    assert one["ceiling"].equals(evaluate(predicted, seed=1)["ceiling"])
+
+
+def test_section_is_not_changed(predicted: SpatialData) -> None:
+    table = predicted.tables["table"]
+    before = table.copy()
+    evaluate(predicted)
+    assert (table.X != before.X).nnz == 0 and set(table.layers) == set(before.layers)
+    assert table.obsm["predicted"].equals(before.obsm["predicted"])
