@@ -51,7 +51,7 @@ myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # tutorials are executed where they are written, and rendered as committed
 nb_merge_streams = True
-nb_output_stderr = "remove"
+nb_output_stderr = "show"  # what training says of held-out sections is a log message
 
 # Sphinx renders only what lies under its source folder; the notebooks lie in tutorials/, where users look for them.
 # docs/tutorials/index.md lists them in reading order.

@@ -9,9 +9,10 @@ logger = logging.getLogger("st_predict")
 
 def be_heard() -> None:
     """Show messages of level INFO where nobody has set logging up; called by the verbs that have something to say."""
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
     if logger.handlers or logging.getLogger().handlers:
         return
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("st-predict: %(message)s"))
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)

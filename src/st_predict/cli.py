@@ -87,25 +87,23 @@ def demo(out: Path, seed: int) -> None:
 @click.option("--batch-size", type=int, help="Spots a batch.")
 @click.option("--inner-folds", type=int, help="Groups of sections held out in turn; 0: none.")
 @click.option("--accelerator", default="auto", show_default=True, help="As in Lightning: auto, cpu, gpu.")
-@click.option("--devices", default="auto", show_default=True, help="As in Lightning.")
 @click.option("--layer", help="Layer with raw counts; default X.")
 @_image_key
 @_table_key
 @_seed
 def train(
     sections: tuple[Path, ...], out: Path, genes: str, tile_um: tuple[float, ...], tile_px: tuple[float, ...],
-    devices: str, **options: Any,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Train a model on SECTIONS (Zarr stores with H&E and expression) and write it to --out."""
     from st_predict.core.training.store import check_model_path
 
     check_model_path(out)
     model = stp.tl.train(
-        {path.stem: _read(path) for path in sections},
+        {name: _read(path) for name, path in _by_name(sections).items()},
         genes=_genes(genes),
         tile_um=tile_um or None,
         tile_px=tile_px or None,
-        devices=int(devices) if devices.isdigit() else devices,
         **options,
     )
     click.echo(f"{model!r}\nwritten to {model.save(out)}")
@@ -154,15 +152,28 @@ def evaluate(
     from st_predict._demo import summarize
 
     scores = {
-        slide.stem: stp.tl.evaluate(
+        name: stp.tl.evaluate(
             _read(slide), key=key, min_counts=min_counts, layer=layer, image_key=image_key, table_key=table_key
         )
-        for slide in slides
+        for name, slide in _by_name(slides).items()
     }
     click.echo(_table(summarize(scores, "section")))
     if out is not None:
         pd.concat(scores, names=["section"]).to_csv(out)
         click.echo(f"scores of every gene: {out}")
+
+
+def _by_name(paths: tuple[Path, ...]) -> dict[str, Path]:
+    """Stores by the name that tables show."""
+    named = {path.stem: path for path in paths}
+    if len(named) < len(paths):
+        raise InputError(
+            f"{len(paths) - len(named)} of {len(paths)} stores share a name with another",
+            where="SECTIONS",
+            expected="stores of different names",
+            remedy="rename the stores",
+        )
+    return named
 
 
 def _read(path: Path) -> SpatialData:

@@ -98,6 +98,8 @@ def test_image_and_shapes_both_placed(make_section: Make) -> None:
     assert np.allclose(read(sdata).centers_px, truth())
     keys = read_section(sdata, need_counts=True)[1]
     assert spot_diameter_px(sdata, keys) == pytest.approx(16)
+    sdata.shapes["A"] = ShapesModel.parse(own[:, ::-1].copy(), geometry=0, radius=32.0, transformations={"um": SWAP})
+    assert np.allclose(read(sdata).centers_px, truth())
 
 
 def test_global_goes_before_other_systems(make_section: Make) -> None:
@@ -240,3 +242,11 @@ def test_slide_without_table(make_section: Make) -> None:
     section, keys = read_section(make_section("H", table=False), need_counts=False)
     assert keys.table is None and section.counts is None and len(section.gene_names) == 0
     assert np.array_equal(section.centers_px, truth())
+
+
+def test_no_spots(make_section: Make) -> None:
+    sdata = make_section("A")
+    table = sdata.tables["table"]
+    sdata.tables.data["table"] = table[[]].copy()  # as filtering leaves it; spatialdata itself refuses to add it
+    with pytest.raises(InputError, match="there are no spots in 'A'"):
+        read(sdata)

@@ -30,3 +30,18 @@ def test_failure_while_filling(tmp_path: Path) -> None:
         folder.mkdir()
         raise KeyError
     assert (tmp_path / "a" / "file").read_text() == "one" and list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_failure_while_taking_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "a", "one")
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise PermissionError("refused")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(PermissionError, match="refused"):
+        make(tmp_path / "a", "two")
+    assert (tmp_path / "a" / "file").read_text() == "one" and list(tmp_path.iterdir()) == [tmp_path / "a"]

@@ -9,10 +9,10 @@ from st_predict.core.neighbors import nearest_spots
 
 
 def brute_force(centers: np.ndarray, k: int) -> np.ndarray:
-    """By distance, then by index; a spot is never its own neighbor."""
+    """By distance, then by place (y, x), then by index; a spot is never its own neighbor."""
     distance = np.linalg.norm(centers[:, None] - centers[None], axis=-1).round(6)
     np.fill_diagonal(distance, np.inf)
-    return np.stack([np.lexsort((np.arange(len(row)), row))[:k] for row in distance])
+    return np.stack([np.lexsort((np.arange(len(row)), *centers.T.round(6), row))[:k] for row in distance])
 
 
 def square(rows: int, cols: int) -> np.ndarray:
@@ -35,10 +35,11 @@ def test_equals_brute_force(centers: np.ndarray, k: int) -> None:
     assert (nearest_spots(centers, k) == brute_force(centers, k)).all()
 
 
-def test_order_of_rows_does_not_change_who_is_near() -> None:
-    centers = np.random.default_rng(1).uniform(0, 1000, (50, 2))
-    order = np.random.default_rng(2).permutation(50)
-    assert (order[nearest_spots(centers[order], 5)] == nearest_spots(centers, 5)[order]).all()
+@pytest.mark.parametrize("k", [3, 8, 24])
+@pytest.mark.parametrize("centers", [square(9, 9), hexagons(9, 8)], ids=["square", "hexagonal"])
+def test_order_of_rows_does_not_change_who_is_near(centers: np.ndarray, k: int) -> None:
+    order = np.random.default_rng(2).permutation(len(centers))
+    assert (order[nearest_spots(centers[order], k)] == nearest_spots(centers, k)[order]).all()
 
 
 def test_duplicates_are_neighbors_of_each_other_but_never_of_themselves() -> None:

@@ -41,6 +41,12 @@ def test_an_earlier_scale_is_replaced_and_others_stay(make_section: Make) -> Non
     assert sdata.attrs["st_predict"]["um_per_px"] == {"A_image": 0.5, "B_image": 0.25}
 
 
+def test_pitch_is_the_median_so_gaps_do_not_count(make_section: Make) -> None:
+    sdata = make_section("A", um_per_px=None, table=False)
+    sdata.shapes["A"] = sdata.shapes["A"].drop(index=[1, 7])  # the corner spot is left alone, 34 px from the next
+    assert set_scale(sdata, pitch_um=100.0) == pytest.approx(100 / 24)
+
+
 def test_lengths_are_measured_in_pixels_of_the_image(make_section: Make) -> None:
     from spatialdata.transformations import Scale
 

@@ -57,7 +57,7 @@ def test_what_it_says(make_section: Make, quick: Quick, caplog: pytest.LogCaptur
     with caplog.at_level(logging.INFO, "st_predict"):
         train([make_section("A", 0), make_section("B", 1)], **quick)
     assert "nh2st on tiny, 10 genes, trained on A, B" in caplog.text
-    assert all(word in caplog.text for word in ("mean", "ridge", "while it was held out"))
+    assert all(word in caplog.text for word in ("mean", "ridge", "while its section was held out"))
     caplog.clear()
     with caplog.at_level(logging.INFO, "st_predict"):
         train(make_section("A", 0), **quick)

@@ -146,8 +146,8 @@ def choose_panel(sections: Sequence[Section], genes: Any, ranking: GeneRanking) 
 
 
 def _listed_panel(sections: Sequence[Section], genes: list[str]) -> list[str]:
-    missing = {s.name: [g for g in genes if g not in set(s.gene_names)] for s in sections}
-    missing = {name: lost for name, lost in missing.items() if lost}
+    columns = {s.name: gene_columns(s.gene_names, genes) for s in sections}
+    missing = {name: [genes[i] for i in np.flatnonzero(c < 0)] for name, c in columns.items() if (c < 0).any()}
     if not genes or len(set(genes)) < len(genes) or missing:
         detail = "; ".join(f"{name} lacks {', '.join(lost[:10])}" for name, lost in missing.items())
         twice = sorted({g for g in genes if genes.count(g) > 1})

@@ -23,6 +23,8 @@ def predict(
 ) -> None:
     """Predict the expression of every spot from the image alone; measured expression is neither read nor needed.
 
+    Features are scored within the slide by default, so give the spots of a whole section, not a few of them.
+
     Parameters
     ----------
     sdata
@@ -68,10 +70,13 @@ def predict(
     model.check_section(section)
     model.tiles.sides_px(section)
     check_free(sdata, keys, key_added)
+    if keys.table is not None and not set(model.panel) & set(section.gene_names):
+        logger.warning("the table has none of the %d predicted genes: its layer is all NaN, see obsm", len(model.panel))
     if model.tiles.widths_px and None in (section.um_per_px, model.um_per_px):
         logger.warning("tiles are in pixels and a scale is unknown; nobody can tell whether the scales agree")
     if model.encoder is not None:
         features = embed_section(section, model.encoder, model.tiles, device=torch_device(device))
+        model.encoder.cpu()
     else:
         frozen = FrozenEncoder(
             model.encoder_identity.name, encoder_weights or model.encoder_identity.weights, device=device
@@ -79,4 +84,5 @@ def predict(
         model.check_encoder(frozen.identity)
         features = cached_features(sdata, section, keys, frozen, model.tiles)[1]
     predicted = model.predict_features(features, section.centers_px)
-    write_prediction(sdata, keys, key_added, predicted, section.centers_px, model.provenance())
+    scale = {} if section.um_per_px is None else {"um_per_px": section.um_per_px}
+    write_prediction(sdata, keys, key_added, predicted, section.centers_px, {**model.provenance(), **scale})

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.training.model import Model
+    from st_predict.core.training.network import Hardware
 
 
 def train(
@@ -37,13 +38,14 @@ def train(
     max_epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    encoder_learning_rate: float | None = None,
     inner_folds: int | None = None,
     image_key: str | None = None,
     shapes_key: str | None = None,
     table_key: str | None = None,
     layer: str | None = None,
     accelerator: str = "auto",
-    devices: int | str = "auto",
+    devices: int | Sequence[int] = 1,
     seed: int = 0,
 ) -> Model:
     """Train a model on sections with an H&E image and measured expression.
@@ -84,18 +86,20 @@ def train(
         Train the encoder end to end instead of computing its features once.
     encoder_weights
         Local weights file for the encoder.
-    max_epochs, batch_size, learning_rate
-        Training by gradient; ``batch_size`` in spots.
+    max_epochs, batch_size, learning_rate, encoder_learning_rate
+        Training by gradient; ``batch_size`` in spots. An encoder in training has its own learning rate.
     inner_folds
         How often training sections are held out to find when to stop; 0: train for ``max_epochs``.
     image_key, shapes_key, table_key
         Elements of each SpatialData, where there are several.
     layer
         Layer with raw counts; ``None``: ``X``.
-    accelerator, devices
-        Passed to Lightning.
+    accelerator
+        ``"auto"``, ``"cpu"``, ``"gpu"`` or another name Lightning knows; the encoder runs there too.
+    devices
+        1, or the number of one device in a list.
     seed
-        The same seed on the same machine gives the same model.
+        The same seed on the same machine gives the same model, on a CPU to the last bit.
 
     Returns
     -------
@@ -112,6 +116,7 @@ def train(
     from st_predict.core.tiles.geometry import DEFAULT_TILE_UM, TileSpec
     from st_predict.core.training.fit import Task, check_task, train_model
     from st_predict.core.training.network import Hardware
+    from st_predict.core.training.selection import held_out_groups
     from st_predict.tl._session import remember
 
     be_heard()
@@ -123,19 +128,21 @@ def train(
             "max_epochs": max_epochs,
             "batch_size": batch_size,
             "learning_rate": learning_rate,
+            "encoder_learning_rate": encoder_learning_rate,
             "inner_folds": inner_folds,
         },
     )
     trainable = recipe.fit.trainable_encoder
     spec = TileSpec.of(DEFAULT_TILE_UM[:1] if trainable and tile_px is None and tile_um is None else tile_um, tile_px)
     task = Task(method, genes, gene_ranking, min_counts, seed)
+    hardware = Hardware(accelerator, _one_device(devices))
     sections, all_keys, objects = _read_sections(
         sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer
     )
     _check_scales(sections, spec)
     _check_inner_folds(sections, inner_folds)
     panel = check_task(sections, recipe, task)
-    frozen = FrozenEncoder(encoder, encoder_weights)
+    frozen = FrozenEncoder(encoder, encoder_weights, device=_encoder_device(accelerator, hardware))
     tiles = _tiles(objects, sections, all_keys, frozen, spec, trainable=trainable)
     model = train_model(
         sections,
@@ -146,10 +153,10 @@ def train(
         task=task,
         identity=frozen.identity,
         tile_spec=spec,
-        hardware=Hardware(accelerator, devices),
+        hardware=hardware,
     )
     remember(model)
-    _say_held_out(model)
+    _say_held_out(model, held_out_groups(sections)[0])
     return model
 
 
@@ -177,6 +184,41 @@ def _with_changes(recipe: Recipe, inputs: dict[str, Any], fit: dict[str, Any]) -
     plain = InputConfig((), "none", None, recipe.inputs.center_targets)
     one_fold = min(recipe.fit.inner_folds, 1) if fit["inner_folds"] is None else recipe.fit.inner_folds
     return dataclasses.replace(recipe, inputs=plain, fit=dataclasses.replace(recipe.fit, inner_folds=one_fold))
+
+
+def _one_device(devices: int | Sequence[int]) -> int | list[int]:
+    chosen = devices if isinstance(devices, int) else list(devices)
+    if chosen != 1 and not (isinstance(chosen, list) and len(chosen) == 1):
+        raise InputError(
+            f"devices is {devices!r}", where="devices", expected="1, or a list of one device number",
+            remedy="train on one device",
+        )  # fmt: skip
+    return chosen
+
+
+def _encoder_device(accelerator: str, hardware: Hardware) -> str:
+    """The torch device of frozen encoding: Lightning's accelerator."""
+    from lightning.fabric.accelerators import ACCELERATOR_REGISTRY
+
+    known = ["auto", "gpu", *ACCELERATOR_REGISTRY.available_accelerators()]
+    if accelerator not in known:
+        raise InputError(
+            f"accelerator is {accelerator!r}", where="accelerator", expected=", ".join(known), remedy="choose one"
+        )
+    if accelerator in ("auto", "cpu"):
+        return accelerator
+    import torch
+
+    if accelerator in ("gpu", "cuda") and torch.cuda.is_available():
+        return f"cuda:{hardware.devices[0]}" if isinstance(hardware.devices, list) else "cuda"
+    if accelerator in ("gpu", "mps") and torch.backends.mps.is_available():
+        return "mps"
+    raise InputError(
+        f"there is no {accelerator} on this machine",
+        where="accelerator",
+        expected="an accelerator this machine has",
+        remedy="accelerator='auto' takes what there is",
+    )
 
 
 def _read_sections(
@@ -258,7 +300,7 @@ def _tiles(
     ]
 
 
-def _say_held_out(model: Model) -> None:
+def _say_held_out(model: Model, groups: str) -> None:
     from st_predict._log import logger
 
     if not model.held_out_rows:
@@ -266,9 +308,10 @@ def _say_held_out(model: Model) -> None:
         return
     table = model.held_out["pcc"]
     logger.info(
-        "%r. Mean PCC over %d genes of each section while it was held out%s:\n%s",
+        "%r. Mean PCC over %d genes of each section while its %s was held out%s:\n%s",
         model,
         len(model.panel),
+        groups,
         f" ({model.epochs} epochs)" if model.history_rows else "",
         table.round(3).to_string(),
     )

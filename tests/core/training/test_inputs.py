@@ -7,11 +7,16 @@ import pytest
 import torch
 
 from st_predict.core.methods.recipe import InputConfig
-from st_predict.core.training.inputs import InputTransform
+from st_predict.core.training.inputs import InputTransform, expand
 
 
 def plain(**changes: object) -> InputConfig:
     return InputConfig(**{"context": (), "standardize": "none", "components": None, **changes})
+
+
+def fitted(config: InputConfig, features: list, centers: list, used: list) -> InputTransform:
+    rows = [expand(config, f, c)[torch.from_numpy(u)] for f, c, u in zip(features, centers, used, strict=True)]
+    return InputTransform.fit(config, torch.cat(rows))
 
 
 @pytest.fixture(scope="module")
@@ -33,31 +38,31 @@ def nearest(centers: np.ndarray, k: int) -> np.ndarray:
 
 def test_nothing_asked_nothing_done(slides: tuple) -> None:
     features, centers, used = slides
-    transform = InputTransform.fit(plain(), features, centers, used)
+    transform = fitted(plain(), features, centers, used)
     assert transform.arrays == {}
     assert np.array_equal(transform(features[0], centers[0]).numpy(), features[0].reshape(40, 6))
 
 
 def test_slide_scores_use_all_spots_of_the_slide_alone(slides: tuple) -> None:
     features, centers, used = slides
-    transform = InputTransform.fit(plain(standardize="slide", components=None), features, centers, used)
+    transform = fitted(plain(standardize="slide", components=None), features, centers, used)
     for one, where, mask in zip(features, centers, used, strict=True):
         rows = one.reshape(40, 6)
         scored = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-6)
-        assert np.allclose(transform._expand(one, where).numpy(), scored, atol=1e-5)
+        assert np.allclose(expand(transform.config, one, where).numpy(), scored, atol=1e-5)
         assert mask.shape == (40,)
 
 
 def test_slides_of_another_stain_give_the_same_rows(slides: tuple) -> None:
     features, centers, used = slides
-    transform = InputTransform.fit(InputConfig(context=(4,), components=5), features, centers, used)
+    transform = fitted(InputConfig(context=(4,), components=5), features, centers, used)
     shifted = transform(features[0] * 3 - 11, centers[0])
     assert torch.allclose(shifted, transform(features[0], centers[0]), atol=1e-4)
 
 
 def test_context_is_the_mean_over_the_nearest_spots(slides: tuple) -> None:
     features, centers, used = slides
-    transform = InputTransform.fit(plain(context=(3, 10)), features, centers, used)
+    transform = fitted(plain(context=(3, 10)), features, centers, used)
     rows = features[0].reshape(40, 6)
     expected = [rows, *(rows[nearest(centers[0], k)].mean(axis=1) for k in (3, 10))]
     assert np.allclose(transform(features[0], centers[0]).numpy(), np.concatenate(expected, axis=1), atol=1e-5)
@@ -73,7 +78,7 @@ def test_context_wider_than_the_slide_is_all_other_spots(slides: tuple) -> None:
 
 def test_training_scores_use_the_used_spots_of_all_slides(slides: tuple) -> None:
     features, centers, used = slides
-    transform = InputTransform.fit(plain(standardize="training"), features, centers, used)
+    transform = fitted(plain(standardize="training"), features, centers, used)
     rows = np.concatenate([f.reshape(40, 6)[u] for f, u in zip(features, used, strict=True)])
     expected = (features[1].reshape(40, 6) - rows.mean(axis=0)) / rows.std(axis=0)
     assert np.allclose(transform(features[1], centers[1]).numpy(), expected, atol=1e-5)
@@ -82,7 +87,7 @@ def test_training_scores_use_the_used_spots_of_all_slides(slides: tuple) -> None
 @pytest.mark.parametrize("components", [1, 3, 5])
 def test_components_are_numpys_up_to_sign_and_one_factor(slides: tuple, components: int) -> None:
     features, centers, used = slides
-    transform = InputTransform.fit(plain(components=components), features, centers, used)
+    transform = fitted(plain(components=components), features, centers, used)
     rows = np.concatenate([f.reshape(40, 6)[u] for f, u in zip(features, used, strict=True)]).astype(np.float64)
     _, values, axes = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
     expected = (features[0].reshape(40, 6) - rows.mean(axis=0)) @ axes[:components].T
@@ -96,7 +101,7 @@ def test_components_are_numpys_up_to_sign_and_one_factor(slides: tuple, componen
 def test_inputs_have_unit_mean_square_over_the_training_spots(slides: tuple) -> None:
     features, centers, _ = slides
     used = [np.ones(40, bool)] * 2
-    transform = InputTransform.fit(InputConfig(components=8), features, centers, used)
+    transform = fitted(InputConfig(components=8), features, centers, used)
     rows = torch.cat([transform(f, c) for f, c in zip(features, centers, strict=True)])
     assert float(rows.square().mean()) == pytest.approx(1, rel=0.01)
 
@@ -105,29 +110,29 @@ def test_fit_does_not_touch_the_global_generator(slides: tuple) -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    InputTransform.fit(InputConfig(components=3), *slides)
+    fitted(InputConfig(components=3), *slides)
     assert torch.equal(torch.rand(2), expected)
 
 
 def test_same_rows_give_the_same_axes(slides: tuple) -> None:
-    arrays = [InputTransform.fit(InputConfig(components=5), *slides).arrays["components"] for _ in range(2)]
+    arrays = [fitted(InputConfig(components=5), *slides).arrays["components"] for _ in range(2)]
     assert torch.equal(*arrays)
 
 
 def test_constant_features_stay_finite() -> None:
     features, centers = [np.ones((10, 1, 4), np.float32)], [np.random.default_rng(0).uniform(0, 9, (10, 2))]
-    rows = InputTransform.fit(InputConfig(), features, centers, [np.ones(10, bool)])(features[0], centers[0])
+    rows = fitted(InputConfig(), features, centers, [np.ones(10, bool)])(features[0], centers[0])
     assert torch.isfinite(rows).all()
 
 
 def test_a_slide_of_two_spots(slides: tuple) -> None:
-    transform = InputTransform.fit(InputConfig(components=5), *slides)
+    transform = fitted(InputConfig(components=5), *slides)
     rows = transform(slides[0][0][:2], slides[1][0][:2])
     assert rows.shape == (2, 5) and torch.isfinite(rows).all()
 
 
 def test_a_slide_of_one_spot(slides: tuple) -> None:
     """Nothing to compare with: the average spot."""
-    transform = InputTransform.fit(InputConfig(components=5), *slides)
+    transform = fitted(InputConfig(components=5), *slides)
     rows = transform(slides[0][0][:1], slides[1][0][:1])
     assert rows.shape == (1, 5) and torch.isfinite(rows).all()

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
 from st_predict.core.encoders.frozen import EncoderIdentity
@@ -36,11 +35,6 @@ def test_provenance_is_plain_values(quick_model: Model) -> None:
     assert found["target"] == "log1p of counts per 10,000" and found["panel"] == quick_model.panel
     assert (found["model"], found["method"], found["encoder"]) == (quick_model.id, "nh2st", "tiny")
     assert (found["tile_um"], found["tile_px"], found["min_counts"]) == ([112.0, 154.0, 308.0], [], 500.0)
-
-
-def test_section_without_spots(quick_model: Model, plain_section: Callable[..., Section]) -> None:
-    with pytest.raises(InputError, match="section 'A' has no spots"):
-        quick_model.check_section(plain_section("A").keep(np.array([], int)))
 
 
 @pytest.mark.parametrize(("trained", "given"), [(0.5, 0.6), (0.5, 0.45)])

@@ -121,3 +121,18 @@ def test_blocks_share_neighbors(spot_set: MakeSpots) -> None:
 def test_spots_at_one_place_end_in_blocks() -> None:
     blocks = spatial_blocks(np.zeros((9, 2)), np.zeros(9, int), 2)
     assert sorted(np.concatenate(blocks).tolist()) == list(range(9)) and max(map(len, blocks)) <= 2
+
+
+def test_an_only_section_is_left_out_in_parts_that_lie_together() -> None:
+    y, x = (v.ravel().astype(np.float32) for v in np.mgrid[:8, :12])
+    order = np.random.default_rng(0).permutation(96)  # barcodes come in no spatial order
+    centers = torch.from_numpy(np.column_stack([x, y])[order])
+    spots = SpotSet(
+        torch.zeros(96, 1), torch.zeros(96, 1), torch.zeros(96, dtype=torch.long), torch.zeros(96, 0), centers
+    )
+    folds = spots.reference().folds
+    assert len(folds.unique()) == 4
+    for fold in folds.unique():
+        part = centers[folds == fold]
+        assert len(part) == 24
+        assert (part.max(dim=0).values - part.min(dim=0).values + 1).prod() == 24  # a full rectangle

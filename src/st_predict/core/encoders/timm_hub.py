@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import nn
+
 from st_predict.core.encoders.encoder import Encoder
 from st_predict.core.encoders.imagenet import load_into, load_state
 from st_predict.core.errors import InputError
@@ -30,14 +33,27 @@ def timm_model(name: str, weights: str | None, pretrained: bool) -> Encoder:
     if weights is not None:
         load_into(network, load_state(weights), weights)
     config = timm.data.resolve_data_config({}, model=network)
+    tile_px = config["input_size"][-1]
+    with torch.inference_mode():
+        shape = network.eval()(torch.zeros(1, 3, tile_px, tile_px)).shape
+    if len(shape) == 3:  # some pathology models hand out all their tokens
+        network = nn.Sequential(network, _ClassToken())
     return Encoder(
         name,
         network,
-        dim=getattr(network, "head_hidden_size", network.num_features),
-        tile_px=config["input_size"][-1],
+        dim=shape[-1],
+        tile_px=tile_px,
         mean=config["mean"],
         std=config["std"],
     )
+
+
+class _ClassToken(nn.Module):
+    """The first of a transformer's tokens."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """``(B, T, d)`` -> ``(B, d)``. B tiles, T tokens."""
+        return tokens[:, 0]
 
 
 def known_to_timm(name: str) -> bool:

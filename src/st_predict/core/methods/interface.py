@@ -32,8 +32,8 @@ class Reference(NamedTuple):
     """``(N, D)``."""
     expression: Tensor
     """``(N, G)``."""
-    sections: Tensor
-    """Number of the section each spot is from ``(N,)``."""
+    folds: Tensor
+    """Group each spot is left out with where settings are tuned ``(N,)``: its section, or its part of an only one."""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,11 @@ class FitConfig:
     ----------
     max_epochs, batch_size, learning_rate, weight_decay
         AdamW (Adam where the decay is 0).
+    encoder_learning_rate
+        Learning rate of an encoder in training; what it knows is worth keeping, so it moves slowly.
+    block_size
+        With an encoder in training, batches are made of blocks of so many neighboring spots, which share tiles; the
+        blocks of a batch lie apart, so that contrast has far negatives too.
     decay_every, decay
         The learning rate is multiplied by ``decay`` every so many epochs.
     inner_folds
@@ -71,6 +76,8 @@ class FitConfig:
     batch_size: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
+    encoder_learning_rate: float = 1e-4
+    block_size: int = 16
     decay_every: int = 50
     decay: float = 0.9
     inner_folds: int = 5
@@ -83,6 +90,8 @@ class FitConfig:
             max_epochs=(self.max_epochs >= 1, "at least 1"),
             batch_size=(self.batch_size >= 2, "at least 2 (contrast needs another spot in the batch)"),
             learning_rate=(self.learning_rate > 0, "a positive number"),
+            encoder_learning_rate=(self.encoder_learning_rate > 0, "a positive number"),
+            block_size=(self.block_size >= 1, "at least 1"),
             weight_decay=(self.weight_decay >= 0, "0 or more"),
             decay_every=(self.decay_every >= 1, "at least 1"),
             decay=(0 < self.decay <= 1, "in (0, 1]"),

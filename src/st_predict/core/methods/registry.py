@@ -41,6 +41,7 @@ METHODS: dict[str, Entry] = {
                 InputConfig(context=(), standardize="none", components=None, center_targets=False),
                 FitConfig(
                     max_epochs=20, batch_size=8, learning_rate=1e-4, weight_decay=0.0, decay_every=50, decay=0.9,
+                    block_size=4,
                     inner_folds=0, trainable_encoder=True,
                 ),
             ),

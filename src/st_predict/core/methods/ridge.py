@@ -51,8 +51,8 @@ class RidgeConfig:
 class Ridge(nn.Module):
     """Linear map with an L2 penalty, solved through the eigenvectors of the inputs' scatter matrix.
 
-    Penalty and rank are those with the best mean per-gene PCC over sections left out in turn (over five blocks of
-    spots where there is one section). HEST-Benchmark's linear baseline, tuned.
+    Penalty and rank are those with the best mean per-gene PCC over sections left out in turn (over parts of the
+    section where there is one). HEST-Benchmark's linear baseline, tuned.
 
     Parameters
     ----------
@@ -89,13 +89,10 @@ class Ridge(nn.Module):
     def after_fit(self, reference: Reference) -> None:
         """Tune penalty and rank by section, then solve on all training spots."""
         tiles, expression = reference.tiles.double(), reference.expression.double()
-        folds = reference.sections
-        if len(folds.unique()) == 1:
-            folds = torch.arange(len(tiles), device=tiles.device) * 5 // len(tiles)
         choices = [(penalty, rank) for penalty in self.config.penalties for rank in self.config.ranks]
         scores = torch.zeros(len(choices))
-        for fold in folds.unique():
-            held = folds == fold
+        for fold in reference.folds.unique():
+            held = reference.folds == fold
             path = _RidgePath(tiles[~held], expression[~held])
             for i, (penalty, rank) in enumerate(choices):
                 scores[i] += mean_pearson(path.predict(tiles[held], penalty, rank), expression[held])

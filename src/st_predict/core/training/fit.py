@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from st_predict.core.expression import choose_panel, section_expression, total_c
 from st_predict.core.methods.interface import Needs
 from st_predict.core.methods.registry import build_method
 from st_predict.core.neighbors import nearest_spots
-from st_predict.core.training.inputs import InputTransform
+from st_predict.core.training.inputs import InputTransform, expand
 from st_predict.core.training.model import Model
 from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
 from st_predict.core.training.spots import SpotSet
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.encoders.frozen import EncoderIdentity
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.training.network import Hardware
+
+logger = logging.getLogger("st_predict")
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,18 @@ def check_task(sections: Sequence[Section], recipe: Recipe, task: Task) -> list[
             remedy=f"use batch_size={max(2, total // 4)}, or more sections",
         )
     kept = [s.keep(mask) for s, mask in zip(sections, usable, strict=True)]
-    return choose_panel(kept, task.genes, task.gene_ranking)
+    panel = choose_panel(kept, task.genes, task.gene_ranking)
+    logger.info(
+        "%d sections, %d of %d spots with at least %g counts, %d genes",
+        len(sections),
+        total,
+        sum(s.n_spots for s in sections),
+        max(task.min_counts, 1),
+        len(panel),
+    )
+    if isinstance(task.genes, int) and len(panel) < task.genes:
+        logger.warning("only %d genes are common to all sections; %d were asked for", len(panel), task.genes)
+    return panel
 
 
 def train_model(
@@ -131,12 +146,16 @@ def train_model(
         Where Lightning runs.
     """
     usable = [usable_spots(s, task.min_counts) for s in sections]
-    transform = InputTransform(recipe.inputs, {})
+    stored = [torch.from_numpy(t) for t in tiles]
     if encoder is None:
-        transform = InputTransform.fit(recipe.inputs, tiles, [s.centers_px for s in sections], usable)
-    spots = _spot_set(sections, tiles, usable, panel, None if encoder else transform, _needs(recipe, task))
+        stored = [expand(recipe.inputs, t, s.centers_px) for t, s in zip(tiles, sections, strict=True)]
+    spots = _spot_set(sections, stored, usable, panel, _needs(recipe, task))
     fitting = Fitting(recipe, task.method, task.seed, hardware)
     selection = select_epochs(fitting, spots, encoder, inner_folds(sections, recipe.fit.inner_folds))
+    transform = InputTransform(recipe.inputs, {})
+    if encoder is None:
+        transform = InputTransform.fit(recipe.inputs, spots.tiles)
+        spots = spots.with_tiles(transform.reduce(spots.tiles))
     centered, center = center_targets(spots, recipe.inputs)
     network, encoder, records = fitting.fit(centered, encoder, selection.epochs, {}, "fit all sections")
     names = [s.name for s in sections]
@@ -168,17 +187,15 @@ def _needs(recipe: Recipe, task: Task) -> Needs:
 
 def _spot_set(
     sections: Sequence[Section],
-    tiles: Sequence[NDArray[Any]],
+    stored: Sequence[Tensor],
     usable: Sequence[NDArray[np.bool_]],
     panel: list[str],
-    transform: InputTransform | None,
     needs: Needs,
 ) -> SpotSet:
-    """Usable spots of all sections as flat arrays: input rows, or pixels where there is no transform yet."""
+    """Usable spots of all sections as flat arrays; ``stored`` are expanded rows or pixels of all spots."""
     parts: list[SpotSet] = []
     offset = 0
-    for number, (section, stored, mask) in enumerate(zip(sections, tiles, usable, strict=True)):
-        rows = torch.from_numpy(stored) if transform is None else transform(stored, section.centers_px)
+    for number, (section, rows, mask) in enumerate(zip(sections, stored, usable, strict=True)):
         kept = section.keep(mask)
         nearest = nearest_spots(kept.centers_px, needs.neighbors)
         parts.append(
@@ -187,7 +204,7 @@ def _spot_set(
                 expression=torch.from_numpy(section_expression(kept, panel)),
                 sections=torch.full((kept.n_spots,), number),
                 neighbors=torch.from_numpy(nearest + offset),
-                centers_px=torch.from_numpy(kept.centers_px),
+                centers_px=torch.from_numpy(kept.centers_px).float(),
             )
         )
         offset += kept.n_spots

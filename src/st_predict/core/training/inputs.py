@@ -10,8 +10,6 @@ import torch
 from st_predict.core.neighbors import nearest_spots
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from st_predict.core.methods.recipe import InputConfig
@@ -35,40 +33,18 @@ class InputTransform:
         self.arrays = arrays
 
     @classmethod
-    def fit(
-        cls,
-        config: InputConfig,
-        features: Sequence[NDArray[np.float32]],
-        centers_px: Sequence[NDArray[np.float64]],
-        used: Sequence[NDArray[np.bool_]],
-    ) -> InputTransform:
-        """Fit on training sections.
-
-        Parameters
-        ----------
-        config
-            Settings.
-        features
-            Encoded tiles of each section ``(n, S, d)``.
-        centers_px
-            Spot centers of each section ``(n, 2)``.
-        used
-            Spots of each section that are trained on ``(n,)``; context and slide statistics use all spots.
-        """
-        untouched = cls(config, {})
-        rows = torch.cat([
-            untouched._expand(f, c)[torch.from_numpy(u)] for f, c, u in zip(features, centers_px, used, strict=True)
-        ])  # fmt: skip
+    def fit(cls, config: InputConfig, rows: torch.Tensor) -> InputTransform:
+        """Fit on the expanded rows of training spots ``(N, D')``, see :func:`expand`."""
         if config.standardize == "none" and config.components is None:
-            return untouched
-        mean = rows.mean(dim=0)
-        scale = rows.std(dim=0, correction=0).clamp(min=_EPSILON)
+            return cls(config, {})
+        mean, scale = rows.mean(dim=0), rows.std(dim=0, correction=0)
         if config.standardize == "none":
             scale = torch.ones_like(scale)
+        scale = torch.where(scale > _EPSILON, scale, 1.0)  # a constant feature stays near 0
         arrays = {"mean": mean, "scale": scale}
         if config.components is not None:
             rows = (rows - mean) / scale
-            kept = min(config.components, min(rows.shape) - 1) or 1
+            kept = max(1, min(config.components, rows.shape[1], len(rows) - 1))
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)  # the decomposition is randomized; the same rows always give the same axes
                 _, values, axes = torch.svd_lowrank(rows, q=min(kept + 16, *rows.shape), niter=4)
@@ -77,25 +53,42 @@ class InputTransform:
             arrays["components"] = axes.contiguous()
         return cls(config, arrays)
 
-    def __call__(self, features: NDArray[np.float32], centers_px: NDArray[np.float64]) -> torch.Tensor:
-        """Input rows of one section: ``(n, S, d)`` features -> ``(n, D)``."""
-        rows = self._expand(features, centers_px)
+    def reduce(self, rows: torch.Tensor) -> torch.Tensor:
+        """Expanded rows ``(n, D')`` to input rows ``(n, D)``."""
         if "mean" in self.arrays:
             rows = (rows - self.arrays["mean"]) / self.arrays["scale"]
         return rows @ self.arrays["components"] if "components" in self.arrays else rows
 
-    def _expand(self, features: NDArray[np.float32], centers_px: NDArray[np.float64]) -> torch.Tensor:
-        """Slide-wise standardization and context: ``(n, S, d)`` -> ``(n, S * d * (1 + len(context)))``."""
-        rows = torch.from_numpy(np.ascontiguousarray(features)).flatten(1)
-        if self.config.standardize == "slide":
-            rows = (rows - rows.mean(dim=0)) / (rows.std(dim=0, correction=0) + _EPSILON)
-        blocks = [rows]
-        if self.config.context:
-            widest = min(max(self.config.context), len(rows) - 1)
-            nearest = torch.from_numpy(nearest_spots(centers_px, widest))
-            for k in self.config.context:
-                blocks.append(_mean_of(rows, nearest[:, : min(k, widest)]))
-        return torch.cat(blocks, dim=1)
+    def __call__(self, features: NDArray[np.float32], centers_px: NDArray[np.float64]) -> torch.Tensor:
+        """Input rows of one section: ``(n, S, d)`` features -> ``(n, D)``."""
+        return self.reduce(expand(self.config, features, centers_px))
+
+
+def expand(config: InputConfig, features: NDArray[np.float32], centers_px: NDArray[np.float64]) -> torch.Tensor:
+    """Standardize within the slide and add context; nothing is fitted.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    features
+        Encoded tiles of all spots of a section ``(n, S, d)``.
+    centers_px
+        Spot centers ``(n, 2)``.
+
+    Returns
+    -------
+    ``(n, S * d * (1 + len(context)))``.
+    """
+    rows = torch.from_numpy(np.ascontiguousarray(features)).flatten(1)
+    if config.standardize == "slide":
+        rows = (rows - rows.mean(dim=0)) / (rows.std(dim=0, correction=0) + _EPSILON)
+    blocks = [rows]
+    if config.context:
+        widest = min(max(config.context), len(rows) - 1)
+        nearest = torch.from_numpy(nearest_spots(centers_px, widest))
+        blocks += [_mean_of(rows, nearest[:, : min(k, widest)]) for k in config.context]
+    return torch.cat(blocks, dim=1)
 
 
 def _mean_of(rows: torch.Tensor, nearest: torch.Tensor) -> torch.Tensor:

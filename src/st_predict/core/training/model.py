@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -90,8 +92,9 @@ class Model:
 
     @property
     def id(self) -> str:
-        """Twelve digits that follow from the weights and the panel alone."""
-        digest = hashlib.sha256("\n".join(self.panel).encode())
+        """Twelve digits that follow from weights, panel and settings alone."""
+        settings = [self.panel, dataclasses.asdict(self.recipe), self.tiles.to_dict(), self.encoder_identity.name]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for key, value in sorted(self.tensors().items()):
             digest.update(key.encode())
             digest.update(value.contiguous().numpy().tobytes())
@@ -108,8 +111,8 @@ class Model:
     def held_out(self) -> pd.DataFrame:
         """PCC and MSE of each training section while it was held out: mean, ridge and this method, a column each.
 
-        Empty where nothing was held out. The stopping epoch was chosen on these sections, so for an unseen one
-        expect slightly less.
+        Empty where nothing was held out. Everything was fitted without the held-out sections but the choice of the
+        panel and of the stopping epoch, so for an unseen section expect slightly less.
         """
         import pandas as pd
 

@@ -26,14 +26,12 @@ if TYPE_CHECKING:
     from st_predict.core.methods.interface import Method
     from st_predict.core.methods.recipe import FitConfig
 
-_BLOCK_SIZE = 32
-
 
 class Hardware(NamedTuple):
     """Where Lightning runs the fit."""
 
     accelerator: str = "auto"
-    devices: int | str = "auto"
+    devices: int | list[int] = 1
 
 
 class EpochRecord(NamedTuple):
@@ -77,7 +75,8 @@ class FitModule(lightning.LightningModule):
     def validation_step(self, spots: SpotSet, batch_idx: int) -> None:
         """Score one whole held-out section."""
         predicted = predict_spots(self.method, encode_rows(self.encoder, spots.tiles, batch_size=64), spots.neighbors)
-        pcc, mse = mean_pearson(predicted, spots.expression), float((predicted - spots.expression).square().mean())
+        predicted, truth = predicted.cpu(), spots.expression.cpu()
+        pcc, mse = mean_pearson(predicted, truth), float((predicted - truth).square().mean())
         self._held_out[int(spots.sections[0])] = (pcc, mse)
         self.log("held_out_pcc", pcc, batch_size=1)
 
@@ -90,9 +89,10 @@ class FitModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with a stepped learning rate."""
-        optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
-        )
+        groups = [{"params": self.method.parameters(), "lr": self.config.learning_rate}]
+        if self.encoder is not None:
+            groups.append({"params": self.encoder.parameters(), "lr": self.config.encoder_learning_rate})
+        optimizer = torch.optim.AdamW(groups, weight_decay=self.config.weight_decay)
         schedule = torch.optim.lr_scheduler.StepLR(optimizer, self.config.decay_every, self.config.decay)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
@@ -147,15 +147,17 @@ def fit_network(
     -------
     One record an epoch.
     """
-    torch.manual_seed(seed)
     module = FitModule(method, encoder, config)
-    module.train()
+    # The encoder stays in evaluation mode, also where it is trained: batch statistics of tiles that lie beside each
+    # other are not those of a slide.
+    module.method.train()
     callbacks: list[lightning.Callback] = [_Progress(label, epochs)]
     if held_out:
         callbacks.append(EarlyStopping("held_out_pcc", mode="max", patience=config.patience))
-    block = 1 if encoder is None else min(_BLOCK_SIZE, config.batch_size)
+    block = 1 if encoder is None else min(config.block_size, config.batch_size)
     sampler = BlockSampler(spots, batch_size=config.batch_size, block_size=block, seed=seed)
-    with _quiet_lightning():
+    with _quiet_lightning(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         trainer = lightning.Trainer(
             accelerator=hardware.accelerator,
             devices=hardware.devices,

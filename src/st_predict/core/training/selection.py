@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from st_predict.core.methods.recipe import InputConfig
 from st_predict.core.methods.registry import METHODS, build_method
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.training.encode import encode_rows
+from st_predict.core.training.inputs import InputTransform, expand
 from st_predict.core.training.network import EpochRecord, Hardware, fit_network, new_network, predict_spots
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from st_predict.core.encoders.encoder import Encoder
-    from st_predict.core.methods.recipe import InputConfig, Recipe
+    from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
     from st_predict.core.training.spots import SpotSet
 
@@ -35,15 +37,21 @@ class Fold(NamedTuple):
     held_out: list[int]
 
 
+def held_out_groups(sections: Sequence[Section]) -> tuple[str, list[str]]:
+    """What is held out together: ``"subject"`` where several are known, else ``"section"``; and each section's group."""
+    subjects = [s.subject for s in sections if s.subject is not None]
+    if len(subjects) == len(sections) and len(set(subjects)) > 1:
+        return "subject", subjects
+    return "section", [str(i) for i in range(len(sections))]
+
+
 def inner_folds(sections: Sequence[Section], n_folds: int) -> list[Fold]:
-    """Hold out each group of sections in turn: by subject where there are two or more, else by section.
+    """Hold out each group of sections in turn, see :func:`held_out_groups`.
 
     With more groups than folds several are held out together; a single fold holds out the last group. No fold
     where there is one group only.
     """
-    subjects = [s.subject for s in sections]
-    by_subject = None not in subjects and len(set(subjects)) > 1
-    groups = subjects if by_subject else [str(i) for i in range(len(sections))]
+    _, groups = held_out_groups(sections)
     names = list(dict.fromkeys(groups))
     if len(names) < 2 or n_folds == 0:
         return []
@@ -127,24 +135,37 @@ def select_epochs(fitting: Fitting, spots: SpotSet, encoder: Encoder | None, fol
     """Train on each fold, stopped early on what it holds out, and score it beside mean and ridge.
 
     The epochs of the final fit are the median over folds of the best epoch. Every score is taken at that epoch, the
-    same for all folds. Ridge sees the features of the encoder as it was before training.
+    same for all folds. Scaling and components are fitted anew on what each fold trains on. Where the encoder is
+    trained, ridge sees the features of the encoder as it was before.
+
+    Parameters
+    ----------
+    fitting
+        How fits are made.
+    spots
+        All training spots; tiles are expanded rows, or pixels where an encoder is trained.
+    encoder
+        The encoder to train, if any.
+    folds
+        The inner folds.
     """
     config = fitting.recipe.fit
     gradient = build_method(fitting.method, fitting.recipe.method, 1, 1).needs.gradient
-    frozen = spots
-    if encoder is not None and folds:
-        with torch.inference_mode():
-            frozen = spots._replace(tiles=encode_rows(encoder, spots.tiles, batch_size=32))
+    inputs = fitting.recipe.inputs if encoder is None else InputConfig()
+    rows = spots if encoder is None or not folds else _frozen_rows(spots, encoder, inputs)
     all_records: list[list[EpochRecord]] = []
     scores: list[dict[str, Any]] = []
     for i, fold in enumerate(folds):
-        train, center = center_targets(spots.of_sections(fold.train), fitting.recipe.inputs)
-        held = _held_out(spots, fold, center)
+        transform = InputTransform.fit(inputs, rows.of_sections(fold.train).tiles)
+        reduced = rows.with_tiles(transform.reduce(rows.tiles))
+        train, center = center_targets(reduced.of_sections(fold.train), fitting.recipe.inputs)
+        held = _held_out(reduced, fold, center)
+        scores += _closed_form_scores(fitting, train, held)
         if gradient:
             label = f"inner fold {i + 1}/{len(folds)}"
+            if encoder is not None:
+                train, held = train.with_tiles(spots.of_sections(fold.train).tiles), _held_out(spots, fold, center)
             all_records.append(fitting.fit(train, encoder, config.max_epochs, held, label)[2])
-        plain = train._replace(tiles=frozen.of_sections(fold.train).tiles)
-        scores += _closed_form_scores(fitting, plain, _held_out(frozen, fold, center))
     best = [max(records, key=_mean_held_out).epoch for records in all_records]
     epochs = int(np.median(best)) if best else config.max_epochs
     for records in all_records:
@@ -153,6 +174,19 @@ def select_epochs(fitting: Fitting, spots: SpotSet, encoder: Encoder | None, fol
     order = {name: i for i, name in enumerate(dict.fromkeys(["mean", "ridge", fitting.method]))}
     scores.sort(key=lambda row: (row["section"], order[row["method"]]))
     return Selection(epochs, all_records, scores)
+
+
+def _frozen_rows(spots: SpotSet, encoder: Encoder, config: InputConfig) -> SpotSet:
+    """The spots with expanded features of an encoder instead of pixels."""
+    rows = torch.empty(0)
+    for section in spots.sections.unique():
+        mine = spots.sections == section
+        with torch.inference_mode():
+            features = encode_rows(encoder, spots.tiles[mine], batch_size=32)
+        expanded = expand(config, features.numpy()[:, None], spots.centers_px[mine].double().numpy())
+        rows = expanded.new_empty(len(mine), expanded.shape[1]) if not len(rows) else rows
+        rows[mine] = expanded
+    return spots.with_tiles(rows)
 
 
 def _held_out(spots: SpotSet, fold: Fold, center: Tensor) -> dict[int, SpotSet]:

@@ -29,7 +29,7 @@ class SpotSet(NamedTuple):
     neighbors: Tensor
     """Rows of the K nearest spots of the same section ``(N, K)``."""
     centers_px: Tensor
-    """``(N, 2)``."""
+    """``(N, 2)``, float32: some accelerators know no float64."""
 
     def of_sections(self, wanted: list[int]) -> SpotSet:
         """Only the spots of some sections."""
@@ -49,7 +49,17 @@ class SpotSet(NamedTuple):
 
     def reference(self) -> Reference:
         """What a method may keep of the training set."""
-        return Reference(self.tiles, self.expression, self.sections)
+        folds = self.sections
+        if len(folds.unique()) == 1:
+            folds = torch.zeros_like(self.sections)
+            size = -(-len(folds) // 4)
+            for number, rows in enumerate(spatial_blocks(self.centers_px.numpy(), self.sections.numpy(), size)):
+                folds[torch.from_numpy(rows)] = number
+        return Reference(self.tiles, self.expression, folds)
+
+    def with_tiles(self, tiles: Tensor) -> SpotSet:
+        """The same spots with other tiles."""
+        return self._replace(tiles=tiles)
 
     def batch(self, targets: Tensor) -> Batch:
         """Targets by row, with each tile they need once; ``tiles`` are as stored, not yet encoded."""
