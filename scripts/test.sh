@@ -6,5 +6,7 @@ st_prepare test
 cd "$st_root"
 # Temporary folders of the tests stay in the clone too, and no test opens a window.
 export PYTEST_DEBUG_TEMPROOT=$st_root/.test_cache MPLBACKEND=agg
+# Threads that wait by spinning slow each other down many times over where cores are shared.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 mkdir -p "$PYTEST_DEBUG_TEMPROOT"
 exec "$st_venv/bin/python" -m pytest "$@"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -16,6 +17,9 @@ from st_predict.core.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
     from spatialdata import SpatialData
+
+# Before torch is loaded: threads that wait by spinning slow each other down many times over where cores are shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 USER_ERROR = 2
 _STORE = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -70,6 +70,21 @@ def test_genes_in_another_order_or_number(make_section: Make, quick_model: Model
     assert np.array_equal(sdata.tables["table"].layers["predicted"][:, 1:], expected[:, [2, 0]])
 
 
+def test_none_of_the_genes(make_section: Make, quick_model: Model, caplog: pytest.LogCaptureFixture) -> None:
+    sdata = make_section("C", 2, gene_names=[f"ENSG{i}" for i in range(24)])
+    with caplog.at_level(logging.WARNING, "st_predict"):
+        found = prediction(sdata, quick_model)
+    assert "the table has none of the 10 predicted genes" in caplog.text
+    assert np.isnan(sdata.tables["table"].layers["predicted"]).all()
+    assert np.array_equal(found, prediction(make_section("C", 2), quick_model))
+
+
+def test_provenance_tells_the_scale(make_section: Make, quick_model: Model) -> None:
+    sdata = make_section("C", 2)
+    predict(sdata, quick_model)
+    assert sdata.tables["table"].uns["predicted"]["um_per_px"] == 4.0
+
+
 def with_image(sdata: SpatialData, change: Callable[[Any], Any]) -> SpatialData:
     (key,) = sdata.images
     image = sdata.images[key]

@@ -64,6 +64,13 @@ def test_what_it_says(make_section: Make, quick: Quick, caplog: pytest.LogCaptur
     assert "Nothing was held out: score it on a section it has not seen." in caplog.text
 
 
+def test_it_says_what_it_is_given(make_section: Make, quick: Quick, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "st_predict"):
+        train(make_section("A"), **{**quick, "genes": 100})
+    assert "1 sections, 42 of 42 spots with at least 500 counts, 24 genes" in caplog.text
+    assert "only 24 genes are common to all sections; 100 were asked for" in caplog.text
+
+
 def test_folds_by_subject(make_section: Make, quick: Quick) -> None:
     sections = [make_section(name, seed, subject=s) for seed, (name, s) in enumerate(zip("ABC", "PPQ", strict=True))]
     history = train(sections, **quick).history
@@ -302,6 +309,10 @@ def test_ridge_with_an_encoder_in_training(make_section: Make, quick: Quick, no_
         ({"genes": 0}, "genes is 0"),
         ({"layer": "raw"}, "has no layer 'raw'"),
         ({"image_key": "HE"}, "there is no image 'HE'"),
+        ({"encoder_learning_rate": 0.0}, "encoder_learning_rate is 0.0"),
+        ({"devices": 2}, "devices is 2"),
+        ({"devices": [0, 1]}, "devices is \\[0, 1\\]"),
+        ({"accelerator": "abacus"}, "accelerator is 'abacus'"),
     ],
 )
 def test_arguments_that_make_no_sense(

@@ -39,6 +39,26 @@ def test_timm_model_from_a_local_file(tmp_path: Path) -> None:
     assert torch.allclose(found, expected, atol=1e-4)
 
 
+def test_a_model_that_hands_out_all_tokens_gives_its_class_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some pathology models come without pooling."""
+    create = timm.create_model
+
+    def unpooled(name: str, **settings: Any) -> Any:
+        return create(name, **settings, global_pool="")
+
+    name = "vit_tiny_patch16_224"
+    torch.manual_seed(0)
+    plain = build_encoder(name, pretrained=False)
+    monkeypatch.setattr(timm, "create_model", unpooled)
+    encoder = build_encoder(name, pretrained=False)
+    encoder.network[0].load_state_dict(plain.network.state_dict())
+    tiles = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8))
+    with torch.inference_mode():
+        assert encoder.network[0](torch.zeros(1, 3, 224, 224)).ndim == 3
+        assert torch.allclose(encoder(tiles), plain(tiles), atol=1e-5)
+    assert encoder.dim == plain.dim == 192
+
+
 def test_timm_weights_that_do_not_fit(tmp_path: Path) -> None:
     save_file({"stem.weight": torch.zeros(3)}, tmp_path / "w.safetensors")
     with pytest.raises(InputError, match="does not fit this encoder"):

@@ -112,6 +112,47 @@ def test_schedule_batches_and_modes(spot_set: Callable[..., SpotSet]) -> None:
     assert method.weight.item() == pytest.approx(-0.6, abs=1e-5)
 
 
+class BatchNormEncoder(torch.nn.Module):
+    """An encoder of one weight, whose layer would follow the batch if it were in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(1, affine=False)
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.modes: list[bool] = []
+
+    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
+        self.modes.append(self.norm.training)
+        return self.norm(tiles.flatten(1).float().mean(dim=1, keepdim=True)) + self.weight
+
+
+class Passing(Recording):
+    """A method whose loss falls with its own weight and with the encoder's."""
+
+    def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
+        return {"first": self.weight + batch.tiles.mean()}
+
+
+def test_encoder_in_training_moves_at_its_own_rate_and_keeps_its_statistics(spot_set: Callable[..., SpotSet]) -> None:
+    spots = spot_set()
+    spots = spots.with_tiles(torch.randint(0, 256, (len(spots.tiles), 1, 4, 4, 3), dtype=torch.uint8))
+    method, encoder = Passing(), BatchNormEncoder().eval()
+    config = FitConfig(batch_size=74, learning_rate=0.1, encoder_learning_rate=0.01, weight_decay=0.0)
+    held = {0: spots.of_sections([0])}
+    fit_network(method, encoder, spots, config, epochs=3, held_out=held, seed=0, hardware=CPU, label="fit")
+    assert method.weight.item() == pytest.approx(-0.3, abs=1e-5)
+    assert encoder.weight.item() == pytest.approx(-0.03, abs=1e-5)
+    assert encoder.modes == [False] * 6 and encoder.norm.num_batches_tracked == 0
+
+
+def test_training_leaves_the_global_generator_alone(spot_set: Callable[..., SpotSet]) -> None:
+    torch.manual_seed(4)
+    expected = torch.rand(2)
+    torch.manual_seed(4)
+    fitted(spot_set(), epochs=1)
+    assert torch.equal(torch.rand(2), expected)
+
+
 def test_predictions_do_not_depend_on_how_spots_are_split(spot_set: Callable[..., SpotSet]) -> None:
     spots = spot_set()
     method, _ = fitted(spots)

@@ -162,3 +162,14 @@ def test_history_is_one_flat_row_an_epoch() -> None:
         },
         {"fit": "fold 1", "epoch": 2, "loss": 0.75, "mse": 0.5, "query": 0.25},
     ]  # fmt: skip
+
+
+def test_scaling_is_fitted_on_what_a_fold_trains_on(spot_set: Callable[..., SpotSet], three_folds: list[Any]) -> None:
+    """Other tiles in the held-out section change its scores and nothing that was fitted."""
+    spots = spot_set()
+    tiles = spots.tiles.clone()
+    tiles[spots.sections == 0] = 50 * torch.randn_like(tiles[spots.sections == 0]) + 9
+    found = [select_epochs(fitting(patience=6), s, None, three_folds[:1]) for s in (spots, spots.with_tiles(tiles))]
+    losses = [[record.losses for record in one.folds[0]] for one in found]
+    assert losses[0] == losses[1]
+    assert found[0].scores != found[1].scores
