@@ -109,7 +109,7 @@ class Model:
 
     @property
     def held_out(self) -> pd.DataFrame:
-        """PCC and MSE of each training section while it was held out: mean, ridge and this method, a column each.
+        """Scores of mean, ridge and this method on each training section while it was held out, PCC and MSE.
 
         Empty where nothing was held out. Everything was fitted without the held-out sections but the choice of the
         panel and of the stopping epoch, so for an unseen section expect slightly less.
