@@ -81,7 +81,7 @@ class FitConfig:
     decay_every: int = 50
     decay: float = 0.9
     inner_folds: int = 5
-    patience: int = 5
+    patience: int = 10
     trainable_encoder: bool = False
 
     def __post_init__(self) -> None:
