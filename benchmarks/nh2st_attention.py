@@ -37,7 +37,7 @@ def contrast_on_constant_images(attention: str) -> dict[str, float]:
     programs = torch.randn(n, 6, generator=generator) @ torch.randn(6, genes, generator=generator)
     grid = torch.stack(torch.meshgrid(torch.arange(32), torch.arange(16), indexing="ij"), dim=-1).view(-1, 2)
     neighbors = torch.cdist(grid.double(), grid.double()).argsort(dim=1)[:, 1:9]
-    spots = SpotSet(torch.ones(n, 16), programs, torch.zeros(n, dtype=torch.long), neighbors, grid.double())
+    spots = SpotSet(torch.ones(n, 16), programs, torch.zeros(n, dtype=torch.long), neighbors, grid.float())
     config = NH2STConfig(attention=attention, query_weight=1.0, neighbor_weight=1.0, dropout=0.0, gene_dropout=0.0)
     torch.manual_seed(0)
     method = NH2ST(16, genes, config)

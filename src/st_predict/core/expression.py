@@ -29,7 +29,8 @@ def total_counts(counts: Any) -> NDArray[np.float64]:
     return np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
 
 
-def _dense(counts: Any) -> NDArray[np.float32]:
+def dense(counts: Any) -> NDArray[np.float32]:
+    """Counts as a dense float32 array."""
     return np.asarray(counts.toarray() if hasattr(counts, "toarray") else counts, dtype=np.float32)
 
 
@@ -51,7 +52,7 @@ def log_normalize(counts: Any, columns: NDArray[np.intp]) -> NDArray[np.float32]
     scale = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
     out = np.full((counts.shape[0], len(columns)), np.nan, dtype=np.float32)
     known = columns >= 0
-    out[:, known] = np.log1p(_dense(counts[:, columns[known]]) * scale[:, None].astype(np.float32))
+    out[:, known] = np.log1p(dense(counts[:, columns[known]]) * scale[:, None].astype(np.float32))
     return out
 
 

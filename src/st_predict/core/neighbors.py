@@ -1,8 +1,8 @@
-"""Spatial neighbors of spots within one section, by index; never quadratic in spots."""
+"""Where spots lie: neighbors by index, pieces of sections, places on the array; never quadratic in spots."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,3 +41,36 @@ def nearest_spots(centers_px: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     # A spot of a place shared by very many may not be among its own nearest.
     shift = np.take_along_axis(own, order, axis=1)[:, :1] + np.arange(k)
     return np.take_along_axis(nearest, shift, axis=1).astype(np.int64)
+
+
+def array_places(centers_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spot centers in units of the array's pitch, from the section's upper left corner, ``(n_spots, 2)``.
+
+    The pitch is the median distance to the nearest other spot.
+    """
+    from scipy.spatial import cKDTree
+
+    places = centers_px - centers_px.min(axis=0)
+    if len(places) > 1:
+        nearest = cKDTree(places).query(places, k=2)[0][:, 1]
+        places = places / (np.median(nearest[nearest > 0]) if (nearest > 0).any() else 1.0)
+    return places
+
+
+def spatial_blocks(
+    places: NDArray[np.floating[Any]], sections: NDArray[np.int64], block_size: int
+) -> list[NDArray[np.int64]]:
+    """Cut each section at the median of its longer side, again and again, into blocks of at most ``block_size``."""
+    if block_size == 1:
+        return list(np.arange(len(places))[:, None])
+    waiting = [np.flatnonzero(sections == section) for section in np.unique(sections)]
+    blocks = []
+    while waiting:
+        rows = waiting.pop()
+        if len(rows) <= block_size:
+            blocks.append(rows)
+            continue
+        axis = np.ptp(places[rows], axis=0).argmax()
+        ordered = rows[np.argsort(places[rows, axis], kind="stable")]
+        waiting += [ordered[: len(rows) // 2], ordered[len(rows) // 2 :]]
+    return blocks

@@ -10,7 +10,12 @@ from torch.nn import functional
 
 from st_predict.core.methods.attention import CrossAttention, gather_tokens
 from st_predict.core.methods.contrast import info_nce
-from st_predict.core.methods.hypergraph import HypergraphConvolution, similarity_hyperedges
+from st_predict.core.methods.hypergraph import (
+    GraphConvolution,
+    graph_propagation,
+    hypergraph_propagation,
+    similarity_hyperedges,
+)
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -77,8 +82,8 @@ def test_convolution_equals_loops_over_nodes_and_edges(layers: int) -> None:
     nodes = torch.randn(4, 9, 5)
     incidence = (torch.rand(4, 9, 9) < 0.3).float()
     incidence = torch.maximum(incidence, torch.eye(9))  # no node without an edge, no edge without a node
-    convolution = HypergraphConvolution(5, layers)
-    found = convolution(nodes, incidence)
+    convolution = GraphConvolution(5, layers)
+    found = convolution(nodes, hypergraph_propagation(incidence))
     expected = torch.stack([
         loop_convolution(one, edges, list(convolution.theta)) for one, edges in zip(nodes, incidence, strict=True)
     ])  # fmt: skip
@@ -86,12 +91,25 @@ def test_convolution_equals_loops_over_nodes_and_edges(layers: int) -> None:
     assert found.detach().std() > 0
 
 
+def test_graph_propagation_equals_the_normalized_adjacency() -> None:
+    torch.manual_seed(0)
+    incidence = similarity_hyperedges(torch.randn(3, 6, 4), 3)
+    found = graph_propagation(incidence)
+    for b in range(3):
+        joined = [[bool(incidence[b, i, j] or incidence[b, j, i]) for j in range(6)] for i in range(6)]
+        degree = [sum(row) for row in joined]
+        for i in range(6):
+            for j in range(6):
+                expected = joined[i][j] / math.sqrt(degree[i] * degree[j])
+                assert float(found[b, i, j]) == pytest.approx(expected, abs=1e-6)
+
+
 def test_targets_of_a_batch_do_not_mix() -> None:
     torch.manual_seed(0)
     nodes = torch.randn(3, 4, 5)
-    convolution = HypergraphConvolution(5, 2)
-    together = convolution(nodes, similarity_hyperedges(nodes, 2))
-    alone = convolution(nodes[1:2], similarity_hyperedges(nodes[1:2], 2))
+    convolution = GraphConvolution(5, 2)
+    together = convolution(nodes, hypergraph_propagation(similarity_hyperedges(nodes, 2)))
+    alone = convolution(nodes[1:2], hypergraph_propagation(similarity_hyperedges(nodes[1:2], 2)))
     assert torch.allclose(together[1], alone[0], atol=1e-6)
 
 

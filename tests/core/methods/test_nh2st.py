@@ -25,14 +25,14 @@ def make_batch(seed: int = 0) -> Batch:
     expression = tiles @ torch.randn(N_INPUTS, N_GENES) + 0.3 * torch.randn(N_TILES, N_GENES)
     targets = torch.randperm(N_TILES)[:N_TARGETS]
     neighbors = torch.stack([torch.randperm(N_TILES)[:K] for _ in range(N_TARGETS)])
-    return Batch(tiles, targets, neighbors, expression)
+    return Batch(tiles, targets, neighbors, torch.zeros(len(tiles), 2), expression)
 
 
 def make_method(config: NH2STConfig, seed: int = 0) -> NH2ST:
     torch.manual_seed(seed)
     method = build_method("nh2st", config, N_INPUTS, N_GENES)
     batch = make_batch()
-    method.before_fit(Reference(batch.tiles, batch.expression, torch.zeros(N_TILES)))
+    method.before_fit(Reference(batch.tiles, batch.expression, torch.zeros(N_TILES), [], batch.places))
     return method
 
 
@@ -185,7 +185,7 @@ def test_rank_beyond_the_genes_is_all_of_them() -> None:
 def test_constant_expression_does_not_divide_by_zero() -> None:
     method = build_method("nh2st", PLAIN, N_INPUTS, N_GENES)
     flat = make_batch()._replace(expression=torch.full((N_TILES, N_GENES), 2.0))
-    method.before_fit(Reference(flat.tiles, flat.expression, torch.zeros(N_TILES)))
+    method.before_fit(Reference(flat.tiles, flat.expression, torch.zeros(N_TILES), [], flat.places))
     assert all(torch.isfinite(term) for term in method.loss(flat).values())
 
 
@@ -212,7 +212,7 @@ def test_paper_preset_has_the_papers_numbers() -> None:
         ({"width": 0}, "must be at least 1"),
         ({"width": 30, "programs": 4}, "programs must divide width"),
         ({"attention": "both"}, "attention must be 'tokens', 'single' or 'none'"),
-        ({"hypergraphs": "genes"}, "hypergraphs must be 'both' or 'image'"),
+        ({"hypergraphs": "genes"}, "hypergraphs must be 'both', 'image', 'graph' or 'none'"),
         ({"temperature": 0.0}, "temperature must be positive"),
         ({"query_weight": -1.0}, "weights must not be negative"),
         ({"rank": 0}, "rank must be at least 1, or None"),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from st_predict.core.errors import InputError
+from st_predict.core.methods.interface import Method
 from st_predict.core.methods.recipe import FitConfig, InputConfig
-from st_predict.core.methods.registry import METHODS, find_recipe
+from st_predict.core.methods.registry import METHODS, build_method, find_recipe
 
 
 def test_every_method_has_a_default_and_builds() -> None:
     for name, entry in METHODS.items():
-        method = entry.method.build(find_recipe(name, "default", None).method, 5, 7)
-        assert {"needs", "before_fit", "loss", "after_fit", "predict"} <= set(dir(method))
+        method = build_method(name, find_recipe(name, "default", None).method, 300, 7)
+        assert isinstance(method, entry.method) and isinstance(method, Method)
 
 
 def test_params_change_the_methods_own_settings_only() -> None:

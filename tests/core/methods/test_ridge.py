@@ -13,12 +13,16 @@ from st_predict.core.methods.ridge import RidgeConfig
 D, G = 15, 8
 
 
+def as_reference(tiles: torch.Tensor, expression: torch.Tensor, folds: torch.Tensor) -> Reference:
+    return Reference(tiles, expression, folds, [torch.arange(len(tiles))], torch.zeros(len(tiles), 2))
+
+
 def reference(n: int = 120, noise: float = 0.5, sections: int = 3, seed: int = 0, d: int = D) -> Reference:
     generator = torch.Generator().manual_seed(seed)
     tiles = torch.randn(n, d, generator=generator) * torch.linspace(0.2, 2, d) + 3
     weight = torch.randn(d, G, generator=torch.Generator().manual_seed(77))
     expression = tiles @ weight + noise * torch.randn(n, G, generator=generator) + 5
-    return Reference(tiles, expression, torch.arange(n) * sections // n)
+    return as_reference(tiles, expression, torch.arange(n) * sections // n)
 
 
 def fitted(config: RidgeConfig, data: Reference) -> torch.nn.Module:
@@ -29,7 +33,7 @@ def fitted(config: RidgeConfig, data: Reference) -> torch.nn.Module:
 
 def predict(method: torch.nn.Module, tiles: torch.Tensor) -> torch.Tensor:
     rows = torch.arange(len(tiles))
-    return method.predict(Batch(tiles, rows, rows[:, None][:, :0]))
+    return method.predict(Batch(tiles, rows, rows[:, None][:, :0], torch.zeros(len(tiles), 2)))
 
 
 def closed_form(data: Reference, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,7 +75,7 @@ def test_rank_is_found_where_expression_has_few_programs() -> None:
     generator = torch.Generator().manual_seed(0)
     tiles = torch.randn(60, 30, generator=generator)
     program = tiles[:, :1] @ torch.randn(1, G, generator=generator)
-    data = Reference(tiles, program + 1.0 * torch.randn(60, G, generator=generator), torch.arange(60) // 20)
+    data = as_reference(tiles, program + 1.0 * torch.randn(60, G, generator=generator), torch.arange(60) // 20)
     weight = fitted(RidgeConfig(penalties=(0.1,), ranks=(None, 1)), data).weight
     assert torch.linalg.matrix_rank(weight, rtol=1e-4) == 1
 
@@ -86,7 +90,9 @@ def test_penalty_is_the_one_that_scores_best_on_sections_left_out(seed: int) -> 
         total = 0.0
         for section in range(3):
             held = data.folds == section
-            weight, intercept = closed_form(Reference(data.tiles[~held], data.expression[~held], held[~held]), penalty)
+            weight, intercept = closed_form(
+                as_reference(data.tiles[~held], data.expression[~held], held[~held]), penalty
+            )
             found = data.tiles[held].double() @ weight + intercept
             for gene in range(G):
                 total += float(torch.corrcoef(torch.stack([found[:, gene], data.expression[held][:, gene]]))[0, 1])
@@ -104,7 +110,7 @@ def test_more_features_than_spots() -> None:
 
 @pytest.mark.parametrize("change", [{"penalties": ()}, {"penalties": (0.0,)}, {"ranks": ()}, {"ranks": (None, 0)}])
 def test_settings_that_make_no_sense(change: dict) -> None:
-    with pytest.raises(InputError, match="positive penalties, and ranks of at least 1 or None"):
+    with pytest.raises(InputError, match="must be positive|must be at least 1, or None"):
         RidgeConfig(**change)
 
 

@@ -71,7 +71,7 @@ def test_held_out_scores_are_those_of_the_network(spot_set: Callable[..., SpotSe
     method, records = fitted(spots.of_sections([0]), epochs=2, held_out=held)
     assert set(records[-1].held_out) == {1, 2}
     for number, section in held.items():
-        predicted = predict_spots(method, section.tiles, section.neighbors)
+        predicted = predict_spots(method, section)
         mse = float((predicted - section.expression).square().mean())
         assert records[-1].held_out[number][1] == pytest.approx(mse, rel=1e-5)
 
@@ -156,8 +156,8 @@ def test_training_leaves_the_global_generator_alone(spot_set: Callable[..., Spot
 def test_predictions_do_not_depend_on_how_spots_are_split(spot_set: Callable[..., SpotSet]) -> None:
     spots = spot_set()
     method, _ = fitted(spots)
-    whole = predict_spots(method, spots.tiles, spots.neighbors)
-    assert torch.allclose(whole, predict_spots(method, spots.tiles, spots.neighbors, batch_size=7), atol=1e-5)
+    whole = predict_spots(method, spots)
+    assert torch.allclose(whole, predict_spots(method, spots, batch_size=7), atol=1e-5)
     assert whole.shape == spots.expression.shape
 
 

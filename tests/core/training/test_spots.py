@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from st_predict.core.training.spots import BlockSampler, HeldOutSections, SpotBatches, SpotSet, spatial_blocks
+from st_predict.core.neighbors import spatial_blocks
+from st_predict.core.training.spots import BlockSampler, HeldOutSections, SpotBatches, SpotSet
 
 MakeSpots = Callable[..., SpotSet]
 
@@ -35,7 +36,26 @@ def test_batch_without_neighbors(spot_set: MakeSpots) -> None:
 def test_dataset_gives_the_batch_of_its_rows(spot_set: MakeSpots) -> None:
     spots = spot_set()
     found, expected = SpotBatches(spots)[np.array([3, 9])], spots.batch(torch.tensor([3, 9]))
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert all(
+        torch.equal(getattr(found, name), getattr(expected, name)) for name in ("tiles", "targets", "expression")
+    )
+    assert found.folds is not None and torch.equal(found.folds[found.targets], spots.sections[[3, 9]])
+    assert torch.equal(found.folds[found.neighbors], spots.sections[[3, 9], None].expand(-1, 4))
+
+
+def test_a_block_may_be_a_batch(spot_set: MakeSpots) -> None:
+    spots = spot_set()
+    batches = list(BlockSampler(spots.blocks(1000), batch_size=None, seed=0))
+    assert sorted(map(len, batches)) == [20, 24, 30]
+    assert all(len(spots.sections[torch.from_numpy(rows)].unique()) == 1 for rows in batches)
+
+
+def test_images_hold_nothing_that_was_measured(spot_set: MakeSpots) -> None:
+    spots = spot_set()
+    spots = spots._replace(counts=spots.expression, totals=spots.expression[:, 0])
+    batch = spots.images(torch.tensor([3, 9]))
+    assert (batch.expression, batch.counts, batch.totals, batch.folds) == (None,) * 4
+    assert torch.equal(batch.tiles, spots.batch(torch.tensor([3, 9])).tiles)
 
 
 @pytest.mark.parametrize("wanted", [[0], [1], [0, 2], [1, 2]])
@@ -64,7 +84,7 @@ def test_held_out_sections_are_items(spot_set: MakeSpots) -> None:
 def test_every_spot_is_a_target_once_an_epoch(spot_set: MakeSpots, block_size: int, batch_size: int) -> None:
     spots = spot_set()
     n = len(spots.tiles)
-    sampler = BlockSampler(spots, batch_size=batch_size, block_size=block_size, seed=0)
+    sampler = BlockSampler(spots.blocks(block_size), batch_size=batch_size, seed=0)
     for _ in range(3):
         batches = list(sampler)
         assert len(batches) == len(sampler) == max(1, n // batch_size)
@@ -75,7 +95,7 @@ def test_every_spot_is_a_target_once_an_epoch(spot_set: MakeSpots, block_size: i
 
 def test_order_follows_seed_and_epoch(spot_set: MakeSpots) -> None:
     def epochs(seed: int) -> list[list[int]]:
-        sampler = BlockSampler(spot_set(), batch_size=8, block_size=1, seed=seed)
+        sampler = BlockSampler(spot_set().blocks(1), batch_size=8, seed=seed)
         return [np.concatenate(list(sampler)).tolist() for _ in range(3)]
 
     assert epochs(0) == epochs(0)
@@ -86,16 +106,16 @@ def test_order_follows_seed_and_epoch(spot_set: MakeSpots) -> None:
 def test_order_does_not_follow_the_global_seed(spot_set: MakeSpots) -> None:
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
-    one = [b.tolist() for b in BlockSampler(spot_set(), batch_size=8, block_size=4, seed=0)]
+    one = [b.tolist() for b in BlockSampler(spot_set().blocks(4), batch_size=8, seed=0)]
     torch.manual_seed(2)
     np.random.seed(2)  # noqa: NPY002
-    assert one == [b.tolist() for b in BlockSampler(spot_set(), batch_size=8, block_size=4, seed=0)]
+    assert one == [b.tolist() for b in BlockSampler(spot_set().blocks(4), batch_size=8, seed=0)]
 
 
 @pytest.mark.parametrize("block_size", [2, 5, 8, 1000])
 def test_blocks_are_bounded_compact_and_of_one_section(spot_set: MakeSpots, block_size: int) -> None:
     spots = spot_set()
-    centers, sections = spots.centers_px.numpy(), spots.sections.numpy()
+    centers, sections = spots.places.numpy(), spots.sections.numpy()
     blocks = spatial_blocks(centers, sections, block_size)
     assert sorted(np.concatenate(blocks).tolist()) == list(range(len(centers)))
     for block in blocks:
@@ -112,7 +132,7 @@ def test_blocks_share_neighbors(spot_set: MakeSpots) -> None:
     def tiles(block_size: int) -> int:
         return sum(
             len(spots.batch(torch.from_numpy(rows)).tiles)
-            for rows in BlockSampler(spots, batch_size=16, block_size=block_size, seed=0)
+            for rows in BlockSampler(spots.blocks(block_size), batch_size=16, seed=0)
         )
 
     assert tiles(16) < 0.5 * tiles(1)

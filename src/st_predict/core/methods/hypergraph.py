@@ -1,4 +1,4 @@
-"""Small hypergraphs over a target and its neighbors, batched over targets, and the convolution on them."""
+"""Small hypergraphs (or graphs) over a target and its neighbors, batched over targets, and the convolution on them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,25 @@ def similarity_hyperedges(nodes: Tensor, degree: int) -> Tensor:
         return torch.zeros_like(similarity).scatter_(2, members, 1.0).transpose(1, 2)
 
 
-class HypergraphConvolution(nn.Module):
-    """HGNN layers ``X' = relu(D^-1 H B^-1 H^T X Theta)``, D node degrees, B hyperedge degrees.
+def hypergraph_propagation(incidence: Tensor) -> Tensor:
+    """HGNN's ``D^-1 H B^-1 H^T``, D node and B hyperedge degrees: ``(B, M, M)`` node by hyperedge -> node by node."""
+    per_edge = incidence / incidence.sum(dim=1, keepdim=True)  # H B^-1
+    per_node = incidence / incidence.sum(dim=2, keepdim=True)  # D^-1 H
+    return per_node @ per_edge.transpose(1, 2)
+
+
+def graph_propagation(incidence: Tensor) -> Tensor:
+    """The same choice of similar nodes as an ordinary graph: GCN's ``D^-1/2 A D^-1/2`` (Kipf and Welling, 2017).
+
+    An edge joins node j to every member of its hyperedge, in both directions; each node is joined to itself.
+    """
+    adjacency = torch.maximum(incidence, incidence.transpose(1, 2))
+    scale = adjacency.sum(dim=2).rsqrt()
+    return scale[:, :, None] * adjacency * scale[:, None, :]
+
+
+class GraphConvolution(nn.Module):
+    """Layers ``X' = relu(P X Theta)``; HGNN or GCN, by the propagation P.
 
     Parameters
     ----------
@@ -44,11 +61,8 @@ class HypergraphConvolution(nn.Module):
         super().__init__()
         self.theta = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
 
-    def forward(self, nodes: Tensor, incidence: Tensor) -> Tensor:
-        """``(B, M, N)`` and ``(B, M, M)`` -> ``(B, M, N)``. B targets, M nodes and hyperedges, N width."""
-        per_edge = incidence / incidence.sum(dim=1, keepdim=True)  # H B^-1
-        per_node = incidence / incidence.sum(dim=2, keepdim=True)  # D^-1 H
-        spread = per_node @ per_edge.transpose(1, 2)
+    def forward(self, nodes: Tensor, propagation: Tensor) -> Tensor:
+        """``(B, M, N)`` and ``(B, M, M)`` -> ``(B, M, N)``. B targets, M nodes, N width."""
         for theta in self.theta:
-            nodes = torch.relu(theta(spread @ nodes))
+            nodes = torch.relu(theta(propagation @ nodes))
         return nodes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import nn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
 class Batch(NamedTuple):
     """Some targets with the tiles they need, each tile encoded once.
 
-    ``U`` distinct tiles, ``B`` targets, ``K`` neighbors, ``D`` input features, ``G`` genes.
+    ``U`` distinct tiles, ``B`` targets, ``K`` neighbors, ``D`` input features, ``G`` genes. What was measured is
+    ``None`` at prediction.
     """
 
     tiles: Tensor
@@ -21,19 +24,41 @@ class Batch(NamedTuple):
     """Row of each target's own tile ``(B,)``."""
     neighbors: Tensor
     """Rows of each target's nearest spots ``(B, K)``, nearest first."""
+    places: Tensor
+    """Column and row of every tile's spot on the array, ``(U, 2)``, in units of its pitch; not rounded."""
     expression: Tensor | None = None
-    """Targets' and neighbors' expression ``(U, G)``; ``None`` at prediction."""
+    """Targets' and neighbors' expression ``(U, G)``."""
+    counts: Tensor | None = None
+    """Their raw counts ``(U, G)``."""
+    totals: Tensor | None = None
+    """Their total counts over all genes ``(U,)``."""
+    folds: Tensor | None = None
+    """Their groups ``(U,)``, as in :class:`Reference`."""
+
+    def measured(self) -> Tensor:
+        """The expression ``(U, G)`` of a batch that is trained on."""
+        if self.expression is None:
+            raise ValueError("a training batch carries expression")
+        return self.expression
 
 
 class Reference(NamedTuple):
     """The whole training set of one fit, encoded. ``N`` spots."""
 
     tiles: Tensor
-    """``(N, D)``."""
+    """``(N, D)``; only for methods that need the bank where the encoder is trained."""
     expression: Tensor
     """``(N, G)``."""
     folds: Tensor
     """Group each spot is left out with where settings are tuned ``(N,)``: its section, or its part of an only one."""
+    blocks: list[Tensor]
+    """Rows of each section, in pieces of at most :data:`SECTION_SPOTS` spots."""
+    places: Tensor
+    """``(N, 2)``, as in :class:`Batch`."""
+
+
+SECTION_SPOTS = 2048
+"""Spots that a method of whole sections sees together at most; a larger section is cut into pieces."""
 
 
 @dataclass(frozen=True)
@@ -42,30 +67,32 @@ class Needs:
 
     neighbors: int = 0
     """K, nearest spots of the same section."""
+    section: bool = False
+    """Whether a batch must hold a whole section (or a piece of :data:`SECTION_SPOTS` spots)."""
+    bank: bool = False
+    """Whether it looks at the encoded training tiles before and after the fit."""
     gradient: bool = True
     """Whether it is trained by its loss; closed-form methods are fitted in ``after_fit`` alone."""
 
 
-class Method(Protocol):
-    """A prediction method; a :class:`torch.nn.Module` with these members.
+class Method(nn.Module):
+    """A prediction method, built as ``Method(n_inputs, n_genes, config)``.
 
     Expression reaches a method through ``before_fit``, ``loss`` and ``after_fit`` only. ``predict`` sees images.
     """
 
-    needs: Needs
+    needs: Needs = Needs()
 
     def before_fit(self, reference: Reference) -> None:
-        """Set what follows from the training set alone, before the first step."""
-        ...
+        """Set what follows from the training set alone, before the first step. Nothing, unless a method says so."""
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Named loss terms, already weighted; their sum is minimized."""
-        ...
+        """Named loss terms, already weighted; their sum is minimized. None for closed-form methods."""
+        return {}
 
     def after_fit(self, reference: Reference) -> None:
-        """Fit what is fitted in closed form, or keep what retrieval needs."""
-        ...
+        """Fit what is fitted in closed form, or keep what retrieval needs. Nothing, unless a method says so."""
 
     def predict(self, batch: Batch) -> Tensor:
         """Expression of the targets ``(B, G)``."""
-        ...
+        raise NotImplementedError

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
 
-from st_predict.core.methods.interface import Batch, Needs, Reference
+from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.recipe import Recipe
 
 if TYPE_CHECKING:
-    from typing import Self
+    from torch import Tensor
+
+    from st_predict.core.methods.interface import Batch, Reference
 
 
 @dataclass(frozen=True)
@@ -19,33 +21,23 @@ class MeanConfig:
     """The mean has no settings."""
 
 
-class Mean(nn.Module):
+class Mean(Method):
     """Training mean.
 
     Parameters
     ----------
-    n_genes
-        Number of genes G.
+    n_inputs, n_genes
+        D (not used) and G.
+    config
+        Empty.
     """
 
     needs = Needs(gradient=False)
     mean: Tensor
 
-    def __init__(self, n_genes: int) -> None:
+    def __init__(self, n_inputs: int, n_genes: int, config: MeanConfig) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_genes))
-
-    @classmethod
-    def build(cls, config: MeanConfig, n_inputs: int, n_genes: int) -> Self:
-        """For the registry."""
-        return cls(n_genes)
-
-    def before_fit(self, reference: Reference) -> None:
-        """Nothing."""
-
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """No loss: fitted in closed form."""
-        return {}
 
     def after_fit(self, reference: Reference) -> None:
         """Take the mean of the training spots."""
@@ -54,3 +46,6 @@ class Mean(nn.Module):
     def predict(self, batch: Batch) -> Tensor:
         """``(B, G)``, every row the same."""
         return self.mean.expand(len(batch.targets), -1)
+
+
+PRESETS = {"default": Recipe(MeanConfig())}

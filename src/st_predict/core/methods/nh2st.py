@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from st_predict.core.errors import InputError
 from st_predict.core.methods.attention import CrossAttention, gather_tokens
 from st_predict.core.methods.contrast import info_nce
-from st_predict.core.methods.hypergraph import HypergraphConvolution, similarity_hyperedges
-from st_predict.core.methods.interface import Batch, Needs, Reference
+from st_predict.core.methods.hypergraph import (
+    GraphConvolution,
+    graph_propagation,
+    hypergraph_propagation,
+    similarity_hyperedges,
+)
+from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
 
 if TYPE_CHECKING:
-    from typing import Self
+    from st_predict.core.methods.interface import Batch, Reference
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class NH2STConfig:
         Gene-program tokens the expression embedding is split into (``"tokens"`` only); divides ``width``.
     hypergraphs
         ``"both"``: one from image and one from expression features, as the paper. ``"image"``: the image's for
-        both, as the released code.
+        both, as the released code. ``"graph"``: an ordinary graph of similar nodes in place of each hypergraph;
+        ``"none"``: no convolution, the nodes are pooled as they are.
     temperature
         tau of both contrastive losses.
     symmetric
@@ -64,7 +70,7 @@ class NH2STConfig:
     layers: int = 2
     attention: Literal["tokens", "single", "none"] = "tokens"
     programs: int = 4
-    hypergraphs: Literal["both", "image"] = "both"
+    hypergraphs: Literal["both", "image", "graph", "none"] = "both"
     temperature: float = 0.1
     symmetric: bool = False
     query_weight: float = 0.1
@@ -74,26 +80,24 @@ class NH2STConfig:
     gene_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        rules = {
+        require(self, "nh2st", {
             "width, hidden, neighbors, degree, layers and programs must be at least 1": min(
                 self.width, self.hidden, self.neighbors, self.degree, self.layers, self.programs
             )
             >= 1,
             "programs must divide width": self.programs >= 1 and self.width % self.programs == 0,
             "attention must be 'tokens', 'single' or 'none'": self.attention in {"tokens", "single", "none"},
-            "hypergraphs must be 'both' or 'image'": self.hypergraphs in {"both", "image"},
+            "hypergraphs must be 'both', 'image', 'graph' or 'none'": self.hypergraphs
+            in {"both", "image", "graph", "none"},
             "temperature must be positive": self.temperature > 0,
             "weights must not be negative": min(self.query_weight, self.neighbor_weight) >= 0,
             "rank must be at least 1, or None": self.rank is None or self.rank >= 1,
             "dropouts must be in [0, 1)": 0 <= min(self.dropout, self.gene_dropout)
             and max(self.dropout, self.gene_dropout) < 1,
-        }
-        for rule, holds in rules.items():
-            if not holds:
-                raise InputError(str(self), where="params of nh2st", expected=rule, remedy="correct the setting")
+        })  # fmt: skip
 
 
-class NH2ST(nn.Module):
+class NH2ST(Method):
     """Neighbor-guided hypergraph network (Qu et al., MICCAI 2025, arXiv 2506.23827).
 
     Follows the paper: both branches share the image and the expression encoder; both contrastive losses (Eq. 2);
@@ -130,15 +134,10 @@ class NH2ST(nn.Module):
         program = width // config.programs if tokens else width
         self.image_to_genes = CrossAttention(width, program, width)
         self.genes_to_image = CrossAttention(program, width, width)
-        self.image_hypergraph = HypergraphConvolution(width, config.layers)
-        self.gene_hypergraph = HypergraphConvolution(width, config.layers)
+        self.image_hypergraph = GraphConvolution(width, config.layers)
+        self.gene_hypergraph = GraphConvolution(width, config.layers)
         self.image_nodes_to_genes = CrossAttention(width, width, width)
         self.gene_nodes_to_image = CrossAttention(width, width, width)
-
-    @classmethod
-    def build(cls, config: NH2STConfig, n_inputs: int, n_genes: int) -> Self:
-        """For the registry."""
-        return cls(n_inputs, n_genes, config)
 
     def before_fit(self, reference: Reference) -> None:
         """Take the scale of training expression and its leading principal components (times their s.d.)."""
@@ -154,17 +153,14 @@ class NH2ST(nn.Module):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Eq. 5: weighted query and neighbor contrast, and the translator's MSE."""
         config = self.config
-        if batch.expression is None:
-            raise ValueError("a training batch carries expression")
+        expression = batch.measured()
         images = self.image_encoder(batch.tiles)
         terms = {
-            "mse": (self._translate(images.index_select(0, batch.targets)) - batch.expression[batch.targets])
-            .square()
-            .mean()
+            "mse": (self._translate(images.index_select(0, batch.targets)) - expression[batch.targets]).square().mean()
         }
         if config.query_weight == config.neighbor_weight == 0:
             return terms
-        genes = self.expression_encoder(batch.expression / self.expression_scale)
+        genes = self.expression_encoder(expression / self.expression_scale)
         if config.query_weight:
             pair = self._query_branch(images, genes, batch)
             terms["query"] = config.query_weight * self._contrast(*pair)
@@ -172,9 +168,6 @@ class NH2ST(nn.Module):
             pair = self._neighbor_branch(images, genes, batch)
             terms["neighbor"] = config.neighbor_weight * self._contrast(*pair)
         return terms
-
-    def after_fit(self, reference: Reference) -> None:
-        """Nothing: all was learned by gradient."""
 
     def predict(self, batch: Batch) -> Tensor:
         """Expression from the targets' own tiles, ``(B, G)`` (query branch alone, section 2.4)."""
@@ -206,11 +199,11 @@ class NH2ST(nn.Module):
         """Refined pair of each neighborhood, ``(U, N)`` twice -> ``(B, N)`` twice. U tiles, B targets, N width."""
         image_nodes = gather_tokens(images, batch.targets, batch.neighbors)  # (B, K + 1, N)
         gene_nodes = gather_tokens(genes, batch.targets, batch.neighbors)
-        image_edges = similarity_hyperedges(image_nodes, self.config.degree)
-        shared = self.config.hypergraphs == "image"
-        gene_edges = image_edges if shared else similarity_hyperedges(gene_nodes, self.config.degree)
-        image_nodes = self.image_hypergraph(image_nodes, image_edges)
-        gene_nodes = self.gene_hypergraph(gene_nodes, gene_edges)
+        if self.config.hypergraphs != "none":
+            image_edges = self._edges(image_nodes)
+            gene_edges = image_edges if self.config.hypergraphs == "image" else self._edges(gene_nodes)
+            image_nodes = self.image_hypergraph(image_nodes, image_edges)
+            gene_nodes = self.gene_hypergraph(gene_nodes, gene_edges)
         image, gene = image_nodes.mean(dim=1), gene_nodes.mean(dim=1)  # the pooling layer
         if self.config.attention == "none":
             return image, gene
@@ -221,3 +214,27 @@ class NH2ST(nn.Module):
             image + self.gene_nodes_to_image(gene_nodes, image_nodes).mean(dim=1),
             gene + self.image_nodes_to_genes(image_nodes, gene_nodes).mean(dim=1),
         )
+
+    def _edges(self, nodes: Tensor) -> Tensor:
+        """Propagation ``(B, M, M)`` of a neighborhood's M nodes."""
+        hyperedges = similarity_hyperedges(nodes, self.config.degree)
+        return (
+            graph_propagation(hyperedges) if self.config.hypergraphs == "graph" else hypergraph_propagation(hyperedges)
+        )
+
+
+PRESETS = {
+    "default": Recipe(NH2STConfig()),
+    # Section 3 of the paper; heads, hidden width and dropout are not stated there. N = 512 as in its code.
+    "paper": Recipe(
+        NH2STConfig(
+            width=512, hidden=512, attention="single", temperature=0.05, query_weight=1.0, neighbor_weight=0.5,
+            rank=None, dropout=0.0, gene_dropout=0.0,
+        ),
+        PLAIN_INPUTS,
+        FitConfig(
+            max_epochs=20, batch_size=8, learning_rate=1e-4, weight_decay=0.0, decay_every=50, decay=0.9,
+            block_size=4, inner_folds=0, trainable_encoder=True, augment=False,
+        ),
+    ),
+}  # fmt: skip

@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def require(config: Any, method: str, rules: Mapping[str, bool]) -> None:
+    """Refuse settings of a method that break a rule.
+
+    Raises
+    ------
+    InputError
+        With the first rule that does not hold.
+    """
+    for rule, holds in rules.items():
+        if not holds:
+            raise InputError(str(config), where=f"params of {method}", expected=rule, remedy="correct the setting")
 
 
 def _check(config: Any, **rules: tuple[bool, str]) -> None:
@@ -61,8 +77,9 @@ class FitConfig:
     block_size
         With an encoder in training, batches are made of blocks of so many neighboring spots, which share tiles; the
         blocks of a batch lie apart, so that contrast has far negatives too.
-    decay_every, decay
-        The learning rate is multiplied by ``decay`` every so many epochs.
+    schedule, decay_every, decay, final_learning_rate
+        ``"step"``: the learning rate is multiplied by ``decay`` every so many epochs. ``"cosine"``: it falls to
+        ``final_learning_rate`` over ``max_epochs``.
     inner_folds
         How often a group of training sections (by subject, where there are several) is held out to find when to
         stop; the network is then trained on all of them for that many epochs. 0: train for ``max_epochs``.
@@ -70,6 +87,8 @@ class FitConfig:
         Epochs without a better PCC on the held-out sections before an inner fold stops.
     trainable_encoder
         Train the image encoder end to end.
+    augment
+        Turn and flip tiles at random where the encoder is trained.
     """
 
     max_epochs: int = 25
@@ -78,11 +97,14 @@ class FitConfig:
     weight_decay: float = 1e-2
     encoder_learning_rate: float = 1e-4
     block_size: int = 16
+    schedule: Literal["step", "cosine"] = "step"
     decay_every: int = 50
     decay: float = 0.9
+    final_learning_rate: float = 0.0
     inner_folds: int = 5
     patience: int = 10
     trainable_encoder: bool = False
+    augment: bool = True
 
     def __post_init__(self) -> None:
         _check(
@@ -93,6 +115,8 @@ class FitConfig:
             encoder_learning_rate=(self.encoder_learning_rate > 0, "a positive number"),
             block_size=(self.block_size >= 1, "at least 1"),
             weight_decay=(self.weight_decay >= 0, "0 or more"),
+            schedule=(self.schedule in {"step", "cosine"}, "'step' or 'cosine'"),
+            final_learning_rate=(0 <= self.final_learning_rate <= self.learning_rate, "between 0 and learning_rate"),
             decay_every=(self.decay_every >= 1, "at least 1"),
             decay=(0 < self.decay <= 1, "in (0, 1]"),
             inner_folds=(self.inner_folds >= 0, "0 or more"),
@@ -107,3 +131,7 @@ class Recipe:
     method: Any
     inputs: InputConfig = field(default_factory=InputConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+
+
+PLAIN_INPUTS = InputConfig(context=(), standardize="none", components=None, center_targets=False)
+"""The tile's features as they are and the targets as they are: what the publications feed their methods."""

@@ -7,47 +7,31 @@ import difflib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from st_predict.core.errors import InputError
-from st_predict.core.methods.mean import Mean, MeanConfig
-from st_predict.core.methods.nh2st import NH2ST, NH2STConfig
-from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
-from st_predict.core.methods.ridge import Ridge, RidgeConfig
+from st_predict.core.methods import bleep, mean, nh2st, ridge, stnet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from st_predict.core.methods.interface import Method
+    from st_predict.core.methods.recipe import Recipe
 
 
 class Entry(NamedTuple):
     """One method."""
 
-    method: Any
-    """Class with ``build(config, n_inputs, n_genes)``."""
-    presets: dict[str, Recipe]
+    method: type[Method]
+    """Built as ``method(n_inputs, n_genes, config)``."""
+    presets: Mapping[str, Recipe]
     """Recipes by name; ``"default"`` is always there."""
 
 
-METHODS: dict[str, Entry] = {
-    "mean": Entry(Mean, {"default": Recipe(MeanConfig())}),
-    "ridge": Entry(Ridge, {"default": Recipe(RidgeConfig())}),
-    "nh2st": Entry(
-        NH2ST,
-        {
-            "default": Recipe(NH2STConfig()),
-            # Section 3 of the paper; heads, hidden width and dropout are not stated there. N = 512 as in its code.
-            "paper": Recipe(
-                NH2STConfig(
-                    width=512, hidden=512, attention="single", temperature=0.05, query_weight=1.0, neighbor_weight=0.5,
-                    rank=None, dropout=0.0, gene_dropout=0.0,
-                ),
-                InputConfig(context=(), standardize="none", components=None, center_targets=False),
-                FitConfig(
-                    max_epochs=20, batch_size=8, learning_rate=1e-4, weight_decay=0.0, decay_every=50, decay=0.9,
-                    block_size=4,
-                    inner_folds=0, trainable_encoder=True,
-                ),
-            ),
-        },
-    ),
-}  # fmt: skip
+METHODS = {
+    "mean": Entry(mean.Mean, mean.PRESETS),
+    "ridge": Entry(ridge.Ridge, ridge.PRESETS),
+    "nh2st": Entry(nh2st.NH2ST, nh2st.PRESETS),
+    "stnet": Entry(stnet.STNet, stnet.PRESETS),
+    "bleep": Entry(bleep.BLEEP, bleep.PRESETS),
+}
 
 
 def find_recipe(method: str, preset: str, params: Mapping[str, Any] | None) -> Recipe:
@@ -81,9 +65,11 @@ def find_recipe(method: str, preset: str, params: Mapping[str, Any] | None) -> R
         ) from error
 
 
-def build_method(name: str, config: Any, n_inputs: int, n_genes: int) -> Any:
-    """A fresh, unfitted :class:`~st_predict.core.methods.interface.Method`."""
-    return METHODS[name].method.build(config, n_inputs, n_genes)
+def build_method(name: str, config: Any, n_inputs: int, n_genes: int) -> Method:
+    """A fresh, unfitted method."""
+    build: Any = METHODS[name].method
+    method: Method = build(n_inputs, n_genes, config)
+    return method
 
 
 def _unknown(what: str, name: str, known: list[str]) -> InputError:

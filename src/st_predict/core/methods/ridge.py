@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from st_predict.core.errors import InputError
-from st_predict.core.methods.interface import Batch, Needs, Reference
+from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.recipe import Recipe, require
 from st_predict.core.metrics import mean_pearson
 
 if TYPE_CHECKING:
-    from typing import Self
+    from st_predict.core.methods.interface import Batch, Reference
 
 
 @dataclass(frozen=True)
@@ -33,22 +33,14 @@ class RidgeConfig:
     ranks: tuple[int | None, ...] = (None, 2, 4, 8, 16)
 
     def __post_init__(self) -> None:
-        if (
-            not self.penalties
-            or min(self.penalties) <= 0
-            or not self.ranks
-            or 0 in self.ranks
-            or min(r or 1 for r in self.ranks) < 1
-        ):
-            raise InputError(
-                str(self),
-                where="params of ridge",
-                expected="positive penalties, and ranks of at least 1 or None",
-                remedy="correct the setting",
-            )
+        require(self, "ridge", {
+            "penalties must be positive": bool(self.penalties) and min(self.penalties) > 0,
+            "ranks must be at least 1, or None": bool(self.ranks)
+            and all(rank is None or rank >= 1 for rank in self.ranks),
+        })  # fmt: skip
 
 
-class Ridge(nn.Module):
+class Ridge(Method):
     """Linear map with an L2 penalty, solved through the eigenvectors of the inputs' scatter matrix.
 
     Penalty and rank are those with the best mean per-gene PCC over sections left out in turn (over parts of the
@@ -73,18 +65,6 @@ class Ridge(nn.Module):
         self.register_buffer("weight", torch.zeros(n_inputs, n_genes))
         self.register_buffer("input_mean", torch.zeros(n_inputs))
         self.register_buffer("intercept", torch.zeros(n_genes))
-
-    @classmethod
-    def build(cls, config: RidgeConfig, n_inputs: int, n_genes: int) -> Self:
-        """For the registry."""
-        return cls(n_inputs, n_genes, config)
-
-    def before_fit(self, reference: Reference) -> None:
-        """Nothing."""
-
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """No loss: fitted in closed form."""
-        return {}
 
     def after_fit(self, reference: Reference) -> None:
         """Tune penalty and rank by section, then solve on all training spots."""
@@ -128,3 +108,6 @@ class _RidgePath:
 
     def predict(self, inputs: Tensor, penalty: float, rank: int | None) -> Tensor:
         return (inputs - self.input_mean) @ self.weight(penalty, rank) + self.output_mean
+
+
+PRESETS = {"default": Recipe(RidgeConfig())}

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from st_predict.core.errors import InputError
-from st_predict.core.expression import choose_panel, section_expression, total_counts
+from st_predict.core.expression import choose_panel, dense, gene_columns, section_expression, total_counts
 from st_predict.core.methods.interface import Needs
 from st_predict.core.methods.registry import build_method
-from st_predict.core.neighbors import nearest_spots
+from st_predict.core.neighbors import array_places, nearest_spots
 from st_predict.core.training.inputs import InputTransform, expand
 from st_predict.core.training.model import Model
 from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
@@ -204,7 +204,9 @@ def _spot_set(
                 expression=torch.from_numpy(section_expression(kept, panel)),
                 sections=torch.full((kept.n_spots,), number),
                 neighbors=torch.from_numpy(nearest + offset),
-                centers_px=torch.from_numpy(kept.centers_px).float(),
+                places=torch.from_numpy(array_places(kept.centers_px)).float(),
+                counts=torch.from_numpy(dense(kept.counts[:, gene_columns(kept.gene_names, panel)])),
+                totals=torch.from_numpy(total_counts(kept.counts)).float(),
             )
         )
         offset += kept.n_spots

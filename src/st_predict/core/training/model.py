@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from st_predict.core.errors import InputError
-from st_predict.core.neighbors import nearest_spots
+from st_predict.core.neighbors import array_places, nearest_spots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,12 +196,18 @@ class Model:
         ``(n, G)``, log1p of counts per 10,000, genes as in ``panel``.
         """
         from st_predict.core.training.network import predict_spots
+        from st_predict.core.training.spots import SpotSet
 
         rows = self.transform(features, centers_px)
-        n_neighbors = min(self.network.needs.neighbors, len(rows) - 1)
-        neighbors = torch.from_numpy(nearest_spots(centers_px, n_neighbors))
-        predicted = predict_spots(self.network, rows, neighbors) + self.center
-        return predicted.numpy().astype(np.float32)
+        n = len(rows)
+        spots = SpotSet(
+            tiles=rows,
+            expression=torch.empty(n, 0),
+            sections=torch.zeros(n, dtype=torch.long),
+            neighbors=torch.from_numpy(nearest_spots(centers_px, min(self.network.needs.neighbors, n - 1))),
+            places=torch.from_numpy(array_places(centers_px)).float(),
+        )
+        return (predict_spots(self.network, spots) + self.center).numpy().astype(np.float32)
 
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder: ``config.json`` and ``weights.safetensors``.

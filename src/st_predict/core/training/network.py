@@ -13,17 +13,17 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from st_predict.core.methods.interface import Batch
+from st_predict.core.methods.interface import SECTION_SPOTS
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.progress import progress_bar
-from st_predict.core.training.encode import encode_rows
+from st_predict.core.training.encode import encode_rows, turn_and_flip
 from st_predict.core.training.spots import BlockSampler, HeldOutSections, SpotBatches, SpotSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from st_predict.core.encoders.encoder import Encoder
-    from st_predict.core.methods.interface import Method
+    from st_predict.core.methods.interface import Batch, Method
     from st_predict.core.methods.recipe import FitConfig
 
 
@@ -67,14 +67,15 @@ class FitModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step on the targets of a batch."""
-        terms = self.method.loss(batch._replace(tiles=encode_rows(self.encoder, batch.tiles)))
+        tiles = turn_and_flip(batch.tiles) if self.encoder is not None and self.config.augment else batch.tiles
+        terms = self.method.loss(batch._replace(tiles=encode_rows(self.encoder, tiles)))
         self._losses.append({name: term.detach() for name, term in terms.items()})
         total: Tensor = torch.stack(list(terms.values())).sum()
         return total
 
     def validation_step(self, spots: SpotSet, batch_idx: int) -> None:
         """Score one whole held-out section."""
-        predicted = predict_spots(self.method, encode_rows(self.encoder, spots.tiles, batch_size=64), spots.neighbors)
+        predicted = predict_spots(self.method, spots.with_tiles(encode_rows(self.encoder, spots.tiles, batch_size=64)))
         predicted, truth = predicted.cpu(), spots.expression.cpu()
         pcc, mse = mean_pearson(predicted, truth), float((predicted - truth).square().mean())
         self._held_out[int(spots.sections[0])] = (pcc, mse)
@@ -88,12 +89,18 @@ class FitModule(lightning.LightningModule):
         self._losses, self._held_out = [], {}
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a stepped learning rate."""
+        """AdamW with a stepped or a cosine learning rate."""
         groups = [{"params": self.method.parameters(), "lr": self.config.learning_rate}]
         if self.encoder is not None:
             groups.append({"params": self.encoder.parameters(), "lr": self.config.encoder_learning_rate})
         optimizer = torch.optim.AdamW(groups, weight_decay=self.config.weight_decay)
-        schedule = torch.optim.lr_scheduler.StepLR(optimizer, self.config.decay_every, self.config.decay)
+        schedule: torch.optim.lr_scheduler.LRScheduler
+        if self.config.schedule == "cosine":
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+                optimizer, self.config.max_epochs, self.config.final_learning_rate
+            )
+        else:
+            schedule = torch.optim.lr_scheduler.StepLR(optimizer, self.config.decay_every, self.config.decay)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
@@ -154,8 +161,14 @@ def fit_network(
     callbacks: list[lightning.Callback] = [_Progress(label, epochs)]
     if held_out:
         callbacks.append(EarlyStopping("held_out_pcc", mode="max", patience=config.patience))
-    block = 1 if encoder is None else min(config.block_size, config.batch_size)
-    sampler = BlockSampler(spots, batch_size=config.batch_size, block_size=block, seed=seed)
+    if method.needs.section:
+        # What a whole section's tiles take to train an encoder on would not fit in memory; a batch of them does.
+        sampler = BlockSampler(
+            spots.blocks(SECTION_SPOTS if encoder is None else config.batch_size), batch_size=None, seed=seed
+        )
+    else:
+        block = 1 if encoder is None else min(config.block_size, config.batch_size)
+        sampler = BlockSampler(spots.blocks(block), batch_size=config.batch_size, seed=seed)
     with _quiet_lightning(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trainer = lightning.Trainer(
@@ -178,11 +191,13 @@ def fit_network(
     return module.records
 
 
-def predict_spots(method: Any, tiles: Tensor, neighbors: Tensor, *, batch_size: int = 4096) -> Tensor:
-    """Predict every spot of a section from its encoded tiles: ``(n, D)`` -> ``(n, G)``."""
+def predict_spots(method: Method, spots: SpotSet, *, batch_size: int = 4096) -> Tensor:
+    """Predict every spot from images alone, ``(n, G)``: a section at a time where the method asks for that."""
+    size = SECTION_SPOTS if method.needs.section else batch_size
+    parts = [torch.from_numpy(rows).to(spots.tiles.device) for rows in spots.blocks(size)]
     with torch.inference_mode():
-        rows = torch.arange(len(tiles), device=tiles.device)
-        return torch.cat([method.predict(Batch(tiles, part, neighbors[part])) for part in rows.split(batch_size)])
+        predicted = torch.cat([method.predict(spots.images(rows)) for rows in parts])
+        return predicted[torch.cat(parts).argsort()]
 
 
 def new_network(build: Any, seed: int) -> nn.Module:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.methods.interface import Method, Reference
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
     from st_predict.core.training.spots import SpotSet
@@ -97,7 +98,7 @@ class Fitting:
             lambda: build_method(self.method, self.recipe.method, n_inputs, spots.expression.shape[1]), self.seed
         )
         records: list[EpochRecord] = []
-        network.before_fit(spots.reference())
+        network.before_fit(self._reference(network, spots, encoder))
         if network.needs.gradient:
             records = fit_network(
                 network,
@@ -110,8 +111,15 @@ class Fitting:
                 hardware=self.hardware,
                 label=label,
             )
-        network.after_fit(spots.reference())
-        return network.eval(), encoder, records
+        network.eval().after_fit(self._reference(network, spots, encoder))
+        return network, encoder, records
+
+    def _reference(self, network: Method, spots: SpotSet, encoder: Encoder | None) -> Reference:
+        reference = spots.reference()
+        if encoder is None or not network.needs.bank:
+            return reference
+        with torch.no_grad():
+            return reference._replace(tiles=encode_rows(encoder, spots.tiles, batch_size=64))
 
 
 class Selection(NamedTuple):
@@ -183,7 +191,7 @@ def _frozen_rows(spots: SpotSet, encoder: Encoder, config: InputConfig) -> SpotS
         mine = spots.sections == section
         with torch.inference_mode():
             features = encode_rows(encoder, spots.tiles[mine], batch_size=32)
-        expanded = expand(config, features.numpy()[:, None], spots.centers_px[mine].double().numpy())
+        expanded = expand(config, features.numpy()[:, None], spots.places[mine].double().numpy())
         rows = expanded.new_empty(len(mine), expanded.shape[1]) if not len(rows) else rows
         rows[mine] = expanded
     return spots.with_tiles(rows)
@@ -206,7 +214,7 @@ def _closed_form_scores(fitting: Fitting, train: SpotSet, held_out: Mapping[int,
         network: Any = build_method(name, config, train.tiles.shape[1], train.expression.shape[1])
         network.after_fit(train.reference())
         for number, spots in held_out.items():
-            predicted = predict_spots(network, spots.tiles, spots.neighbors)
+            predicted = predict_spots(network, spots)
             mse = float((predicted - spots.expression).square().mean())
             rows.append(
                 {"section": number, "method": name, "pcc": mean_pearson(predicted, spots.expression), "mse": mse}

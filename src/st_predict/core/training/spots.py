@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from st_predict.core.methods.interface import Batch, Reference
+from st_predict.core.methods.interface import SECTION_SPOTS, Batch, Reference
+from st_predict.core.neighbors import spatial_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,34 +29,41 @@ class SpotSet(NamedTuple):
     """Section of each spot ``(N,)``."""
     neighbors: Tensor
     """Rows of the K nearest spots of the same section ``(N, K)``."""
-    centers_px: Tensor
-    """``(N, 2)``, float32: some accelerators know no float64."""
+    places: Tensor
+    """Places on the array ``(N, 2)``, float32: some accelerators know no float64."""
+    counts: Tensor | None = None
+    """Raw counts ``(N, G)``; ``None`` where nothing was measured."""
+    totals: Tensor | None = None
+    """Total counts over all genes ``(N,)``."""
 
     def of_sections(self, wanted: list[int]) -> SpotSet:
         """Only the spots of some sections."""
         kept = torch.isin(self.sections, torch.tensor(wanted))
         new_row = torch.cumsum(kept, dim=0) - 1
-        return SpotSet(
-            self.tiles[kept],
-            self.expression[kept],
-            self.sections[kept],
-            new_row[self.neighbors[kept]],
-            self.centers_px[kept],
-        )
+        moved = self._replace(neighbors=new_row[self.neighbors])._asdict()
+        return SpotSet(**{name: None if values is None else values[kept] for name, values in moved.items()})
 
     def with_expression(self, expression: Tensor) -> SpotSet:
         """The same spots with other targets."""
         return self._replace(expression=expression)
 
-    def reference(self) -> Reference:
-        """What a method may keep of the training set."""
+    def blocks(self, size: int) -> list[NDArray[np.int64]]:
+        """Rows of each section, in pieces of at most ``size`` spots that lie together."""
+        return spatial_blocks(self.places.cpu().numpy(), self.sections.cpu().numpy(), size)
+
+    def folds(self) -> Tensor:
+        """Group of each spot for inner tuning ``(N,)``: its section, or its part of an only one."""
         folds = self.sections
         if len(folds.unique()) == 1:
             folds = torch.zeros_like(self.sections)
-            size = -(-len(folds) // 4)
-            for number, rows in enumerate(spatial_blocks(self.centers_px.numpy(), self.sections.numpy(), size)):
+            for number, rows in enumerate(self.blocks(-(-len(folds) // 4))):
                 folds[torch.from_numpy(rows)] = number
-        return Reference(self.tiles, self.expression, folds)
+        return folds
+
+    def reference(self) -> Reference:
+        """What a method may keep of the training set."""
+        blocks = [torch.from_numpy(rows) for rows in self.blocks(SECTION_SPOTS)]
+        return Reference(self.tiles, self.expression, self.folds(), blocks, self.places)
 
     def with_tiles(self, tiles: Tensor) -> SpotSet:
         """The same spots with other tiles."""
@@ -70,18 +78,31 @@ class SpotSet(NamedTuple):
             tiles=self.tiles[rows],
             targets=place[:n],
             neighbors=place[n:].view(n, self.neighbors.shape[1]),
+            places=self.places[rows],
             expression=self.expression[rows],
+            counts=None if self.counts is None else self.counts[rows],
+            totals=None if self.totals is None else self.totals[rows],
         )
+
+    def images(self, targets: Tensor) -> Batch:
+        """The same batch without anything that was measured: what a prediction may see."""
+        return self.batch(targets)._replace(expression=None, counts=None, totals=None)
 
 
 class SpotBatches(Dataset[Batch]):
-    """Batches by the rows of their targets."""
+    """Training batches by the rows of their targets."""
 
     def __init__(self, spots: SpotSet) -> None:
         self._spots = spots
+        self._folds = spots.folds()
 
     def __getitem__(self, targets: NDArray[np.int64]) -> Batch:
-        return self._spots.batch(torch.from_numpy(targets))
+        rows = torch.from_numpy(targets)
+        batch = self._spots.batch(rows)
+        folds = torch.empty(len(batch.tiles), dtype=torch.long)
+        folds[batch.targets] = self._folds[rows]
+        folds[batch.neighbors] = self._folds[self._spots.neighbors[rows]]
+        return batch._replace(folds=folds)
 
 
 class HeldOutSections(Dataset[SpotSet]):
@@ -105,19 +126,19 @@ class BlockSampler(Sampler["NDArray[np.int64]"]):
 
     Parameters
     ----------
-    spots
-        Training spots.
+    blocks
+        Rows of each block, see :meth:`SpotSet.blocks`.
     batch_size
-        Targets a batch, at least; a remainder is spread over the batches.
-    block_size
-        Spots a block, at most.
+        Targets a batch, at least; a remainder is spread over the batches. ``None``: a batch a block.
     seed
         Seed of the order; epoch e of one seed is always the same.
     """
 
-    def __init__(self, spots: SpotSet, *, batch_size: int, block_size: int, seed: int) -> None:
-        self._blocks = spatial_blocks(spots.centers_px.numpy(), spots.sections.numpy(), block_size)
-        self._n_batches = max(1, len(spots.tiles) // batch_size)
+    def __init__(self, blocks: list[NDArray[np.int64]], *, batch_size: int | None, seed: int) -> None:
+        self._blocks = blocks
+        total = sum(len(block) for block in blocks)
+        self._n_batches = len(blocks) if batch_size is None else max(1, total // batch_size)
+        self._whole_blocks = batch_size is None
         self._seed, self._epoch = seed, 0
 
     def __len__(self) -> int:
@@ -126,24 +147,5 @@ class BlockSampler(Sampler["NDArray[np.int64]"]):
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         rng = np.random.default_rng((self._seed, self._epoch))
         self._epoch += 1
-        order = np.concatenate([self._blocks[i] for i in rng.permutation(len(self._blocks))])
-        return iter(np.array_split(order, self._n_batches))
-
-
-def spatial_blocks(
-    centers_px: NDArray[np.float64], sections: NDArray[np.int64], block_size: int
-) -> list[NDArray[np.int64]]:
-    """Cut each section at the median of its longer side, again and again, into blocks of at most ``block_size``."""
-    if block_size == 1:
-        return list(np.arange(len(centers_px))[:, None])
-    waiting = [np.flatnonzero(sections == section) for section in np.unique(sections)]
-    blocks = []
-    while waiting:
-        rows = waiting.pop()
-        if len(rows) <= block_size:
-            blocks.append(rows)
-            continue
-        axis = np.ptp(centers_px[rows], axis=0).argmax()
-        ordered = rows[np.argsort(centers_px[rows, axis], kind="stable")]
-        waiting += [ordered[: len(rows) // 2], ordered[len(rows) // 2 :]]
-    return blocks
+        shuffled = [self._blocks[i] for i in rng.permutation(len(self._blocks))]
+        return iter(shuffled if self._whole_blocks else np.array_split(np.concatenate(shuffled), self._n_batches))

@@ -1,0 +1,95 @@
+"""BLEEP: image and expression embedded in one space, and prediction by retrieval from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from st_predict.core.methods.blocks import ProjectionHead
+from st_predict.core.methods.contrast import soft_contrast
+from st_predict.core.methods.interface import Method
+from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
+from st_predict.core.methods.retrieval import RetrievalBank
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from st_predict.core.methods.interface import Batch, Reference
+
+
+@dataclass(frozen=True)
+class BLEEPConfig:
+    """Settings of :class:`BLEEP`.
+
+    Parameters
+    ----------
+    width
+        Embedding width of both modalities.
+    temperature
+        Of the contrastive loss.
+    dropout
+        Dropout of the projection heads.
+    retrieved
+        Training spots a prediction is the mean of.
+    """
+
+    width: int = 256
+    temperature: float = 1.0
+    dropout: float = 0.1
+    retrieved: int = 50
+
+    def __post_init__(self) -> None:
+        require(self, "bleep", {
+            "width and retrieved must be at least 1": min(self.width, self.retrieved) >= 1,
+            "temperature must be positive": self.temperature > 0,
+            "dropout must be in [0, 1)": 0 <= self.dropout < 1,
+        })  # fmt: skip
+
+
+class BLEEP(Method):
+    """BLEEP (Xie et al., NeurIPS 2023, arXiv 2306.01859).
+
+    Follows the paper: a projection head a modality, contrast with soft targets, prediction as the mean expression of
+    the training spots whose expression embedding is most similar to the image's. Differs: any encoder in place of
+    ResNet-50, by default a frozen one; no batch correction of expression.
+
+    Parameters
+    ----------
+    n_inputs, n_genes
+        Input features D and genes G.
+    config
+        Settings.
+    """
+
+    def __init__(self, n_inputs: int, n_genes: int, config: BLEEPConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_head = ProjectionHead(n_inputs, config.width, config.dropout)
+        self.gene_head = ProjectionHead(n_genes, config.width, config.dropout)
+        self.bank = RetrievalBank()
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Contrast with soft targets."""
+        images = self.image_head(batch.tiles.index_select(0, batch.targets))
+        genes = self.gene_head(batch.measured()[batch.targets])
+        return {"contrast": soft_contrast(images, genes, temperature=self.config.temperature).mean()}
+
+    def after_fit(self, reference: Reference) -> None:
+        """Embed the training spots' expression."""
+        self.bank.fill(self.gene_head(reference.expression), reference.expression)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """``(B, G)``: mean of the retrieved."""
+        return self.bank.retrieve(self.image_head(batch.tiles[batch.targets]), self.config.retrieved)
+
+
+PRESETS = {
+    "default": Recipe(BLEEPConfig(), fit=FitConfig(learning_rate=1e-3)),
+    "paper": Recipe(
+        BLEEPConfig(),
+        PLAIN_INPUTS,
+        FitConfig(
+            max_epochs=150, batch_size=32, learning_rate=1e-3, weight_decay=1e-3, inner_folds=0, trainable_encoder=True
+        ),
+    ),
+}

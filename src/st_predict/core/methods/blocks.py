@@ -1,0 +1,84 @@
+"""Layers that several methods share: projection head, place embedding, transformer. Knows no method."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ProjectionHead(nn.Module):
+    """Linear map, then a residual block and layer norm: the head BLEEP, mclSTExp and CMRCNet end both modalities with.
+
+    Parameters
+    ----------
+    n_inputs
+        Width of the input.
+    width
+        Width N of the embedding.
+    dropout
+        Dropout of the residual branch.
+    """
+
+    def __init__(self, n_inputs: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.projection = nn.Linear(n_inputs, width)
+        self.residual = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.Dropout(dropout))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """``(..., D)`` -> ``(..., N)``."""
+        projected = self.projection(rows)
+        embedded: Tensor = self.norm(projected + self.residual(projected))
+        return embedded
+
+
+class PlaceEmbedding(nn.Module):
+    """Learned embeddings of a spot's column and row on the array, summed.
+
+    Places are rounded to the array's pitch; beyond ``n_places`` they share the last embedding.
+
+    Parameters
+    ----------
+    n_places
+        Columns and rows told apart.
+    width
+        Width N.
+    """
+
+    def __init__(self, n_places: int, width: int) -> None:
+        super().__init__()
+        self.columns = nn.Embedding(n_places, width)
+        self.rows = nn.Embedding(n_places, width)
+
+    def forward(self, places: Tensor) -> Tensor:
+        """``(U, 2)`` in units of the pitch -> ``(U, N)``."""
+        column, row = places.round().long().clamp(0, self.columns.num_embeddings - 1).unbind(1)
+        embedded: Tensor = self.columns(column) + self.rows(row)
+        return embedded
+
+
+def transformer(width: int, *, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:
+    """Pre-norm transformer over tokens ``(B, T, N)``, GELU, hidden width 2 N."""
+    layer = nn.TransformerEncoderLayer(
+        width, heads, 2 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+    )
+    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+
+
+def encode_section(encoder: nn.TransformerEncoder, tokens: Tensor) -> Tensor:
+    """Let all spots of a section attend to each other: ``(U, N)`` -> ``(U, N)``."""
+    encoded: Tensor = encoder(tokens[None])[0]
+    return encoded
+
+
+def column_means(rows: Tensor, index: Tensor) -> Tensor:
+    """Mean of the rows each line of ``index`` names: ``(U, N)``, ``(B, K)`` -> ``(B, N)``; zeros where K is 0."""
+    if index.shape[1] == 0:
+        return rows.new_zeros(len(index), rows.shape[1])
+    # index_select's gradient is summed in a fixed order; plain indexing's is not, and training must be repeatable.
+    return rows.index_select(0, index.flatten()).unflatten(0, index.shape).mean(dim=1)
+
+
+def dropped(rows: Tensor, probability: float) -> Tensor:
+    """Every element zeroed with a probability, the others left as they are (dropout would scale them up)."""
+    return rows * (torch.rand_like(rows) >= probability)

@@ -1,0 +1,62 @@
+"""ST-Net: a linear map from one tile's features, trained by gradient on the squared error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from st_predict.core.methods.interface import Method
+from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from st_predict.core.methods.interface import Batch
+
+
+@dataclass(frozen=True)
+class STNetConfig:
+    """ST-Net has no settings of its own: all is in the encoder and the training."""
+
+
+class STNet(Method):
+    """ST-Net (He et al., Nature Biomedical Engineering 2020).
+
+    Follows the paper: encoder features, one linear layer, mean squared error. Differs: any encoder in place of
+    DenseNet-121, and by default a frozen one, its features with context.
+
+    Parameters
+    ----------
+    n_inputs, n_genes
+        Input features D and genes G.
+    config
+        Empty.
+    """
+
+    def __init__(self, n_inputs: int, n_genes: int, config: STNetConfig) -> None:
+        super().__init__()
+        self.head = nn.Linear(n_inputs, n_genes)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean squared error."""
+        return {"mse": (self.predict(batch) - batch.measured()[batch.targets]).square().mean()}
+
+    def predict(self, batch: Batch) -> Tensor:
+        """``(B, G)``."""
+        predicted: Tensor = self.head(batch.tiles.index_select(0, batch.targets))
+        return predicted
+
+
+PRESETS = {
+    "default": Recipe(STNetConfig(), fit=FitConfig(learning_rate=1e-3, weight_decay=0.1)),
+    # The paper's optimizer is SGD with momentum 0.9 at 1e-6 on a summed error; AdamW takes its place here.
+    "paper": Recipe(
+        STNetConfig(),
+        PLAIN_INPUTS,
+        FitConfig(
+            max_epochs=50, batch_size=32, learning_rate=1e-4, weight_decay=0.0, inner_folds=0, trainable_encoder=True
+        ),
+    ),
+}
