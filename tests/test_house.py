@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "st_predict"
 
 ROOMS = ("io", "pp", "tl", "pl", "datasets", "cli")
-CORE_ORDER = ("section", "tiles", "encoders", "methods", "training")  # each may import those before it
+CORE_ORDER = ("section", "tiles", "encoders", "methods", "training", "protocol")  # each may import those before it
 READS_THROUGH = {"datasets": ("io",)}  # public data is in the formats that io reads
 OUTSIDE_CORE = {"anndata", "dask", "geopandas", "scanpy", "spatialdata", "spatialdata_io", "squidpy", "xarray"}
 HEAVY = ("anndata", "lightning", "pandas", "spatialdata", "timm", "torch")
@@ -42,7 +42,7 @@ def arrow_faults(module: str, imported: set[str]) -> list[str]:
     if not parts or parts[0] != "core":
         return _faults_outside_core(parts[0] if parts else "", imported)
     faults = []
-    # A module beside the five (errors, metrics, ...) is a leaf: all may import it, so it stays as low as a section.
+    # A module beside these (errors, metrics, ...) is a leaf: all may import it, so it stays as low as a section.
     floor = CORE_ORDER.index(parts[1]) if parts[1:] and parts[1] in CORE_ORDER else 0
     for name in sorted(imported):
         target = name.split(".")

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 logger = logging.getLogger("st_predict")
 
@@ -16,3 +21,14 @@ def be_heard() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("st-predict: %(message)s"))
     logger.addHandler(handler)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out what every one of many fits would say again."""
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

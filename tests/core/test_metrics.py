@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
 
-from st_predict.core.metrics import gene_scores, mean_pearson, noise_ceiling, pearson
+from st_predict.core.metrics import gene_scores, mean_pearson, morans_i, noise_ceiling, pearson, structure_agreement
+from st_predict.core.neighbors import nearest_spots
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +103,42 @@ def test_ceiling_survives_an_empty_spot() -> None:
     counts = np.random.default_rng(2).poisson(5.0, (50, 3)).astype(np.float32)
     counts[4] = 0
     assert np.isfinite(noise_ceiling(counts, counts.sum(axis=1, dtype=np.float64), seed=0)).all()
+
+
+def test_structure_agreement_equals_the_correlation_of_correlations() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(60, 7)) @ rng.normal(size=(7, 7))
+    predicted = truth + rng.normal(size=truth.shape)
+    pairs = [
+        (np.corrcoef(predicted[:, i], predicted[:, j])[0, 1], np.corrcoef(truth[:, i], truth[:, j])[0, 1])
+        for i in range(7)
+        for j in range(i)
+    ]
+    assert structure_agreement(predicted, truth) == pytest.approx(np.corrcoef(np.array(pairs).T)[0, 1])
+
+
+def test_structure_of_a_constant_prediction_agrees_with_nothing() -> None:
+    truth = np.random.default_rng(0).normal(size=(30, 6))
+    assert structure_agreement(np.ones_like(truth), truth) == 0.0
+    assert structure_agreement(truth, truth) == pytest.approx(1.0)
+    assert np.isnan(structure_agreement(truth[:, :1], truth[:, :1]))
+
+
+def test_morans_i_equals_its_double_sum() -> None:
+    rng = np.random.default_rng(0)
+    values, neighbors = rng.normal(size=(20, 3)), rng.integers(0, 20, (20, 4))
+    weights = np.zeros((20, 20))
+    for i, row in enumerate(neighbors):
+        for j in row:
+            weights[i, j] += 1 / 4
+    for gene, found in enumerate(morans_i(values, neighbors)):
+        z = values[:, gene] - values[:, gene].mean()
+        expected = 20 / weights.sum() * sum(weights[i, j] * z[i] * z[j] for i in range(20) for j in range(20)) / (z @ z)
+        assert found == pytest.approx(expected)
+
+
+def test_morans_i_of_a_gradient_a_checkerboard_and_a_constant() -> None:
+    y, x = (v.ravel() for v in np.mgrid[:10, :10])
+    neighbors = nearest_spots(np.column_stack([x, y]).astype(float), 4)
+    gradient, board, constant = morans_i(np.column_stack([x + y, (x + y) % 2, 0 * x]).astype(np.float32), neighbors)
+    assert gradient > 0.8 and board < -0.7 and constant == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class InputError(ValueError):
     """Input that cannot be used, said so that it can be mended.
@@ -21,3 +24,7 @@ class InputError(ValueError):
     def __init__(self, what: str, *, where: str, expected: str, remedy: str) -> None:
         self.what, self.where, self.expected, self.remedy = what, where, expected, remedy
         super().__init__(f"{what}\n  where:    {where}\n  expected: {expected}\n  remedy:   {remedy}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep all parts when the error crosses a process border."""
+        return partial(type(self), where=self.where, expected=self.expected, remedy=self.remedy), (self.what,)

@@ -63,6 +63,61 @@ def gene_scores(predicted: NDArray[np.float32], truth: NDArray[np.float32]) -> d
     }
 
 
+def correlation_matrix(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Gene-gene Pearson correlation over spots, ``(n_spots, G)`` -> ``(G, G)``; 0 with a constant gene."""
+    centered = np.asarray(values, np.float64) - np.mean(values, axis=0, dtype=np.float64)
+    spread = centered.std(axis=0)
+    unit = np.divide(centered, spread, out=np.zeros_like(centered), where=spread > _CONSTANT)
+    matrix: NDArray[np.float64] = unit.T @ unit / len(unit)
+    return matrix
+
+
+def structure_agreement(predicted: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
+    """How well gene-gene structure is kept: Pearson correlation, over all pairs of genes, of their correlations.
+
+    Parameters
+    ----------
+    predicted, truth
+        ``(n_spots, G)``.
+
+    Returns
+    -------
+    In [-1, 1]; 0 where either side has no structure at all (a constant prediction), NaN with fewer than three genes.
+    """
+    pairs = np.triu_indices(np.shape(truth)[1], k=1)
+    return agreement(correlation_matrix(predicted)[pairs], correlation_matrix(truth)[pairs])
+
+
+def agreement(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Pearson correlation of two vectors; 0 where either is constant, NaN with fewer than three values."""
+    if len(truth) < 3:
+        return float("nan")
+    return float(pearson(torch.from_numpy(predicted)[:, None], torch.from_numpy(truth)[:, None]))
+
+
+def morans_i(values: NDArray[np.float32], neighbors: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Moran's I of every gene: whether neighboring spots are alike.
+
+    Parameters
+    ----------
+    values
+        ``(n_spots, G)``.
+    neighbors
+        Rows of each spot's K neighbors ``(n_spots, K)``; all weigh 1 / K.
+
+    Returns
+    -------
+    ``(G,)``; 0 for a constant gene.
+    """
+    z = np.asarray(values, np.float64) - np.mean(values, axis=0, dtype=np.float64)
+    variance = (z**2).mean(axis=0)
+    lagged = np.zeros_like(z)
+    for column in neighbors.T:
+        lagged += z[column]
+    covariance = (z * lagged).mean(axis=0) / max(neighbors.shape[1], 1)
+    return np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > _CONSTANT**2)
+
+
 def noise_ceiling(counts: NDArray[np.float32], totals: NDArray[np.float64], *, seed: int) -> NDArray[np.float64]:
     """Highest PCC any predictor can reach, given that counts are noisy.
 

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SWITCH = "ST_PREDICT_PROGRESS"
 
 
 def progress_bar(total: int, label: str, *, unit: str) -> Any:
     """A tqdm bar (notebook or terminal) that shows up after a second; off with ``ST_PREDICT_PROGRESS=0``."""
     from tqdm.auto import tqdm
 
-    hidden = os.environ.get("ST_PREDICT_PROGRESS", "1") == "0"
+    hidden = os.environ.get(_SWITCH, "1") == "0"
     return tqdm(total=total, desc=label, unit=unit, disable=hidden, delay=1.0, leave=False, dynamic_ncols=True)
+
+
+@contextmanager
+def hidden_progress() -> Iterator[None]:
+    """No bars of single steps, where one bar over all of them is shown."""
+    before = os.environ.get(_SWITCH)
+    os.environ[_SWITCH] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SWITCH]
+        else:
+            os.environ[_SWITCH] = before

@@ -1,8 +1,9 @@
-"""Work: train, predict, evaluate, and read a model back."""
+"""Work: train, predict, evaluate, compare methods, and read a model back."""
 
+from st_predict.tl._cross_validate import cross_validate
 from st_predict.tl._evaluate import evaluate
 from st_predict.tl._predict import predict
 from st_predict.tl._session import load_model
 from st_predict.tl._train import train
 
-__all__ = ["evaluate", "load_model", "predict", "train"]
+__all__ = ["cross_validate", "evaluate", "load_model", "predict", "train"]

@@ -45,8 +45,9 @@ def evaluate(
     -------
     One row a gene of the panel that the section has: ``pcc`` and ``spearman`` (0 where prediction or truth is
     constant), ``mse``, ``mae``, ``r2``, ``relative_variance`` (predicted over measured; well under 1 is
-    over-smoothed), ``constant``, ``mean_count`` and ``ceiling``, the highest PCC that the noise of the counts lets any
-    predictor reach. ``attrs`` tells ``n_spots``, ``n_spots_left_out`` and ``genes_missing``.
+    over-smoothed), ``constant``, ``mean_count``, ``ceiling``, the highest PCC that the noise of the counts lets any
+    predictor reach, and Moran's I over each spot's six nearest, ``morans_i`` of the prediction and
+    ``morans_i_measured``. ``attrs`` tells ``n_spots``, ``n_spots_left_out`` and ``genes_missing``.
 
     Raises
     ------
@@ -57,8 +58,8 @@ def evaluate(
 
     from st_predict._spatialdata.read import read_section
     from st_predict._spatialdata.write import prediction_record
-    from st_predict.core.expression import gene_columns, section_expression, total_counts
-    from st_predict.core.metrics import gene_scores, noise_ceiling
+    from st_predict.core.expression import gene_columns
+    from st_predict.core.protocol.scores import score_genes
     from st_predict.core.training.fit import usable_spots
 
     section, keys = read_section(
@@ -86,11 +87,7 @@ def evaluate(
         )
     kept = section.keep(scored)
     predicted = table.obsm[key].to_numpy(np.float32)[scored][:, columns >= 0]
-    counts = kept.counts[:, columns[columns >= 0]]
-    counts = np.asarray(counts.toarray() if hasattr(counts, "toarray") else counts)
-    scores = pd.DataFrame(gene_scores(predicted, section_expression(kept, shared)), index=pd.Index(shared, name="gene"))
-    scores["mean_count"] = counts.mean(axis=0)
-    scores["ceiling"] = noise_ceiling(counts, total_counts(kept.counts), seed=seed)
+    scores = pd.DataFrame(score_genes(kept, predicted, shared, seed=seed), index=pd.Index(shared, name="gene"))
     scores.attrs = {
         "section": section.name,
         "n_spots": int(scored.sum()),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from st_predict.core.methods.interface import Batch, Needs
+from st_predict.core.methods.interface import Batch, Method, Needs
 from st_predict.core.methods.nh2st import NH2STConfig
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import build_method
@@ -76,7 +76,7 @@ def test_held_out_scores_are_those_of_the_network(spot_set: Callable[..., SpotSe
         assert records[-1].held_out[number][1] == pytest.approx(mse, rel=1e-5)
 
 
-class Recording(torch.nn.Module):
+class Recording(Method):
     """A method that notes its learning rate's effect: its one weight falls by the learning rate each step."""
 
     needs = Needs()

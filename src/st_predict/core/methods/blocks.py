@@ -1,4 +1,4 @@
-"""Layers that several methods share: projection head, place embedding, transformer. Knows no method."""
+"""Layers that several methods share: projection head, place embedding, transformers. Knows no method."""
 
 from __future__ import annotations
 
@@ -49,6 +49,9 @@ class PlaceEmbedding(nn.Module):
         super().__init__()
         self.columns = nn.Embedding(n_places, width)
         self.rows = nn.Embedding(n_places, width)
+        # A place that no training section reaches then adds nothing.
+        nn.init.zeros_(self.columns.weight)
+        nn.init.zeros_(self.rows.weight)
 
     def forward(self, places: Tensor) -> Tensor:
         """``(U, 2)`` in units of the pitch -> ``(U, N)``."""
@@ -63,6 +66,35 @@ def transformer(width: int, *, layers: int, heads: int, dropout: float) -> nn.Tr
         width, heads, 2 * width, dropout, activation="gelu", batch_first=True, norm_first=True
     )
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+
+
+class CrossAttentionLayer(nn.Module):
+    """Pre-norm layer in which tokens attend to others; GELU, hidden width 2 N.
+
+    Parameters
+    ----------
+    width
+        Width N of both.
+    heads
+        Attention heads; divides ``width``.
+    dropout
+        Dropout of the attention and of the MLP.
+    """
+
+    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm, self.others_norm, self.mlp_norm = (nn.LayerNorm(width) for _ in range(3))
+        self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width), nn.Dropout(dropout)
+        )
+
+    def forward(self, tokens: Tensor, others: Tensor) -> Tensor:
+        """``(B, T, N)`` and ``(B, S, N)`` -> ``(B, T, N)``. B targets, T and S tokens, N width."""
+        others = self.others_norm(others)
+        tokens = tokens + self.attention(self.norm(tokens), others, others, need_weights=False)[0]
+        attended: Tensor = tokens + self.mlp(self.mlp_norm(tokens))
+        return attended
 
 
 def encode_section(encoder: nn.TransformerEncoder, tokens: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ class Method(nn.Module):
         return {}
 
     def after_fit(self, reference: Reference) -> None:
-        """Fit what is fitted in closed form, or keep what retrieval needs. Nothing, unless a method says so."""
+        """Fit what is fitted in closed form, or keep what retrieval needs; also before each held-out scoring."""
 
     def predict(self, batch: Batch) -> Tensor:
         """Expression of the targets ``(B, G)``."""

@@ -114,6 +114,32 @@ def check_task(sections: Sequence[Section], recipe: Recipe, task: Task) -> list[
     return panel
 
 
+def check_scorable(section: Section, panel: Sequence[str], recipe: Recipe, task: Task) -> None:
+    """Refuse a held-out section that could not be predicted or scored.
+
+    Raises
+    ------
+    InputError
+        If it has none of the panel's genes, or too few spots.
+    """
+    least = max(3, _needs(recipe, task).neighbors + 1)
+    n_scored = int(usable_spots(section, task.min_counts).sum())
+    if min(section.n_spots - least, n_scored - 3) < 0:
+        raise InputError(
+            f"section {section.name!r} has {section.n_spots} spots, {n_scored} of them with enough counts to be scored on",
+            where="min_counts",
+            expected=f"at least {least} spots, and 3 with {task.min_counts:g} counts",
+            remedy="lower min_counts, or leave this section out",
+        )
+    if not (gene_columns(section.gene_names, panel) >= 0).any():
+        raise InputError(
+            f"section {section.name!r} has none of the {len(panel)} genes ({', '.join(panel[:3])}, ...)",
+            where="var_names",
+            expected="gene names of the kind the training sections have",
+            remedy="map the names of this table to those of the others",
+        )
+
+
 def train_model(
     sections: Sequence[Section],
     tiles: Sequence[NDArray[Any]],

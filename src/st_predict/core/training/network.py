@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from st_predict.core.encoders.encoder import Encoder
-    from st_predict.core.methods.interface import Batch, Method
+    from st_predict.core.methods.interface import Batch, Method, Reference
     from st_predict.core.methods.recipe import FitConfig
 
 
@@ -54,10 +54,13 @@ class FitModule(lightning.LightningModule):
         Encoder to train with it, or ``None`` where tiles arrive as features.
     config
         Optimizer settings.
+    spots
+        Training spots, for what a method keeps of them.
     """
 
-    def __init__(self, method: Method, encoder: Encoder | None, config: FitConfig) -> None:
+    def __init__(self, method: Method, encoder: Encoder | None, config: FitConfig, spots: SpotSet) -> None:
         super().__init__()
+        self._spots = spots
         self.method: Any = method
         self.encoder = encoder
         self.config = config
@@ -72,6 +75,11 @@ class FitModule(lightning.LightningModule):
         self._losses.append({name: term.detach() for name, term in terms.items()})
         total: Tensor = torch.stack(list(terms.values())).sum()
         return total
+
+    def on_validation_start(self) -> None:
+        """Let the method keep what it predicts from, as it stands now."""
+        spots = self._spots.each(lambda values: values.to(self.device))
+        self.method.after_fit(fit_reference(self.method, self.encoder, spots))
 
     def validation_step(self, spots: SpotSet, batch_idx: int) -> None:
         """Score one whole held-out section."""
@@ -154,7 +162,7 @@ def fit_network(
     -------
     One record an epoch.
     """
-    module = FitModule(method, encoder, config)
+    module = FitModule(method, encoder, config, spots)
     # The encoder stays in evaluation mode, also where it is trained: batch statistics of tiles that lie beside each
     # other are not those of a slide.
     module.method.train()
@@ -181,6 +189,7 @@ def fit_network(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            inference_mode=False,  # what a method keeps while it is scored may take part in the next epoch
         )
         trainer.fit(
             module,
@@ -189,6 +198,15 @@ def fit_network(
         )
     module.cpu().eval()
     return module.records
+
+
+def fit_reference(method: Method, encoder: Encoder | None, spots: SpotSet) -> Reference:
+    """What a method may see of the training set before and after a fit; encoded only where it looks at tiles."""
+    reference = spots.reference()
+    if encoder is None or not method.needs.bank:
+        return reference
+    with torch.no_grad():
+        return reference._replace(tiles=encode_rows(encoder, spots.tiles, batch_size=64))
 
 
 def predict_spots(method: Method, spots: SpotSet, *, batch_size: int = 4096) -> Tensor:

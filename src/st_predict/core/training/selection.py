@@ -17,7 +17,14 @@ from st_predict.core.methods.registry import METHODS, build_method
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.inputs import InputTransform, expand
-from st_predict.core.training.network import EpochRecord, Hardware, fit_network, new_network, predict_spots
+from st_predict.core.training.network import (
+    EpochRecord,
+    Hardware,
+    fit_network,
+    fit_reference,
+    new_network,
+    predict_spots,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from st_predict.core.encoders.encoder import Encoder
-    from st_predict.core.methods.interface import Method, Reference
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
     from st_predict.core.training.spots import SpotSet
@@ -98,7 +104,7 @@ class Fitting:
             lambda: build_method(self.method, self.recipe.method, n_inputs, spots.expression.shape[1]), self.seed
         )
         records: list[EpochRecord] = []
-        network.before_fit(self._reference(network, spots, encoder))
+        network.before_fit(fit_reference(network, encoder, spots))
         if network.needs.gradient:
             records = fit_network(
                 network,
@@ -111,15 +117,8 @@ class Fitting:
                 hardware=self.hardware,
                 label=label,
             )
-        network.eval().after_fit(self._reference(network, spots, encoder))
+        network.eval().after_fit(fit_reference(network, encoder, spots))
         return network, encoder, records
-
-    def _reference(self, network: Method, spots: SpotSet, encoder: Encoder | None) -> Reference:
-        reference = spots.reference()
-        if encoder is None or not network.needs.bank:
-            return reference
-        with torch.no_grad():
-            return reference._replace(tiles=encode_rows(encoder, spots.tiles, batch_size=64))
 
 
 class Selection(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from st_predict.core.methods.interface import SECTION_SPOTS, Batch, Reference
 from st_predict.core.neighbors import spatial_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -40,8 +40,12 @@ class SpotSet(NamedTuple):
         """Only the spots of some sections."""
         kept = torch.isin(self.sections, torch.tensor(wanted))
         new_row = torch.cumsum(kept, dim=0) - 1
-        moved = self._replace(neighbors=new_row[self.neighbors])._asdict()
-        return SpotSet(**{name: None if values is None else values[kept] for name, values in moved.items()})
+        return self._replace(neighbors=new_row[self.neighbors]).each(lambda values: values[kept])
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> SpotSet:
+        """The same change made to every tensor."""
+        changed: Any = {name: None if values is None else change(values) for name, values in self._asdict().items()}
+        return SpotSet(**changed)
 
     def with_expression(self, expression: Tensor) -> SpotSet:
         """The same spots with other targets."""
@@ -57,12 +61,12 @@ class SpotSet(NamedTuple):
         if len(folds.unique()) == 1:
             folds = torch.zeros_like(self.sections)
             for number, rows in enumerate(self.blocks(-(-len(folds) // 4))):
-                folds[torch.from_numpy(rows)] = number
+                folds[torch.from_numpy(rows).to(folds.device)] = number
         return folds
 
     def reference(self) -> Reference:
         """What a method may keep of the training set."""
-        blocks = [torch.from_numpy(rows) for rows in self.blocks(SECTION_SPOTS)]
+        blocks = [torch.from_numpy(rows).to(self.tiles.device) for rows in self.blocks(SECTION_SPOTS)]
         return Reference(self.tiles, self.expression, self.folds(), blocks, self.places)
 
     def with_tiles(self, tiles: Tensor) -> SpotSet:

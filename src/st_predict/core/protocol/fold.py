@@ -1,0 +1,114 @@
+"""One fold of one candidate: fit without what is held out, predict it, score it."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from st_predict.core import paper_style
+from st_predict.core.expression import gene_columns, section_expression
+from st_predict.core.protocol.scores import score_genes, score_sets
+from st_predict.core.training.fit import check_task, train_model, usable_spots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from st_predict.core.protocol.study import Candidate, OuterFold, Study
+    from st_predict.core.section import Section
+    from st_predict.core.training.model import Model
+
+N_VARIABLE = 50
+"""Size of the gene set of the most variable panel genes."""
+
+
+def fit_fold(study: Study, candidate: Candidate, fold: OuterFold) -> Model:
+    """Everything that is fitted in a fold; sees the training sections and nothing else."""
+    training = study.only(fold.train)
+    tiles = training.tiles_of(candidate)
+    return train_model(
+        training.sections,
+        tiles.values,
+        tiles.encoder,
+        panel=check_task(training.sections, candidate.recipe, candidate.task),
+        recipe=candidate.recipe,
+        task=candidate.task,
+        identity=tiles.identity,
+        tile_spec=tiles.spec,
+        hardware=study.hardware,
+    )
+
+
+def gene_sets(training: Sequence[Section], panel: list[str], candidate: Candidate) -> dict[str, list[str]]:
+    """The panel, and its 50 most variable genes where it has more; chosen on training sections."""
+    task = candidate.task
+    name = f"{task.gene_ranking}{len(panel)}" if isinstance(task.genes, int) else "listed"
+    if len(panel) <= N_VARIABLE:
+        return {name: panel}
+    shown = [section.keep(usable_spots(section, task.min_counts)) for section in training]
+    variance = np.concatenate([section_expression(section, panel) for section in shown]).var(axis=0)
+    variable = np.argsort(-variance, kind="stable")[:N_VARIABLE]
+    return {name: panel, f"hvg{N_VARIABLE}": [panel[i] for i in variable]}
+
+
+def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, Any]:
+    """Fit, predict and score; plain values only, so that the result can be kept as JSON.
+
+    Returns
+    -------
+    ``label``, ``fold``, ``sections``, ``seed``, ``seconds`` (of the fit), ``epochs`` and ``version``; ``scores``: rows
+    of ``section``, ``gene_set``, ``metric`` and ``value``; ``genes``: columns of the gene-level table.
+    """
+    begin = time.perf_counter()
+    model = fit_fold(study, candidate, fold)
+    seconds = time.perf_counter() - begin
+    sets = gene_sets([study.sections[i] for i in fold.train], model.panel, candidate)
+    rows: list[dict[str, Any]] = []
+    columns: list[Mapping[str, NDArray[Any]]] = []
+    pooled: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    for number in fold.held_out:
+        section = study.sections[number]
+        # Every spot is predicted, also those that are not scored: which those are follows from the held-out truth.
+        whole = model.predict_features(study.tiles_of(candidate).values[number], section.centers_px)
+        scored = usable_spots(section, candidate.task.min_counts)
+        kept, known = section.keep(scored), gene_columns(section.gene_names, model.panel) >= 0
+        genes = [gene for gene, has in zip(model.panel, known, strict=True) if has]
+        predicted, truth = whole[scored][:, known], section_expression(kept, genes)
+        values = score_genes(kept, predicted, genes, seed=candidate.task.seed)
+        counted = {"n_spots": kept.n_spots, "n_spots_left_out": section.n_spots - kept.n_spots}
+        found = score_sets(predicted, truth, genes, values, sets)
+        found += _paper_style(next(iter(sets)), values["pcc"], predicted, truth)
+        rows += [{"section": section.name, **row, **counted} for row in found]
+        columns.append({"section": np.full(len(genes), section.name), "gene": np.array(genes), **values})
+        pooled.append((predicted, truth))
+    if len({part[0].shape[1] for part in pooled}) == 1:
+        value = paper_style.pcc_pooled_slides(*zip(*pooled, strict=True))
+        name = ", ".join(study.sections[i].name for i in fold.held_out)
+        rows.append({"section": name, "gene_set": next(iter(sets)), "metric": "pcc_pooled_slides", "value": value})
+    return {
+        "label": candidate.label,
+        "fold": fold.name,
+        "sections": [study.sections[i].name for i in fold.held_out],
+        "seed": candidate.task.seed,
+        "seconds": seconds,
+        "epochs": model.epochs if model.history_rows else 0,
+        "version": f"st-predict {version('st-predict')}, torch {torch.__version__}",
+        "scores": rows,
+        "genes": {name: np.concatenate([part[name] for part in columns]).tolist() for name in columns[0]},
+    }
+
+
+def _paper_style(
+    gene_set: str, pcc: NDArray[np.float64], predicted: NDArray[np.float32], truth: NDArray[np.float32]
+) -> list[dict[str, Any]]:
+    """Scores that only their names make honest, see :mod:`~st_predict.core.paper_style`."""
+    values = {
+        "pcc_h_testselected": paper_style.pcc_h_testselected(pcc),
+        "pcc_hvg_from_test_truth": paper_style.pcc_hvg_from_test_truth(predicted, truth),
+    }
+    return [{"gene_set": gene_set, "metric": metric, "value": value} for metric, value in values.items()]

@@ -1,0 +1,89 @@
+"""Finished folds on disk, so that an interrupted comparison goes on where it stopped. One JSON file a fold."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from st_predict.core.protocol.study import Candidate, OuterFold, Study
+
+logger = logging.getLogger("st_predict")
+_FOLDS = "folds"
+
+
+def check_comparison_folder(folder: Path) -> None:
+    """Refuse to write a comparison into a folder that holds something else.
+
+    Raises
+    ------
+    InputError
+        If it is neither new, nor empty, nor that of an earlier comparison.
+    """
+    if folder.exists() and not (folder.is_dir() and ((folder / _FOLDS).is_dir() or not any(folder.iterdir()))):
+        raise InputError(
+            f"{folder} exists and is not an earlier comparison",
+            where="out",
+            expected="a new or empty folder, or that of an earlier comparison",
+            remedy="choose another out",
+        )
+
+
+class KeptFolds:
+    """Results of folds in a folder, found again by everything they depend on.
+
+    Parameters
+    ----------
+    folder
+        Folder of the comparison; ``None``: nothing is kept.
+    study
+        The study the results are of.
+    """
+
+    def __init__(self, folder: Path | None, study: Study) -> None:
+        self._folder = None if folder is None else folder / _FOLDS
+        self._study = {
+            "data": "" if folder is None else study.digest(),
+            "version": version("st-predict"),
+            "hardware": str(study.hardware),
+        }
+
+    def find(self, candidate: Candidate, fold: OuterFold) -> dict[str, Any] | None:
+        """The kept result, if there is one."""
+        path = self._path(candidate, fold)
+        if path is None or not path.is_file():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            logger.warning("%s is cut; this fold is run again", path)
+            return None
+        return found
+
+    def keep(self, candidate: Candidate, fold: OuterFold, result: dict[str, Any]) -> None:
+        """Write a result beside, then rename."""
+        path = self._path(candidate, fold)
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".part")
+        beside.write_text(json.dumps(result), encoding="utf-8")
+        os.replace(beside, path)
+
+    def _path(self, candidate: Candidate, fold: OuterFold) -> Path | None:
+        if self._folder is None:
+            return None
+        # The label is left out: what a row is called changes nothing.
+        settings = [self._study, dataclasses.asdict(candidate.recipe), dataclasses.asdict(candidate.task), fold]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        readable = "".join(c if c.isalnum() else "-" for c in f"{candidate.task.method}-{fold.name}")[:60]
+        return self._folder / f"{readable}-{digest}.json"

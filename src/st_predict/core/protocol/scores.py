@@ -1,0 +1,101 @@
+"""Scores of one prediction of one section: gene by gene, and over sets of genes. Knows no model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict.core.expression import dense, gene_columns, section_expression, total_counts
+from st_predict.core.metrics import agreement, gene_scores, morans_i, noise_ceiling, structure_agreement
+from st_predict.core.neighbors import nearest_spots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from st_predict.core.section import Section
+
+_NEIGHBORS = 6  # a spot's surroundings on a hexagonal array
+_MEANS = ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling")
+
+
+def score_genes(
+    section: Section, predicted: NDArray[np.float32], genes: Sequence[str], *, seed: int
+) -> dict[str, NDArray[Any]]:
+    """Every score of every gene over the spots of one section.
+
+    Parameters
+    ----------
+    section
+        The section with its counts, only the spots that are scored.
+    predicted
+        ``(n_spots, G)``, log1p of counts per 10,000.
+    genes
+        Names of the G genes; the section has them all.
+    seed
+        Seed of the split behind the noise ceiling.
+
+    Returns
+    -------
+    Arrays ``(G,)``: those of :func:`~st_predict.core.metrics.gene_scores`, ``mean_count``, ``ceiling``, and Moran's I
+    over each spot's six nearest, ``morans_i`` of the prediction and ``morans_i_measured``.
+    """
+    truth = section_expression(section, genes)
+    counts = dense(section.counts[:, gene_columns(section.gene_names, genes)])
+    nearest = nearest_spots(section.centers_px, min(_NEIGHBORS, section.n_spots - 1))
+    return {
+        **gene_scores(predicted, truth),
+        "mean_count": counts.mean(axis=0),
+        "ceiling": noise_ceiling(counts, total_counts(section.counts), seed=seed),
+        "morans_i": morans_i(predicted, nearest),
+        "morans_i_measured": morans_i(truth, nearest),
+    }
+
+
+def score_sets(
+    predicted: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    genes: Sequence[str],
+    scores: Mapping[str, NDArray[Any]],
+    gene_sets: Mapping[str, Sequence[str]],
+) -> list[dict[str, Any]]:
+    """Scores of one section over sets of genes, a row a set and metric.
+
+    Parameters
+    ----------
+    predicted, truth
+        ``(n_spots, G)``.
+    genes
+        Their names.
+    scores
+        See :func:`score_genes`.
+    gene_sets
+        Gene names by set; names the section lacks are left out.
+
+    Returns
+    -------
+    Rows of ``gene_set``, ``metric`` and ``value``: means over the set's genes, ``n_genes``, how many were
+    ``constant``, ``pcc_of_ceiling``, and how well ``gene_correlation`` and ``morans_i`` agree with the truth's.
+    """
+    place = {gene: i for i, gene in enumerate(genes)}
+    rows = []
+    for name, members in gene_sets.items():
+        chosen = np.array([place[gene] for gene in members if gene in place], dtype=np.intp)
+        if not len(chosen):
+            continue
+        values = {metric: _mean(scores[metric][chosen]) for metric in _MEANS}
+        values["pcc_of_ceiling"] = values["pcc"] / values["ceiling"] if values["ceiling"] > 0 else float("nan")
+        values["gene_correlation"] = structure_agreement(predicted[:, chosen], truth[:, chosen])
+        values["morans_i"] = agreement(scores["morans_i"][chosen], scores["morans_i_measured"][chosen])
+        values["constant"] = float(scores["constant"][chosen].sum())
+        values["n_genes"] = float(len(chosen))
+        rows += [{"gene_set": name, "metric": metric, "value": value} for metric, value in values.items()]
+    return rows
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Mean over genes for which the score exists."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

@@ -1,0 +1,192 @@
+"""A study: sections with their encoded tiles, and the groups of them that are held out. Fits nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from st_predict.core.errors import InputError
+from st_predict.core.tiles.sources import ArraySource
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.encoders.frozen import EncoderIdentity
+    from st_predict.core.methods.recipe import Recipe
+    from st_predict.core.section import Section
+    from st_predict.core.tiles.geometry import TileSpec
+    from st_predict.core.training.fit import Task
+    from st_predict.core.training.network import Hardware
+
+
+class EncodedTiles(NamedTuple):
+    """Tiles of every section as one kind of candidate takes them."""
+
+    values: list[NDArray[Any]]
+    """Per section: features ``(n, S, d)``; pixels ``(n, S, px, px, 3)`` uint8 where the encoder is trained."""
+    spec: TileSpec
+    identity: EncoderIdentity
+    encoder: Encoder | None
+    """The encoder to start from where it is trained."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One row of the comparison.
+
+    Parameters
+    ----------
+    label
+        What tables call it.
+    recipe
+        All its settings.
+    task
+        Method, panel, spot filter and seed.
+    """
+
+    label: str
+    recipe: Recipe
+    task: Task
+
+
+class OuterFold(NamedTuple):
+    """What is held out together, by section number."""
+
+    name: str
+    train: list[int]
+    held_out: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Sections and their tiles, all that fitting and scoring need; images are left behind.
+
+    Parameters
+    ----------
+    sections
+        The sections.
+    frozen, trainable
+        Their tiles for candidates with a frozen and with a trainable encoder; ``None`` where there is none such.
+    hardware
+        Where fits run.
+    """
+
+    sections: list[Section]
+    frozen: EncodedTiles | None
+    trainable: EncodedTiles | None
+    hardware: Hardware
+
+    def __post_init__(self) -> None:
+        blank = ArraySource(np.zeros((1, 1, 3), np.uint8))
+        without = [dataclasses.replace(section, image=blank) for section in self.sections]
+        object.__setattr__(self, "sections", without)
+
+    def only(self, wanted: list[int]) -> Study:
+        """The study of some sections, as if there were no others."""
+
+        def kept(tiles: EncodedTiles | None) -> EncodedTiles | None:
+            return tiles and tiles._replace(values=[tiles.values[i] for i in wanted])
+
+        return dataclasses.replace(
+            self,
+            sections=[self.sections[i] for i in wanted],
+            frozen=kept(self.frozen),
+            trainable=kept(self.trainable),
+        )
+
+    def tiles_of(self, candidate: Candidate) -> EncodedTiles:
+        """Tiles as a candidate takes them."""
+        tiles = self.trainable if candidate.recipe.fit.trainable_encoder else self.frozen
+        if tiles is None:
+            raise ValueError("the study was made without tiles of this kind")
+        return tiles
+
+    def digest(self) -> str:
+        """Hash of everything that was measured, and of the tiles."""
+        found = hashlib.sha256()
+        for section in self.sections:
+            counts = section.counts
+            parts = (counts.indptr, counts.indices, counts.data) if hasattr(counts, "indptr") else (counts,)
+            for values in (section.centers_px, section.gene_names.astype("U"), *parts):
+                found.update(np.ascontiguousarray(values).tobytes())
+        for tiles in (self.frozen, self.trainable):
+            for values in [] if tiles is None else tiles.values:
+                found.update(np.ascontiguousarray(values).tobytes())
+        return found.hexdigest()
+
+
+def outer_folds(
+    sections: Sequence[Section], groups: Literal["subject", "section"] | Sequence[str] | None
+) -> tuple[str, list[OuterFold]]:
+    """Hold out each subject in turn; each section where there is one subject, which the description then says.
+
+    Parameters
+    ----------
+    sections
+        All sections.
+    groups
+        ``"subject"``, ``"section"``, or one name a section of what belongs together; ``None``: by subject where
+        several are known, else by section.
+
+    Returns
+    -------
+    A description, and the folds.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two groups.
+    """
+    subjects = [section.subject for section in sections]
+    known = {subject for subject in subjects if subject is not None}
+    several = len(known) > 1 and None not in subjects
+    if groups is None:
+        groups = "subject" if several else "section"
+    if groups == "subject":
+        if not several:
+            missing = [s.name for s in sections if s.subject is None]
+            raise InputError(
+                "sections cannot be split by subject: "
+                + (f"{', '.join(missing)} name none" if missing else f"all are of {subjects[0]!r}"),
+                where="groups",
+                expected="at least two subjects, every section's known (obs['subject'])",
+                remedy="leave groups out to hold out one section at a time within one subject",
+            )
+        return "leave one subject out", _folds([str(subject) for subject in subjects])
+    if groups == "section":
+        within = ", within one subject" if len(known) == 1 and None not in subjects else ""
+        unknown = ", subjects unknown" if None in subjects else ""
+        return f"leave one section out{within or unknown}", _folds([section.name for section in sections])
+    if isinstance(groups, str) or len(groups) != len(sections):
+        raise InputError(
+            f"groups is {groups!r}",
+            where="groups",
+            expected=f"'subject', 'section', or {len(sections)} names, one a section",
+            remedy="correct groups",
+        )
+    return "leave one group out", _folds([str(group) for group in groups])
+
+
+def _folds(names: list[str]) -> list[OuterFold]:
+    distinct = list(dict.fromkeys(names))
+    if len(distinct) < 2:
+        raise InputError(
+            f"there is nothing to hold out: all sections are of {distinct[0]!r}",
+            where="sections",
+            expected="at least two sections, of two groups",
+            remedy="give more sections; a spot-wise split would leak, since neighboring spots are alike",
+        )
+    return [
+        OuterFold(
+            name,
+            [i for i, other in enumerate(names) if other != name],
+            [i for i, other in enumerate(names) if other == name],
+        )
+        for name in distinct
+    ]

@@ -1,0 +1,240 @@
+"""``cross_validate``: compare methods on one's own sections, leak-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+    from st_predict.core.protocol.study import Candidate, OuterFold, Study
+    from st_predict.core.section import Section
+    from st_predict.tl._scores_table import ScoreTable
+    from st_predict.tl._setup import ReadSections
+
+CONTROLS = ("mean", "shuffled", "ridge")
+"""In every table: the training mean, ridge on shuffled images, and ridge, tuned."""
+
+
+def cross_validate(
+    sections: Sequence[SpatialData] | Mapping[str, SpatialData],
+    *,
+    methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]] = ("mean", "ridge", "nh2st"),
+    groups: Literal["subject", "section"] | Sequence[str] | None = None,
+    encoder: str = "efficientnet_lite0",
+    genes: int | Sequence[str] = 250,
+    gene_ranking: Literal["heg", "hvg"] = "heg",
+    min_counts: float = 500,
+    tile_um: float | Sequence[float] | None = None,
+    tile_px: float | Sequence[float] | None = None,
+    encoder_weights: str | None = None,
+    out: str | Path | None = None,
+    n_jobs: int | None = None,
+    image_key: str | None = None,
+    shapes_key: str | None = None,
+    table_key: str | None = None,
+    layer: str | None = None,
+    accelerator: str = "auto",
+    seed: int = 0,
+) -> ScoreTable:
+    """Score methods on sections they have not seen, each group of sections held out in turn.
+
+    Panel, scaling, components, penalties and epochs are found on the training sections of each fold alone. The
+    training mean, ridge on shuffled images and tuned ridge are added to every table as controls. Tiles are encoded
+    once for all methods and folds.
+
+    Parameters
+    ----------
+    sections
+        One SpatialData a section; a dict names the sections.
+    methods
+        Names of methods, ``"all"``, or a dict of labels to settings: any of ``method`` (default: the label),
+        ``preset``, ``params``, ``context``, ``standardize``, ``trainable_encoder``, ``max_epochs``, ``batch_size``,
+        ``learning_rate``, ``encoder_learning_rate`` and ``inner_folds``, as :func:`st_predict.tl.train` takes them.
+    groups
+        What is held out together: ``"subject"``, ``"section"``, or a name for each section. ``None``: by subject
+        where several are known, else by section, and the table then says that it is within one subject.
+    encoder, genes, gene_ranking, min_counts, tile_um, tile_px, encoder_weights
+        As in :func:`st_predict.tl.train`; spots with fewer than ``min_counts`` counts are not scored either.
+    out
+        Folder for the results. Every finished fold is kept there, and a comparison that was interrupted goes on from
+        them; tables are written as ``scores.csv``, ``gene_scores.csv`` and ``failures.csv``.
+    n_jobs
+        Folds run at a time, each in its own process; ``None``: one a core (one where fits run on a GPU).
+    image_key, shapes_key, table_key, layer
+        Elements of each SpatialData, where there are several.
+    accelerator
+        As in :func:`st_predict.tl.train`.
+    seed
+        Seed of everything random.
+
+    Returns
+    -------
+    A DataFrame, one row a ``method``, ``fold``, ``section``, ``gene_set`` and ``metric`` with its ``value``; ``seconds``
+    is what the fit took. Gene sets: the panel (``"heg250"``) and its 50 genes most variable in training (``"hvg50"``).
+    Metrics: means over genes of ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance`` and ``ceiling``,
+    ``pcc_of_ceiling``, ``constant`` (genes whose PCC could not be computed and counts 0), ``n_genes``, and how well
+    ``gene_correlation`` (between genes) and ``morans_i`` agree with the measured. Metrics named
+    ``pcc_h_testselected``, ``pcc_hvg_from_test_truth`` and ``pcc_pooled_slides`` are for comparison with papers only:
+    they flatter. ``.genes`` is the gene-level table, ``.failures`` lists folds that failed.
+
+    Raises
+    ------
+    InputError
+        If the input cannot be used; found before any tile is encoded.
+    """
+    from st_predict._log import be_heard, logger
+    from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder
+    from st_predict.core.protocol.study import outer_folds
+    from st_predict.tl._scores_table import assemble
+    from st_predict.tl._setup import read_sections
+
+    be_heard()
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        check_comparison_folder(folder)
+    read = read_sections(sections, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer)
+    candidates = _candidates(methods, genes, gene_ranking, min_counts, seed)
+    split, folds = outer_folds(read.sections, groups)
+    _check_folds(read.sections, candidates, folds)
+    study = _study(read, candidates, encoder, encoder_weights, tile_um, tile_px, accelerator)
+    kept = KeptFolds(folder, study)
+    logger.info("%s: %d folds of %s", split, len(folds), ", ".join(candidate.label for candidate in candidates))
+    results, failures = _run(study, candidates, folds, kept, _processes(n_jobs, study))
+    table = assemble(results, failures, split=split)
+    if folder is not None:
+        for name, part in {"scores": table, "gene_scores": table.genes, "failures": table.failures}.items():
+            part.to_csv(folder / f"{name}.csv", index=False)
+    return table
+
+
+def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], *shared: Any) -> list[Candidate]:
+    """What is compared, controls first."""
+    from st_predict.core.methods.registry import METHODS
+    from st_predict.core.protocol.study import Candidate
+    from st_predict.core.training.fit import Task
+    from st_predict.tl._setup import RECIPE_SETTINGS, settle_recipe
+
+    if isinstance(methods, Mapping):
+        named = {str(label): dict(settings) for label, settings in methods.items()}
+    else:
+        names = [methods] if isinstance(methods, str) else list(methods)
+        named = {name: {} for name in (list(METHODS) if names == ["all"] else names)}
+    if not named:
+        raise InputError("there are no methods", where="methods", expected="at least one", remedy="name methods")
+    candidates = []
+    for label, settings in {**{name: {} for name in CONTROLS}, **named}.items():
+        method = settings.pop("method", label)
+        unknown = [name for name in settings if name not in RECIPE_SETTINGS]
+        if unknown:
+            raise InputError(
+                f"{label!r} has unknown settings: {', '.join(unknown)}",
+                where="methods",
+                expected=", ".join(("method", *RECIPE_SETTINGS)),
+                remedy="correct the names",
+            )
+        candidates.append(Candidate(label, settle_recipe(method, **settings), Task(method, *shared)))
+    return candidates
+
+
+def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], folds: Sequence[OuterFold]) -> None:
+    """Refuse what a fold could not fit or score, naming the fold, before any tile is encoded."""
+    from st_predict._log import quiet
+    from st_predict.core.training.fit import check_scorable, check_task
+
+    for fold in folds:
+        try:
+            with quiet():
+                for candidate in candidates:
+                    panel = check_task([sections[i] for i in fold.train], candidate.recipe, candidate.task)
+                    for i in fold.held_out:
+                        check_scorable(sections[i], panel, candidate.recipe, candidate.task)
+        except InputError as error:
+            raise InputError(
+                f"with {fold.name!r} held out: {error.what}",
+                where=error.where,
+                expected=error.expected,
+                remedy=error.remedy,
+            ) from error
+
+
+def _study(
+    read: ReadSections,
+    candidates: Sequence[Candidate],
+    encoder: str,
+    encoder_weights: str | None,
+    tile_um: float | Sequence[float] | None,
+    tile_px: float | Sequence[float] | None,
+    accelerator: str,
+) -> Study:
+    """Check every scale, then encode every tile once."""
+    from st_predict.core.encoders.frozen import FrozenEncoder
+    from st_predict.core.protocol.study import Study
+    from st_predict.tl._setup import check_scales, encode_sections, find_hardware, tile_spec
+
+    hardware, device = find_hardware(accelerator, 1)
+    wanted = {candidate.recipe.fit.trainable_encoder for candidate in candidates}
+    specs = {trainable: tile_spec(tile_um, tile_px, trainable=trainable) for trainable in sorted(wanted)}
+    for spec in specs.values():
+        check_scales(read.sections, spec)
+    frozen = FrozenEncoder(encoder, encoder_weights, device=device)
+    tiles = {kind: encode_sections(read, frozen, spec, trainable=kind) for kind, spec in specs.items()}
+    return Study(read.sections, tiles.get(False), tiles.get(True), hardware)
+
+
+def _processes(n_jobs: int | None, study: Study) -> int:
+    import os
+
+    from st_predict.core.encoders.frozen import torch_device
+    from st_predict.tl._workers import n_cores
+
+    if n_jobs is not None and (isinstance(n_jobs, bool) or n_jobs < 1):
+        raise InputError(
+            f"n_jobs is {n_jobs!r}", where="n_jobs", expected="at least 1, or None", remedy="correct n_jobs"
+        )
+    if n_jobs is not None:
+        return n_jobs
+    on_cpu = study.hardware.accelerator == "cpu" or torch_device(study.hardware.accelerator) == "cpu"
+    return n_cores() if on_cpu and os.name == "posix" else 1
+
+
+def _run(
+    study: Study, candidates: Sequence[Candidate], folds: Sequence[OuterFold], kept: Any, n_jobs: int
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Results and failures of every candidate and fold, in the order of the candidates."""
+    from st_predict._log import logger, quiet
+    from st_predict.core.progress import hidden_progress, progress_bar
+    from st_predict.core.protocol.fold import run_fold
+    from st_predict.tl._workers import run_jobs
+
+    jobs = [(candidate, fold) for candidate in candidates for fold in folds]
+    results = {i: found for i, job in enumerate(jobs) if (found := kept.find(*job)) is not None}
+    if results:
+        logger.info("%d of %d folds were finished earlier", len(results), len(jobs))
+    todo = [i for i in range(len(jobs)) if i not in results]
+    failures = {}
+    with progress_bar(len(jobs), "cross-validate", unit="fold") as bar, quiet(), hidden_progress():
+        bar.update(len(results))
+        for n, result, error in run_jobs(run_fold, study, [jobs[i] for i in todo], n_jobs=n_jobs):
+            candidate, fold = jobs[todo[n]]
+            bar.update(1)
+            if error is None:
+                results[todo[n]] = result
+                kept.keep(candidate, fold, result)
+            else:
+                failures[todo[n]] = {"method": candidate.label, "fold": fold.name, "error": _said(error)}
+    for failure in failures.values():
+        logger.warning("%(method)s failed with %(fold)s held out, and has no score there: %(error)s", failure)
+    ordered = [{**results[i], "label": jobs[i][0].label} for i in sorted(results)]
+    return ordered, [failures[i] for i in sorted(failures)]
+
+
+def _said(error: Exception) -> str:
+    """One line a user can read."""
+    if type(error).__name__ == "KilledWorker":
+        return "its process died twice (out of memory?)"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

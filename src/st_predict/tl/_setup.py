@@ -1,0 +1,211 @@
+"""What ``train`` and ``cross_validate`` settle before any fit: recipe, sections, scale, hardware, encoded tiles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+    from st_predict._spatialdata.keys import Keys
+    from st_predict.core.encoders.frozen import FrozenEncoder
+    from st_predict.core.methods.recipe import Recipe
+    from st_predict.core.protocol.study import EncodedTiles
+    from st_predict.core.section import Section
+    from st_predict.core.tiles.geometry import TileSpec
+    from st_predict.core.training.network import Hardware
+
+_INPUT_SETTINGS = ("context", "standardize")
+_FIT_SETTINGS = (
+    "trainable_encoder", "max_epochs", "batch_size", "learning_rate", "encoder_learning_rate", "inner_folds",
+)  # fmt: skip
+RECIPE_SETTINGS = ("preset", "params", *_INPUT_SETTINGS, *_FIT_SETTINGS)
+"""Arguments of ``train`` that make the recipe."""
+
+
+def settle_recipe(
+    method: str, *, preset: str = "default", params: Mapping[str, Any] | None = None, **changes: Any
+) -> Recipe:
+    """A preset with what the user set (what is not ``None``).
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, or a setting makes no sense.
+    """
+    from st_predict.core.methods.registry import find_recipe
+
+    given = {name: tuple(v) if name == "context" else v for name, v in changes.items() if v is not None}
+    return _with_changes(
+        find_recipe(method, preset, params),
+        {name: value for name, value in given.items() if name in _INPUT_SETTINGS},
+        {name: value for name, value in given.items() if name in _FIT_SETTINGS},
+    )
+
+
+def _with_changes(recipe: Recipe, inputs: dict[str, Any], fit: dict[str, Any]) -> Recipe:
+    """The recipe with what the user set; a trained encoder's tiles cannot be standardized or reduced beforehand."""
+    from st_predict.core.methods.recipe import InputConfig
+
+    recipe = dataclasses.replace(
+        recipe, inputs=dataclasses.replace(recipe.inputs, **inputs), fit=dataclasses.replace(recipe.fit, **fit)
+    )
+    if not recipe.fit.trainable_encoder:
+        return recipe
+    if inputs:
+        raise InputError(
+            f"{', '.join(inputs)} cannot be set where the encoder is trained",
+            where="context, standardize",
+            expected="frozen features",
+            remedy="leave them out, or trainable_encoder=False",
+        )
+    plain = InputConfig((), "none", None, recipe.inputs.center_targets)
+    one_fold = min(recipe.fit.inner_folds, 1) if "inner_folds" not in fit else recipe.fit.inner_folds
+    return dataclasses.replace(recipe, inputs=plain, fit=dataclasses.replace(recipe.fit, inner_folds=one_fold))
+
+
+def tile_spec(
+    tile_um: float | Sequence[float] | None, tile_px: float | Sequence[float] | None, *, trainable: bool
+) -> TileSpec:
+    """Tile widths as given; by default three, of which a trained encoder takes the narrowest."""
+    from st_predict.core.tiles.geometry import DEFAULT_TILE_UM, TileSpec
+
+    return TileSpec.of(DEFAULT_TILE_UM[:1] if trainable and tile_px is None and tile_um is None else tile_um, tile_px)
+
+
+def find_hardware(accelerator: str, devices: int | Sequence[int]) -> tuple[Hardware, str]:
+    """Where Lightning runs, and the torch device of frozen encoding.
+
+    Raises
+    ------
+    InputError
+        If more than one device was asked for, or an accelerator that is not there.
+    """
+    from st_predict.core.training.network import Hardware
+
+    hardware = Hardware(accelerator, _one_device(devices))
+    return hardware, _encoder_device(accelerator, hardware)
+
+
+def _one_device(devices: int | Sequence[int]) -> int | list[int]:
+    chosen = devices if isinstance(devices, int) else list(devices)
+    if chosen != 1 and not (isinstance(chosen, list) and len(chosen) == 1):
+        raise InputError(
+            f"devices is {devices!r}", where="devices", expected="1, or a list of one device number",
+            remedy="train on one device",
+        )  # fmt: skip
+    return chosen
+
+
+def _encoder_device(accelerator: str, hardware: Hardware) -> str:
+    """The torch device of frozen encoding: Lightning's accelerator."""
+    from lightning.fabric.accelerators import ACCELERATOR_REGISTRY
+
+    known = ["auto", "gpu", *ACCELERATOR_REGISTRY.available_accelerators()]
+    if accelerator not in known:
+        raise InputError(
+            f"accelerator is {accelerator!r}", where="accelerator", expected=", ".join(known), remedy="choose one"
+        )
+    if accelerator in ("auto", "cpu"):
+        return accelerator
+    import torch
+
+    if accelerator in ("gpu", "cuda") and torch.cuda.is_available():
+        return f"cuda:{hardware.devices[0]}" if isinstance(hardware.devices, list) else "cuda"
+    if accelerator in ("gpu", "mps") and torch.backends.mps.is_available():
+        return "mps"
+    raise InputError(
+        f"there is no {accelerator} on this machine",
+        where="accelerator",
+        expected="an accelerator this machine has",
+        remedy="accelerator='auto' takes what there is",
+    )
+
+
+class ReadSections(NamedTuple):
+    """Sections with the objects they were read from."""
+
+    sections: list[Section]
+    keys: list[Keys]
+    objects: list[SpatialData]
+
+
+def read_sections(
+    sdata: SpatialData | Sequence[SpatialData] | Mapping[str, SpatialData], **choice: str | None
+) -> ReadSections:
+    """Read one section, a list, or a dict that names them.
+
+    Raises
+    ------
+    InputError
+        If there are none, one cannot be read, or two have one name.
+    """
+    from st_predict._spatialdata.read import read_section
+
+    if isinstance(sdata, Mapping):
+        named: list[tuple[str | None, SpatialData]] = list(sdata.items())
+    else:
+        named = [(None, one) for one in (sdata if isinstance(sdata, list | tuple) else [sdata])]
+    if not named:
+        raise InputError("there are no sections", where="sdata", expected="at least one", remedy="give sections")
+    sections, keys = [], []
+    for name, one in named:
+        section, found = read_section(one, need_counts=True, **choice)
+        sections.append(section if name is None else dataclasses.replace(section, name=str(name)))
+        keys.append(found)
+    names = [section.name for section in sections]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(
+            f"{len(twice)} sections are named {twice[0]!r}",
+            where="sdata",
+            expected="one name a section",
+            remedy="give a dict that names them: train({'A1': ..., 'B1': ...})",
+        )
+    return ReadSections(sections, keys, [one for _, one in named])
+
+
+def check_scales(sections: Sequence[Section], spec: TileSpec) -> None:
+    """Every section can be cut; in pixels only if all sections share one scale.
+
+    Raises
+    ------
+    InputError
+        If a scale is unknown where it is needed, or differs where it must not.
+    """
+    for section in sections:
+        spec.sides_px(section)
+    scales = [s.um_per_px for s in sections]
+    known = [s for s in scales if s is not None]
+    if spec.widths_um or not known:
+        return
+    if len(known) < len(scales) or max(known) > 1.05 * min(known):
+        listing = ", ".join(f"{s.name}: {s.um_per_px or 'unknown'}" for s in sections)
+        raise InputError(
+            f"tiles are in pixels, but the sections do not share one scale (um/px: {listing})",
+            where="tile_px",
+            expected="the same scale in all sections, or an unknown one in all",
+            remedy="use tile_um=, after st_predict.pp.set_scale where a scale is unknown",
+        )
+
+
+def encode_sections(read: ReadSections, frozen: FrozenEncoder, spec: TileSpec, *, trainable: bool) -> EncodedTiles:
+    """Features of every section, kept in its table; or its tiles, where the encoder is trained."""
+    from st_predict._spatialdata.features import cached_features, check_features_key, features_key
+    from st_predict.core.encoders.embed import cut_section
+    from st_predict.core.protocol.study import EncodedTiles
+
+    if trainable:
+        cut = [cut_section(section, spec, frozen.encoder.tile_px) for section in read.sections]
+        return EncodedTiles(cut, spec, frozen.identity, frozen.encoder)
+    for one, found in zip(read.objects, read.keys, strict=True):
+        check_features_key(one.tables[found.table], features_key(frozen.name))
+    features = [
+        cached_features(one, section, found, frozen, spec)[1]
+        for one, section, found in zip(read.objects, read.sections, read.keys, strict=True)
+    ]
+    return EncodedTiles(features, spec, frozen.identity, None)

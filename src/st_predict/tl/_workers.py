@@ -1,0 +1,103 @@
+"""Independent jobs over processes, with dask.distributed: a worker that dies costs its own job only."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+def n_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_jobs(
+    work: Callable[..., Any], shared: Any, jobs: Sequence[tuple[Any, ...]], *, n_jobs: int
+) -> Iterator[tuple[int, Any, Exception | None]]:
+    """Run ``work(shared, *job)`` for every job, in this process or in ``n_jobs`` of their own.
+
+    Parameters
+    ----------
+    work
+        What to run.
+    shared
+        Its first argument; handed to each process once.
+    jobs
+        Its other arguments.
+    n_jobs
+        Processes; 1: none but this one.
+
+    Yields
+    ------
+    Index of a job that ended, its result, and the error if it failed; as they end.
+    """
+    if n_jobs == 1 or len(jobs) < 2:
+        for i, job in enumerate(jobs):
+            try:
+                yield i, work(shared, *job), None
+            except Exception as error:  # noqa: BLE001 - one job's failure is reported, and the others go on
+                yield i, None, error
+        return
+    yield from _run_in_processes(work, shared, jobs, min(n_jobs, len(jobs)))
+
+
+def _run_in_processes(
+    work: Callable[..., Any], shared: Any, jobs: Sequence[tuple[Any, ...]], n_jobs: int
+) -> Iterator[tuple[int, Any, Exception | None]]:
+    from distributed import Client, as_completed
+    from distributed.deploy.subprocess import SubprocessCluster
+
+    # Subprocesses, not multiprocessing: a user's script need not guard its main module.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shared.pickle"
+        path.write_bytes(pickle.dumps(shared, protocol=pickle.HIGHEST_PROTOCOL))
+        threads = str(max(1, n_cores() // n_jobs))
+        environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE",
+                       "ST_PREDICT_PROGRESS": "0"}  # fmt: skip
+        cluster = SubprocessCluster(
+            n_workers=n_jobs,
+            threads_per_worker=1,
+            dashboard_address=None,  # type: ignore[arg-type]  # what its documentation says turns it off
+            # A job whose worker died is tried once more, in case it was another's fault; then it has failed.
+            scheduler_kwargs={"allowed_failures": 1},
+            worker_kwargs={"memory_limit": 0, "env": environment, "local_directory": folder},
+            silence_logs=logging.CRITICAL,
+        )
+        with cluster, Client(cluster) as client:
+            waiting = iter(enumerate(jobs))
+            running: dict[Any, int] = {}
+
+            def submit() -> Any:
+                """The next job, if there is one: one a worker at a time, so that a dying one takes no other with it."""
+                i, job = next(waiting, (None, ()))
+                if i is None:
+                    return None
+                future = client.submit(_run_one, work, str(path), job, pure=False)
+                running[future.key] = i
+                return future
+
+            ended = as_completed([submit() for _ in range(n_jobs)])
+            for future in ended:
+                i, error = running.pop(future.key), future.exception()
+                following = submit()
+                if following is not None:
+                    ended.add(following)
+                yield i, (None if error else future.result()), error
+
+
+def _run_one(work: Callable[..., Any], path: str, job: tuple[Any, ...]) -> Any:
+    return work(_load(path), *job)
+
+
+@lru_cache(maxsize=1)
+def _load(path: str) -> Any:
+    with Path(path).open("rb") as file:
+        return pickle.load(file)

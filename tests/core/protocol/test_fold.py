@@ -1,0 +1,144 @@
+"""One fold of one candidate: what is scored, over which genes, and that the values are those of a direct way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from st_predict.core.expression import section_expression
+from st_predict.core.metrics import gene_scores, structure_agreement
+from st_predict.core.protocol import fold as fold_module
+from st_predict.core.protocol.fold import fit_fold, gene_sets, run_fold
+from st_predict.core.protocol.keep import KeptFolds
+from st_predict.core.protocol.scores import score_sets
+from st_predict.core.protocol.study import Candidate, Study, outer_folds
+
+MakeCandidate = Callable[..., Candidate]
+
+
+def values_of(result: dict, section: str, gene_set: str) -> dict[str, float]:
+    return {
+        row["metric"]: row["value"] for row in result["scores"] if (row["section"], row["gene_set"]) == (section, gene_set)
+    }
+
+
+def test_values_are_those_of_a_direct_computation(study: Study, candidate: MakeCandidate) -> None:
+    fold = outer_folds(study.sections, "subject")[1][0]
+    ridge = candidate("ridge", label="linear")
+    result, model = run_fold(study, ridge, fold), fit_fold(study, ridge, fold)
+    assert (result["label"], result["fold"], result["sections"], result["seed"]) == ("linear", "A", ["A1", "A2"], 0)
+    for i in fold.held_out:
+        section = study.sections[i]
+        predicted = model.predict_features(study.frozen.values[i], section.centers_px)
+        truth = section_expression(section, model.panel)
+        found, expected = values_of(result, section.name, "heg10"), gene_scores(predicted, truth)
+        for metric in ("pcc", "spearman", "mse", "mae", "r2", "relative_variance"):
+            assert found[metric] == pytest.approx(expected[metric].mean()), metric
+        assert found["gene_correlation"] == pytest.approx(structure_agreement(predicted, truth))
+        assert found["pcc_of_ceiling"] == pytest.approx(found["pcc"] / found["ceiling"])
+        assert (found["n_genes"], found["constant"]) == (10, 0)
+        assert found["pcc"] > 0.5
+        mine = np.array(result["genes"]["section"]) == section.name
+        assert np.array(result["genes"]["pcc"])[mine] == pytest.approx(expected["pcc"])
+        assert np.array(result["genes"]["gene"])[mine].tolist() == model.panel
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_paper_style_scores_have_names_that_say_so(study: Study, candidate: MakeCandidate) -> None:
+    result = run_fold(study, candidate("ridge"), outer_folds(study.sections, "subject")[1][0])
+    names = {row["metric"]: row["section"] for row in result["scores"]}
+    assert {"pcc_h_testselected", "pcc_hvg_from_test_truth", "pcc_pooled_slides"} <= set(names)
+    assert names["pcc_pooled_slides"] == "A1, A2"
+
+
+def test_the_mean_is_constant_and_counts_zero(study: Study, candidate: MakeCandidate) -> None:
+    found = values_of(run_fold(study, candidate("mean"), outer_folds(study.sections, None)[1][1]), "B1", "heg10")
+    assert (found["pcc"], found["constant"], found["gene_correlation"], found["morans_i"]) == (0, 10, 0, 0)
+    assert found["mse"] > 0 and 0 < found["ceiling"] < 1
+
+
+def test_a_gene_constant_in_the_held_out_section_counts_zero_and_is_counted(
+    study: Study, candidate: MakeCandidate
+) -> None:
+    fold = outer_folds(study.sections, None)[1][1]
+    panel = fit_fold(study, candidate("ridge"), fold).panel
+    sections = list(study.sections)
+    counts = sections[2].counts.copy()
+    counts[:, list(sections[2].gene_names).index(panel[0])] = 0
+    sections[2] = dataclasses.replace(sections[2], counts=counts)
+    result = run_fold(dataclasses.replace(study, sections=sections), candidate("ridge"), fold)
+    assert values_of(result, "B1", "heg10")["constant"] == 1
+    assert result["genes"]["pcc"][0] == 0 and result["genes"]["constant"][0] is True
+
+
+def test_a_panel_gene_that_the_held_out_section_lacks_is_left_out_and_counted(
+    study: Study, candidate: MakeCandidate
+) -> None:
+    fold = outer_folds(study.sections, None)[1][1]
+    panel = fit_fold(study, candidate("ridge"), fold).panel
+    sections = list(study.sections)
+    kept = sections[2].gene_names != panel[3]
+    sections[2] = dataclasses.replace(
+        sections[2], counts=sections[2].counts[:, kept], gene_names=sections[2].gene_names[kept]
+    )
+    result = run_fold(dataclasses.replace(study, sections=sections), candidate("ridge"), fold)
+    assert values_of(result, "B1", "heg10")["n_genes"] == 9
+    assert result["genes"]["gene"] == [gene for gene in panel if gene != panel[3]]
+
+
+def test_spots_with_few_counts_are_predicted_but_not_scored(study: Study, candidate: MakeCandidate) -> None:
+    fold = outer_folds(study.sections, None)[1][1]
+    sections = list(study.sections)
+    counts = sections[2].counts.copy()
+    counts[:4] = 0
+    sections[2] = dataclasses.replace(sections[2], counts=counts)
+    result = run_fold(dataclasses.replace(study, sections=sections), candidate("ridge"), fold)
+    row = next(row for row in result["scores"] if row["metric"] == "pcc")
+    assert (row["n_spots"], row["n_spots_left_out"]) == (26, 4)
+
+
+def test_the_variable_genes_are_chosen_on_training_sections(
+    study: Study, candidate: MakeCandidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fold_module, "N_VARIABLE", 3)
+    ridge = candidate("ridge")
+    panel = [f"g{i}" for i in range(10)]
+    sets = gene_sets(study.sections[2:], panel, ridge)
+    values = np.concatenate([section_expression(s, panel) for s in study.sections[2:]])
+    assert sets == {"heg10": panel, "hvg3": [panel[i] for i in np.argsort(-values.var(axis=0))[:3]]}
+    listed = candidate("ridge", genes=panel)
+    assert list(gene_sets(study.sections, panel, listed)) == ["listed", "hvg3"]
+
+
+def test_a_set_of_which_a_section_has_no_gene_is_left_out() -> None:
+    zeros = np.zeros((4, 1), np.float32)
+    scores = {m: np.zeros(1) for m in ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling", "morans_i",
+                                       "morans_i_measured", "constant")}  # fmt: skip
+    assert {row["gene_set"] for row in score_sets(zeros, zeros, ["a"], scores, {"has": ["a"], "lacks": ["b"]})} == {"has"}
+
+
+def test_kept_folds_are_found_by_all_they_depend_on(study: Study, candidate: MakeCandidate, tmp_path) -> None:
+    folds = outer_folds(study.sections, "subject")[1]
+    kept, ridge = KeptFolds(tmp_path, study), candidate("ridge")
+    assert kept.find(ridge, folds[0]) is None
+    kept.keep(ridge, folds[0], {"value": [1.5, float("nan")]})
+    assert kept.find(candidate("ridge", label="another name"), folds[0])["value"][0] == 1.5
+    assert kept.find(ridge, folds[1]) is None
+    assert kept.find(candidate("ridge", seed=1), folds[0]) is None
+    assert kept.find(candidate("ridge", genes=9), folds[0]) is None
+    assert kept.find(candidate("nh2st"), folds[0]) is None
+    other = dataclasses.replace(study, sections=[dataclasses.replace(study.sections[0], centers_px=study.sections[0].centers_px + 1), *study.sections[1:]])  # fmt: skip
+    assert KeptFolds(tmp_path, other).find(ridge, folds[0]) is None
+
+
+def test_a_cut_file_is_run_again(study: Study, candidate: MakeCandidate, tmp_path, caplog) -> None:
+    fold = outer_folds(study.sections, "subject")[1][0]
+    kept, ridge = KeptFolds(tmp_path, study), candidate("ridge")
+    kept.keep(ridge, fold, {"value": 1})
+    (file,) = (tmp_path / "folds").iterdir()
+    file.write_text(file.read_text()[:5])
+    assert kept.find(ridge, fold) is None and "is run again" in caplog.text

@@ -1,0 +1,167 @@
+"""Nothing that is fitted in a fold depends on what is held out, to the last bit; and these tests would see it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from st_predict.core.methods.registry import METHODS
+from st_predict.core.protocol import fold as fold_module
+from st_predict.core.protocol.fold import fit_fold
+from st_predict.core.protocol.study import Candidate, OuterFold, Study, outer_folds
+from st_predict.core.training import fit as fit_module
+from st_predict.core.training.inputs import InputTransform
+
+MakeCandidate = Callable[..., Candidate]
+
+
+def fold_of(study: Study) -> OuterFold:
+    """Subject A, of two sections, held out."""
+    return outer_folds(study.sections, "subject")[1][0]
+
+
+def with_held_out(study: Study, change: Callable[[Any, np.ndarray], tuple[Any, np.ndarray]]) -> Study:
+    """The study with other held-out sections: ``change`` takes and gives a section and its features."""
+    sections, features = list(study.sections), list(study.frozen.values)
+    for i in fold_of(study).held_out:
+        sections[i], features[i] = change(sections[i], features[i])
+    return dataclasses.replace(study, sections=sections, frozen=study.frozen._replace(values=features))
+
+
+def other_expression(section: Any, features: np.ndarray) -> tuple[Any, np.ndarray]:
+    rng = np.random.default_rng(5)
+    return dataclasses.replace(section, counts=rng.poisson(200, section.counts.shape).astype(np.float32)), features
+
+
+def other_images(section: Any, features: np.ndarray) -> tuple[Any, np.ndarray]:
+    return section, np.random.default_rng(6).normal(3, 2, features.shape).astype(np.float32)
+
+
+def other_gene_order(section: Any, features: np.ndarray) -> tuple[Any, np.ndarray]:
+    order = np.random.default_rng(7).permutation(section.counts.shape[1])
+    return dataclasses.replace(section, counts=section.counts[:, order], gene_names=section.gene_names[order]), features
+
+
+def other_spot_order(section: Any, features: np.ndarray) -> tuple[Any, np.ndarray]:
+    order = np.random.default_rng(8).permutation(section.n_spots)
+    return section.keep(order), features[order]
+
+
+def fewer_genes(section: Any, features: np.ndarray) -> tuple[Any, np.ndarray]:
+    return dataclasses.replace(section, counts=section.counts[:, 3:], gene_names=section.gene_names[3:]), features
+
+
+CHANGES = [other_expression, other_images, other_gene_order, other_spot_order, fewer_genes]
+
+
+def assert_nothing_moves(study: Study, candidate: Candidate, change: Callable[..., Any]) -> None:
+    before, after = (fit_fold(s, candidate, fold_of(s)) for s in (study, with_held_out(study, change)))
+    assert (before.panel, before.epochs, before.sections) == (after.panel, after.epochs, after.sections)
+    assert (before.history_rows, before.held_out_rows) == (after.history_rows, after.held_out_rows)
+    tensors = before.tensors(), after.tensors()
+    assert tensors[0].keys() == tensors[1].keys() and len(tensors[0]) > 0
+    for name, value in tensors[0].items():
+        assert torch.equal(value, tensors[1][name]), name
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("method", list(METHODS))
+def test_nothing_that_is_fitted_depends_on_what_is_held_out(
+    study: Study, candidate: MakeCandidate, method: str, change: Callable[..., Any]
+) -> None:
+    assert_nothing_moves(study, candidate(method), change)
+
+
+def test_a_prediction_depends_on_images_alone(study: Study, candidate: MakeCandidate) -> None:
+    fold = fold_of(study)
+    section = study.sections[fold.held_out[0]]
+    model = fit_fold(study, candidate("nh2st"), fold)
+    features = study.frozen.values[fold.held_out[0]]
+    predicted = model.predict_features(features, section.centers_px)
+    order = np.random.default_rng(0).permutation(section.n_spots)
+    permuted = model.predict_features(features[order], section.centers_px[order])
+    assert np.allclose(permuted, predicted[order], atol=1e-5), "the order of spots changes nothing"
+
+
+# Leaks, planted one at a time: the fitted step they touch is given what is held out.
+
+
+def leak_sections(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Study, "only", lambda self, wanted: self)
+
+
+def leak_panel(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = fold_module.check_task
+    monkeypatch.setattr(
+        fold_module, "check_task", lambda sections, recipe, task: check(study_now(study, sections), recipe, task)
+    )
+
+
+def leak_scaling(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = InputTransform.fit.__func__
+    extra = [expanded(study, i) for i in fold_of(study).held_out]
+    monkeypatch.setattr(
+        InputTransform, "fit", classmethod(lambda cls, config, rows: fit(cls, config, torch.cat([rows, *extra])))
+    )
+
+
+def leak_center(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    center = fit_module.center_targets
+
+    def leaky(spots: Any, config: Any) -> Any:
+        centered, mean = center(spots, config)
+        truth = [study.sections[i].counts.mean() for i in fold_of(study).held_out]
+        return centered, mean + float(np.mean(truth))
+
+    monkeypatch.setattr(fit_module, "center_targets", leaky)
+
+
+def leak_stopping(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    select = fit_module.select_epochs
+
+    def leaky(*arguments: Any) -> Any:
+        truth = sum(study.sections[i].counts.mean() for i in fold_of(study).held_out)
+        return select(*arguments)._replace(epochs=1 if truth < 100 else 2)
+
+    monkeypatch.setattr(fit_module, "select_epochs", leaky)
+
+
+def study_now(study: Study, sections: Any) -> list[Any]:
+    return [*sections, *(study.sections[i] for i in fold_of(study).held_out)]
+
+
+def expanded(study: Study, i: int) -> torch.Tensor:
+    from st_predict.core.methods.recipe import InputConfig
+    from st_predict.core.training.inputs import expand
+
+    config = InputConfig(context=(2,), components=8)
+    return expand(config, study.frozen.values[i], study.sections[i].centers_px)
+
+
+LEAKS = {
+    leak_sections: other_expression,
+    leak_panel: other_expression,
+    leak_scaling: other_images,
+    leak_center: other_expression,
+    leak_stopping: other_expression,
+}
+
+
+@pytest.mark.parametrize("method", ["ridge", "nh2st"])
+@pytest.mark.parametrize("leak", list(LEAKS))
+def test_a_planted_leak_is_seen(
+    study: Study, candidate: MakeCandidate, monkeypatch: pytest.MonkeyPatch, leak: Callable[..., None], method: str
+) -> None:
+    change, fitted = LEAKS[leak], []
+    for current in (study, with_held_out(study, change)):
+        with monkeypatch.context() as patch:
+            leak(current, patch)
+            fitted.append(fit_fold(current, candidate(method), fold_of(current)))
+    monkeypatch.setattr(f"{__name__}.fit_fold", lambda *_: fitted.pop(0))
+    with pytest.raises(AssertionError):
+        assert_nothing_moves(study, candidate(method), change)
