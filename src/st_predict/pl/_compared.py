@@ -27,6 +27,8 @@ class Compared(NamedTuple):
 
     section: Section
     keys: Keys
+    genes: list[str]
+    """What the columns below are, ``(G,)``."""
     record: dict[str, Any]
     """Provenance of the prediction."""
     predicted: NDArray[np.float32]
@@ -43,7 +45,7 @@ class Compared(NamedTuple):
 
 def compare(
     sdata: SpatialData,
-    genes: Sequence[str],
+    genes: Sequence[str] | None,
     *,
     key: str,
     min_counts: float | None,
@@ -52,7 +54,7 @@ def compare(
     table_key: str | None,
     layer: str | None,
 ) -> Compared:
-    """Read a prediction and the measured expression beside it.
+    """Read a prediction and the measured expression beside it, of some genes or (``None``) of the whole panel.
 
     Raises
     ------
@@ -74,13 +76,14 @@ def compare(
     table = sdata.tables[str(keys.table)]
     record = prediction_record(table.uns, key)
     panel = [str(gene) for gene in record["panel"]]
+    genes = panel if genes is None else [str(gene) for gene in genes]
     _check_genes(genes, panel, [str(gene) for gene in table.var_names])
     values = np.asarray(table.layers[key] if alone else table.obsm[key], dtype=np.float32)
     predicted = values[:, [panel.index(gene) for gene in genes]]
     least = float(record["min_counts"]) if min_counts is None else min_counts
     if alone:
         everywhere = np.ones(section.n_spots, dtype=bool)
-        return Compared(section, keys, record, predicted, None, everywhere, least, [None] * len(genes))
+        return Compared(section, keys, genes, record, predicted, None, everywhere, least, [None] * len(genes))
     return _with_measured(section, keys, record, predicted, genes, least)
 
 
@@ -109,7 +112,7 @@ def _with_measured(
     keys: Keys,
     record: dict[str, Any],
     predicted: NDArray[np.float32],
-    genes: Sequence[str],
+    genes: list[str],
     min_counts: float,
 ) -> Compared:
     from st_predict.core.expression import section_expression
@@ -131,7 +134,7 @@ def _with_measured(
         found = gene_scores(predicted[scored][:, known], measured[scored][:, known])["pcc"]
         for gene, value in zip(known, found, strict=True):
             pcc[gene] = float(value)
-    return Compared(section, keys, record, predicted, measured, scored, min_counts, pcc)
+    return Compared(section, keys, genes, record, predicted, measured, scored, min_counts, pcc)
 
 
 def _check_genes(wanted: Sequence[str], predicted: Sequence[str], measured: Sequence[str]) -> None:

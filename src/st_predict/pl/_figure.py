@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,27 @@ if TYPE_CHECKING:
     from st_predict.pl._thumbnail import Box, Thumbnail
 
 SAVED_DPI = 200
+_CONTROL, _REFERENCE, _METHOD = "#999999", "#E69F00", "#0072B2"  # Okabe and Ito's, for every kind of color vision
+
+
+class Look(NamedTuple):
+    """How a method is told from others, in every picture alike."""
+
+    label: str
+    color: str
+    marker: str
+
+
+_LOOKS = {
+    "mean": Look("training mean", _CONTROL, "s"),
+    "shuffled": Look("shuffled images", _CONTROL, "s"),
+    "ridge": Look("ridge", _REFERENCE, "D"),
+}
+
+
+def method_look(method: str) -> Look:
+    """Controls gray squares, ridge an orange diamond, every other method a blue dot."""
+    return _LOOKS.get(method, Look(method, _METHOD, "o"))
 
 
 def check_picture(

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colors, told apart by every kind of color vision.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-_MARKS = {"mean": ("#999999", "s"), "ridge": ("#E69F00", "D")}
-_OWN_MARK = ("#0072B2", "o")
 _BY_EPOCH = {"loss": "training loss", "held_out_pcc": "held-out PCC"}
 _FINAL = "final"
 _LONG_LABEL = 24
@@ -116,6 +114,8 @@ def _without(held_out: str) -> str:
 
 def _draw_sections(ax: Axes, *, pcc: pd.DataFrame) -> None:
     """A row a section, a dot a method; the last row is their average."""
+    from st_predict.pl._figure import method_look
+
     names = [str(name) for name in pcc.index]
     values = pcc.to_numpy(np.float64)
     if len(names) > 1:
@@ -124,9 +124,8 @@ def _draw_sections(ax: Axes, *, pcc: pd.DataFrame) -> None:
     places = np.arange(len(names))
     ax.hlines(places, values.min(axis=1), values.max(axis=1), color="0.88", linewidth=1.5, zorder=1)
     for method, column in zip(pcc.columns, values.T, strict=True):
-        color, marker = _MARKS.get(method, _OWN_MARK)
-        label = "training mean" if method == "mean" else method
-        ax.plot(column, places, marker, color=color, label=label, zorder=2)
+        look = method_look(method)
+        ax.plot(column, places, look.marker, color=look.color, label=look.label, zorder=2)
     ax.set(xlabel="held-out PCC", yticks=places, yticklabels=names, ylim=(len(names) - 0.5, -0.5))
     ax.legend(
         frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(pcc.columns),

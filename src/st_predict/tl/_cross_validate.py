@@ -98,6 +98,7 @@ def cross_validate(
     if folder is not None:
         check_comparison_folder(folder)
     read = read_sections(sections, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer)
+    _check_n_jobs(n_jobs)
     candidates = _candidates(methods, genes, gene_ranking, min_counts, seed)
     split, folds = outer_folds(read.sections, groups)
     _check_folds(read.sections, candidates, folds)
@@ -186,16 +187,20 @@ def _study(
     return Study(read.sections, tiles.get(False), tiles.get(True), hardware)
 
 
+def _check_n_jobs(n_jobs: int | None) -> None:
+    if n_jobs is not None and (isinstance(n_jobs, bool) or n_jobs < 1):
+        raise InputError(
+            f"n_jobs is {n_jobs!r}", where="n_jobs", expected="at least 1, or None", remedy="correct n_jobs"
+        )
+
+
 def _processes(n_jobs: int | None, study: Study) -> int:
+    """As many as asked for, else one a core; one where fits share a GPU."""
     import os
 
     from st_predict.core.encoders.frozen import torch_device
     from st_predict.tl._workers import n_cores
 
-    if n_jobs is not None and (isinstance(n_jobs, bool) or n_jobs < 1):
-        raise InputError(
-            f"n_jobs is {n_jobs!r}", where="n_jobs", expected="at least 1, or None", remedy="correct n_jobs"
-        )
     if n_jobs is not None:
         return n_jobs
     on_cpu = study.hardware.accelerator == "cpu" or torch_device(study.hardware.accelerator) == "cpu"

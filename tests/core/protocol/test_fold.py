@@ -22,7 +22,9 @@ MakeCandidate = Callable[..., Candidate]
 
 def values_of(result: dict, section: str, gene_set: str) -> dict[str, float]:
     return {
-        row["metric"]: row["value"] for row in result["scores"] if (row["section"], row["gene_set"]) == (section, gene_set)
+        row["metric"]: row["value"]
+        for row in result["scores"]
+        if (row["section"], row["gene_set"]) == (section, gene_set)
     }
 
 
@@ -118,7 +120,9 @@ def test_a_set_of_which_a_section_has_no_gene_is_left_out() -> None:
     zeros = np.zeros((4, 1), np.float32)
     scores = {m: np.zeros(1) for m in ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling", "morans_i",
                                        "morans_i_measured", "constant")}  # fmt: skip
-    assert {row["gene_set"] for row in score_sets(zeros, zeros, ["a"], scores, {"has": ["a"], "lacks": ["b"]})} == {"has"}
+    assert {row["gene_set"] for row in score_sets(zeros, zeros, ["a"], scores, {"has": ["a"], "lacks": ["b"]})} == {
+        "has"
+    }
 
 
 def test_kept_folds_are_found_by_all_they_depend_on(study: Study, candidate: MakeCandidate, tmp_path) -> None:

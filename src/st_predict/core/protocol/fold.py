@@ -12,6 +12,7 @@ import torch
 from st_predict.core import paper_style
 from st_predict.core.expression import gene_columns, section_expression
 from st_predict.core.protocol.scores import score_genes, score_sets
+from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.fit import check_task, train_model, usable_spots
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
     for number in fold.held_out:
         section = study.sections[number]
         # Every spot is predicted, also those that are not scored: which those are follows from the held-out truth.
-        whole = model.predict_features(study.tiles_of(candidate).values[number], section.centers_px)
+        whole = model.predict_features(_features(study.tiles_of(candidate).values[number], model), section.centers_px)
         scored = usable_spots(section, candidate.task.min_counts)
         kept, known = section.keep(scored), gene_columns(section.gene_names, model.panel) >= 0
         genes = [gene for gene, has in zip(model.panel, known, strict=True) if has]
@@ -101,6 +102,15 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
         "scores": rows,
         "genes": {name: np.concatenate([part[name] for part in columns]).tolist() for name in columns[0]},
     }
+
+
+def _features(tiles: NDArray[Any], model: Model) -> NDArray[np.float32]:
+    """Features ``(n, S, d)``; pixels are encoded where the model brings its own encoder."""
+    if model.encoder is None:
+        return tiles
+    with torch.inference_mode():
+        rows = encode_rows(model.encoder, torch.from_numpy(tiles), batch_size=32)
+    return rows.view(*tiles.shape[:2], -1).numpy()
 
 
 def _paper_style(

@@ -1,0 +1,170 @@
+"""``scores``: methods side by side, a dot a held-out fold, with the controls and the noise ceiling in sight."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+_COLUMNS = ("method", "fold", "gene_set", "metric", "value")
+_NAMES = {
+    "pcc": "PCC",
+    "spearman": "Spearman correlation",
+    "mse": "MSE",
+    "mae": "MAE",
+    "r2": "R²",
+    "relative_variance": "variance, predicted over measured",
+    "constant": "constant genes",
+    "ceiling": "noise ceiling",
+    "pcc_of_ceiling": "PCC as a fraction of the noise ceiling",
+    "gene_correlation": "agreement of gene-gene correlation",
+    "morans_i": "agreement of Moran's I",
+}
+_IDEAL = {"mse": 0.0, "mae": 0.0, "constant": 0.0, "relative_variance": 1.0}  # of all others more is better
+_RANKINGS = {"heg": "most expressed", "hvg": "most variable"}
+_REFERENCE = "ridge"
+_PANEL_IN, _ROW_IN, _LETTER_IN = 3.4, 0.33, 0.085
+_SMALL_ROWS = 0.38  # from the middle of a number to that of the small line under it
+_TITLE_LETTERS = 36
+
+
+def scores(
+    table: pd.DataFrame,
+    *,
+    metric: str = "pcc",
+    gene_set: str | None = None,
+    axes: Axes | Sequence[Axes] | NDArray[Any] | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+) -> NDArray[Any]:
+    """Compare methods on what was held out of their training.
+
+    A row a method, best on top: a small dot a fold (the mean over its sections and seeds), a bold mark and a number
+    for the mean over folds. Gray are the controls, training mean and shuffled images; the dashed line is tuned ridge
+    on frozen features, which a deep method has to beat. For the PCC the noise ceiling, which no predictor can pass, is
+    a line as well. Where folds of a method failed its mark is thin, and the row says how many it is the mean of.
+
+    Parameters
+    ----------
+    table
+        What ``st_predict.tl.cross_validate`` returned: columns ``method``, ``fold``, ``gene_set``, ``metric`` and
+        ``value``; ``split``, if there, is told in the title. Tables of several data sets, joined with a column
+        ``dataset``, give a panel each, with the methods in one order.
+    metric
+        A value of the column ``metric``.
+    gene_set
+        A value of the column ``gene_set``; ``None``: the first.
+    axes
+        Axes to draw on, one a data set; ``None``: a new figure.
+    show
+        Whether to call ``matplotlib.pyplot.show``.
+    save
+        File to write the figure to.
+
+    Returns
+    -------
+    Axes ``(n_datasets,)``.
+
+    Raises
+    ------
+    InputError
+        If this is no such table, it has no such metric or gene set, or the axes or the file do not fit.
+    """
+    from st_predict.pl._figure import check_picture, finish, method_look, new_axes
+    from st_predict.pl._tables import check_columns, choose
+
+    check_columns(table, _COLUMNS, made_by="st_predict.tl.cross_validate")
+    gene_sets = table["gene_set"].astype(str)
+    gene_set = choose(gene_sets.iloc[0] if gene_set is None else gene_set, gene_sets, where="gene_set")
+    rows = table[gene_sets == gene_set]
+    choose(metric, rows["metric"], where="metric")
+    parts = dict(list(rows.groupby("dataset", sort=False, observed=True))) if "dataset" in rows else {"": rows}
+    check_picture(axes, (1, len(parts)), save)
+    failed = getattr(table, "failures", rows[:0])
+    values = {name: _by_fold(part, failed, metric) for name, part in parts.items()}
+    order = _best_first([part.mean(axis=1) for part in values.values()], metric)
+    labels = [method_look(method).label for method in order]
+    size_in = _PANEL_IN * len(parts) + _LETTER_IN * max(map(len, labels)), _ROW_IN * len(order) + 1.3
+    panels = new_axes(axes, (1, len(parts)), size_in)[0]
+    for number, (ax, (name, part)) in enumerate(zip(panels, parts.items(), strict=True)):
+        _draw_methods(ax, values[name].reindex(order))
+        _draw_limit(ax, part, metric)
+        ax.set(xlabel=_axis_label(metric, gene_set), yticks=range(len(order)), yticklabels=[] if number else labels)
+        ax.set_title(
+            "\n".join(filter(None, [str(name), _protocol(part, values[name].shape[1])])), pad=18, fontsize="medium"
+        )
+    return finish(panels, show=show, save=save)
+
+
+def _by_fold(rows: pd.DataFrame, failed: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Methods x folds, NaN where a method has no value; those that failed everywhere are methods too."""
+    methods, folds = (list(dict.fromkeys([*rows[column], *failed[column]])) for column in ("method", "fold"))
+    found = rows[rows["metric"] == metric].groupby(["method", "fold"], observed=True)["value"].mean()
+    return found.unstack("fold").reindex(index=methods, columns=folds)
+
+
+def _best_first(means: Sequence[pd.Series], metric: str) -> list[str]:
+    """Methods by their mean over data sets; those without a value come last."""
+    import pandas as pd
+
+    both = pd.concat(means, axis=1)
+    worse = -both if metric not in _IDEAL else (both - _IDEAL[metric]).abs()
+    return list(worse.mean(axis=1).sort_values(kind="stable").index)
+
+
+def _draw_methods(ax: Axes, values: pd.DataFrame) -> None:
+    """A row a method: its folds, their mean, and the line that ridge draws."""
+    from st_predict.pl._figure import method_look
+
+    for place, (method, row) in enumerate(values.iterrows()):
+        look, known = method_look(str(method)), row.dropna()
+        whole = len(known) == len(row)
+        if len(known):
+            mean = known.mean()
+            ax.hlines(place, known.min(), known.max(), color="0.88", linewidth=1.5, zorder=1)
+            ax.plot(known, [place] * len(known), look.marker, color=look.color, alpha=0.5, markersize=5, mew=0)
+            ax.plot(mean, place, "|", color=look.color, markersize=14, mew=3.5 if whole else 1.2, label=look.label)
+            ax.text(1.03, place, f"{mean:.3f}", transform=ax.get_yaxis_transform(), va="center_baseline")
+            if method == _REFERENCE:
+                ax.axvline(mean, color=look.color, linestyle="--", linewidth=1, zorder=1)
+        if not whole:
+            ax.text(
+                1.03, place + (_SMALL_ROWS if len(known) else 0), f"{len(known)} of {len(row)} folds", color="0.4",
+                transform=ax.get_yaxis_transform(), va="center", fontsize="x-small",
+            )  # fmt: skip
+    ax.set_ylim(len(values) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)  # beside the numbers of another panel they would be read as minus signs
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_limit(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
+    """What the best prediction could reach: the noise ceiling of the PCC, all the variance there is."""
+    place, label = _IDEAL.get(metric), "as measured"
+    if metric == "pcc":
+        ceiling = rows[rows["metric"] == "ceiling"].groupby("fold", observed=True)["value"].mean().mean()
+        place, label = ceiling, f"noise ceiling {ceiling:.3f}"
+    if not place or place != place:  # errors have their ideal at the end of the axis; a table may lack the ceiling
+        return
+    ax.axvline(place, color="0.25", linewidth=1, zorder=1)
+    ax.text(place, 1.01, label, transform=ax.get_xaxis_transform(), ha="right", va="bottom", fontsize="small")
+
+
+def _axis_label(metric: str, gene_set: str) -> str:
+    named = re.fullmatch(r"(heg|hvg)(\d+)", gene_set)
+    genes = f"{named[2]} {_RANKINGS[named[1]]} genes" if named else gene_set
+    better = {None: "", 0.0: " (lower is better)"}.get(_IDEAL.get(metric), " (1 is best)")
+    return f"{_NAMES.get(metric, metric)}{better}\n{genes}"
+
+
+def _protocol(rows: pd.DataFrame, n_folds: int) -> str:
+    """How many folds, and how they were made."""
+    split = " / ".join(rows["split"].dropna().astype(str).unique()) if "split" in rows else ""
+    return textwrap.fill(", ".join(filter(None, [f"{n_folds} fold{'s' * (n_folds > 1)}", split])), _TITLE_LETTERS)

@@ -1,0 +1,190 @@
+"""The comparison as a user calls it: what it returns, keeps, says and refuses."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import st_predict as stp
+from st_predict.core.errors import InputError
+from st_predict.core.protocol import fold as fold_module
+from st_predict.tl import cross_validate
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+Sections = "dict[str, SpatialData]"
+QUICK = {"encoder": "tiny", "genes": 10, "min_counts": 1, "n_jobs": 1}
+NH2ST = {"nh2st": {"max_epochs": 2, "batch_size": 16, "inner_folds": 1}}
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Method and fold of every fit from now on."""
+    seen: list[tuple[str, str]] = []
+    fit = fold_module.fit_fold
+
+    def noted(study: Any, candidate: Any, fold: Any) -> Any:
+        seen.append((candidate.label, fold.name))
+        return fit(study, candidate, fold)
+
+    monkeypatch.setattr(fold_module, "fit_fold", noted)
+    return seen
+
+
+def test_one_row_a_method_fold_section_set_and_metric(three_sections: Sections, tile_count: SimpleNamespace) -> None:
+    table = cross_validate(three_sections, methods=NH2ST, **QUICK)
+    assert tile_count.tiles == 3 * 42 * 3, "every tile of every scale once, for all methods and folds"
+    assert isinstance(table, pd.DataFrame)
+    assert list(dict.fromkeys(table["method"])) == ["mean", "shuffled", "ridge", "nh2st"]
+    keys = ["method", "fold", "section", "gene_set", "metric"]
+    assert not table.duplicated(keys).any()
+    pcc = table[table["metric"] == "pcc"]
+    assert len(pcc) == 4 * 3 and set(pcc["gene_set"]) == {"heg10"}
+    assert set(pcc["fold"]) == {"P0", "P1", "P2"} and set(table["split"]) == {"leave one subject out"}
+    mean = pcc.groupby("method")["value"].mean()
+    assert mean["mean"] == 0 and abs(mean["shuffled"]) < 0.4 < mean["ridge"]
+    assert (table["seed"] == 0).all() and table["version"].str.contains("torch").all() and (table["seconds"] > 0).all()
+    assert len(table.genes) == 4 * 3 * 10 and len(table.failures) == 0
+    of_ridge = table.genes[(table.genes["method"] == "ridge") & (table.genes["section"] == "B")]
+    assert of_ridge["pcc"].mean() == pytest.approx(
+        float(pcc[(pcc["method"] == "ridge") & (pcc["section"] == "B")]["value"].iloc[0])
+    )
+
+
+def test_values_are_those_of_train_predict_and_evaluate(three_sections: Sections) -> None:
+    table = cross_validate(three_sections, methods="ridge", **QUICK)
+    model = stp.tl.train({n: three_sections[n] for n in "AB"}, method="ridge", encoder="tiny", genes=10, min_counts=1)
+    stp.tl.predict(three_sections["C"], model)
+    expected = stp.tl.evaluate(three_sections["C"])
+    row = table.query("method == 'ridge' and section == 'C' and gene_set == 'heg10'").set_index("metric")["value"]
+    for metric in ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling"):
+        assert row[metric] == pytest.approx(expected[metric].mean(), rel=1e-5), metric
+    genes = table.genes.query("method == 'ridge' and section == 'C'").set_index("gene")
+    assert genes["morans_i"].to_dict() == pytest.approx(expected["morans_i"].to_dict(), rel=1e-4)
+
+
+def test_processes_give_the_same_table(three_sections: Sections) -> None:
+    settings = {**QUICK, "methods": NH2ST}
+    alone, together = (cross_validate(three_sections, **{**settings, "n_jobs": n}) for n in (1, 2))
+    assert len(together.failures) == 0
+    assert alone.drop(columns="seconds").equals(pd.DataFrame(together.drop(columns="seconds")))
+
+
+def test_same_seed_same_table_another_seed_another(three_sections: Sections) -> None:
+    tables = [cross_validate(three_sections, methods=NH2ST, seed=seed, **QUICK) for seed in (1, 1, 2)]
+    values = [t.query("method == 'nh2st' and metric == 'pcc'")["value"].to_numpy() for t in tables]
+    assert np.array_equal(values[0], values[1]) and not np.array_equal(values[0], values[2])
+
+
+def test_an_interrupted_comparison_goes_on(
+    three_sections: Sections, tmp_path: Path, fits: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "cv"
+
+    def interrupted(study: Any, candidate: Any, fold: Any) -> Any:
+        if (candidate.label, fold.name) == ("ridge", "P1"):
+            raise KeyboardInterrupt
+        return run(study, candidate, fold)
+
+    run = fold_module.run_fold
+    with monkeypatch.context() as patch:
+        patch.setattr(fold_module, "run_fold", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cross_validate(three_sections, methods="ridge", out=out, **QUICK)
+    before = list(fits)
+    assert ("ridge", "P0") in before and ("ridge", "P1") not in before
+    table = cross_validate(three_sections, methods="ridge", out=out, **QUICK)
+    assert fits[len(before) :] == [("ridge", "P1"), ("ridge", "P2")]
+    fits.clear()
+    again = cross_validate(three_sections, methods={"linear": {"method": "ridge"}}, out=out, **QUICK)
+    assert fits == [] and set(again["method"]) == {"mean", "shuffled", "ridge", "linear"}
+    assert again.query("method == 'linear'")["value"].tolist() == table.query("method == 'ridge'")["value"].tolist()
+    assert pd.read_csv(out / "scores.csv")["value"].to_numpy() == pytest.approx(again["value"].to_numpy(), nan_ok=True)
+    assert len(pd.read_csv(out / "gene_scores.csv")) == len(again.genes)
+
+
+def test_a_fold_that_fails_is_reported_and_the_others_stand(
+    three_sections: Sections, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit = fold_module.fit_fold
+
+    def failing(study: Any, candidate: Any, fold: Any) -> Any:
+        if (candidate.label, fold.name) == ("ridge", "P1"):
+            raise MemoryError("too large")
+        return fit(study, candidate, fold)
+
+    monkeypatch.setattr(fold_module, "fit_fold", failing)
+    table = cross_validate(three_sections, methods="ridge", **QUICK)
+    assert table.failures.to_dict("records") == [{"method": "ridge", "fold": "P1", "error": "MemoryError: too large"}]
+    assert set(table.query("method == 'ridge'")["fold"]) == {"P0", "P2"}
+    assert set(table.query("method == 'mean'")["fold"]) == {"P0", "P1", "P2"}
+    assert "ridge failed with P1 held out" in caplog.text
+
+
+def test_settings_by_label(three_sections: Sections) -> None:
+    methods = {"ridge": {"context": ()}, "without rank": {"method": "ridge", "params": {"ranks": (None,)}}}
+    table = cross_validate(three_sections, methods=methods, **QUICK)
+    assert list(dict.fromkeys(table["method"])) == ["mean", "shuffled", "ridge", "without rank"]
+
+
+def test_an_encoder_may_be_trained(three_sections: Sections) -> None:
+    methods = {"stnet": {"trainable_encoder": True, "max_epochs": 1, "batch_size": 16, "inner_folds": 0}}
+    table = cross_validate({n: three_sections[n] for n in "AB"}, methods=methods, **QUICK)
+    assert table.query("method == 'stnet' and metric == 'pcc'")["value"].notna().all() and len(table.failures) == 0
+
+
+def test_one_subject_is_said(make_section: Any, caplog: pytest.LogCaptureFixture) -> None:
+    sections = [make_section(name, seed, subject="P") for seed, name in enumerate("AB")]
+    with caplog.at_level(logging.INFO, "st_predict"):
+        table = cross_validate(sections, methods="mean", **QUICK)
+    assert set(table["split"]) == {"leave one section out, within one subject"}
+    assert "within one subject" in caplog.text
+    with pytest.raises(InputError, match="cannot be split by subject"):
+        cross_validate(sections, methods="mean", groups="subject", **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("change", "text", "where"),
+    [
+        ({"methods": ["ridge", "nh2s"]}, "there is no 'nh2s'", "method"),
+        ({"methods": []}, "there are no methods", "methods"),
+        ({"methods": {"ridge": {"contxt": ()}}}, "unknown settings: contxt", "methods"),
+        ({"groups": "patient"}, "groups is 'patient'", "groups"),
+        ({"n_jobs": 0}, "n_jobs is 0", "n_jobs"),
+        ({"genes": ["g0", "nope"]}, "with 'P0' held out: the gene list cannot be used", "genes"),
+        ({"min_counts": 1e9}, "with 'P0' held out: section 'B' has 0 of 42 spots", "min_counts"),
+        ({"methods": {"nh2st": {"params": {"neighbors": 42}}}}, "has 42 of 42 spots", "min_counts"),
+    ],
+)
+def test_bad_input_is_refused_before_any_tile_is_encoded(
+    three_sections: Sections, tile_count: SimpleNamespace, change: dict, text: str, where: str
+) -> None:
+    with pytest.raises(InputError, match=text) as error:
+        cross_validate(three_sections, **{**QUICK, "methods": "ridge", **change})
+    assert error.value.where == where and tile_count.tiles == 0
+    if where == "method":
+        assert "nh2st" in error.value.remedy
+
+
+def test_a_fold_without_common_genes_is_named(make_section: Any, tile_count: SimpleNamespace) -> None:
+    sections = [make_section(name, seed, subject=name) for seed, name in enumerate("AB")]
+    other = make_section("C", 2, subject="C", gene_names=[f"ENSG{i}" for i in range(24)])
+    with pytest.raises(InputError, match="with 'A' held out: no gene is common to all 2 sections"):
+        cross_validate([*sections, other], methods="ridge", **QUICK)
+    with pytest.raises(InputError, match="with 'A' held out: section 'A' has none of the 10 genes"):
+        cross_validate([*sections, other], methods="ridge", groups=["A", "A", "C"], **QUICK)
+    assert tile_count.tiles == 0
+
+
+def test_a_foreign_folder_is_left_alone(three_sections: Sections, tmp_path: Path, tile_count: SimpleNamespace) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="is not an earlier comparison"):
+        cross_validate(three_sections, methods="mean", out=tmp_path, **QUICK)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"] and tile_count.tiles == 0
