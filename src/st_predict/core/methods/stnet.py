@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from st_predict.core.methods.interface import Method
@@ -13,7 +14,7 @@ from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from st_predict.core.methods.interface import Batch
+    from st_predict.core.methods.interface import Batch, Reference
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class STNetConfig:
 class STNet(Method):
     """ST-Net (He et al., Nature Biomedical Engineering 2020).
 
-    Follows the paper: encoder features, one linear layer, mean squared error. Differs: any encoder in place of
+    Follows the paper: encoder features, one linear layer that starts as the training mean, squared error. Differs: any encoder in place of
     DenseNet-121, and by default a frozen one, its features with context.
 
     Parameters
@@ -38,6 +39,12 @@ class STNet(Method):
     def __init__(self, n_inputs: int, n_genes: int, config: STNetConfig) -> None:
         super().__init__()
         self.head = nn.Linear(n_inputs, n_genes)
+        nn.init.zeros_(self.head.weight)
+
+    def before_fit(self, reference: Reference) -> None:
+        """Start as the training mean: zero weights, the mean as bias (as the publication's code)."""
+        with torch.no_grad():
+            self.head.bias.copy_(reference.expression.mean(dim=0))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error."""
