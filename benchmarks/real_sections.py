@@ -14,16 +14,11 @@ import numpy as np
 import pandas as pd
 
 import st_predict as stp
+from st_predict._studies import SETTINGS
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-# mob states no scale: tiles in pixels, and its 1,000 genes make every spot shallow.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "her2st": {},
-    "als": {},
-    "mob": {"tile_px": (32, 64, 128), "min_counts": 0},
-}
 RECIPES: dict[str, dict[str, Any]] = {
     "mean": {"method": "mean"},
     "ridge, own tile": {"method": "ridge", "context": ()},

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 import st_predict as stp
 from st_predict._log import be_heard
+from st_predict._studies import by_name, read_store, read_stores
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
-    from spatialdata import SpatialData
 
 # Before torch is loaded: threads that wait by spinning slow each other down many times over where cores are shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -24,6 +28,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 USER_ERROR = 2
 _STORE = click.Path(exists=True, file_okay=False, path_type=Path)
 _OUT = click.Path(path_type=Path)
+_TYPED = "st_predict.typed"
 
 
 class _Commands(click.Group):
@@ -50,9 +55,68 @@ def main() -> None:
     """
 
 
-_image_key = click.option("--image-key", help="Name of the H&E image, where a store has several.")
-_table_key = click.option("--table-key", help="Name of the table, where a store has several.")
+class _Told(click.Command):
+    """Keeps what was typed, for those who will read the results."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_TYPED] = shlex.join(["st-predict", str(ctx.info_name), *args])
+        return super().parse_args(ctx, args)
+
+
+def _genes(_ctx: click.Context, _option: click.Parameter, given: str) -> int | list[str]:
+    """A number, or the names in a file."""
+    if given.isdigit():
+        return int(given)
+    path = Path(given)
+    if not path.is_file():
+        raise InputError(
+            f"{given!r} is neither a number nor a file",
+            where="--genes",
+            expected="how many genes, or a text file with one gene a line",
+            remedy="correct --genes",
+        )
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _some(_ctx: click.Context, _option: click.Parameter, given: tuple[float, ...]) -> tuple[float, ...] | None:
+    """An option that may be repeated, ``None`` where it was not given."""
+    return given or None
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator, listed in their order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+_layer = click.option("--layer", help="Layer with raw counts; default X.")
 _seed = click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+_keys = _options(
+    click.option("--image-key", help="Name of the H&E image, where a store has several."),
+    click.option("--table-key", help="Name of the table, where a store has several."),
+)
+_fit_on = _options(
+    click.option("--encoder", default="efficientnet_lite0", show_default=True, help="Image encoder; any timm name."),
+    click.option("--encoder-weights", type=click.Path(path_type=str), help="Local weights file of the encoder."),
+    click.option(
+        "--genes", default="250", show_default=True, callback=_genes,
+        help="How many genes, or a text file with one name a line.",
+    ),
+    click.option("--gene-ranking", type=click.Choice(["heg", "hvg"]), default="heg", show_default=True,
+                 help="Genes most expressed or most variable in training."),
+    click.option("--min-counts", default=500.0, show_default=True, help="Least counts of a spot to be used."),
+    click.option("--tile-um", multiple=True, type=float, callback=_some, help="Tile width in um; repeat for several."),
+    click.option("--tile-px", multiple=True, type=float, callback=_some,
+                 help="Tile width in px, where the scale is unknown."),
+    click.option("--accelerator", default="auto", show_default=True, help="As in Lightning: auto, cpu, gpu."),
+    _layer, _keys, _seed,
+)  # fmt: skip
+"""What training and comparing share: the spots and genes, and what is seen of the image."""
 
 
 @main.command()
@@ -79,37 +143,17 @@ def demo(out: Path, seed: int) -> None:
 @click.option("--out", type=_OUT, required=True, help="Folder for the model.")
 @click.option("--method", default="nh2st", show_default=True, help="nh2st, ridge or mean.")
 @click.option("--preset", default="default", show_default=True, help="Settings of the method: default or paper.")
-@click.option("--encoder", default="efficientnet_lite0", show_default=True, help="Image encoder; any timm name.")
-@click.option("--encoder-weights", type=click.Path(path_type=str), help="Local weights file of the encoder.")
-@click.option("--genes", default="250", show_default=True, help="How many genes, or a text file with one name a line.")
-@click.option("--gene-ranking", type=click.Choice(["heg", "hvg"]), default="heg", show_default=True)
-@click.option("--min-counts", default=500.0, show_default=True, help="Least counts of a spot to be trained on.")
-@click.option("--tile-um", multiple=True, type=float, help="Tile width in um; repeat for several.")
-@click.option("--tile-px", multiple=True, type=float, help="Tile width in px, where the scale is unknown.")
 @click.option("--trainable-encoder", is_flag=True, default=None, help="Train the encoder end to end.")
 @click.option("--max-epochs", type=int, help="Epochs at most.")
 @click.option("--batch-size", type=int, help="Spots a batch.")
 @click.option("--inner-folds", type=int, help="Groups of sections held out in turn; 0: none.")
-@click.option("--accelerator", default="auto", show_default=True, help="As in Lightning: auto, cpu, gpu.")
-@click.option("--layer", help="Layer with raw counts; default X.")
-@_image_key
-@_table_key
-@_seed
-def train(
-    sections: tuple[Path, ...], out: Path, genes: str, tile_um: tuple[float, ...], tile_px: tuple[float, ...],
-    **options: Any,
-) -> None:  # fmt: skip
+@_fit_on
+def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Train a model on SECTIONS (Zarr stores with H&E and expression) and write it to --out."""
     from st_predict.core.training.store import check_model_path
 
     check_model_path(out)
-    model = stp.tl.train(
-        {name: _read(path) for name, path in _by_name(sections).items()},
-        genes=_genes(genes),
-        tile_um=tile_um or None,
-        tile_px=tile_px or None,
-        **options,
-    )
+    model = stp.tl.train(read_stores(by_name(sections)), **options)
     click.echo(f"{model!r}\nwritten to {model.save(out)}")
 
 
@@ -118,8 +162,7 @@ def train(
 @click.option("--model", "model_path", type=_OUT, required=True, help="Folder of a trained model.")
 @click.option("--out", type=_OUT, required=True, help="Folder for the predicted stores, one a slide, same names.")
 @click.option("--key-added", default="predicted", show_default=True, help="Name of the prediction.")
-@_image_key
-@_table_key
+@_keys
 def predict(
     slides: tuple[Path, ...], model_path: Path, out: Path, key_added: str, image_key: str | None, table_key: str | None
 ) -> None:
@@ -131,7 +174,7 @@ def predict(
     for slide, target in zip(slides, targets, strict=True):
         _check_target(slide, target, targets.count(target))
     for slide, target in zip(slides, targets, strict=True):
-        sdata = _read(slide)
+        sdata = read_store(slide)
         stp.tl.predict(sdata, model, key_added=key_added, image_key=image_key, table_key=table_key)
         with replacing_folder(target) as folder:
             sdata.write(folder, update_sdata_path=False)
@@ -143,9 +186,8 @@ def predict(
 @click.option("--key", default="predicted", show_default=True, help="Name of the prediction.")
 @click.option("--out", type=_OUT, help="CSV file for the scores of every gene.")
 @click.option("--min-counts", type=float, help="Least counts of a spot to be scored; default as in training.")
-@click.option("--layer", help="Layer with raw counts; default X.")
-@_image_key
-@_table_key
+@_layer
+@_keys
 def evaluate(
     slides: tuple[Path, ...], key: str, out: Path | None, min_counts: float | None, layer: str | None,
     image_key: str | None, table_key: str | None,
@@ -157,9 +199,9 @@ def evaluate(
 
     scores = {
         name: stp.tl.evaluate(
-            _read(slide), key=key, min_counts=min_counts, layer=layer, image_key=image_key, table_key=table_key
+            read_store(slide), key=key, min_counts=min_counts, layer=layer, image_key=image_key, table_key=table_key
         )
-        for name, slide in _by_name(slides).items()
+        for name, slide in by_name(slides).items()
     }
     click.echo(_table(summarize(scores, "section")))
     if out is not None:
@@ -167,45 +209,37 @@ def evaluate(
         click.echo(f"scores of every gene: {out}")
 
 
-def _by_name(paths: tuple[Path, ...]) -> dict[str, Path]:
-    """Stores by the name that tables show."""
-    named = {path.stem: path for path in paths}
-    if len(named) < len(paths):
-        raise InputError(
-            f"{len(paths) - len(named)} of {len(paths)} stores share a name with another",
-            where="SECTIONS",
-            expected="stores of different names",
-            remedy="rename the stores",
-        )
-    return named
+@main.command(cls=_Told)
+@click.argument("data", nargs=-1, required=True)
+@click.option("--methods", default="all", show_default=True, help="all, or names with commas between: nh2st,triplex.")
+@click.option("--out", type=_OUT, required=True, help="Folder for the page, the tables and the finished folds.")
+@click.option("--groups", type=click.Choice(["subject", "section"]),
+              help="What is held out together; default: subjects where several are known, else sections.")  # fmt: skip
+@click.option(
+    "--jobs", "n_jobs", type=click.IntRange(min=1), help="Folds run at a time; default: one a core, one on a GPU."
+)
+@_fit_on
+@click.pass_context
+def benchmark(ctx: click.Context, /, data: tuple[str, ...], methods: str, out: Path, **options: Any) -> None:
+    """Compare methods on DATA, leak-free, and write a page with tables and pictures to --out.
 
+    DATA are Zarr stores, which together are the sections of one study; names of public sets (her2st, als, mob: read
+    from the folder in ST_PREDICT_DATA, or downloaded once); or a folder that holds these sets and their sections.csv.
+    mob brings its own tile widths and takes every spot, unless options say otherwise. The training mean, shuffled
+    images and ridge are in every comparison. One that was interrupted goes on where it stopped.
+    """
+    from st_predict._benchmark import FILES, run_benchmark
+    from st_predict._summary import COLUMNS
 
-def _read(path: Path) -> SpatialData:
-    import spatialdata
-
-    if not any((path / name).exists() for name in ("zarr.json", ".zattrs", ".zgroup")):
-        raise InputError(
-            f"{path} is not a SpatialData Zarr store",
-            where="SECTIONS",
-            expected="a folder that SpatialData.write made",
-            remedy="read the section with st_predict.io and write it: sdata.write('A1.zarr')",
-        )
-    return spatialdata.read_zarr(path)
-
-
-def _genes(given: str) -> int | list[str]:
-    """A number, or the names in a file."""
-    if given.isdigit():
-        return int(given)
-    path = Path(given)
-    if not path.is_file():
-        raise InputError(
-            f"{given!r} is neither a number nor a file",
-            where="--genes",
-            expected="how many genes, or a text file with one gene a line",
-            remedy="correct --genes",
-        )
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    given = {name: v for name, v in options.items() if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    named = [name.strip() for name in methods.split(",") if name.strip()]
+    summary = run_benchmark(data, methods=named, out=out, settings=given, command=ctx.meta[_TYPED])
+    for name, rows in summary.groupby("dataset", sort=False):
+        shown = rows.dropna(axis="columns", how="all")[[c for c in COLUMNS if rows[c].notna().any()]]
+        click.echo(f"\n{name}:\n\n{_table(shown.set_index('method').rename(columns=COLUMNS))}")
+    click.echo(f"\nTo look at, in {out}:")
+    for name, what in FILES.items():
+        click.echo(f"  {name:<18} {what}")
 
 
 def _check_target(slide: Path, target: Path, times: int) -> None:
@@ -220,7 +254,7 @@ def _check_target(slide: Path, target: Path, times: int) -> None:
 
 
 def _table(frame: pd.DataFrame) -> str:
-    return str(frame.to_string(float_format=lambda value: f"{value:.3f}"))
+    return str(frame.to_string(float_format=lambda value: f"{value:.3f}", na_rep=""))
 
 
 if __name__ == "__main__":

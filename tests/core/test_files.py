@@ -1,4 +1,4 @@
-"""Folders appear whole or not at all."""
+"""Folders and files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from st_predict.core.files import replacing_folder
+from st_predict.core.files import replacing_file, replacing_folder
 
 
 def make(path: Path, text: str) -> None:
@@ -45,3 +45,15 @@ def test_failure_while_taking_the_place(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(PermissionError, match="refused"):
         make(tmp_path / "a", "two")
     assert (tmp_path / "a" / "file").read_text() == "one" and list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_file_replaced_or_left(tmp_path: Path) -> None:
+    place = tmp_path / "page.html"
+    for text in ("one", "two"):
+        with replacing_file(place) as beside:
+            assert beside.suffix == ".html" and beside != place
+            beside.write_text(text)
+    with pytest.raises(KeyError), replacing_file(place) as beside:
+        beside.write_text("half")
+        raise KeyError
+    assert place.read_text() == "two" and list(tmp_path.iterdir()) == [place]

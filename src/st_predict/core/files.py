@@ -1,7 +1,8 @@
-"""Folders that appear whole or not at all: written beside, then renamed. Knows nothing of what is in them."""
+"""Folders and files that appear whole or not at all: written beside, then renamed. Knows nothing of what is in them."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -39,3 +40,22 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Give a free path of the same ending to write a file at, which then takes the place of ``path``.
+
+    If writing it fails, ``path`` stays as it was and nothing is left beside it.
+
+    Parameters
+    ----------
+    path
+        The file to make or to replace, in a folder that exists.
+    """
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -147,16 +148,15 @@ def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], f
     from st_predict._log import quiet
     from st_predict.core.training.fit import check_scorable, check_task
 
-    for fold in folds:
+    for fold, candidate in itertools.product(folds, candidates):
         try:
             with quiet():
-                for candidate in candidates:
-                    panel = check_task([sections[i] for i in fold.train], candidate.recipe, candidate.task)
-                    for i in fold.held_out:
-                        check_scorable(sections[i], panel, candidate.recipe, candidate.task)
+                panel = check_task([sections[i] for i in fold.train], candidate.recipe, candidate.task)
+                for i in fold.held_out:
+                    check_scorable(sections[i], panel, candidate.recipe, candidate.task)
         except InputError as error:
             raise InputError(
-                f"with {fold.name!r} held out: {error.what}",
+                f"{candidate.label} with {fold.name!r} held out: {error.what}",
                 where=error.where,
                 expected=error.expected,
                 remedy=error.remedy,

@@ -86,7 +86,11 @@ class CrossAttentionLayer(nn.Module):
         self.norm, self.others_norm, self.mlp_norm = (nn.LayerNorm(width) for _ in range(3))
         self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
         self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width), nn.Dropout(dropout)
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * width, width),
+            nn.Dropout(dropout),
         )
 
     def forward(self, tokens: Tensor, others: Tensor) -> Tensor:

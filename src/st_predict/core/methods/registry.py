@@ -7,7 +7,20 @@ import difflib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from st_predict.core.errors import InputError
-from st_predict.core.methods import bleep, mean, nh2st, ridge, stnet
+from st_predict.core.methods import (
+    bleep,
+    cmrcnet,
+    egn,
+    hist2st,
+    histogene,
+    mclstexp,
+    mean,
+    nh2st,
+    ridge,
+    shuffled,
+    stnet,
+    triplex,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,10 +40,17 @@ class Entry(NamedTuple):
 
 METHODS = {
     "mean": Entry(mean.Mean, mean.PRESETS),
+    "shuffled": Entry(shuffled.Shuffled, shuffled.PRESETS),
     "ridge": Entry(ridge.Ridge, ridge.PRESETS),
     "nh2st": Entry(nh2st.NH2ST, nh2st.PRESETS),
+    "cmrcnet": Entry(cmrcnet.CMRCNet, cmrcnet.PRESETS),
     "stnet": Entry(stnet.STNet, stnet.PRESETS),
     "bleep": Entry(bleep.BLEEP, bleep.PRESETS),
+    "histogene": Entry(histogene.HisToGene, histogene.PRESETS),
+    "hist2st": Entry(hist2st.Hist2ST, hist2st.PRESETS),
+    "mclstexp": Entry(mclstexp.MclSTExp, mclstexp.PRESETS),
+    "egn": Entry(egn.EGN, egn.PRESETS),
+    "triplex": Entry(triplex.TRIPLEX, triplex.PRESETS),
 }
 
 

@@ -57,7 +57,7 @@ class STNet(Method):
 
 
 PRESETS = {
-    "default": Recipe(STNetConfig(), fit=FitConfig(learning_rate=1e-3, weight_decay=0.1)),
+    "default": Recipe(STNetConfig(), fit=FitConfig(learning_rate=3e-4, weight_decay=0.1)),
     # The paper's optimizer is SGD with momentum 0.9 at 1e-6 on a summed error; AdamW takes its place here.
     "paper": Recipe(
         STNetConfig(),

@@ -6,11 +6,11 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
+from st_predict.core.files import replacing_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,9 +75,8 @@ class KeptFolds:
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".part")
-        beside.write_text(json.dumps(result), encoding="utf-8")
-        os.replace(beside, path)
+        with replacing_file(path) as file:
+            file.write_text(json.dumps(result), encoding="utf-8")
 
     def _path(self, candidate: Candidate, fold: OuterFold) -> Path | None:
         if self._folder is None:

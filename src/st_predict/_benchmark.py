@@ -1,0 +1,213 @@
+"""The benchmark: methods compared on one or several data sets, with tables, pictures and a page to show around.
+
+A user of the public rooms, as a notebook would be.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import st_predict as stp
+from st_predict._report import Compared, build_page
+from st_predict._studies import OWN, SETTINGS, find_studies
+from st_predict._summary import REFERENCE, best_method, summarize
+from st_predict.core.errors import InputError
+from st_predict.core.files import replacing_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from st_predict._studies import Study
+
+FILES = {
+    "index.html": "all of it on one page",
+    "summary.csv": "the table above",
+    "scores.csv": "scores of every section",
+    "gene_scores.csv": "scores of every gene",
+}
+_TOLD = ("encoder", "encoder_weights", "genes", "gene_ranking", "min_counts", "tile_um", "tile_px", "layer")
+_ELEMENTS = ("image_key", "table_key", "layer")  # of the user's stores; public sets leave no choice
+
+
+def run_benchmark(
+    data: Sequence[str | Path],
+    *,
+    methods: str | Sequence[str] = "all",
+    out: Path,
+    settings: Mapping[str, Any] | None = None,
+    command: str = "",
+) -> pd.DataFrame:
+    """Cross-validate methods on every data set and write a folder; finished folds found there are not run again.
+
+    Parameters
+    ----------
+    data
+        Zarr stores (one study together), names of public sets, folders that hold public sets.
+    methods
+        Names of methods, or ``"all"``.
+    out
+        The folder. Tables and page are written anew after every data set.
+    settings
+        Arguments of :func:`st_predict.tl.cross_validate`; they win over what a public set brings. Keys of elements and
+        the layer are those of the stores.
+    command
+        What the page says it was made by.
+
+    Returns
+    -------
+    The summary of :func:`st_predict._summary.summarize`, with a column ``dataset``.
+
+    Raises
+    ------
+    InputError
+        If a method or a data set is unknown, or ``out`` holds something else or cannot be written to; found before
+        anything is read.
+    """
+    names = _check_methods(methods)
+    studies = find_studies(data)
+    _check_tiles(studies, settings or {})
+    _check_out(out, studies)
+    parts: list[Compared] = []
+    for study in studies:
+        given = {name: value for name, value in (settings or {}).items() if study.name == OWN or name not in _ELEMENTS}
+        parts.append(_compare(study, names, out / study.name, {**study.settings, **given}))
+        summary = _write(out, parts, command, waiting=[later.name for later in studies[len(parts) :]])
+    return summary
+
+
+def _check_methods(methods: str | Sequence[str]) -> list[str]:
+    """Known names, each once."""
+    from st_predict.core.methods.registry import METHODS, find_recipe
+
+    names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
+    if not names:
+        raise InputError("no method is named", where="methods", expected="all, or names", remedy="name methods")
+    if names == ["all"]:
+        return list(METHODS)
+    for name in names:
+        find_recipe(name, "default", None)
+    return names
+
+
+def _check_tiles(studies: Sequence[Study], settings: Mapping[str, Any]) -> None:
+    """Refuse widths in um for sets whose scale nobody knows."""
+    in_px = [study.name for study in studies if "tile_px" in study.settings]
+    if in_px and settings.get("tile_um"):
+        raise InputError(
+            f"{in_px[0]} states no scale, so tiles of so many um cannot be cut",
+            where="tile_um",
+            expected="widths in px for this set",
+            remedy=f"leave tile_um out: {in_px[0]} brings its own widths; or compare on {in_px[0]} by itself",
+        )
+
+
+def _check_out(out: Path, studies: Sequence[Study]) -> None:
+    """Refuse a folder that holds something else or cannot be written to."""
+    from st_predict.core.protocol.keep import check_comparison_folder
+
+    # An interrupted benchmark has finished folds but no page yet; one in which every fold failed has no folds.
+    earlier = any((out / name / "folds").is_dir() for name in (OWN, *SETTINGS)) or all(
+        (out / name).is_file() for name in FILES
+    )
+    if out.exists() and not earlier and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(
+            f"{out} exists and is not an earlier benchmark",
+            where="out",
+            expected="a new or empty folder, or an earlier benchmark",
+            remedy="choose another out",
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{out} cannot be written to ({error.strerror})",
+            where="out",
+            expected="a folder that can be made or written to",
+            remedy="choose another out",
+        ) from error
+    for study in studies:
+        check_comparison_folder(out / study.name)
+
+
+def _compare(study: Study, methods: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> Compared:
+    """Cross-validate on one data set; its tables, folds and pictures lie in a folder of their own."""
+    from st_predict._log import be_heard, logger
+
+    be_heard()
+    logger.info("%s: reading", study.name)
+    table = stp.tl.cross_validate(study.read(), methods=methods, out=folder, **settings)
+    summary = summarize(table)
+    return Compared(study.name, table, summary, _told(settings), _draw(table, best_method(summary), folder))
+
+
+def _told(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader needs to repeat it, defaults included."""
+    from st_predict.core.tiles.geometry import DEFAULT_TILE_UM
+
+    known = signature(stp.tl.cross_validate).parameters
+    found = {name: settings.get(name, known[name].default) for name in _TOLD}
+    if not found["tile_um"] and not found["tile_px"]:
+        found["tile_um"] = DEFAULT_TILE_UM
+    if not isinstance(found["genes"], int):
+        found["genes"] = f"{len(found['genes'])} given by name"
+    told = {}
+    for name, value in found.items():
+        if value is not None:
+            told[name] = " / ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+    return told
+
+
+def _draw(table: pd.DataFrame, best: str | None, folder: Path) -> dict[str, Path]:
+    """Pictures that the page shows, by what they show."""
+    from matplotlib import pyplot as plt
+
+    drawn: dict[str, Path] = {}
+    if not len(table):
+        return drawn
+    with replacing_file(folder / "scores.png") as file:
+        axes = stp.pl.scores(table, save=file, show=False)
+    plt.close(axes.flat[0].figure)
+    caption = (
+        "Every method on what was held out of its training: a dot a fold, a bar and a number for the mean over folds."
+    )
+    drawn[caption] = folder / "scores.png"
+    scored = set(table.genes["method"])
+    shown = [name for name in (best, REFERENCE) if name is not None and name in scored]
+    if shown:
+        with replacing_file(folder / "gene_scores.png") as file:
+            axes = stp.pl.gene_scores(table.genes, method=shown, save=file, show=False)
+        plt.close(axes.flat[0].figure)
+        caption = f"Which genes can be trusted: the PCC of every gene against its noise ceiling, by {' and '.join(shown)}. A gene of the panels of some folds only is a dot as well."
+        drawn[caption] = folder / "gene_scores.png"
+    return drawn
+
+
+def _write(out: Path, parts: Sequence[Compared], command: str, *, waiting: Sequence[str]) -> pd.DataFrame:
+    """Tables of all data sets and the page, each whole or not at all."""
+    summary = _joined({part.name: part.summary for part in parts})
+    tables = {
+        "summary": summary,
+        "scores": _joined({part.name: part.table for part in parts}),
+        "gene_scores": _joined({part.name: part.table.genes for part in parts}),
+    }
+    for name, table in tables.items():
+        with replacing_file(out / f"{name}.csv") as file:
+            table.to_csv(file, index=False)
+    with replacing_file(out / "index.html") as file:
+        file.write_text(build_page(parts, command=command, waiting=waiting), encoding="utf-8")
+    return summary
+
+
+def _joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One below the other, ``dataset`` first."""
+    import pandas as pd
+
+    plain = [pd.DataFrame({"dataset": name, **table}) for name, table in tables.items()]
+    return pd.concat(plain, ignore_index=True)

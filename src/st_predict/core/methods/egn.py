@@ -1,0 +1,164 @@
+"""EGN: the training tiles most similar to a target lend it their expression, through bridges that gate it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
+from st_predict.core.methods.retrieval import RetrievalBank
+
+if TYPE_CHECKING:
+    from st_predict.core.methods.interface import Batch, Reference
+
+
+@dataclass(frozen=True)
+class EGNConfig:
+    """Settings of :class:`EGN`.
+
+    Parameters
+    ----------
+    width
+        Width N of all embeddings.
+    exemplars
+        K, training spots retrieved for each target.
+    bridges
+        Exemplar bridges, one after the other.
+    dropout
+        Dropout of the embeddings.
+    correlation_weight
+        Weight of 1 - PCC over a batch, mean over genes, beside the squared error; 0 turns it off.
+    """
+
+    width: int = 64
+    exemplars: int = 9
+    bridges: int = 2
+    dropout: float = 0.7
+    correlation_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(self, "egn", {
+            "width, exemplars and bridges must be at least 1": min(self.width, self.exemplars, self.bridges) >= 1,
+            "dropout must be in [0, 1)": 0 <= self.dropout < 1,
+            "correlation_weight must not be negative": self.correlation_weight >= 0,
+        })  # fmt: skip
+
+
+class ExemplarBridge(nn.Module):
+    """Brings exemplars' expression into a target's representation, as far as the two look alike."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = max(width // 4, 1)
+        self.compare = nn.Sequential(nn.Linear(2 * width, hidden), nn.SiLU(), nn.Linear(hidden, 2 * width))
+        self.exemplar_norm, self.image_norm, self.query_norm = (nn.LayerNorm(width) for _ in range(3))
+        self.value, self.gate, self.content, self.to_image, self.to_query = (nn.Linear(width, width) for _ in range(5))
+
+    def forward(
+        self, image: Tensor, query: Tensor, exemplars: Tensor, expression: Tensor, found: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``(B, N)``, ``(B, N)`` and ``(B, K, N)`` -> the same, closer to each other.
+
+        B targets, K exemplars, N width. ``expression`` ``(B, K, N)`` is the exemplars'; ``found`` ``(B, K, 1)`` is 0
+        where there is no exemplar.
+        """
+        alike = self.compare(torch.cat([query[:, None] - exemplars, exemplars], dim=-1)).sigmoid()
+        to_query, to_exemplar = alike.chunk(2, dim=-1)
+        values = self.value(expression)
+        query = query + (found * to_query * values).sum(dim=1) / found.sum(dim=1).clamp(min=1)
+        exemplars = self.exemplar_norm(exemplars + to_exemplar * values)
+        gated = self.content(self.image_norm(image)) * self.gate(self.query_norm(query)).sigmoid()
+        return image + self.to_image(gated), query + self.to_query(gated), exemplars
+
+
+class EGN(Method):
+    """Exemplar-guided network (Yang et al., WACV 2023, arXiv 2210.16721).
+
+    Follows the paper: the training tiles nearest to a target are retrieved by fixed features, from other sections
+    than its own while training; bridges gate their expression into the target's representation; squared error and
+    correlation over the batch. Differs: one vector of any encoder's features stands in for a vision transformer's
+    tokens, so a bridge gates it as a whole and no attention lies between bridges; the same features are retrieved by
+    (cosine, for Euclidean distance) in place of an autoencoder's; genes are not scaled to 0..1.
+
+    Parameters
+    ----------
+    n_inputs, n_genes
+        Input features D and genes G.
+    config
+        Settings.
+    """
+
+    needs = Needs(bank=True)
+    folds: Tensor
+
+    def __init__(self, n_inputs: int, n_genes: int, config: EGNConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.config = config
+        self.bank = RetrievalBank()
+        # Whose section an exemplar is of matters while training only: a saved model does without.
+        self.register_buffer("folds", torch.empty(0, dtype=torch.long), persistent=False)
+        self.image = nn.Sequential(nn.Linear(n_inputs, width), nn.GELU(), nn.Dropout(config.dropout))
+        self.query = nn.Sequential(nn.Linear(n_inputs, width), nn.Dropout(config.dropout))
+        self.exemplar = nn.Sequential(nn.Linear(n_inputs + n_genes, width), nn.Dropout(config.dropout))
+        self.expression = nn.Linear(n_genes, width)
+        self.bridges = nn.ModuleList(ExemplarBridge(width) for _ in range(config.bridges))
+        self.head = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, n_genes))
+
+    def before_fit(self, reference: Reference) -> None:
+        """Fill the bank. Where the encoder is trained, exemplars stay as it saw them before until it is done."""
+        # The bank's keys have unit length, so the tile is kept a second time beside its expression.
+        self.bank.fill(reference.tiles, torch.cat([reference.tiles, reference.expression], dim=1))
+        self.folds = reference.folds
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Squared error and correlation; exemplars are of other folds, as they will be of other sections."""
+        if batch.folds is None:
+            raise ValueError("a training batch carries folds")
+        others = batch.folds[batch.targets][:, None] != self.folds
+        predicted = self._predict(batch.tiles.index_select(0, batch.targets), others)
+        truth = batch.measured()[batch.targets]
+        terms = {"mse": (predicted - truth).square().mean()}
+        if self.config.correlation_weight:
+            pcc = functional.cosine_similarity(predicted - predicted.mean(dim=0), truth - truth.mean(dim=0), dim=0)
+            terms["correlation"] = self.config.correlation_weight * (1 - pcc.mean())
+        return terms
+
+    def after_fit(self, reference: Reference) -> None:
+        """Fill the bank again: an encoder that was trained has moved."""
+        self.before_fit(reference)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """``(B, G)``, with exemplars of all training sections."""
+        return torch.cat([self._predict(tiles, None) for tiles in batch.tiles[batch.targets].split(1024)])
+
+    def _predict(self, tiles: Tensor, allowed: Tensor | None) -> Tensor:
+        """``(B, D)`` -> ``(B, G)``; ``allowed`` ``(B, M)`` says which of the M kept spots may be exemplars."""
+        similarity, rows = self.bank.nearest(tiles.detach(), self.config.exemplars, allowed=allowed)
+        kept = self.bank.values[rows]  # (B, K, D + G)
+        found = similarity.isfinite()[..., None].to(kept.dtype)
+        image, query, exemplars = self.image(tiles), self.query(tiles), self.exemplar(kept)
+        expression = self.expression(kept[..., tiles.shape[1] :])
+        for bridge in self.bridges:
+            image, query, exemplars = bridge(image, query, exemplars, expression, found)
+        predicted: Tensor = self.head(torch.cat([image, query], dim=1))
+        return predicted
+
+
+PRESETS = {
+    "default": Recipe(EGNConfig(), fit=FitConfig(weight_decay=0.1)),
+    # The released training command (K = 6, the paper 9; its schedule restarts twice an epoch, here it falls once).
+    "paper": Recipe(
+        EGNConfig(width=1024, exemplars=6, bridges=4, dropout=0.0, correlation_weight=0.5),
+        PLAIN_INPUTS,
+        FitConfig(
+            max_epochs=50, batch_size=32, learning_rate=5e-4, weight_decay=1e-4, schedule="cosine",
+            final_learning_rate=1e-4, inner_folds=0, trainable_encoder=True, augment=False,
+        ),
+    ),
+}  # fmt: skip

@@ -1,0 +1,75 @@
+"""The graph of each spot's nearest: layers that pass on the neighbors' mean, and memory over them. Knows no method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from st_predict.core.methods.blocks import column_means
+
+if TYPE_CHECKING:
+    from st_predict.core.methods.interface import Batch
+
+
+def neighbors_of_all(batch: Batch) -> Tensor:
+    """Rows of the neighbors of **every** tile of a batch, ``(U, K)``. U tiles, K neighbors.
+
+    Only targets come with their neighbors. Any other tile is its own neighbor K times, and so is a spot that has none.
+    """
+    own = torch.arange(len(batch.tiles), device=batch.tiles.device)[:, None]
+    if batch.neighbors.shape[1] == 0:
+        return own
+    return own.repeat(1, batch.neighbors.shape[1]).index_copy(0, batch.targets, batch.neighbors)
+
+
+class NeighborLayer(nn.Module):
+    """GraphSAGE with the mean, as Hist2ST has it: ``x' = y / |y|, y = relu(W mean(x of the neighbors))``.
+
+    No bias, and nothing of the node itself. (Hamilton et al., NeurIPS 2017, arXiv 1706.02216, join the node's own
+    row to the mean.)
+
+    Parameters
+    ----------
+    width
+        Width N of the rows.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width, bias=False)
+
+    def forward(self, rows: Tensor, neighbors: Tensor) -> Tensor:
+        """``(U, N)`` and ``(U, K)`` -> ``(U, N)``. U tiles, K neighbors, N width."""
+        return functional.normalize(torch.relu(self.linear(column_means(rows, neighbors))), dim=1)
+
+
+class RememberingGraph(nn.Module):
+    """Layers over the graph and an LSTM (two layers) that reads each spot's rows one after another (Hist2ST).
+
+    Parameters
+    ----------
+    width
+        Width N of the rows.
+    layers
+        Layers over the graph.
+    own_first
+        The LSTM reads what came into the graph before what the layers give.
+    """
+
+    def __init__(self, width: int, layers: int, *, own_first: bool) -> None:
+        super().__init__()
+        self.own_first = own_first
+        self.layers = nn.ModuleList(NeighborLayer(width) for _ in range(layers))
+        self.memory = nn.LSTM(width, width, num_layers=2, batch_first=True)
+
+    def forward(self, rows: Tensor, neighbors: Tensor) -> Tensor:
+        """``(U, N)`` and ``(U, K)`` -> ``(U, N)``: mean of what the LSTM says after each. U tiles, N width."""
+        read = [rows] if self.own_first else []
+        for layer in self.layers:
+            rows = layer(rows, neighbors)
+            read.append(rows)
+        remembered: Tensor = self.memory(torch.stack(read, dim=1))[0].mean(dim=1)
+        return remembered

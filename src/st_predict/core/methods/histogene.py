@@ -1,0 +1,102 @@
+"""HisToGene: all spots of a section attend to each other, each known by its tile and its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from st_predict.core.methods.blocks import PlaceEmbedding, encode_section, transformer
+from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from st_predict.core.methods.interface import Batch
+
+
+@dataclass(frozen=True)
+class HisToGeneConfig:
+    """Settings of :class:`HisToGene`.
+
+    Parameters
+    ----------
+    width
+        Width N of a spot's embedding.
+    layers, heads
+        Of the transformer; heads divide ``width``.
+    n_places
+        Columns and rows of spots told apart.
+    dropout
+        Dropout of the embeddings and in the transformer.
+    """
+
+    width: int = 128
+    layers: int = 2
+    heads: int = 4
+    n_places: int = 128
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        require(self, "histogene", {
+            "width, layers, heads and n_places must be at least 1": min(
+                self.width, self.layers, self.heads, self.n_places
+            )
+            >= 1,
+            "heads must divide width": self.heads >= 1 and self.width % self.heads == 0,
+            "dropout must be in [0, 1)": 0 <= self.dropout < 1,
+        })  # fmt: skip
+
+
+class HisToGene(Method):
+    """HisToGene (Pang, Su and Li, bioRxiv 2021, doi 10.1101/2021.11.28.470212; no arXiv version).
+
+    Follows the publication: a linear embedding of the tile plus learned embeddings of the spot's column and row, a
+    pre-norm transformer over all spots of the section, layer norm and a linear head, mean squared error. Differs: the
+    linear embedding is of an encoder's features, not of raw pixels, whose 38 million weights a few sections cannot
+    train; places start at zero, so that a column no training section reaches adds nothing. No super-resolution.
+
+    Parameters
+    ----------
+    n_inputs, n_genes
+        Input features D and genes G.
+    config
+        Settings.
+    """
+
+    needs = Needs(section=True)
+
+    def __init__(self, n_inputs: int, n_genes: int, config: HisToGeneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tile_embedding = nn.Linear(n_inputs, config.width)
+        self.place_embedding = PlaceEmbedding(config.n_places, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.encoder = transformer(config.width, layers=config.layers, heads=config.heads, dropout=config.dropout)
+        self.head = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, n_genes))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean squared error."""
+        return {"mse": (self.predict(batch) - batch.measured()[batch.targets]).square().mean()}
+
+    def predict(self, batch: Batch) -> Tensor:
+        """``(U, D)`` tiles -> ``(B, G)``. U tiles, D input features, B targets, G genes."""
+        spots = self.dropout(self.tile_embedding(batch.tiles) + self.place_embedding(batch.places))  # (U, N)
+        predicted: Tensor = self.head(encode_section(self.encoder, spots).index_select(0, batch.targets))
+        return predicted
+
+
+PRESETS = {
+    "default": Recipe(
+        HisToGeneConfig(), fit=FitConfig(max_epochs=100, learning_rate=1e-3, weight_decay=0.1, patience=20)
+    ),
+    # What the publication trains from scratch is its linear map of pixels. A linear map of features stands for it, so
+    # the encoder stays frozen and a batch is a whole section, as there.
+    "paper": Recipe(
+        HisToGeneConfig(width=1024, layers=8, heads=16, n_places=64, dropout=0.1),
+        PLAIN_INPUTS,
+        FitConfig(max_epochs=100, learning_rate=1e-5, weight_decay=0.0, decay=1.0, inner_folds=0, augment=False),
+    ),
+}

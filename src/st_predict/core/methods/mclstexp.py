@@ -1,0 +1,142 @@
+"""mclSTExp: images and expression in place contrasted, and prediction by retrieval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from st_predict.core.methods.blocks import PlaceEmbedding, ProjectionHead, encode_section, transformer
+from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
+from st_predict.core.methods.retrieval import RetrievalBank
+
+if TYPE_CHECKING:
+    from st_predict.core.methods.interface import Batch, Reference
+
+
+@dataclass(frozen=True)
+class MclSTExpConfig:
+    """Settings of :class:`MclSTExp`.
+
+    Parameters
+    ----------
+    width
+        Embedding width N of both modalities.
+    layers, heads
+        Of the transformer over expression; heads divide ``width``.
+    n_places
+        Columns and rows of spots told apart.
+    dropout
+        Dropout of the image's projection head and of the expression side.
+    temperature
+        Divides the products of the embeddings, which are layer-normed and so as large as the width.
+    retrieved
+        Training spots a prediction is made of.
+    """
+
+    width: int = 128
+    layers: int = 1
+    heads: int = 4
+    n_places: int = 128
+    dropout: float = 0.3
+    temperature: float = 8.0
+    retrieved: int = 200
+
+    def __post_init__(self) -> None:
+        require(self, "mclstexp", {
+            "width, layers, heads, n_places and retrieved must be at least 1": min(
+                self.width, self.layers, self.heads, self.n_places, self.retrieved
+            )
+            >= 1,
+            "heads must divide width": self.heads >= 1 and self.width % self.heads == 0,
+            "dropout must be in [0, 1)": 0 <= self.dropout < 1,
+            "temperature must be positive": self.temperature > 0,
+        })  # fmt: skip
+
+
+class MclSTExp(Method):
+    """mclSTExp (Min et al., Briefings in Bioinformatics 2024, arXiv 2407.08216).
+
+    Follows the publication: the image through a projection head; the spot's expression with embeddings of its column
+    and row through a transformer over spots and a projection head; contrast both ways between the layer-normed
+    embeddings; prediction from the training spots whose expression embedding is most similar to the image's, weighed
+    by their inverse square distance. Differs: any encoder, by default a frozen one, in place of DenseNet-121; the
+    transformer sees the spots of one section, at training and in the bank, where the code lets the spots of a mixed
+    batch attend to each other; expression is scaled as a whole and mapped to the embedding's width first, so that
+    heads divide it; distances are those of unit vectors.
+
+    Parameters
+    ----------
+    n_inputs, n_genes
+        Input features D and genes G.
+    config
+        Settings.
+    """
+
+    needs = Needs(section=True)
+    expression_scale: Tensor
+
+    def __init__(self, n_inputs: int, n_genes: int, config: MclSTExpConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.config = config
+        self.register_buffer("expression_scale", torch.ones(()))
+        self.image_head = ProjectionHead(n_inputs, width, config.dropout)
+        self.gene_embedding = nn.Linear(n_genes, width)
+        self.place_embedding = PlaceEmbedding(config.n_places, width)
+        self.encoder = transformer(width, layers=config.layers, heads=config.heads, dropout=config.dropout)
+        self.gene_head = ProjectionHead(width, width, config.dropout)
+        self.bank = RetrievalBank()
+
+    def before_fit(self, reference: Reference) -> None:
+        """Take the scale of training expression, whatever it was centered on."""
+        centered = reference.expression - reference.expression.mean(dim=0)
+        self.expression_scale.copy_(centered.square().mean().sqrt().clamp(min=1e-6))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of finding the expression of an image and the image of an expression, averaged."""
+        images = self.image_head(batch.tiles.index_select(0, batch.targets))
+        genes = self._embed_genes(batch.measured(), batch.places).index_select(0, batch.targets)
+        logits = images @ genes.T / self.config.temperature  # (B, B)
+        pairs = torch.arange(len(logits), device=logits.device)
+        contrast = functional.cross_entropy(logits, pairs) + functional.cross_entropy(logits.T, pairs)
+        return {"contrast": contrast / 2}
+
+    @torch.no_grad()
+    def after_fit(self, reference: Reference) -> None:
+        """Embed the training spots' expression, a section at a time."""
+        keys = reference.expression.new_empty(len(reference.expression), self.config.width)
+        for rows in reference.blocks:
+            keys[rows] = self._embed_genes(reference.expression[rows], reference.places[rows])
+        self.bank.fill(keys, reference.expression)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """``(B, G)``: weighted mean of the retrieved."""
+        images = self.image_head(batch.tiles.index_select(0, batch.targets))
+        return self.bank.retrieve(images, self.config.retrieved, weighting="inverse_square_distance")
+
+    def _embed_genes(self, expression: Tensor, places: Tensor) -> Tensor:
+        """Expression ``(U, G)`` and places ``(U, 2)`` of a section's spots -> ``(U, N)``."""
+        spots = self.gene_embedding(expression / self.expression_scale) + self.place_embedding(places)
+        embedded: Tensor = self.gene_head(encode_section(self.encoder, spots))
+        return embedded
+
+
+PRESETS = {
+    "default": Recipe(
+        MclSTExpConfig(), fit=FitConfig(max_epochs=100, learning_rate=1e-3, weight_decay=0.1, patience=20)
+    ),
+    # Where the encoder is trained, a batch is a part of a section (of batch_size spots), for memory.
+    "paper": Recipe(
+        MclSTExpConfig(width=256, layers=2, heads=8, dropout=0.0, temperature=1.0),
+        PLAIN_INPUTS,
+        FitConfig(
+            max_epochs=90, batch_size=128, learning_rate=1e-4, weight_decay=1e-3, decay=1.0, inner_folds=0,
+            trainable_encoder=True,
+        ),
+    ),
+}  # fmt: skip
