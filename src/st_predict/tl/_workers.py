@@ -54,11 +54,13 @@ def _run_in_processes(
 ) -> Iterator[tuple[int, Any, Exception | None]]:
     from distributed import Client, as_completed
     from distributed.deploy.subprocess import SubprocessCluster
+    from distributed.protocol.pickle import dumps
 
     # Subprocesses, not multiprocessing: a user's script need not guard its main module.
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "shared.pickle"
-        path.write_bytes(pickle.dumps(shared, protocol=pickle.HIGHEST_PROTOCOL))
+        # By file, and a job by its number: what travels through the scheduler is unpacked there too, torch and all.
+        path = Path(folder) / "jobs.pickle"
+        path.write_bytes(dumps((work, shared, jobs)))
         threads = str(max(1, n_cores() // n_jobs))
         environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE",
                        "ST_PREDICT_PROGRESS": "0"}  # fmt: skip
@@ -72,15 +74,15 @@ def _run_in_processes(
             silence_logs=logging.CRITICAL,
         )
         with cluster, Client(cluster) as client:
-            waiting = iter(enumerate(jobs))
+            waiting = iter(range(len(jobs)))
             running: dict[Any, int] = {}
 
             def submit() -> Any:
                 """The next job, if there is one: one a worker at a time, so that a dying one takes no other with it."""
-                i, job = next(waiting, (None, ()))
+                i = next(waiting, None)
                 if i is None:
                     return None
-                future = client.submit(_run_one, work, str(path), job, pure=False)
+                future = client.submit(_run_one, str(path), i, pure=False)
                 running[future.key] = i
                 return future
 
@@ -93,11 +95,12 @@ def _run_in_processes(
                 yield i, (None if error else future.result()), error
 
 
-def _run_one(work: Callable[..., Any], path: str, job: tuple[Any, ...]) -> Any:
-    return work(_load(path), *job)
+def _run_one(path: str, i: int) -> Any:
+    work, shared, jobs = _load(path)
+    return work(shared, *jobs[i])
 
 
 @lru_cache(maxsize=1)
 def _load(path: str) -> Any:
     with Path(path).open("rb") as file:
-        return pickle.load(file)
+        return pickle.load(file)  # noqa: S301 - written by the process that started this one

@@ -13,7 +13,8 @@ import torch
 from torch.nn import functional
 
 from st_predict.core.errors import InputError
-from st_predict.core.methods.egn import EGN, EGNConfig, ExemplarBridge
+from st_predict.core.methods.bridge import ExemplarBridge
+from st_predict.core.methods.egn import EGN, EGNConfig
 from st_predict.core.methods.interface import Batch, Reference
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import find_recipe

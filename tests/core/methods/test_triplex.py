@@ -40,7 +40,7 @@ def section_batch(section_spots: Spots, targets: torch.Tensor | None = None) -> 
 
 def test_needs_a_whole_section_and_its_neighbors() -> None:
     assert method_of().needs == Needs(neighbors=6, section=True)
-    assert TRIPLEX(D, G, find_recipe("triplex", "default", None).method).needs == Needs(neighbors=24, section=True)
+    assert TRIPLEX(D, G, find_recipe("triplex", "paper", None).method).needs == Needs(neighbors=24, section=True)
 
 
 def test_loss_is_errors_and_distillation(section_spots: Spots) -> None:
@@ -131,6 +131,26 @@ def test_tiles_that_are_no_targets_are_part_of_the_section(section_spots: Spots)
     assert len(batch.tiles) > len(targets) and method_of().predict(batch).shape == (4, G)
     beyond = next(i for i in range(len(batch.tiles)) if i not in batch.targets.tolist())
     assert all(changed(method_of(), batch, tile=beyond)[3])
+
+
+def test_targets_find_their_own_section_token(section_spots: Spots) -> None:
+    batch, method = section_batch(section_spots, torch.tensor([3, 4, 9, 10])), method_of()
+    turned = batch._replace(targets=batch.targets.flip(0), neighbors=batch.neighbors.flip(0))
+    for found, expected in zip(method._predictions(turned), method._predictions(batch), strict=True):
+        assert torch.allclose(found, expected.flip(0), atol=1e-5)
+
+
+def test_fused_prediction_sums_what_the_shared_stack_finds_in_the_target_and_in_its_neighborhood(
+    section_spots: Spots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, method = section_batch(section_spots), method_of()
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(method, "_fuse", lambda section, tokens: seen.append(tokens) or tokens.sum(dim=1))
+    fused = method.predict(batch)
+    target, neighborhood = seen
+    assert target.shape == (30, 1, 16) and neighborhood.shape == (30, 7, 16)
+    assert torch.allclose(target[:, 0], method.target_input(batch.tiles)[batch.targets])
+    assert torch.allclose(fused, method.fusion_head(target.sum(dim=1) + neighborhood.sum(dim=1)), atol=1e-6)
 
 
 def test_cross_attention_layer_is_attention_and_mlp_both_residual() -> None:

@@ -107,6 +107,18 @@ def encode_section(encoder: nn.TransformerEncoder, tokens: Tensor) -> Tensor:
     return encoded
 
 
+def prediction_head(width: int, n_genes: int, dropout: float = 0.0) -> nn.Sequential:
+    """Layer norm and a linear map ``(B, N)`` -> ``(B, G)``, at zero before the first step.
+
+    With centered targets zero is the training mean. A map that starts at random is noise in every gene, and where few
+    spots tell little of a gene, that noise stays.
+    """
+    linear = nn.Linear(width, n_genes)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), linear)
+
+
 def column_means(rows: Tensor, index: Tensor) -> Tensor:
     """Mean of the rows each line of ``index`` names: ``(U, N)``, ``(B, K)`` -> ``(B, N)``; zeros where K is 0."""
     if index.shape[1] == 0:

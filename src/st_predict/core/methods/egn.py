@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from st_predict.core.methods.bridge import ExemplarBridge
 from st_predict.core.methods.interface import Method, Needs
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
 from st_predict.core.methods.retrieval import RetrievalBank
@@ -23,14 +24,12 @@ class EGNConfig:
 
     Parameters
     ----------
-    width
-        Width N of all embeddings.
+    width, dropout
+        Width N of all embeddings, and their dropout.
     exemplars
         K, training spots retrieved for each target.
     bridges
         Exemplar bridges, one after the other.
-    dropout
-        Dropout of the embeddings.
     correlation_weight
         Weight of 1 - PCC over a batch, mean over genes, beside the squared error; 0 turns it off.
     """
@@ -49,41 +48,14 @@ class EGNConfig:
         })  # fmt: skip
 
 
-class ExemplarBridge(nn.Module):
-    """Brings exemplars' expression into a target's representation, as far as the two look alike."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        hidden = max(width // 4, 1)
-        self.compare = nn.Sequential(nn.Linear(2 * width, hidden), nn.SiLU(), nn.Linear(hidden, 2 * width))
-        self.exemplar_norm, self.image_norm, self.query_norm = (nn.LayerNorm(width) for _ in range(3))
-        self.value, self.gate, self.content, self.to_image, self.to_query = (nn.Linear(width, width) for _ in range(5))
-
-    def forward(
-        self, image: Tensor, query: Tensor, exemplars: Tensor, expression: Tensor, found: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """``(B, N)``, ``(B, N)`` and ``(B, K, N)`` -> the same, closer to each other.
-
-        B targets, K exemplars, N width. ``expression`` ``(B, K, N)`` is the exemplars'; ``found`` ``(B, K, 1)`` is 0
-        where there is no exemplar.
-        """
-        alike = self.compare(torch.cat([query[:, None] - exemplars, exemplars], dim=-1)).sigmoid()
-        to_query, to_exemplar = alike.chunk(2, dim=-1)
-        values = self.value(expression)
-        query = query + (found * to_query * values).sum(dim=1) / found.sum(dim=1).clamp(min=1)
-        exemplars = self.exemplar_norm(exemplars + to_exemplar * values)
-        gated = self.content(self.image_norm(image)) * self.gate(self.query_norm(query)).sigmoid()
-        return image + self.to_image(gated), query + self.to_query(gated), exemplars
-
-
 class EGN(Method):
     """Exemplar-guided network (Yang et al., WACV 2023, arXiv 2210.16721).
 
-    Follows the paper: the training tiles nearest to a target are retrieved by fixed features, from other sections
-    than its own while training; bridges gate their expression into the target's representation; squared error and
-    correlation over the batch. Differs: one vector of any encoder's features stands in for a vision transformer's
-    tokens, so a bridge gates it as a whole and no attention lies between bridges; the same features are retrieved by
-    (cosine, for Euclidean distance) in place of an autoencoder's; genes are not scaled to 0..1.
+    Follows the paper: the training tiles nearest to a target are retrieved, from other sections than its own while
+    training; bridges gate their expression into the target's representation; squared error and correlation over the
+    batch. Differs: one vector of any encoder's features stands in for a vision transformer's tokens, so a bridge
+    gates it as a whole and no attention lies between bridges; the same features, by cosine, are what is retrieved by,
+    where the paper trains an autoencoder for that; genes are not scaled to 0..1.
 
     Parameters
     ----------
@@ -120,7 +92,7 @@ class EGN(Method):
         """Squared error and correlation; exemplars are of other folds, as they will be of other sections."""
         if batch.folds is None:
             raise ValueError("a training batch carries folds")
-        others = batch.folds[batch.targets][:, None] != self.folds
+        others = batch.folds[batch.targets, None] != self.folds
         predicted = self._predict(batch.tiles.index_select(0, batch.targets), others)
         truth = batch.measured()[batch.targets]
         terms = {"mse": (predicted - truth).square().mean()}
@@ -142,11 +114,11 @@ class EGN(Method):
         similarity, rows = self.bank.nearest(tiles.detach(), self.config.exemplars, allowed=allowed)
         kept = self.bank.values[rows]  # (B, K, D + G)
         found = similarity.isfinite()[..., None].to(kept.dtype)
-        image, query, exemplars = self.image(tiles), self.query(tiles), self.exemplar(kept)
+        state = self.image(tiles), self.query(tiles), self.exemplar(kept)
         expression = self.expression(kept[..., tiles.shape[1] :])
         for bridge in self.bridges:
-            image, query, exemplars = bridge(image, query, exemplars, expression, found)
-        predicted: Tensor = self.head(torch.cat([image, query], dim=1))
+            state = bridge(*state, expression, found)
+        predicted: Tensor = self.head(torch.cat(state[:2], dim=1))
         return predicted
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from st_predict.core.methods.blocks import PlaceEmbedding, encode_section, transformer
+from st_predict.core.methods.blocks import PlaceEmbedding, encode_section, prediction_head, transformer
 from st_predict.core.methods.graph import RememberingGraph, neighbors_of_all
 from st_predict.core.methods.interface import Method, Needs
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
@@ -46,15 +46,15 @@ class Hist2STConfig:
         Augmented passes of the self-distillation, and what they lose of the input features.
     """
 
-    width: int = 128
-    layers: int = 2
+    width: int = 96
+    layers: int = 1
     heads: int = 4
     neighbors: int = 4
     graph_layers: int = 2
     own_tile: bool = True
     n_places: int = 128
-    dropout: float = 0.3
-    zinb_weight: float = 0.1
+    dropout: float = 0.5
+    zinb_weight: float = 0.02
     distillation_weight: float = 0.5
     passes: int = 2
     feature_dropout: float = 0.2
@@ -99,7 +99,7 @@ class Hist2ST(Method):
         self.dropout = nn.Dropout(config.dropout)
         self.encoder = transformer(width, layers=config.layers, heads=config.heads, dropout=config.dropout)
         self.graph = RememberingGraph(width, config.graph_layers, own_first=config.own_tile)
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_genes))
+        self.head = prediction_head(width, n_genes)
         self.counts = CountHeads(width, n_genes)
         self.pass_score = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
 
@@ -139,7 +139,7 @@ class Hist2ST(Method):
 
 PRESETS = {
     "default": Recipe(
-        Hist2STConfig(), fit=FitConfig(max_epochs=100, learning_rate=1e-3, weight_decay=0.1, patience=20)
+        Hist2STConfig(), fit=FitConfig(max_epochs=60, learning_rate=3e-3, weight_decay=0.1, patience=10)
     ),
     # Where the encoder is trained, a batch is a part of a section (of batch_size spots), for memory.
     "paper": Recipe(

@@ -42,9 +42,9 @@ class MclSTExpConfig:
     layers: int = 1
     heads: int = 4
     n_places: int = 128
-    dropout: float = 0.3
-    temperature: float = 8.0
-    retrieved: int = 200
+    dropout: float = 0.5
+    temperature: float = 16.0
+    retrieved: int = 100
 
     def __post_init__(self) -> None:
         require(self, "mclstexp", {
@@ -128,11 +128,11 @@ class MclSTExp(Method):
 
 PRESETS = {
     "default": Recipe(
-        MclSTExpConfig(), fit=FitConfig(max_epochs=100, learning_rate=1e-3, weight_decay=0.1, patience=20)
+        MclSTExpConfig(), fit=FitConfig(max_epochs=60, learning_rate=1e-3, weight_decay=0.1, patience=10)
     ),
     # Where the encoder is trained, a batch is a part of a section (of batch_size spots), for memory.
     "paper": Recipe(
-        MclSTExpConfig(width=256, layers=2, heads=8, dropout=0.0, temperature=1.0),
+        MclSTExpConfig(width=256, layers=2, heads=8, dropout=0.0, temperature=1.0, retrieved=200),
         PLAIN_INPUTS,
         FitConfig(
             max_epochs=90, batch_size=128, learning_rate=1e-4, weight_decay=1e-3, decay=1.0, inner_folds=0,
