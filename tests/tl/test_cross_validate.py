@@ -19,7 +19,7 @@ from st_predict.tl import cross_validate
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-Sections = "dict[str, SpatialData]"
+    Sections = dict[str, SpatialData]
 QUICK = {"encoder": "tiny", "genes": 10, "min_counts": 1, "n_jobs": 1}
 NH2ST = {"nh2st": {"max_epochs": 2, "batch_size": 16, "inner_folds": 1}}
 

@@ -22,11 +22,11 @@ N_FEATURES, N_GENES = 6, 5
 
 
 def make_method(config: Hist2STConfig = SMALL) -> Hist2ST:
-    """Untrained, in evaluation mode, its places no longer at zero."""
+    """Untrained, in evaluation mode, its places and its head no longer at zero."""
     torch.manual_seed(0)
     method: Any = build_method("hist2st", config, N_FEATURES, N_GENES).eval()
-    for table in (method.place_embedding.columns, method.place_embedding.rows):
-        torch.nn.init.normal_(table.weight)
+    for part in (method.place_embedding.columns, method.place_embedding.rows, method.head[-1]):
+        torch.nn.init.normal_(part.weight)
     return method
 
 

@@ -17,16 +17,16 @@ from st_predict.core.methods.registry import build_method, find_recipe
 from st_predict.core.training.network import Hardware, fit_network, predict_spots
 from st_predict.core.training.spots import SpotSet
 
-SMALL = HisToGeneConfig(width=16, heads=2, n_places=8, dropout=0.0)
+SMALL = HisToGeneConfig(width=16, heads=2, n_places=8, dropout=0.0, head_dropout=0.0)
 N_FEATURES, N_GENES = 6, 5
 
 
 def make_method(config: HisToGeneConfig = SMALL) -> HisToGene:
-    """Untrained, in evaluation mode, its places no longer at zero."""
+    """Untrained, in evaluation mode, its places and its head no longer at zero."""
     torch.manual_seed(0)
     method: Any = build_method("histogene", config, N_FEATURES, N_GENES).eval()
-    for table in (method.place_embedding.columns, method.place_embedding.rows):
-        torch.nn.init.normal_(table.weight)
+    for part in (method.place_embedding.columns, method.place_embedding.rows, method.head[-1]):
+        torch.nn.init.normal_(part.weight)
     return method
 
 
@@ -47,7 +47,7 @@ def test_equals_its_parts(batch: Batch) -> None:
         normed = layer.norm1(tokens)
         tokens = tokens + layer.self_attn(normed, normed, normed)[0]
         tokens = tokens + layer.linear2(torch.nn.functional.gelu(layer.linear1(layer.norm2(tokens))))
-    norm, linear = method.head
+    norm, _, linear = method.head
     assert torch.allclose(method.predict(batch), linear(norm(tokens[0])), atol=1e-5)
 
 
@@ -81,6 +81,8 @@ def test_image_place_and_the_other_spots_all_count(batch: Batch) -> None:
 def test_places_start_at_nothing_and_beyond_the_last_share_it(batch: Batch) -> None:
     torch.manual_seed(0)
     fresh = build_method("histogene", SMALL, N_FEATURES, N_GENES).eval()
+    assert not fresh.predict(batch).any(), "zero, the mean of centered targets, before the first step"
+    torch.nn.init.normal_(fresh.head[-1].weight)
     assert torch.equal(fresh.predict(batch), fresh.predict(batch._replace(places=batch.places + 2)))
     method = make_method()
     far, farther = batch._replace(places=batch.places + 100), batch._replace(places=batch.places + 1000)
@@ -109,7 +111,8 @@ def test_training_lowers_the_loss_and_repeats_itself(section_spots: Callable[...
         ({"heads": 0}, "must be at least 1"),
         ({"n_places": 0}, "must be at least 1"),
         ({"width": 100, "heads": 8}, "heads must divide width"),
-        ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
+        ({"dropout": 1.0}, r"dropouts must be in \[0, 1\)"),
+        ({"head_dropout": -0.1}, r"dropouts must be in \[0, 1\)"),
     ],
 )
 def test_settings_that_make_no_sense(change: dict[str, Any], rule: str) -> None:

@@ -29,17 +29,14 @@ class Hist2STConfig:
     ----------
     width
         Width N of a spot's embedding.
-    layers, heads
-        Of the transformer; heads divide ``width``.
+    layers, heads, dropout
+        Of the transformer, whose heads divide ``width``; the embeddings are dropped too.
     neighbors, graph_layers
         K, nearest spots of the graph, and layers over it.
     own_tile
-        The LSTM reads the transformer's output before the graph layers'. In the paper it reads the graph layers
-        alone, which pass on nothing of the spot itself.
+        The LSTM reads the transformer's output first; in the paper only graph layers, deaf to the spot itself.
     n_places
         Columns and rows of spots told apart.
-    dropout
-        Dropout of the embeddings and in the transformer.
     zinb_weight, distillation_weight
         Weights of the counts' likelihood and of self-distillation; 0 turns a term off.
     passes, feature_dropout
@@ -60,15 +57,13 @@ class Hist2STConfig:
     feature_dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        sizes = self.width, self.layers, self.heads, self.neighbors, self.graph_layers, self.n_places, self.passes
+        dropouts = self.dropout, self.feature_dropout
         require(self, "hist2st", {
-            "width, layers, heads, neighbors, graph_layers, n_places and passes must be at least 1": min(
-                self.width, self.layers, self.heads, self.neighbors, self.graph_layers, self.n_places, self.passes
-            )
-            >= 1,
+            "width, layers, heads, neighbors, graph_layers, n_places and passes must be at least 1": min(sizes) >= 1,
             "heads must divide width": self.heads >= 1 and self.width % self.heads == 0,
             "weights must not be negative": min(self.zinb_weight, self.distillation_weight) >= 0,
-            "dropouts must be in [0, 1)": 0 <= min(self.dropout, self.feature_dropout)
-            and max(self.dropout, self.feature_dropout) < 1,
+            "dropouts must be in [0, 1)": 0 <= min(dropouts) and max(dropouts) < 1,
         })  # fmt: skip
 
 
@@ -79,7 +74,8 @@ class Hist2ST(Method):
     the graph of each spot's nearest, an LSTM over their outputs, a linear head (MSE), a zero-inflated negative
     binomial of the raw counts, and self-distillation: augmented passes, weighed by a learned score, are drawn to the
     plain one. Differs: any encoder in place of the ConvMixer; where it is frozen there is no image left to turn, so
-    an augmented pass is dropout of the input features; neighbors are not cut off by distance; see ``own_tile``.
+    an augmented pass is dropout of the input features; neighbors are not cut off by distance; places and the head
+    start at zero; see ``own_tile``.
 
     Parameters
     ----------
@@ -138,10 +134,8 @@ class Hist2ST(Method):
 
 
 PRESETS = {
-    "default": Recipe(
-        Hist2STConfig(), fit=FitConfig(max_epochs=60, learning_rate=3e-3, weight_decay=0.1, patience=10)
-    ),
-    # Where the encoder is trained, a batch is a part of a section (of batch_size spots), for memory.
+    "default": Recipe(Hist2STConfig(), fit=FitConfig(max_epochs=60, learning_rate=3e-3, weight_decay=0.1)),
+    # Where the encoder is trained, a batch is batch_size spots of a section, for memory.
     "paper": Recipe(
         Hist2STConfig(
             width=1024, layers=8, heads=16, graph_layers=4, own_tile=False, n_places=64, dropout=0.2,

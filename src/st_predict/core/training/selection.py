@@ -207,10 +207,11 @@ def _mean_held_out(record: EpochRecord) -> float:
 
 def _closed_form_scores(fitting: Fitting, train: SpotSet, held_out: Mapping[int, SpotSet]) -> list[dict[str, Any]]:
     rows = []
-    for name in ("mean", "ridge"):
+    network: Any = build_method(fitting.method, fitting.recipe.method, 1, 1)
+    for name in dict.fromkeys(["mean", "ridge", *([] if network.needs.gradient else [fitting.method])]):
         own = name == fitting.method
         config = fitting.recipe.method if own else METHODS[name].presets["default"].method
-        network: Any = build_method(name, config, train.tiles.shape[1], train.expression.shape[1])
+        network = build_method(name, config, train.tiles.shape[1], train.expression.shape[1])
         network.after_fit(train.reference())
         for number, spots in held_out.items():
             predicted = predict_spots(network, spots)
