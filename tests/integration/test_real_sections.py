@@ -13,7 +13,7 @@ from spatialdata import SpatialData
 
 from st_predict import datasets
 from st_predict.core.errors import InputError
-from st_predict.tl import evaluate, predict, train
+from st_predict.tl import cross_validate, evaluate, predict, train
 
 pytestmark = pytest.mark.integration
 logger = logging.getLogger("st_predict.tests")
@@ -75,3 +75,15 @@ def test_olfactory_bulb_of_unknown_scale(folder: Path) -> None:
     nh2st, ridge = (mean_pcc(sections, folds, method, **settings) for method in ("nh2st", "ridge"))
     assert nh2st >= ridge - 0.01
     assert nh2st > 0.3
+
+
+def test_every_method_beats_the_controls_that_hold_nothing(folder: Path) -> None:
+    """On the smallest set; the benchmark does so on all."""
+    table = cross_validate(datasets.als(folder), methods="all")
+    assert len(table.failures) == 0
+    pcc = table[(table["metric"] == "pcc") & (table["gene_set"] == "heg250")]
+    by_method = pcc.groupby(["method", "fold"])["value"].mean().groupby("method").mean()
+    logger.warning("als by mouse: %s", by_method.round(3).to_dict())
+    chance = max(by_method["mean"], by_method["shuffled"])
+    for method in by_method.index.drop(["mean", "shuffled"]):
+        assert by_method[method] > chance + 0.1, method

@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import tempfile
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,22 +62,16 @@ def _run_in_processes(
         # By file, and a job by its number: what travels through the scheduler is unpacked there too, torch and all.
         path = Path(folder) / "jobs.pickle"
         path.write_bytes(dumps((work, shared, jobs)))
-        threads = str(max(1, n_cores() // n_jobs))
-        environment = {
-            "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE",
-            "ST_PREDICT_PROGRESS": "0",
-            # dask has malloc give memory back after every use, which makes small networks three times slower.
-            "MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25),
-        }  # fmt: skip
-        cluster = SubprocessCluster(
-            n_workers=n_jobs,
-            threads_per_worker=1,
-            dashboard_address=None,  # type: ignore[arg-type]  # what its documentation says turns it off
-            # A job whose worker died is tried once more, in case it was another's fault; then it has failed.
-            scheduler_kwargs={"allowed_failures": 1},
-            worker_kwargs={"memory_limit": 0, "env": environment, "local_directory": folder},
-            silence_logs=logging.CRITICAL,
-        )
+        with _environment_of_workers(max(1, n_cores() // n_jobs)):
+            cluster = SubprocessCluster(
+                n_workers=n_jobs,
+                threads_per_worker=1,
+                dashboard_address=None,  # type: ignore[arg-type]  # what its documentation says turns it off
+                # A job whose worker died is tried once more, in case it was another's fault; then it has failed.
+                scheduler_kwargs={"allowed_failures": 1},
+                worker_kwargs={"memory_limit": 0, "local_directory": folder},
+                silence_logs=logging.CRITICAL,
+            )
         with cluster, Client(cluster) as client:
             waiting = iter(range(len(jobs)))
             running: dict[Any, int] = {}
@@ -97,6 +92,30 @@ def _run_in_processes(
                 if following is not None:
                     ended.add(following)
                 yield i, (None if error else future.result()), error
+
+
+@contextmanager
+def _environment_of_workers(threads: int) -> Iterator[None]:
+    """What workers that start now find in their environment before anything is loaded."""
+    environment = {
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "ST_PREDICT_PROGRESS": 0,
+        # Left to itself dask has malloc give memory back after every use: three times slower for small networks.
+        "MALLOC_TRIM_THRESHOLD_": 2**30,
+        "MALLOC_MMAP_THRESHOLD_": 2**25,
+    }
+    name = "DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON"
+    before = os.environ.get(name)
+    os.environ[name] = repr(environment)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _run_one(path: str, i: int) -> Any:
