@@ -77,6 +77,7 @@ if os.environ.get("READTHEDOCS") or os.environ.get("ST_PREDICT_INTERSPHINX"):
 _OTHERS = "anndata|collections|dask|geopandas|lightning|matplotlib|numpy|os|pandas|pathlib|scipy|spatialdata|torch|types|typing|xarray"
 _BUILTINS = "Ellipsis|bool|bytes|dict|float|frozenset|int|list|object|set|str|tuple|type|None|True|False|ValueError|[A-Z][A-Za-z]*Error"
 nitpick_ignore_regex = [
+    ("py:.*", r"st_predict\.tl\._scores_table\..*"),  # a DataFrame, described where it is returned
     ("py:.*", r"st_predict\.core\..*"),  # the core is no public surface; what of it is, has its own page
     ("py:.*", rf"({_OTHERS})(\..*)?"),
     ("py:.*", rf"({_BUILTINS})"),
