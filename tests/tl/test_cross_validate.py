@@ -129,9 +129,12 @@ def test_a_fold_that_fails_is_reported_and_the_others_stand(
 
 
 def test_settings_by_label(three_sections: Sections) -> None:
-    methods = {"ridge": {"context": ()}, "without rank": {"method": "ridge", "params": {"ranks": (None,)}}}
+    methods = {
+        "without context": {"method": "ridge", "context": ()},
+        "without rank": {"method": "ridge", "params": {"ranks": (None,)}},
+    }
     table = cross_validate(three_sections, methods=methods, **QUICK)
-    assert list(dict.fromkeys(table["method"])) == ["mean", "shuffled", "ridge", "without rank"]
+    assert list(dict.fromkeys(table["method"])) == ["mean", "shuffled", "ridge", "without context", "without rank"]
 
 
 def test_an_encoder_may_be_trained(three_sections: Sections) -> None:
@@ -155,7 +158,8 @@ def test_one_subject_is_said(make_section: Any, caplog: pytest.LogCaptureFixture
     [
         ({"methods": ["ridge", "nh2s"]}, "there is no 'nh2s'", "method"),
         ({"methods": []}, "there are no methods", "methods"),
-        ({"methods": {"ridge": {"contxt": ()}}}, "unknown settings: contxt", "methods"),
+        ({"methods": {"nh2st": {"contxt": ()}}}, "unknown settings: contxt", "methods"),
+        ({"methods": {"ridge": {"context": ()}}}, "'ridge' is given settings, but is the control", "methods"),
         ({"groups": "patient"}, "groups is 'patient'", "groups"),
         ({"n_jobs": 0}, "n_jobs is 0", "n_jobs"),
         ({"genes": ["g0", "nope"]}, "with 'P0' held out: the gene list cannot be used", "genes"),

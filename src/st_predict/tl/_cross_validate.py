@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,7 +55,8 @@ def cross_validate(
     methods
         Names of methods, ``"all"``, or a dict of labels to settings: any of ``method`` (default: the label),
         ``preset``, ``params``, ``context``, ``standardize``, ``trainable_encoder``, ``max_epochs``, ``batch_size``,
-        ``learning_rate``, ``encoder_learning_rate`` and ``inner_folds``, as :func:`st_predict.tl.train` takes them.
+        ``learning_rate``, ``encoder_learning_rate`` and ``inner_folds``, as :func:`st_predict.tl.train` takes them. The
+        labels ``mean``, ``shuffled`` and ``ridge`` are the controls', which have no settings.
     groups
         What is held out together: ``"subject"``, ``"section"``, or a name for each section. ``None``: by subject
         where several are known, else by section, and the table then says that it is within one subject.
@@ -86,10 +87,11 @@ def cross_validate(
     Raises
     ------
     InputError
-        If the input cannot be used; found before any tile is encoded.
+        If the input cannot be used, or ``out`` not written to; found before any tile is encoded.
     """
     from st_predict._log import be_heard, logger
-    from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder
+    from st_predict.core.files import replacing_file
+    from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder, make_comparison_folder
     from st_predict.core.protocol.study import outer_folds
     from st_predict.tl._scores_table import assemble
     from st_predict.tl._setup import read_sections
@@ -98,11 +100,13 @@ def cross_validate(
     folder = None if out is None else Path(out)
     if folder is not None:
         check_comparison_folder(folder)
-    read = read_sections(sections, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer)
-    _check_n_jobs(n_jobs)
     candidates = _candidates(methods, genes, gene_ranking, min_counts, seed)
+    _check_n_jobs(n_jobs)
+    read = read_sections(sections, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer)
     split, folds = outer_folds(read.sections, groups)
     _check_folds(read.sections, candidates, folds)
+    if folder is not None:
+        make_comparison_folder(folder)
     study = _study(read, candidates, encoder, encoder_weights, tile_um, tile_px, accelerator)
     kept = KeptFolds(folder, study)
     logger.info("%s: %d folds of %s", split, len(folds), ", ".join(candidate.label for candidate in candidates))
@@ -110,7 +114,8 @@ def cross_validate(
     table = assemble(results, failures, split=split)
     if folder is not None:
         for name, part in {"scores": table, "gene_scores": table.genes, "failures": table.failures}.items():
-            part.to_csv(folder / f"{name}.csv", index=False)
+            with replacing_file(folder / f"{name}.csv") as file:
+                part.to_csv(file, index=False)
     return table
 
 
@@ -128,6 +133,14 @@ def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], 
         named = {name: {} for name in (list(METHODS) if names == ["all"] else names)}
     if not named:
         raise InputError("there are no methods", where="methods", expected="at least one", remedy="name methods")
+    changed = [name for name in CONTROLS if named.get(name)]
+    if changed:
+        raise InputError(
+            f"{changed[0]!r} is given settings, but is the control of that name in every table",
+            where="methods",
+            expected="another label for a method with settings of your own",
+            remedy=f"methods={{'my {changed[0]}': {{'method': '{changed[0]}', ...}}}}",
+        )
     candidates = []
     for label, settings in {**{name: {} for name in CONTROLS}, **named}.items():
         method = settings.pop("method", label)
@@ -145,22 +158,33 @@ def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], 
 
 def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], folds: Sequence[OuterFold]) -> None:
     """Refuse what a fold could not fit or score, naming the fold, before any tile is encoded."""
-    from st_predict._log import quiet
-    from st_predict.core.training.fit import check_scorable, check_task
+    from st_predict._log import logger, quiet
+    from st_predict.core.training.fit import check_fit, check_scorable, task_panel
 
-    for fold, candidate in itertools.product(folds, candidates):
-        try:
+    shared = candidates[0].task  # all but the method is the same for all
+    for fold in folds:
+        training = [sections[i] for i in fold.train]
+        for candidate in candidates:
+            with _named(f"{candidate.label} with {fold.name!r} held out"):
+                check_fit(training, candidate.recipe, candidate.task)
+        with _named(f"with {fold.name!r} held out"):
             with quiet():
-                panel = check_task([sections[i] for i in fold.train], candidate.recipe, candidate.task)
-                for i in fold.held_out:
-                    check_scorable(sections[i], panel, candidate.recipe, candidate.task)
-        except InputError as error:
-            raise InputError(
-                f"{candidate.label} with {fold.name!r} held out: {error.what}",
-                where=error.where,
-                expected=error.expected,
-                remedy=error.remedy,
-            ) from error
+                panel = task_panel(training, shared)
+            for i in fold.held_out:
+                check_scorable(sections[i], panel, shared)
+        if isinstance(shared.genes, int) and len(panel) < shared.genes:
+            logger.warning("with %s held out only %d of %d genes are common", fold.name, len(panel), shared.genes)
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Say in an error where in the comparison it would come up."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"{what}: {error.what}", where=error.where, expected=error.expected, remedy=error.remedy
+        ) from error
 
 
 def _study(

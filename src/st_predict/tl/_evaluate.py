@@ -58,7 +58,7 @@ def evaluate(
 
     from st_predict._spatialdata.read import read_section
     from st_predict._spatialdata.write import prediction_record
-    from st_predict.core.expression import gene_columns
+    from st_predict.core.expression import gene_columns, section_expression
     from st_predict.core.protocol.scores import score_genes
     from st_predict.core.training.fit import usable_spots
 
@@ -87,7 +87,8 @@ def evaluate(
         )
     kept = section.keep(scored)
     predicted = table.obsm[key].to_numpy(np.float32)[scored][:, columns >= 0]
-    scores = pd.DataFrame(score_genes(kept, predicted, shared, seed=seed), index=pd.Index(shared, name="gene"))
+    values = score_genes(kept, predicted, section_expression(kept, shared), shared, seed=seed)
+    scores = pd.DataFrame(values, index=pd.Index(shared, name="gene"))
     scores.attrs = {
         "section": section.name,
         "n_spots": int(scored.sum()),

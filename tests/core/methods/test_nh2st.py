@@ -167,7 +167,8 @@ def test_rank_keeps_predictions_in_the_leading_components_of_expression() -> Non
     basis = method.basis.double()
     assert basis.shape == (3, N_GENES)
     assert torch.allclose((basis @ leading).abs(), torch.diag(values[-3:].flip(0).sqrt()), atol=1e-4)
-    predicted = method.predict(batch).double()
+    assert torch.allclose(method.expression_mean, batch.expression.mean(dim=0)), "of targets that are not centered"
+    predicted = (method.predict(batch) - method.expression_mean).double()
     assert torch.allclose(predicted @ leading @ leading.T, predicted, atol=1e-5)
     assert torch.linalg.matrix_rank(predicted, rtol=1e-5) == 3
 

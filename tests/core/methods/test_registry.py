@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from st_predict.core.errors import InputError
@@ -44,11 +45,20 @@ def test_unknown_names_suggest_near_ones(arguments: tuple, where: str, near: str
     assert "did you mean" in error.value.remedy and near in error.value.remedy
 
 
-@pytest.mark.parametrize("value", ["64", None, [4]])
-def test_values_of_the_wrong_type(value: object) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*(("width", value) for value in ("64", None, [4], 128.0, True)), ("symmetric", "no"), ("temperature", "hot")],
+)
+def test_values_of_the_wrong_type(name: str, value: object) -> None:
     with pytest.raises(InputError, match="hold a value of the wrong type") as error:
-        find_recipe("nh2st", "default", {"width": value})
+        find_recipe("nh2st", "default", {name: value})
     assert "width: int" in error.value.expected
+
+
+def test_values_of_a_fitting_type() -> None:
+    changes = {"width": np.int64(64), "temperature": 1, "rank": None, "symmetric": True}
+    config = find_recipe("nh2st", "default", changes).method
+    assert (config.width, config.temperature, config.rank, config.symmetric) == (64, 1, None, True)
 
 
 def test_the_mean_has_no_settings() -> None:

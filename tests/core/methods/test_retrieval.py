@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -16,6 +17,7 @@ from st_predict.core.methods.contrast import soft_contrast
 from st_predict.core.methods.interface import Batch, Reference
 from st_predict.core.methods.registry import METHODS, build_method, find_recipe
 from st_predict.core.methods.retrieval import RetrievalBank
+from st_predict.core.neighbors import array_places
 
 D, G, N = 6, 5, 20
 
@@ -202,15 +204,37 @@ def test_projection_head_adds_its_residual_before_the_norm() -> None:
     assert torch.allclose(head(rows), functional.layer_norm(expected, (8,)), atol=1e-5)
 
 
-def test_places_are_rounded_and_capped() -> None:
+@pytest.fixture
+def places() -> PlaceEmbedding:
     torch.manual_seed(0)
-    embedding = PlaceEmbedding(4, 3)
+    embedding = PlaceEmbedding(40, 3)
     for weight in embedding.parameters():
         torch.nn.init.normal_(weight)
-    near, exact, far, last = embedding(torch.tensor([[1.2, 2.4], [1.0, 2.0], [9.0, 2.0], [3.0, 2.0]]))
-    assert torch.equal(near, exact) and torch.equal(far, last) and not torch.equal(exact, last)
-    column, row = embedding(torch.tensor([[1.0, 2.0], [2.0, 1.0]]))
-    assert not torch.equal(column, row)
+    return embedding
+
+
+def test_places_are_embedded_by_column_and_row_and_capped(places: PlaceEmbedding) -> None:
+    column, row, far, last = places(torch.tensor([[1.0, 2.0], [2.0, 1.0], [90.0, 2.0], [39.0, 2.0]]))
+    assert torch.allclose(column, places.columns.weight[1] + places.rows.weight[2])
+    assert not torch.allclose(column, row) and torch.equal(far, last) and not torch.allclose(column, last)
+
+
+def test_places_between_are_weighed_by_distance(places: PlaceEmbedding) -> None:
+    between, left, right = places(torch.tensor([[1.25, 2.0], [1.0, 2.0], [2.0, 2.0]]))
+    assert torch.allclose(between, 0.75 * left + 0.25 * right, atol=1e-6)
+
+
+def test_spots_of_a_hexagonal_array_are_told_apart_and_a_slight_turn_moves_them_slightly(
+    places: PlaceEmbedding,
+) -> None:
+    row, column = (v.ravel() for v in np.mgrid[:30, :30])
+    centers = np.column_stack([column + 0.5 * (row % 2), row * np.sqrt(3) / 2]) * 100
+    angle = np.radians(0.3)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    straight, turned = (places(torch.from_numpy(array_places(c)).float()) for c in (centers, centers @ turn))
+    assert len(torch.unique(straight.detach().round(decimals=4), dim=0)) == len(centers)
+    spread = (straight - straight.mean(dim=0)).square().mean()
+    assert (turned - straight).square().mean() < 0.05 * spread
 
 
 def test_column_means() -> None:

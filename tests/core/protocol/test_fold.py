@@ -13,9 +13,10 @@ from st_predict.core.expression import section_expression
 from st_predict.core.metrics import gene_scores, structure_agreement
 from st_predict.core.protocol import fold as fold_module
 from st_predict.core.protocol.fold import fit_fold, gene_sets, run_fold
-from st_predict.core.protocol.keep import KeptFolds
+from st_predict.core.protocol.keep import KeptFolds, make_comparison_folder
 from st_predict.core.protocol.scores import score_sets
 from st_predict.core.protocol.study import Candidate, Study, outer_folds
+from st_predict.core.section import Section
 
 MakeCandidate = Callable[..., Candidate]
 
@@ -55,6 +56,36 @@ def test_paper_style_scores_have_names_that_say_so(study: Study, candidate: Make
     names = {row["metric"]: row["section"] for row in result["scores"]}
     assert {"pcc_h_testselected", "pcc_hvg_from_test_truth", "pcc_pooled_slides"} <= set(names)
     assert names["pcc_pooled_slides"] == "A1, A2"
+
+
+def without(section: Section, gene: str) -> Section:
+    kept = section.gene_names != gene
+    return dataclasses.replace(section, counts=section.counts[:, kept], gene_names=section.gene_names[kept])
+
+
+def metrics_of(result: dict) -> set[str]:
+    return {row["metric"] for row in result["scores"]}
+
+
+def test_sections_are_pooled_only_where_several_have_the_same_genes(study: Study, candidate: MakeCandidate) -> None:
+    both, alone = outer_folds(study.sections, "subject")[1][:2]
+    ridge = candidate("ridge")
+    assert "pcc_pooled_slides" not in metrics_of(run_fold(study, ridge, alone)), "there is nothing to pool"
+    panel = fit_fold(study, ridge, both).panel
+    torn = dataclasses.replace(
+        study, sections=[without(study.sections[i], panel[i]) for i in (0, 1)] + study.sections[2:]
+    )
+    result = run_fold(torn, ridge, both)
+    assert result["scores"] and "pcc_pooled_slides" not in metrics_of(result), "columns are of different genes"
+
+
+def test_a_gene_set_is_named_by_what_was_asked_for(study: Study, candidate: MakeCandidate) -> None:
+    fold = outer_folds(study.sections, "subject")[1][0]
+    few = dataclasses.replace(study, sections=[*study.sections[:2], *(without(s, "g0") for s in study.sections[2:])])
+    for current in (study, few):
+        result = run_fold(current, candidate("ridge", genes=np.int64(16)), fold)
+        assert {row["gene_set"] for row in result["scores"]} == {"heg16"}
+    assert values_of(result, "A1", "heg16")["n_genes"] == 15
 
 
 def test_the_mean_is_constant_and_counts_zero(study: Study, candidate: MakeCandidate) -> None:
@@ -127,6 +158,7 @@ def test_a_set_of_which_a_section_has_no_gene_is_left_out() -> None:
 
 def test_kept_folds_are_found_by_all_they_depend_on(study: Study, candidate: MakeCandidate, tmp_path) -> None:
     folds = outer_folds(study.sections, "subject")[1]
+    make_comparison_folder(tmp_path)
     kept, ridge = KeptFolds(tmp_path, study), candidate("ridge")
     assert kept.find(ridge, folds[0]) is None
     kept.keep(ridge, folds[0], {"value": [1.5, float("nan")]})
@@ -141,6 +173,7 @@ def test_kept_folds_are_found_by_all_they_depend_on(study: Study, candidate: Mak
 
 def test_a_cut_file_is_run_again(study: Study, candidate: MakeCandidate, tmp_path, caplog) -> None:
     fold = outer_folds(study.sections, "subject")[1][0]
+    make_comparison_folder(tmp_path)
     kept, ridge = KeptFolds(tmp_path, study), candidate("ridge")
     kept.keep(ridge, fold, {"value": 1})
     (file,) = (tmp_path / "folds").iterdir()

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from st_predict.core.encoders.frozen import EncoderIdentity
+from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.methods.registry import METHODS
 from st_predict.core.protocol import fold as fold_module
-from st_predict.core.protocol.fold import fit_fold
-from st_predict.core.protocol.study import Candidate, OuterFold, Study, outer_folds
+from st_predict.core.protocol.fold import fit_fold, run_fold
+from st_predict.core.protocol.study import Candidate, EncodedTiles, OuterFold, Study, outer_folds
+from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training import fit as fit_module
 from st_predict.core.training.inputs import InputTransform
 
@@ -77,15 +80,48 @@ def test_nothing_that_is_fitted_depends_on_what_is_held_out(
     assert_nothing_moves(study, candidate(method), change)
 
 
-def test_a_prediction_depends_on_images_alone(study: Study, candidate: MakeCandidate) -> None:
+@pytest.mark.parametrize("method", ["ridge", "nh2st"])
+def test_a_prediction_does_not_depend_on_the_held_out_truth(
+    study: Study, candidate: MakeCandidate, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Scores of the same prediction against two truths: what is scored must be the same array."""
+    seen: list[np.ndarray] = []
+    score = fold_module.score_genes
+
+    def noted(section: Any, predicted: np.ndarray, *rest: Any, **options: Any) -> Any:
+        seen.append(predicted)
+        return score(section, predicted, *rest, **options)
+
+    monkeypatch.setattr(fold_module, "score_genes", noted)
     fold = fold_of(study)
-    section = study.sections[fold.held_out[0]]
-    model = fit_fold(study, candidate("nh2st"), fold)
-    features = study.frozen.values[fold.held_out[0]]
-    predicted = model.predict_features(features, section.centers_px)
-    order = np.random.default_rng(0).permutation(section.n_spots)
-    permuted = model.predict_features(features[order], section.centers_px[order])
-    assert np.allclose(permuted, predicted[order], atol=1e-5), "the order of spots changes nothing"
+    results = [run_fold(s, candidate(method), fold) for s in (study, with_held_out(study, other_expression))]
+    assert len(seen) == 4 and all(np.array_equal(seen[i], seen[i + 2]) for i in range(2))
+    assert results[0]["scores"] != results[1]["scores"]
+
+
+def with_pixels(study: Study) -> Study:
+    """The study with tiles of an encoder that is trained."""
+    values = [np.random.default_rng(i).integers(0, 255, (30, 1, 32, 32, 3), dtype=np.uint8) for i in range(4)]
+    encoder = build_encoder("tiny")
+    tiles = EncodedTiles(values, TileSpec((100.0,)), EncoderIdentity("tiny", None, "0"), encoder)
+    return dataclasses.replace(study, trainable=tiles)
+
+
+def test_nothing_depends_on_what_is_held_out_where_the_encoder_is_trained(
+    study: Study, candidate: MakeCandidate
+) -> None:
+    study, fold = with_pixels(study), fold_of(study)
+    tiles = list(study.trainable.values)
+    for i in fold.held_out:
+        tiles[i] = 255 - tiles[i]
+    other = with_held_out(study, other_expression)
+    other = dataclasses.replace(other, trainable=study.trainable._replace(values=tiles))
+    trained = candidate("stnet", trainable_encoder=True, inner_folds=1, max_epochs=1)
+    before, after = (fit_fold(s, trained, fold) for s in (study, other))
+    assert before.history_rows == after.history_rows and before.panel == after.panel
+    assert before.encoder is not None
+    for name, value in before.tensors().items():
+        assert torch.equal(value, after.tensors()[name]), name
 
 
 # Leaks, planted one at a time: the fitted step they touch is given what is held out.
@@ -124,9 +160,9 @@ def leak_center(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
 def leak_stopping(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     select = fit_module.select_epochs
 
-    def leaky(*arguments: Any) -> Any:
+    def leaky(*arguments: Any, **options: Any) -> Any:
         truth = sum(study.sections[i].counts.mean() for i in fold_of(study).held_out)
-        return select(*arguments)._replace(epochs=1 if truth < 100 else 2)
+        return select(*arguments, **options)._replace(epochs=1 if truth < 100 else 2)
 
     monkeypatch.setattr(fit_module, "select_epochs", leaky)
 

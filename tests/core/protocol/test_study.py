@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.errors import InputError
-from st_predict.core.protocol.study import Study, outer_folds
+from st_predict.core.protocol.study import Candidate, Study, outer_folds
+from st_predict.core.tiles.geometry import TileSpec
 
 
 def named(folds: list) -> dict[str, tuple[list[int], list[int]]]:
@@ -41,8 +44,18 @@ def test_one_subject_is_refused_where_subjects_were_asked_for(study: Study, subj
 
 
 def test_groups_by_name(study: Study) -> None:
+    split, folds = outer_folds(study.sections, np.array(["x", "x", "y", "y"]))
+    assert split == "leave one group out" and named(folds) == {"x": ([2, 3], [0, 1]), "y": ([0, 1], [2, 3])}
     split, folds = outer_folds(study.sections, ["x", "y", "x", "y"])
-    assert split == "leave one group out" and named(folds) == {"x": ([1, 3], [0, 2]), "y": ([0, 2], [1, 3])}
+    assert split == "leave one group out, sections of one subject on both sides"
+    assert named(folds) == {"x": ([1, 3], [0, 2]), "y": ([0, 2], [1, 3])}
+
+
+def test_a_split_that_parts_a_subject_says_so(study: Study) -> None:
+    split, _ = outer_folds(study.sections, "section")
+    assert split == "leave one section out, sections of one subject on both sides"
+    assert outer_folds(study.sections[1:], "section")[0] == "leave one section out"
+    assert outer_folds(of_one_subject(study, "A"), list("xyxy"))[0] == "leave one group out, within one subject"
 
 
 @pytest.mark.parametrize("groups", ["subjects", ["x", "y"]])
@@ -65,15 +78,26 @@ def test_a_part_of_a_study_holds_nothing_of_the_rest(study: Study) -> None:
     assert part.frozen.values[0] is study.frozen.values[2] and part.trainable is None
 
 
-def test_digest_follows_everything_measured(study: Study) -> None:
-    digests = {study.digest()}
-    for field, value in {"counts": study.sections[1].counts + 1, "centers_px": study.sections[1].centers_px + 1,
-                         "gene_names": study.sections[1].gene_names[::-1]}.items():  # fmt: skip
+def test_digest_follows_everything_a_fold_depends_on(study: Study, candidate: Callable[..., Candidate]) -> None:
+    ridge, trained = candidate("ridge"), candidate("stnet", trainable_encoder=True)
+    digests = {study.digest(ridge)}
+    first = study.sections[1]
+    for field, value in {"counts": first.counts + 1, "centers_px": first.centers_px + 1, "name": "another",
+                         "subject": "another", "gene_names": first.gene_names[::-1]}.items():  # fmt: skip
         changed = [*study.sections]
         changed[1] = dataclasses.replace(changed[1], **{field: value})
-        digests.add(dataclasses.replace(study, sections=changed).digest())
-    assert study.frozen is not None
-    values = [np.zeros_like(v) for v in study.frozen.values]
-    digests.add(dataclasses.replace(study, frozen=study.frozen._replace(values=values)).digest())
-    assert len(digests) == 5
-    assert dataclasses.replace(study).digest() in digests
+        digests.add(dataclasses.replace(study, sections=changed).digest(ridge))
+    tiles = study.frozen
+    assert tiles is not None
+    other_encoder = tiles._replace(identity=EncoderIdentity("tiny", None, "other weights"))
+    for frozen in (
+        tiles._replace(values=[np.zeros_like(v) for v in tiles.values]),
+        tiles._replace(spec=TileSpec((50.0,))),
+        other_encoder,
+    ):
+        digests.add(dataclasses.replace(study, frozen=frozen).digest(ridge))
+    assert len(digests) == 9
+    both = dataclasses.replace(study, trainable=tiles)
+    assert both.digest(ridge) in digests, "tiles of another kind of candidate do not matter"
+    swapped = dataclasses.replace(study, trainable=other_encoder)
+    assert both.digest(trained) != swapped.digest(trained), "where the encoder is trained, it matters which it was"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from st_predict.core.errors import InputError
 from st_predict.core.methods.interface import Batch, Method, Needs
 from st_predict.core.methods.nh2st import NH2STConfig
 from st_predict.core.methods.recipe import FitConfig
@@ -34,11 +35,17 @@ def fitted(
 
 
 def test_losses_fall_and_are_recorded(spot_set: Callable[..., SpotSet]) -> None:
-    method, records = fitted(spot_set(), epochs=15, learning_rate=1e-2)
-    assert [record.epoch for record in records] == list(range(1, 16))
+    method, records = fitted(spot_set(), epochs=40, learning_rate=1e-2)
+    assert [record.epoch for record in records] == list(range(1, 41))
     assert set(records[0].losses) == {"mse", "query", "neighbor"} and records[0].held_out == {}
     assert records[-1].losses["mse"] < 0.5 * records[0].losses["mse"]
     assert not method.training and not any(p.is_cuda for p in method.parameters())
+
+
+def test_a_fit_that_diverges_is_an_error(spot_set: Callable[..., SpotSet]) -> None:
+    with pytest.raises(InputError, match=r"diverged in epoch \d+: the losses are mse (nan|inf)") as error:
+        fitted(spot_set(), learning_rate=1e30)
+    assert "below 1e+30" in error.value.remedy
 
 
 def test_same_seed_same_weights(spot_set: Callable[..., SpotSet]) -> None:

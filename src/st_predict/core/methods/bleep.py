@@ -89,7 +89,13 @@ PRESETS = {
         BLEEPConfig(),
         PLAIN_INPUTS,
         FitConfig(
-            max_epochs=150, batch_size=32, learning_rate=1e-3, weight_decay=1e-3, inner_folds=0, trainable_encoder=True
+            max_epochs=150,
+            batch_size=32,
+            learning_rate=1e-3,
+            encoder_learning_rate=1e-3,
+            weight_decay=1e-3,
+            inner_folds=0,
+            trainable_encoder=True,
         ),
     ),
 }

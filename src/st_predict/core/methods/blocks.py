@@ -35,7 +35,8 @@ class ProjectionHead(nn.Module):
 class PlaceEmbedding(nn.Module):
     """Learned embeddings of a spot's column and row on the array, summed.
 
-    Places are rounded to the array's pitch; beyond ``n_places`` they share the last embedding.
+    Between two whole columns or rows it is the mean of theirs, weighed by distance: every other row of a hexagonal
+    array lies half a pitch aside, and a section may lie at a slight turn. Beyond ``n_places`` all share the last.
 
     Parameters
     ----------
@@ -55,9 +56,17 @@ class PlaceEmbedding(nn.Module):
 
     def forward(self, places: Tensor) -> Tensor:
         """``(U, 2)`` in units of the pitch -> ``(U, N)``."""
-        column, row = places.round().long().clamp(0, self.columns.num_embeddings - 1).unbind(1)
-        embedded: Tensor = self.columns(column) + self.rows(row)
-        return embedded
+        column, row = places.unbind(1)
+        return _between(self.columns.weight, column) + _between(self.rows.weight, row)
+
+
+def _between(table: Tensor, place: Tensor) -> Tensor:
+    """Linear interpolation in a table ``(P, N)`` at places ``(U,)`` -> ``(U, N)``."""
+    last = len(table) - 1
+    place = place.clamp(0, last)
+    below = place.long()
+    share = (place - below)[:, None].to(table.dtype)
+    return torch.lerp(table.index_select(0, below), table.index_select(0, (below + 1).clamp(max=last)), share)
 
 
 def transformer(width: int, *, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:

@@ -129,8 +129,8 @@ PRESETS = {
         EGNConfig(width=1024, exemplars=6, bridges=4, dropout=0.0, correlation_weight=0.5),
         PLAIN_INPUTS,
         FitConfig(
-            max_epochs=50, batch_size=32, learning_rate=5e-4, weight_decay=1e-4, schedule="cosine",
-            final_learning_rate=1e-4, inner_folds=0, trainable_encoder=True, augment=False,
+            max_epochs=50, batch_size=32, learning_rate=5e-4, encoder_learning_rate=5e-4, weight_decay=1e-4,
+            schedule="cosine", final_learning_rate=1e-4, inner_folds=0, trainable_encoder=True, augment=False,
         ),
     ),
 }  # fmt: skip

@@ -73,8 +73,8 @@ class Hist2ST(Method):
     Follows the publication: embeddings of tile and place, a transformer over all spots of the section, layers over
     the graph of each spot's nearest, an LSTM over their outputs, a linear head (MSE), a zero-inflated negative
     binomial of the raw counts, and self-distillation: augmented passes, weighed by a learned score, are drawn to the
-    plain one. Differs: any encoder in place of the ConvMixer; where it is frozen there is no image left to turn, so
-    an augmented pass is dropout of the input features; neighbors are not cut off by distance; places and the head
+    plain one. Differs: any encoder in place of the ConvMixer; an augmented pass is dropout of the encoded features (the
+    code turns and recolors the image, which would encode every tile again for every pass); neighbors are not cut off by distance; places and the head
     start at zero; see ``own_tile``.
 
     Parameters

@@ -65,8 +65,8 @@ class MclSTExp(Method):
     and row through a transformer over spots and a projection head; contrast both ways between the layer-normed
     embeddings; prediction from the training spots whose expression embedding is most similar to the image's, weighed
     by their inverse square distance. Differs: any encoder, by default a frozen one, in place of DenseNet-121; the
-    transformer sees the spots of one section, at training and in the bank, where the code lets the spots of a mixed
-    batch attend to each other; expression is scaled as a whole and mapped to the embedding's width first, so that
+    transformer sees spots of one section (all of them; a batch of them while an encoder is trained), where the code
+    lets the spots of a mixed batch attend to each other; expression is scaled as a whole and mapped to the embedding's width first, so that
     heads divide it; distances are those of unit vectors.
 
     Parameters
@@ -106,7 +106,6 @@ class MclSTExp(Method):
         contrast = functional.cross_entropy(logits, pairs) + functional.cross_entropy(logits.T, pairs)
         return {"contrast": contrast / 2}
 
-    @torch.no_grad()
     def after_fit(self, reference: Reference) -> None:
         """Embed the training spots' expression, a section at a time."""
         keys = reference.expression.new_empty(len(reference.expression), self.config.width)

@@ -114,6 +114,7 @@ class NH2ST(Method):
     """
 
     expression_scale: Tensor
+    expression_mean: Tensor
     basis: Tensor
 
     def __init__(self, n_inputs: int, n_genes: int, config: NH2STConfig) -> None:
@@ -123,6 +124,7 @@ class NH2ST(Method):
         self.needs = Needs(neighbors=config.neighbors)
         n_outputs = n_genes if config.rank is None else min(config.rank, n_genes)
         self.register_buffer("expression_scale", torch.ones(()))
+        self.register_buffer("expression_mean", torch.zeros(n_genes))
         self.register_buffer("basis", torch.eye(n_genes)[:n_outputs])
         self.image_encoder = nn.Sequential(nn.Linear(n_inputs, width), nn.GELU(), nn.Dropout(config.dropout))
         self.expression_encoder = nn.Sequential(
@@ -140,11 +142,13 @@ class NH2ST(Method):
         self.gene_nodes_to_image = CrossAttention(width, width, width)
 
     def before_fit(self, reference: Reference) -> None:
-        """Take the scale of training expression and its leading principal components (times their s.d.)."""
-        centered = reference.expression - reference.expression.mean(dim=0)
+        """Take the scale of training expression; its mean and leading principal components (times their s.d.)."""
+        mean = reference.expression.mean(dim=0)
+        centered = reference.expression - mean
         self.expression_scale.copy_(centered.std().clamp(min=1e-6))
         if self.config.rank is None:
             return
+        self.expression_mean.copy_(mean)
         values, vectors = torch.linalg.eigh(centered.T.double() @ centered.double() / len(centered))
         leading = slice(-len(self.basis), None)
         scaled = vectors[:, leading] * values[leading].clamp(min=1e-9).sqrt()
@@ -176,7 +180,7 @@ class NH2ST(Method):
     def _translate(self, images: Tensor) -> Tensor:
         """``(B, N)`` -> ``(B, G)``."""
         scores = self.translator(images)
-        return scores if self.config.rank is None else scores @ self.basis
+        return scores if self.config.rank is None else self.expression_mean + scores @ self.basis
 
     def _contrast(self, images: Tensor, genes: Tensor) -> Tensor:
         return info_nce(images, genes, temperature=self.config.temperature, symmetric=self.config.symmetric)

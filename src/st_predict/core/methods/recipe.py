@@ -107,6 +107,7 @@ class FitConfig:
     augment: bool = True
 
     def __post_init__(self) -> None:
+        rates = self.learning_rate, self.encoder_learning_rate
         _check(
             self,
             max_epochs=(self.max_epochs >= 1, "at least 1"),
@@ -116,7 +117,10 @@ class FitConfig:
             block_size=(self.block_size >= 1, "at least 1"),
             weight_decay=(self.weight_decay >= 0, "0 or more"),
             schedule=(self.schedule in {"step", "cosine"}, "'step' or 'cosine'"),
-            final_learning_rate=(0 <= self.final_learning_rate <= self.learning_rate, "between 0 and learning_rate"),
+            final_learning_rate=(
+                0 <= self.final_learning_rate <= (min(rates) if self.trainable_encoder else self.learning_rate),
+                "between 0 and every learning rate in use",
+            ),
             decay_every=(self.decay_every >= 1, "at least 1"),
             decay=(0 < self.decay <= 1, "in (0, 1]"),
             inner_folds=(self.inner_folds >= 0, "0 or more"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from st_predict.core.errors import InputError
@@ -75,6 +76,8 @@ def find_recipe(method: str, preset: str, params: Mapping[str, Any] | None) -> R
             raise _unknown(f"params of {method}", name, known)
     changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
     try:
+        for name, value in changes.items():
+            _check_type(name, value, getattr(recipe.method, name))
         return dataclasses.replace(recipe, method=dataclasses.replace(recipe.method, **changes))
     except TypeError as error:
         raise InputError(
@@ -83,6 +86,14 @@ def find_recipe(method: str, preset: str, params: Mapping[str, Any] | None) -> R
             expected=", ".join(f"{field.name}: {field.type}" for field in dataclasses.fields(recipe.method)),
             remedy="correct the value",
         ) from error
+
+
+def _check_type(name: str, value: Any, default: Any) -> None:
+    """Refuse a value that would pass for another type's: 128.0 for a width, "no" for a switch."""
+    whole, switch = isinstance(value, Integral), isinstance(value, bool)
+    fits = {bool: switch, int: whole and not switch, float: isinstance(value, Real) and not switch}.get(type(default))
+    if value is not None and fits is False:
+        raise TypeError(f"{name} is {value!r}")
 
 
 def build_method(name: str, config: Any, n_inputs: int, n_genes: int) -> Method:

@@ -25,8 +25,8 @@ class STNetConfig:
 class STNet(Method):
     """ST-Net (He et al., Nature Biomedical Engineering 2020).
 
-    Follows the paper: encoder features, one linear layer that starts as the training mean, squared error. Differs: any encoder in place of
-    DenseNet-121, and by default a frozen one, its features with context.
+    Follows the paper: encoder features, one linear layer that starts as the training mean, squared error. Differs: any
+    encoder in place of DenseNet-121, and by default a frozen one, its features with context.
 
     Parameters
     ----------

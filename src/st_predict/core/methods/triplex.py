@@ -106,7 +106,7 @@ class TRIPLEX(Method):
         return terms
 
     def predict(self, batch: Batch) -> Tensor:
-        """``(B, G)``: the fused prediction. A section is what the batch holds of it, as while training."""
+        """``(B, G)``: the fused prediction. A section is what the batch holds of it."""
         return self._predictions(batch)[0]
 
     def _predictions(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def zinb_loss(counts: Tensor, mean: Tensor, dispersion: Tensor, dropout: Tensor) -> Tensor:
     r"""Mean negative log-likelihood of counts under a zero-inflated negative binomial.
 
-    The loss of DCA (Eraslan et al., Nature Communications 2019), which Hist2ST takes over. With mean m, inverse dispersion t and dropout probability p, the negative binomial is
+    The loss of DCA (Eraslan et al., Nature Communications 2019), which Hist2ST takes over. With mean m, inverse
+    dispersion t and dropout probability p, the negative binomial is
 
     .. math:: NB(x) = \frac{\Gamma(x + t)}{\Gamma(t)\, x!} \left(\frac{t}{t + m}\right)^t \left(\frac{m}{t + m}\right)^x
 

@@ -42,13 +42,15 @@ def fit_fold(study: Study, candidate: Candidate, fold: OuterFold) -> Model:
         identity=tiles.identity,
         tile_spec=tiles.spec,
         hardware=study.hardware,
+        compare=False,
     )
 
 
 def gene_sets(training: Sequence[Section], panel: list[str], candidate: Candidate) -> dict[str, list[str]]:
     """The panel, and its 50 most variable genes where it has more; chosen on training sections."""
     task = candidate.task
-    name = f"{task.gene_ranking}{len(panel)}" if isinstance(task.genes, int) else "listed"
+    # By what was asked for, so that folds whose sections share fewer genes are of the same set.
+    name = f"{task.gene_ranking}{task.genes}" if isinstance(task.genes, int) else "listed"
     if len(panel) <= N_VARIABLE:
         return {name: panel}
     shown = [section.keep(usable_spots(section, task.min_counts)) for section in training]
@@ -72,6 +74,7 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
     rows: list[dict[str, Any]] = []
     columns: list[Mapping[str, NDArray[Any]]] = []
     pooled: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    panels: set[tuple[str, ...]] = set()
     for number in fold.held_out:
         section = study.sections[number]
         # Every spot is predicted, also those that are not scored: which those are follows from the held-out truth.
@@ -80,14 +83,15 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
         kept, known = section.keep(scored), gene_columns(section.gene_names, model.panel) >= 0
         genes = [gene for gene, has in zip(model.panel, known, strict=True) if has]
         predicted, truth = whole[scored][:, known], section_expression(kept, genes)
-        values = score_genes(kept, predicted, genes, seed=candidate.task.seed)
+        values = score_genes(kept, predicted, truth, genes, seed=candidate.task.seed)
         counted = {"n_spots": kept.n_spots, "n_spots_left_out": section.n_spots - kept.n_spots}
         found = score_sets(predicted, truth, genes, values, sets)
         found += _paper_style(next(iter(sets)), values["pcc"], predicted, truth)
         rows += [{"section": section.name, **row, **counted} for row in found]
         columns.append({"section": np.full(len(genes), section.name), "gene": np.array(genes), **values})
         pooled.append((predicted, truth))
-    if len({part[0].shape[1] for part in pooled}) == 1:
+        panels.add(tuple(genes))
+    if len(pooled) > 1 and len(panels) == 1:
         value = paper_style.pcc_pooled_slides(*zip(*pooled, strict=True))
         name = ", ".join(study.sections[i].name for i in fold.held_out)
         rows.append({"section": name, "gene_set": next(iter(sets)), "metric": "pcc_pooled_slides", "value": value})

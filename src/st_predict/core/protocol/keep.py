@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import tempfile
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -38,24 +39,42 @@ def check_comparison_folder(folder: Path) -> None:
         )
 
 
+def make_comparison_folder(folder: Path) -> None:
+    """Make the folder of a comparison, marked as one, before any work is done for it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made or written to.
+    """
+    try:
+        (folder / _FOLDS).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written to ({error.strerror})",
+            where="out",
+            expected="a folder that can be made or written to",
+            remedy="choose another out",
+        ) from error
+
+
 class KeptFolds:
     """Results of folds in a folder, found again by everything they depend on.
 
     Parameters
     ----------
     folder
-        Folder of the comparison; ``None``: nothing is kept.
+        Folder of the comparison, see :func:`make_comparison_folder`; ``None``: nothing is kept.
     study
         The study the results are of.
     """
 
     def __init__(self, folder: Path | None, study: Study) -> None:
         self._folder = None if folder is None else folder / _FOLDS
-        self._study = {
-            "data": "" if folder is None else study.digest(),
-            "version": version("st-predict"),
-            "hardware": str(study.hardware),
-        }
+        self._study = study
+        self._digests: dict[bool, str] = {}
 
     def find(self, candidate: Candidate, fold: OuterFold) -> dict[str, Any] | None:
         """The kept result, if there is one."""
@@ -74,15 +93,24 @@ class KeptFolds:
         path = self._path(candidate, fold)
         if path is None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing_file(path) as file:
             file.write_text(json.dumps(result), encoding="utf-8")
 
     def _path(self, candidate: Candidate, fold: OuterFold) -> Path | None:
         if self._folder is None:
             return None
+        trainable = candidate.recipe.fit.trainable_encoder
+        if trainable not in self._digests:
+            self._digests[trainable] = self._study.digest(candidate)
         # The label is left out: what a row is called changes nothing.
-        settings = [self._study, dataclasses.asdict(candidate.recipe), dataclasses.asdict(candidate.task), fold]
+        settings = [
+            self._digests[trainable],
+            version("st-predict"),
+            str(self._study.hardware),
+            dataclasses.asdict(candidate.recipe),
+            dataclasses.asdict(candidate.task),
+            fold,
+        ]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
         readable = "".join(c if c.isalnum() else "-" for c in f"{candidate.task.method}-{fold.name}")[:60]
         return self._folder / f"{readable}-{digest}.json"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict.core.expression import dense, gene_columns, section_expression, total_counts
+from st_predict.core.expression import dense, gene_columns, total_counts
 from st_predict.core.metrics import agreement, gene_scores, morans_i, noise_ceiling, structure_agreement
 from st_predict.core.neighbors import nearest_spots
 
@@ -22,7 +22,7 @@ _MEANS = ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling")
 
 
 def score_genes(
-    section: Section, predicted: NDArray[np.float32], genes: Sequence[str], *, seed: int
+    section: Section, predicted: NDArray[np.float32], truth: NDArray[np.float32], genes: Sequence[str], *, seed: int
 ) -> dict[str, NDArray[Any]]:
     """Every score of every gene over the spots of one section.
 
@@ -30,7 +30,7 @@ def score_genes(
     ----------
     section
         The section with its counts, only the spots that are scored.
-    predicted
+    predicted, truth
         ``(n_spots, G)``, log1p of counts per 10,000.
     genes
         Names of the G genes; the section has them all.
@@ -42,7 +42,6 @@ def score_genes(
     Arrays ``(G,)``: those of :func:`~st_predict.core.metrics.gene_scores`, ``mean_count``, ``ceiling``, and Moran's I
     over each spot's six nearest, ``morans_i`` of the prediction and ``morans_i_measured``.
     """
-    truth = section_expression(section, genes)
     counts = dense(section.counts[:, gene_columns(section.gene_names, genes)])
     nearest = nearest_spots(section.centers_px, min(_NEIGHBORS, section.n_spots - 1))
     return {

@@ -107,17 +107,19 @@ class Study:
             raise ValueError("the study was made without tiles of this kind")
         return tiles
 
-    def digest(self) -> str:
-        """Hash of everything that was measured, and of the tiles."""
+    def digest(self, candidate: Candidate) -> str:
+        """Hash of everything a candidate's folds depend on: sections, their tiles, and the encoder behind them."""
         found = hashlib.sha256()
+        tiles = self.tiles_of(candidate)
+        names = [(section.name, section.subject) for section in self.sections]
+        found.update(repr((names, tiles.spec, tiles.identity.name, tiles.identity.fingerprint)).encode())
         for section in self.sections:
             counts = section.counts
             parts = (counts.indptr, counts.indices, counts.data) if hasattr(counts, "indptr") else (counts,)
             for values in (section.centers_px, section.gene_names.astype("U"), *parts):
                 found.update(np.ascontiguousarray(values).tobytes())
-        for tiles in (self.frozen, self.trainable):
-            for values in [] if tiles is None else tiles.values:
-                found.update(np.ascontiguousarray(values).tobytes())
+        for values in tiles.values:
+            found.update(np.ascontiguousarray(values).tobytes())
         return found.hexdigest()
 
 
@@ -148,7 +150,7 @@ def outer_folds(
     several = len(known) > 1 and None not in subjects
     if groups is None:
         groups = "subject" if several else "section"
-    if groups == "subject":
+    if isinstance(groups, str) and groups == "subject":
         if not several:
             missing = [s.name for s in sections if s.subject is None]
             raise InputError(
@@ -159,10 +161,10 @@ def outer_folds(
                 remedy="leave groups out to hold out one section at a time within one subject",
             )
         return "leave one subject out", _folds([str(subject) for subject in subjects])
-    if groups == "section":
-        within = ", within one subject" if len(known) == 1 and None not in subjects else ""
+    if isinstance(groups, str) and groups == "section":
+        folds = _folds([section.name for section in sections])
         unknown = ", subjects unknown" if None in subjects else ""
-        return f"leave one section out{within or unknown}", _folds([section.name for section in sections])
+        return f"leave one section out{unknown or _shared_subjects(subjects, folds)}", folds
     if isinstance(groups, str) or len(groups) != len(sections):
         raise InputError(
             f"groups is {groups!r}",
@@ -170,7 +172,17 @@ def outer_folds(
             expected=f"'subject', 'section', or {len(sections)} names, one a section",
             remedy="correct groups",
         )
-    return "leave one group out", _folds([str(group) for group in groups])
+    folds = _folds([str(group) for group in groups])
+    return f"leave one group out{_shared_subjects(subjects, folds)}", folds
+
+
+def _shared_subjects(subjects: Sequence[str | None], folds: Sequence[OuterFold]) -> str:
+    """What a split must be called where it trains on a subject that it tests on."""
+    known = set(subjects) - {None}
+    if len(known) == 1 and None not in subjects:
+        return ", within one subject"
+    sides = [({subjects[i] for i in fold.train}, {subjects[i] for i in fold.held_out}) for fold in folds]
+    return ", sections of one subject on both sides" if any(a & b & known for a, b in sides) else ""
 
 
 def _folds(names: list[str]) -> list[OuterFold]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from st_predict.core.training.network import Hardware
 
 logger = logging.getLogger("st_predict")
+_LEAST_SCORED = 3  # two points correlate perfectly
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Task:
     min_counts: float
     seed: int
 
+    def __post_init__(self) -> None:
+        if isinstance(self.genes, Integral):  # NumPy's too
+            object.__setattr__(self, "genes", int(self.genes))
+
 
 def usable_spots(section: Section, min_counts: float) -> NDArray[np.bool_]:
     """Spots with enough counts to learn from or to be scored on."""
@@ -71,7 +77,19 @@ def check_task(sections: Sequence[Section], recipe: Recipe, task: Task) -> list[
     Raises
     ------
     InputError
-        If there are too few spots, or no gene in common.
+        As :func:`check_fit` and :func:`task_panel`.
+    """
+    check_fit(sections, recipe, task)
+    return task_panel(sections, task)
+
+
+def check_fit(sections: Sequence[Section], recipe: Recipe, task: Task) -> None:
+    """Refuse sections a method cannot be trained on.
+
+    Raises
+    ------
+    InputError
+        If there are too few spots, or an encoder cannot be trained with the method.
     """
     needs = _needs(recipe, task)
     if recipe.fit.trainable_encoder and not needs.gradient:
@@ -81,30 +99,39 @@ def check_task(sections: Sequence[Section], recipe: Recipe, task: Task) -> list[
             expected="a method with a loss, such as nh2st",
             remedy="leave trainable_encoder out",
         )
-    usable = [usable_spots(s, task.min_counts) for s in sections]
-    for section, mask in zip(sections, usable, strict=True):
-        if mask.sum() <= max(needs.neighbors, 1):
+    usable = [int(usable_spots(s, task.min_counts).sum()) for s in sections]
+    for section, n in zip(sections, usable, strict=True):
+        if n <= max(needs.neighbors, 1):
             raise InputError(
-                f"section {section.name!r} has {mask.sum()} of {len(mask)} spots with at least "
-                f"{task.min_counts:g} counts",
+                f"section {section.name!r} has {n} of {section.n_spots} spots with at least {task.min_counts:g} counts",
                 where="min_counts",
                 expected=f"more than {max(needs.neighbors, 1)} usable spots in every section",
                 remedy="lower min_counts (shallow data), or leave this section out",
             )
-    total = sum(int(mask.sum()) for mask in usable)
-    if needs.gradient and total < recipe.fit.batch_size:
+    whole_sections = needs.section and not recipe.fit.trainable_encoder
+    if needs.gradient and not whole_sections and sum(usable) < recipe.fit.batch_size:
         raise InputError(
-            f"{total} usable spots are fewer than one batch of {recipe.fit.batch_size}",
+            f"{sum(usable)} usable spots are fewer than one batch of {recipe.fit.batch_size}",
             where="batch_size",
             expected="at least one full batch of training spots",
-            remedy=f"use batch_size={max(2, total // 4)}, or more sections",
+            remedy=f"use batch_size={max(2, sum(usable) // 4)}, or more sections",
         )
-    kept = [s.keep(mask) for s, mask in zip(sections, usable, strict=True)]
+
+
+def task_panel(sections: Sequence[Section], task: Task) -> list[str]:
+    """Choose the panel on the usable spots of the sections, and say how much there is.
+
+    Raises
+    ------
+    InputError
+        If there is no gene in common.
+    """
+    kept = [s.keep(usable_spots(s, task.min_counts)) for s in sections]
     panel = choose_panel(kept, task.genes, task.gene_ranking)
     logger.info(
         "%d sections, %d of %d spots with at least %g counts, %d genes",
         len(sections),
-        total,
+        sum(s.n_spots for s in kept),
         sum(s.n_spots for s in sections),
         max(task.min_counts, 1),
         len(panel),
@@ -114,21 +141,20 @@ def check_task(sections: Sequence[Section], recipe: Recipe, task: Task) -> list[
     return panel
 
 
-def check_scorable(section: Section, panel: Sequence[str], recipe: Recipe, task: Task) -> None:
+def check_scorable(section: Section, panel: Sequence[str], task: Task) -> None:
     """Refuse a held-out section that could not be predicted or scored.
 
     Raises
     ------
     InputError
-        If it has none of the panel's genes, or too few spots.
+        If it has none of the panel's genes, or fewer than three spots to be scored on.
     """
-    least = max(3, _needs(recipe, task).neighbors + 1)
     n_scored = int(usable_spots(section, task.min_counts).sum())
-    if min(section.n_spots - least, n_scored - 3) < 0:
+    if n_scored < _LEAST_SCORED:
         raise InputError(
             f"section {section.name!r} has {section.n_spots} spots, {n_scored} of them with enough counts to be scored on",
             where="min_counts",
-            expected=f"at least {least} spots, and 3 with {task.min_counts:g} counts",
+            expected=f"at least {_LEAST_SCORED} spots with {task.min_counts:g} counts",
             remedy="lower min_counts, or leave this section out",
         )
     if not (gene_columns(section.gene_names, panel) >= 0).any():
@@ -151,6 +177,7 @@ def train_model(
     identity: EncoderIdentity,
     tile_spec: TileSpec,
     hardware: Hardware,
+    compare: bool = True,
 ) -> Model:
     """Train a method: inner folds find when to stop, then all sections are trained on for that long.
 
@@ -170,6 +197,9 @@ def train_model(
         How the tiles were made, kept with the model.
     hardware
         Where Lightning runs.
+    compare
+        Score mean and ridge beside the method on what the inner folds hold out. Without it, closed-form methods, which
+        need no stopping epoch, run no inner folds.
     """
     usable = [usable_spots(s, task.min_counts) for s in sections]
     stored = [torch.from_numpy(t) for t in tiles]
@@ -177,7 +207,8 @@ def train_model(
         stored = [expand(recipe.inputs, t, s.centers_px) for t, s in zip(tiles, sections, strict=True)]
     spots = _spot_set(sections, stored, usable, panel, _needs(recipe, task))
     fitting = Fitting(recipe, task.method, task.seed, hardware)
-    selection = select_epochs(fitting, spots, encoder, inner_folds(sections, recipe.fit.inner_folds))
+    folds = inner_folds(sections, recipe.fit.inner_folds)
+    selection = select_epochs(fitting, spots, encoder, folds, compare=compare)
     transform = InputTransform(recipe.inputs, {})
     if encoder is None:
         transform = InputTransform.fit(recipe.inputs, spots.tiles)
@@ -223,6 +254,7 @@ def _spot_set(
     offset = 0
     for number, (section, rows, mask) in enumerate(zip(sections, stored, usable, strict=True)):
         kept = section.keep(mask)
+        places = array_places(section.centers_px)[mask]  # counted from the corner that a prediction counts from
         nearest = nearest_spots(kept.centers_px, needs.neighbors)
         parts.append(
             SpotSet(
@@ -230,7 +262,7 @@ def _spot_set(
                 expression=torch.from_numpy(section_expression(kept, panel)),
                 sections=torch.full((kept.n_spots,), number),
                 neighbors=torch.from_numpy(nearest + offset),
-                places=torch.from_numpy(array_places(kept.centers_px)).float(),
+                places=torch.from_numpy(places).float(),
                 counts=torch.from_numpy(dense(kept.counts[:, gene_columns(kept.gene_names, panel)])),
                 totals=torch.from_numpy(total_counts(kept.counts)).float(),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from st_predict.core.methods.interface import SECTION_SPOTS
+from st_predict.core.errors import InputError
+from st_predict.core.methods.interface import SECTION_SPOTS, Method
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.progress import progress_bar
 from st_predict.core.training.encode import encode_rows, turn_and_flip
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from st_predict.core.encoders.encoder import Encoder
-    from st_predict.core.methods.interface import Batch, Method, Reference
+    from st_predict.core.methods.interface import Batch, Reference
     from st_predict.core.methods.recipe import FitConfig
 
 
@@ -77,7 +79,9 @@ class FitModule(lightning.LightningModule):
         return total
 
     def on_validation_start(self) -> None:
-        """Let the method keep what it predicts from, as it stands now."""
+        """Let a method that keeps what it predicts from do so as it stands now."""
+        if type(self.method).after_fit is Method.after_fit:
+            return
         spots = self._spots.each(lambda values: values.to(self.device))
         self.method.after_fit(fit_reference(self.method, self.encoder, spots))
 
@@ -90,9 +94,23 @@ class FitModule(lightning.LightningModule):
         self.log("held_out_pcc", pcc, batch_size=1)
 
     def on_train_epoch_end(self) -> None:
-        """Keep the epoch's losses beside the held-out scores (validation runs before this hook)."""
+        """Keep the epoch's losses beside the held-out scores (validation runs before this hook).
+
+        Raises
+        ------
+        InputError
+            If a loss is no longer a number; a network like that would predict nothing, and score 0 in silence.
+        """
         names = self._losses[0]
         losses = {name: float(torch.stack([step[name] for step in self._losses]).mean()) for name in names}
+        if not all(math.isfinite(loss) for loss in losses.values()):
+            raise InputError(
+                f"training diverged in epoch {self.current_epoch + 1}: the losses are "
+                + ", ".join(f"{name} {loss:.3g}" for name, loss in losses.items()),
+                where="learning_rate",
+                expected="losses that stay finite",
+                remedy=f"use a learning_rate below {self.config.learning_rate:g}, and check the counts for odd values",
+            )
         self.records.append(EpochRecord(self.current_epoch + 1, losses, self._held_out))
         self._losses, self._held_out = [], {}
 

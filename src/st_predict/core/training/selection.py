@@ -97,7 +97,7 @@ class Fitting:
     def fit(
         self, spots: SpotSet, encoder: Encoder | None, epochs: int, held_out: Mapping[int, SpotSet], label: str
     ) -> tuple[Any, Encoder | None, list[EpochRecord]]:
-        """Fit a fresh network (and a copy of the encoder) to centered targets."""
+        """Train a fresh network (and a copy of the encoder) on centered targets."""
         encoder = copy.deepcopy(encoder)
         n_inputs = spots.tiles.shape[1] * (1 if encoder is None else encoder.dim)
         network: Any = new_network(
@@ -117,7 +117,9 @@ class Fitting:
                 hardware=self.hardware,
                 label=label,
             )
-        network.eval().after_fit(fit_reference(network, encoder, spots))
+        if not held_out:  # what an inner fold fitted is scored while it trains, and then dropped
+            with torch.no_grad():
+                network.eval().after_fit(fit_reference(network, encoder, spots))
         return network, encoder, records
 
 
@@ -138,7 +140,9 @@ class Selection(NamedTuple):
         return [{**row, "section": names[row["section"]]} for row in self.scores]
 
 
-def select_epochs(fitting: Fitting, spots: SpotSet, encoder: Encoder | None, folds: Sequence[Fold]) -> Selection:
+def select_epochs(
+    fitting: Fitting, spots: SpotSet, encoder: Encoder | None, folds: Sequence[Fold], *, compare: bool = True
+) -> Selection:
     """Train on each fold, stopped early on what it holds out, and score it beside mean and ridge.
 
     The epochs of the final fit are the median over folds of the best epoch. Every score is taken at that epoch, the
@@ -155,23 +159,30 @@ def select_epochs(fitting: Fitting, spots: SpotSet, encoder: Encoder | None, fol
         The encoder to train, if any.
     folds
         The inner folds.
+    compare
+        Whether to score mean, ridge and other closed-form methods; without it only what finds the epochs is done.
     """
     config = fitting.recipe.fit
     gradient = build_method(fitting.method, fitting.recipe.method, 1, 1).needs.gradient
+    folds = folds if gradient or compare else []
     inputs = fitting.recipe.inputs if encoder is None else InputConfig()
-    rows = spots if encoder is None or not folds else _frozen_rows(spots, encoder, inputs)
+    rows = spots if encoder is None or not folds or not compare else _frozen_rows(spots, encoder, inputs)
     all_records: list[list[EpochRecord]] = []
     scores: list[dict[str, Any]] = []
     for i, fold in enumerate(folds):
-        transform = InputTransform.fit(inputs, rows.of_sections(fold.train).tiles)
-        reduced = rows.with_tiles(transform.reduce(rows.tiles))
-        train, center = center_targets(reduced.of_sections(fold.train), fitting.recipe.inputs)
-        held = _held_out(reduced, fold, center)
-        scores += _closed_form_scores(fitting, train, held)
+        train, center = center_targets(spots.of_sections(fold.train), fitting.recipe.inputs)
+        held = _held_out(spots, fold, center)
+        if encoder is None or compare:
+            transform = InputTransform.fit(inputs, rows.of_sections(fold.train).tiles)
+            reduced = rows.with_tiles(transform.reduce(rows.tiles))
+            reduced_train = train.with_tiles(reduced.of_sections(fold.train).tiles)
+            reduced_held = _held_out(reduced, fold, center)
+            if compare:
+                scores += _closed_form_scores(fitting, reduced_train, reduced_held)
+            if encoder is None:
+                train, held = reduced_train, reduced_held
         if gradient:
             label = f"inner fold {i + 1}/{len(folds)}"
-            if encoder is not None:
-                train, held = train.with_tiles(spots.of_sections(fold.train).tiles), _held_out(spots, fold, center)
             all_records.append(fitting.fit(train, encoder, config.max_epochs, held, label)[2])
     best = [max(records, key=_mean_held_out).epoch for records in all_records]
     epochs = int(np.median(best)) if best else config.max_epochs
