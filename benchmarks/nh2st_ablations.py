@@ -1,4 +1,4 @@
-"""What every part of NH2ST gives: branches, attention, contrast, hypergraph, K, L, batch, temperature, loss weights.
+"""What every part of NH2ST gives: inputs, branches, attention, contrast, hypergraph, K, L, batch, temperature, weights.
 
 python benchmarks/nh2st_ablations.py [FOLDER] [--sets synthetic her2st als mob] [--out FOLDER]
 
@@ -19,6 +19,7 @@ import torch
 
 import st_predict as stp
 from st_predict._studies import SETTINGS
+from st_predict._summary import by_fold, noise_of
 from st_predict.core.methods.nh2st import NH2ST, NH2STConfig
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.training.network import Hardware, fit_network
@@ -48,21 +49,26 @@ PARAMS: dict[str, dict[str, dict[str, Any]]] = {
     "temperature": {str(tau): {"temperature": tau} for tau in (0.025, 0.05, 0.15, 0.2)},
     "loss weights": {str(w): weights(*w) for w in ((0.1, 0.05), (0, 1), (0.5, 1), (1, 1))},
     "contrast": {"both ways": {"symmetric": True}},
+    "rank": {"none": {"rank": None}},
 }  # fmt: skip
 BATCH_SIZES = (8, 16, 32, 128)
+INPUTS: dict[str, dict[str, Any]] = {
+    "no context": {"context": ()}, "scored by training spots": {"standardize": "training"},
+}  # fmt: skip
 
 
 def variants() -> dict[str, dict[str, Any]]:
     """Settings of ``cross_validate`` by label."""
 
-    def settings(params: dict[str, Any], **fit: Any) -> dict[str, Any]:
+    def settings(params: dict[str, Any], **given: Any) -> dict[str, Any]:
         return {
-            "method": "nh2st", "params": {**PAPERS_WEIGHTS, **params}, "max_epochs": EPOCHS, "inner_folds": 0, **fit,
+            "method": "nh2st", "params": {**PAPERS_WEIGHTS, **params}, "max_epochs": EPOCHS, "inner_folds": 0, **given,
         }  # fmt: skip
 
     found = {BASE: settings({})}
     for part, choices in PARAMS.items():
         found |= {f"{part}: {choice}": settings(params) for choice, params in choices.items()}
+    found |= {f"inputs: {choice}": settings({}, **given) for choice, given in INPUTS.items()}
     return found | {f"batch: {size}": settings({}, batch_size=size) for size in BATCH_SIZES}
 
 
@@ -101,18 +107,20 @@ def main() -> None:
     for attention in ("tokens", "single", "none"):
         losses = contrast_on_constant_images(attention)
         print(f"  {attention:<10}query {losses['query']:.2f}   neighbor {losses['neighbor']:.2f}")
-    columns, differences = {}, {}
+    columns, differences, noise = {}, {}, []
     for name in arguments.sets:
         out = None if arguments.out is None else arguments.out / name
         table = stp.tl.cross_validate(
             sections_of(name, arguments.folder), methods=variants(), out=out, **SETTINGS.get(name, {})
         )
-        pcc = table[(table["metric"] == "pcc") & (table["gene_set"] == table["gene_set"].iloc[0])]
-        by_fold = pcc.groupby(["method", "fold"], sort=False)["value"].mean().unstack()
-        columns[name] = by_fold.mean(axis=1)
-        differences[f"{name} vs base"] = (by_fold - by_fold.loc[BASE]).mean(axis=1)
+        pcc = by_fold(table, "pcc")
+        columns[name] = pcc.mean(axis=1)
+        differences[f"{name} vs base"] = (pcc - pcc.loc[BASE]).mean(axis=1)
+        noise.append(f"{name} {noise_of(pcc.shape[1])}")
+        for failure in table.failures.to_dict("records"):
+            print("failed, and in no mean: {method} with {fold} held out: {error}".format(**failure))
     print("\nMean per-gene PCC over 250 genes on held-out subjects (sections), and its paired difference to the base;")
-    print(f"differences under .01 (als .02) are noise. {EPOCHS} epochs.\n")
+    print(f"differences up to {', '.join(noise)} are noise. {EPOCHS} epochs.\n")
     table = pd.DataFrame(columns).join(pd.DataFrame(differences))
     print(table.to_string(float_format=lambda value: f"{value:.3f}", index_names=False))
 

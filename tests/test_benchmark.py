@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import st_predict as stp
+from st_predict import _benchmark as benchmark
 from st_predict._benchmark import run_benchmark
 from st_predict._studies import SETTINGS, find_studies
 from st_predict._summary import CEILING
@@ -71,7 +72,7 @@ def test_command_writes_what_it_names(made: SimpleNamespace) -> None:
     assert page.count("data:image/png;base64,") == 2
     assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page)
     assert sorted(p.name for p in made.out.iterdir()) == [
-        "gene_scores.csv", "index.html", "scores.csv", "sections", "summary.csv"
+        "gene_scores.csv", "index.html", "scores.csv", "scores.png", "sections", "summary.csv"
     ]  # fmt: skip
     assert not [p for p in made.out.rglob("*") if p.name.startswith(".")]
 
@@ -110,15 +111,49 @@ def test_failed_fold_is_named(stores: list[Path], tmp_path: Path, monkeypatch: p
     assert rows.loc["ridge"].tolist() == [2, 1] and rows.loc["mean"].tolist() == [3, 0]
 
 
-def test_page_says_what_is_still_to_come(stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(_path: Path | None) -> None:
-        raise ConnectionError("no network")
+def test_when_all_fails_it_is_said_and_nothing_is_lost(
+    stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("out of order")
 
-    monkeypatch.setattr(stp.datasets, "mob", unreachable)
+    monkeypatch.setattr(protocol_fold, "run_fold", broken)
+    result = run(*stores, "--methods", "mean", "--out", tmp_path / "out", *TINY)
+    assert result.exit_code == 1
+    assert "failed, and in no mean: mean with P1 held out: ValueError: out of order" in result.output
+    assert len(pd.read_csv(tmp_path / "out" / "sections" / "failures.csv")) == 3 * 2
+    assert "out of order" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
+def test_page_says_what_is_still_to_come(stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+
+    def lost_on_the_way(_path: Path | None) -> Any:
+        reads.append("mob")
+        if len(reads) == 2:
+            raise ConnectionError("no network")
+        return stp.datasets.synthetic_tissue(n_sections=2, n_subjects=2, n_genes=40, size_um=1200.0)
+
+    monkeypatch.setattr(stp.datasets, "mob", lost_on_the_way)
     result = run("mob", *stores, "--methods", "ridge", "--out", tmp_path / "out", "--encoder", "tiny", "--jobs", "1")
     assert result.exit_code == 2 and "no network" in result.output
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "still to come are mob" in page and "<h2>sections</h2>" in page
+
+
+def test_what_cannot_be_done_on_one_set_is_said_before_any_is_begun(
+    stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_one_subject(_path: Path | None) -> Any:
+        return stp.datasets.synthetic_tissue(n_sections=2, n_subjects=1, n_genes=40, size_um=1200.0)
+
+    fits: list[object] = []
+    monkeypatch.setattr(protocol_fold, "fit_fold", lambda *arguments: fits.append(arguments))
+    monkeypatch.setattr(stp.datasets, "als", of_one_subject)
+    options = ["--methods", "ridge", "--groups", "subject", "--out", tmp_path / "out", "--encoder", "tiny"]
+    result = run(*stores, "als", *options)
+    assert result.exit_code == 2 and "als: sections cannot be split by subject" in result.output
+    assert fits == [] and not list((tmp_path / "out").iterdir())
 
 
 def test_public_sets_bring_their_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,9 +165,10 @@ def test_public_sets_bring_their_settings(tmp_path: Path, monkeypatch: pytest.Mo
         return assemble([], [], split="")
 
     monkeypatch.setattr(stp.tl, "cross_validate", pretended)
+    monkeypatch.setattr(benchmark, "_check_study", lambda *_: None)
     for name in SETTINGS:
         monkeypatch.setattr(stp.datasets, name, lambda folder, name=name: name)
-    run_benchmark(["mob", "als"], methods=["ridge"], out=tmp_path / "a", settings={"genes": 30, "layer": "raw"})
+    run_benchmark(["mob", "als"], methods=["ridge"], out=tmp_path / "a", settings={"genes": 30})
     assert list(asked) == ["mob", "als"]
     shared = {"methods": ["ridge"], "genes": 30}
     assert asked["als"] == {**shared, "out": tmp_path / "a" / "als"}
@@ -163,6 +199,8 @@ def test_data_that_is_meant(stores: list[Path], tmp_path: Path) -> None:
         (["als", "mob", "als", "--out", "{tmp}/o"], "als is given 2 times"),
         (["{S}", "{S}", "--out", "{tmp}/o"], "share a name"),
         (["mob", "--tile-um", "112", "--out", "{tmp}/o"], "mob states no scale"),
+        (["mob", "--layer", "raw", "--out", "{tmp}/o"], "public sets leave no choice of it"),
+        (["mob", "--out", "{earlier}"], "holds a benchmark of als as well"),
     ],
 )
 def test_user_errors_before_anything_is_read(
@@ -177,7 +215,9 @@ def test_user_errors_before_anything_is_read(
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "index.html").write_text("a page of mine")
-    result = run(*[a.format(S=stores[0], tmp=tmp_path, mine=mine) for a in arguments])
+    earlier = tmp_path / "mine" / "earlier"
+    (earlier / "als" / "folds").mkdir(parents=True)
+    result = run(*[a.format(S=stores[0], tmp=tmp_path, mine=mine, earlier=earlier) for a in arguments])
     assert result.exit_code == 2, result.output
     assert said in result.output and "remedy" in result.output
     assert [p.name for p in tmp_path.iterdir()] == ["mine"] and (mine / "index.html").read_text() == "a page of mine"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from st_predict import _comparison
 from st_predict._report import Compared, build_page
 from st_predict._summary import CEILING, CONTROLS, best_method, counted, summarize
-from st_predict.tl import _cross_validate
 from st_predict.tl._scores_table import ScoreTable, assemble
 
 
@@ -54,7 +54,7 @@ def page_of(table: ScoreTable, name: str = "set", **pictures: Path) -> str:
 
 def test_summary_against_the_table() -> None:
     rows = summarize(KNOWN).set_index("method")
-    assert list(rows.index) == ["deep", "torn", "ridge", "mean", "lost", CEILING]
+    assert list(rows.index) == ["deep", "ridge", "mean", "torn", "lost", CEILING], "fewer folds come after"
     ridge = rows.loc["ridge"]  # folds .2 and .4: a fold of two sections weighs no more than one of one
     assert ridge["pcc"] == pytest.approx(0.3)
     assert ridge["pcc_sd"] == pytest.approx(0.1)  # of the population
@@ -86,8 +86,23 @@ def test_differences_within_noise_are_none(difference: float, n_folds: int, verd
     assert summarize(table).set_index("method").loc["deep", "verdict"] == verdict
 
 
+def test_a_mean_that_one_fold_carries_is_no_difference() -> None:
+    folds = {f"P{i}": [0.3 + apart] for i, apart in enumerate((0.15, -0.03, -0.03, -0.03))}
+    table = table_of({"ridge": {f: [0.3] for f in folds}, "deep": folds})
+    row = summarize(table).set_index("method").loc["deep"]
+    assert row["vs_ridge"] == pytest.approx(0.015) and row["verdict"] == "same"
+
+
+def test_whoever_failed_in_a_hard_fold_is_not_the_best() -> None:
+    full = {"P1": [0.1], "P2": [0.5]}
+    table = table_of({"ridge": full, "deep": full, "torn": {"P2": [0.48]}}, failed=(("torn", "P1"),))
+    summary = summarize(table)
+    assert best_method(summary) == "deep"
+    assert cells(page_of(table))["torn"][0] == "0.480" and cells(page_of(table))["deep"][0] == "<b>0.300</b>"
+
+
 def test_controls_are_those_of_the_comparison() -> None:
-    assert tuple(CONTROLS) == _cross_validate.CONTROLS
+    assert tuple(CONTROLS) == _comparison.CONTROLS
 
 
 def cells(page: str) -> dict[str, list[str]]:

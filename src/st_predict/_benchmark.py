@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FILES = {
     "index.html": "all of it on one page",
+    "scores.png": "methods side by side on every data set",
     "summary.csv": "the table above",
     "scores.csv": "scores of every section",
     "gene_scores.csv": "scores of every gene",
@@ -60,22 +61,27 @@ def run_benchmark(
 
     Returns
     -------
-    The summary of :func:`st_predict._summary.summarize`, with a column ``dataset``.
+    The summary of :func:`st_predict._summary.summarize`, with a column ``dataset``, and its attributes by data set.
 
     Raises
     ------
     InputError
-        If a method or a data set is unknown, or ``out`` holds something else or cannot be written to; found before
-        anything is read.
+        If a method or a data set is unknown, elements are named where only public sets are given, or ``out`` holds
+        something else or cannot be written to; found before anything is read. If a data set cannot be compared on;
+        found before any tile is encoded.
     """
     names = _check_methods(methods)
     studies = find_studies(data)
     _check_tiles(studies, settings or {})
+    _check_elements(studies, settings or {})
     _check_out(out, studies)
+    asked = {study.name: _settings(study, names, settings or {}) for study in studies}
+    if len(studies) > 1:  # what cannot be done on the last set is not found out after hours on the first
+        for study in studies:
+            _check_study(study, asked[study.name])
     parts: list[Compared] = []
     for study in studies:
-        given = {name: value for name, value in (settings or {}).items() if study.name == OWN or name not in _ELEMENTS}
-        parts.append(_compare(study, names, out / study.name, {**study.settings, **given}))
+        parts.append(_compare(study, out / study.name, asked[study.name]))
         summary = _write(out, parts, command, waiting=[later.name for later in studies[len(parts) :]])
     return summary
 
@@ -106,6 +112,18 @@ def _check_tiles(studies: Sequence[Study], settings: Mapping[str, Any]) -> None:
         )
 
 
+def _check_elements(studies: Sequence[Study], settings: Mapping[str, Any]) -> None:
+    """Refuse names of elements that no data set would be read with."""
+    named = [name for name in _ELEMENTS if settings.get(name) is not None]
+    if named and OWN not in [study.name for study in studies]:
+        raise InputError(
+            f"{named[0]} is {settings[named[0]]!r}, but public sets leave no choice of it",
+            where=named[0],
+            expected="Zarr stores among the data",
+            remedy=f"leave {named[0]} out",
+        )
+
+
 def _check_out(out: Path, studies: Sequence[Study]) -> None:
     """Refuse a folder that holds something else or cannot be written to."""
     from st_predict.core.protocol.keep import check_comparison_folder
@@ -120,6 +138,15 @@ def _check_out(out: Path, studies: Sequence[Study]) -> None:
             where="out",
             expected="a new or empty folder, or an earlier benchmark",
             remedy="choose another out",
+        )
+    held = [name for name in (OWN, *SETTINGS) if (out / name / "folds").is_dir()]
+    dropped = [name for name in held if name not in [study.name for study in studies]]
+    if dropped:
+        raise InputError(
+            f"{out} holds a benchmark of {', '.join(dropped)} as well, which its page and tables would lose",
+            where="out",
+            expected="another folder, or all of its data sets named again (finished folds are not run again)",
+            remedy="choose another out, or name them too",
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -136,13 +163,36 @@ def _check_out(out: Path, studies: Sequence[Study]) -> None:
         check_comparison_folder(out / study.name)
 
 
-def _compare(study: Study, methods: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> Compared:
+def _settings(study: Study, methods: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``cross_validate`` for one data set: its own, and over them what was given."""
+    known = {name: value for name, value in given.items() if study.name == OWN or name not in _ELEMENTS}
+    return {"methods": methods, **study.settings, **known}
+
+
+def _check_study(study: Study, settings: Mapping[str, Any]) -> None:
+    """Read one data set and refuse what cannot be compared on it, naming it."""
+    from st_predict._comparison import check_comparison
+    from st_predict._log import be_heard, logger
+
+    be_heard()
+    logger.info("%s: checking", study.name)
+    defaults = {name: p.default for name, p in signature(stp.tl.cross_validate).parameters.items()}
+    wanted = [name for name in signature(check_comparison).parameters if name != "sections"]
+    try:
+        check_comparison(study.read(), **{name: settings.get(name, defaults[name]) for name in wanted})
+    except InputError as error:
+        raise InputError(
+            f"{study.name}: {error.what}", where=error.where, expected=error.expected, remedy=error.remedy
+        ) from error
+
+
+def _compare(study: Study, folder: Path, settings: Mapping[str, Any]) -> Compared:
     """Cross-validate on one data set; its tables, folds and pictures lie in a folder of their own."""
     from st_predict._log import be_heard, logger
 
     be_heard()
     logger.info("%s: reading", study.name)
-    table = stp.tl.cross_validate(study.read(), methods=methods, out=folder, **settings)
+    table = stp.tl.cross_validate(study.read(), out=folder, **settings)
     summary = summarize(table)
     return Compared(study.name, table, summary, _told(settings), _draw(table, best_method(summary), folder))
 
@@ -200,9 +250,21 @@ def _write(out: Path, parts: Sequence[Compared], command: str, *, waiting: Seque
     for name, table in tables.items():
         with replacing_file(out / f"{name}.csv") as file:
             table.to_csv(file, index=False)
+    _draw_together(tables["scores"], out / "scores.png")
     with replacing_file(out / "index.html") as file:
         file.write_text(build_page(parts, command=command, waiting=waiting), encoding="utf-8")
+    summary.attrs = {part.name: part.summary.attrs for part in parts}
     return summary
+
+
+def _draw_together(table: pd.DataFrame, path: Path) -> None:
+    """All data sets in one picture, methods in one order."""
+    from matplotlib import pyplot as plt
+
+    if len(table):
+        with replacing_file(path) as file:
+            axes = stp.pl.scores(table, save=file, show=False)
+        plt.close(axes.flat[0].figure)
 
 
 def _joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

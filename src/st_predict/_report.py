@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LEAST_IS_BEST, _ONE_IS_BEST = ("mse",), ("relative_variance",)  # of all others the most
-_NOT_RANKED = ("pcc_sd", "folds", "vs_ridge")
+_NOT_RANKED = ("pcc_sd", "folds", "vs_ridge", "constant")
 _MEANINGS = {
     "PCC": "Pearson correlation per gene over the spots of one held-out section, then the mean over genes, sections and "
     "folds; a constant prediction counts 0",
@@ -30,6 +30,7 @@ _MEANINGS = {
     "rel. var.": "variance of the prediction over that of the measured; below 1 the prediction is too smooth",
     "gene-gene": "agreement of the correlations between genes, predicted with measured",
     "Moran's I": "agreement of the genes' spatial autocorrelation, predicted with measured",
+    "constant": "genes of a section that were predicted or measured as constant, and count 0; mean over sections",
     "vs ridge": "mean difference of the PCC to that of ridge, fold by fold",
 }
 _PAPER_NAMES = {
@@ -104,10 +105,10 @@ def _how_to_read() -> str:
     return f"""<h3>How to read it</h3>
 <ul>
 <li>Every score is of sections that were held out: genes, scaling, penalties and lengths of training were chosen on the
-training sections of each fold alone. Bold is the best of a column.</li>
+training sections of each fold alone. Bold is the best of a column, among methods with the same folds.</li>
 <li>Gray rows are controls: the training mean, ridge on shuffled images (which hold nothing), and tuned ridge on frozen
-features, which a deep method has to beat. Differences of PCC to ridge up to {fine} ({coarse} with fewer than {many} folds)
-are called the same: shuffled images alone move a score by as much and more.</li>
+features, which a deep method has to beat. A method is called better or worse than ridge if it is so in every fold, and by
+more than {fine} ({coarse} with fewer than {many} folds) in the mean.</li>
 <li>Counts are noisy, so no prediction can reach a PCC of 1. The noise ceiling is what a perfect one would reach.</li>
 </ul>
 <details><summary>What the columns mean</summary>
@@ -147,7 +148,7 @@ def _summary_cell(row: pd.Series, column: str, best: str | None) -> str:
 
 def _best(summary: pd.DataFrame, column: str) -> str | None:
     """The best number as it is printed, so that what looks equal is marked alike."""
-    values = summary.loc[summary["method"] != _summary.CEILING, column].dropna()
+    values = _summary.comparable(summary)[column].dropna()
     if not len(values):
         return None
     if column in _ONE_IS_BEST:
@@ -179,17 +180,20 @@ def _paper_style(parts: Iterable[Compared]) -> str:
     tables = []
     for part in parts:
         honest = part.summary.set_index("method")["pcc"].drop(_summary.CEILING)
-        means = {metric: _summary.by_fold(part.table, metric).mean(axis=1) for metric in _PAPER_NAMES}
+        known = set(part.table["metric"])  # slides are pooled only where a fold holds out several
+        means = {
+            metric: _summary.by_fold(part.table, metric).mean(axis=1) for metric in _PAPER_NAMES if metric in known
+        }
         rows = [
             _row(name, [number(pcc), *(number(of_metric[name]) for of_metric in means.values())])
             for name, pcc in honest.items()
         ]
-        head = [f"{escape(metric)}<br>{_html.small(what)}" for metric, what in _PAPER_NAMES.items()]
+        head = [f"{escape(metric)}<br>{_html.small(_PAPER_NAMES[metric])}" for metric in means]
         tables.append(f"<h3>{escape(part.name)}</h3>\n{_html.table(['method', 'PCC', *head], rows)}")
     return f"""<h2>For comparison with papers only</h2>
 <p>These numbers flatter, and nothing here was chosen by them. The first two look at the held-out truth to choose the genes
 that are scored: the best 50 of many scattered values are well above their mean even where a prediction holds nothing, as the
-row of shuffled images shows. The third pools slides, so that telling slides apart counts as predicting a pattern within them.
+row of shuffled images shows. The third, where a fold holds out several slides, pools them, so that telling slides apart counts as predicting a pattern within them.
 Beside them is the PCC of the tables above.</p>
 {"".join(tables)}"""
 

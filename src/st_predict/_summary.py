@@ -17,10 +17,11 @@ CONTROLS = {"mean": "training mean", "shuffled": "shuffled images", "ridge": "tu
 REFERENCE = "ridge"
 CEILING = "noise ceiling"
 NOISE_PCC = ((4, 0.01), (1, 0.02))
-"""From so many folds on, differences of the mean PCC up to this are called the same: ridge on shuffled images, which hold
-nothing, strays from 0 by at least as much (by 0.05 and more in a single fold, less in the mean of several)."""
+"""From so many folds on, differences of the mean PCC up to this are called the same, as are those whose sign is not that of
+every fold. Chance moves a fold by much more (ridge on shuffled images, which hold nothing, by 0.05 and up), but methods that
+are scored on the same spots share most of it."""
 _METRICS = (
-    "pcc_of_ceiling", "spearman", "mse", "relative_variance", "gene_correlation", "morans_i",
+    "pcc_of_ceiling", "spearman", "mse", "relative_variance", "gene_correlation", "morans_i", "constant",
 )  # fmt: skip
 _VARIABLE = "hvg50"
 COLUMNS = {
@@ -36,6 +37,7 @@ COLUMNS = {
     "relative_variance": "rel. var.",
     "gene_correlation": "gene-gene",
     "morans_i": "Moran's I",
+    "constant": "constant",
     "folds": "folds",
 }
 """Columns of the summary, and what readers see above them."""
@@ -62,7 +64,7 @@ def by_fold(table: pd.DataFrame, metric: str, gene_set: str | None = None) -> pd
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a method, best PCC first, the noise ceiling last.
+    """One row a method, best PCC first, those with folds that failed after the others, the noise ceiling last.
 
     Parameters
     ----------
@@ -73,8 +75,10 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     -------
     Means over folds, of the means over the sections of each: ``pcc`` with its s.d. over folds (population),
     ``pcc_hvg50``, ``pcc_of_ceiling``, ``spearman``, ``mse``, ``relative_variance``, ``gene_correlation`` and
-    ``morans_i`` (both: agreement with the measured); ``folds`` that were done, and ``folds_failed``; ``vs_ridge``, the
-    mean over folds of the difference of PCC, fold by fold, and the ``verdict``: ``same``, ``better`` or ``worse``.
+    ``morans_i`` (both: agreement with the measured), ``constant`` (genes); ``folds`` that were done, and
+    ``folds_failed``; ``vs_ridge``, the mean over folds of the difference of PCC, fold by fold, and the ``verdict``:
+    ``better`` or ``worse`` in every fold and by more than :func:`noise_of` them in the mean, else ``same``. The attribute
+    ``compared`` holds what :func:`counted` gives, ``failures`` the folds that failed.
     """
     import pandas as pd
 
@@ -89,9 +93,13 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
         "folds_failed": table.failures["method"].value_counts().reindex(pcc.index, fill_value=0),
     }
     rows = pd.DataFrame(columns)
+    # A mean over other folds is another number: whoever failed in a hard fold would come out on top.
     rows = rows.sort_values("pcc", ascending=False, kind="stable", na_position="last")
+    rows = rows.sort_values("folds", ascending=False, kind="stable")
     rows = pd.concat([rows, pd.DataFrame(_ceiling(table), index=[CEILING])])
-    return rows.astype({"folds": int, "folds_failed": int}).fillna({"verdict": ""}).rename_axis("method").reset_index()
+    rows = rows.astype({"folds": int, "folds_failed": int}).fillna({"verdict": ""}).rename_axis("method").reset_index()
+    rows.attrs = {"compared": counted(table), "failures": table.failures.to_dict("records")}
+    return rows
 
 
 def noise_of(n_folds: int) -> float:
@@ -109,15 +117,16 @@ def _against_ridge(pcc: pd.DataFrame) -> pd.DataFrame:
     for method, apart in pcc.sub(pcc.loc[REFERENCE]).iterrows():
         paired = apart.dropna()
         if method != REFERENCE and len(paired):
-            found[method] = paired.mean(), _verdict(paired.mean(), noise_of(len(paired)))
+            found[method] = paired.mean(), _verdict(paired)
     rows = pd.DataFrame.from_dict(found, orient="index", columns=["vs_ridge", "verdict"])
     return rows.reindex(pcc.index)
 
 
-def _verdict(difference: float, noise: float) -> str:
-    if abs(difference) <= noise:
-        return "same"
-    return "better" if difference > 0 else "worse"
+def _verdict(differences: pd.Series) -> str:
+    mean, noise = differences.mean(), noise_of(len(differences))
+    if mean > noise and (differences > 0).all():
+        return "better"
+    return "worse" if mean < -noise and (differences < 0).all() else "same"
 
 
 def _ceiling(table: pd.DataFrame) -> dict[str, Any]:
@@ -131,6 +140,12 @@ def _ceiling(table: pd.DataFrame) -> dict[str, Any]:
         "folds": of_folds.notna().sum(),
         "folds_failed": 0,
     }
+
+
+def comparable(summary: pd.DataFrame) -> pd.DataFrame:
+    """Rows of methods whose means are over the same, that is all, folds."""
+    methods = summary[summary["method"] != CEILING]
+    return methods[methods["folds"] == methods["folds"].max()]
 
 
 def counted(table: pd.DataFrame) -> dict[str, Any]:
@@ -148,6 +163,6 @@ def counted(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def best_method(summary: pd.DataFrame) -> str | None:
-    """The best of those that are no controls, if any has a score."""
+    """The best of those that are no controls, and have a score in every fold if any has."""
     scored = summary[summary["pcc"].notna() & ~summary["method"].isin([*CONTROLS, CEILING])]
     return str(scored["method"].iloc[0]) if len(scored) else None

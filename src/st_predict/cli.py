@@ -235,11 +235,21 @@ def benchmark(ctx: click.Context, /, data: tuple[str, ...], methods: str, out: P
     named = [name.strip() for name in methods.split(",") if name.strip()]
     summary = run_benchmark(data, methods=named, out=out, settings=given, command=ctx.meta[_TYPED])
     for name, rows in summary.groupby("dataset", sort=False):
-        shown = rows.dropna(axis="columns", how="all")[[c for c in COLUMNS if rows[c].notna().any()]]
-        click.echo(f"\n{name}:\n\n{_table(shown.set_index('method').rename(columns=COLUMNS))}")
+        shown = rows[[c for c in COLUMNS if rows[c].notna().any()]]
+        about = summary.attrs[name]
+        click.echo(
+            "\n{name}: {sections} sections, {spots} spots ({left_out} left out), {genes} genes, {folds} folds, {split}\n".format(
+                name=name, **about["compared"]
+            )
+        )
+        click.echo(_table(shown.set_index("method").rename(columns=COLUMNS)))
+        for failure in about["failures"]:
+            click.echo("failed, and in no mean: {method} with {fold} held out: {error}".format(**failure), err=True)
     click.echo(f"\nTo look at, in {out}:")
     for name, what in FILES.items():
         click.echo(f"  {name:<18} {what}")
+    if summary["pcc"].isna().all():
+        raise SystemExit(1)
 
 
 def _check_target(slide: Path, target: Path, times: int) -> None:

@@ -119,11 +119,11 @@ def test_missing_folds_are_counted() -> None:
     rows = rows[~((rows["method"] == "deep") & (rows["fold"] == "P1"))]
     rows.loc[rows["method"] == "lost", "value"] = np.nan
     (ax,) = stp.pl.scores(rows)
-    assert names(ax) == ["deep", "ridge", "weak", "training mean", "shuffled images", "lost"], "no value comes last"
-    np.testing.assert_allclose(means(ax)["deep"], (0.6, 0))
+    assert names(ax) == ["ridge", "weak", "training mean", "shuffled images", "deep", "lost"], "fewer folds come after"
+    np.testing.assert_allclose(means(ax)["deep"], (0.6, 4))
     assert "lost" not in means(ax) and 5 not in folds(ax)
     places = {text.get_text(): text.get_position()[1] for text in ax.texts}
-    assert 0 < places["1 of 2 folds"] < 0.5 and places["0 of 2 folds"] == 5
+    assert 4 < places["1 of 2 folds"] < 4.5 and places["0 of 2 folds"] == 5
     width = {line.get_label(): line.get_markeredgewidth() for line in ax.get_lines()}
     assert width["deep"] < width["ridge"], "a mean of fewer folds is not as sure"
 
@@ -134,7 +134,7 @@ def test_methods_and_folds_that_failed_everywhere_are_told() -> None:
     table = ScoreTable(tidy())
     table.failures = pd.DataFrame({"method": ["lost", "lost", "deep"], "fold": ["P1", "P2", "P3"], "error": "memory"})
     (ax,) = stp.pl.scores(table)
-    assert names(ax)[-1] == "lost"
+    assert names(ax) == ["deep", "ridge", "weak", "training mean", "shuffled images", "lost"]
     assert ax.get_title() == "3 folds, leave one subject out"
     assert texts(ax).count("2 of 3 folds") == 5 and texts(ax).count("0 of 3 folds") == 1
 
@@ -158,7 +158,7 @@ def test_a_panel_a_data_set_in_one_order() -> None:
     np.testing.assert_allclose(means(axes[0])["ridge"], (0.3, 0))
     np.testing.assert_allclose(means(axes[1])["deep"], (0.1, 1))
     assert "0 of 1 folds" not in texts(axes[0])
-    assert texts(axes[1]).count("0 of 1 folds") == 1, "shuffled images were not tried there"
+    assert not [text for text in texts(axes[1]) if "folds" in text], "shuffled images were not tried there"
     assert [ax.get_title() for ax in axes] == [
         "her2st\n2 folds, leave one subject out",
         "mob\n1 fold, leave one section out,\nwithin one subject",

@@ -192,3 +192,38 @@ def test_a_foreign_folder_is_left_alone(three_sections: Sections, tmp_path: Path
     with pytest.raises(InputError, match="is not an earlier comparison"):
         cross_validate(three_sections, methods="mean", out=tmp_path, **QUICK)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"] and tile_count.tiles == 0
+
+
+@pytest.mark.parametrize("inside", ["", "new/deeper"])
+def test_a_folder_that_cannot_be_made_is_refused(
+    three_sections: Sections, tmp_path: Path, tile_count: SimpleNamespace, inside: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=r"cannot be written to|is not an earlier comparison") as error:
+        cross_validate(three_sections, methods="mean", out=tmp_path / "file" / inside, **QUICK)
+    assert error.value.where == "out" and tile_count.tiles == 0
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_where_all_fails_the_table_says_so(
+    three_sections: Sections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("out of order")
+
+    monkeypatch.setattr(fold_module, "run_fold", broken)
+    table = cross_validate(three_sections, methods="mean", out=tmp_path / "cv", **QUICK)
+    assert len(table) == 0 and len(table.failures) == 9
+    assert len(pd.read_csv(tmp_path / "cv" / "failures.csv")) == 9
+
+
+def test_folds_with_fewer_common_genes_are_of_the_same_set(make_section: Any, caplog: pytest.LogCaptureFixture) -> None:
+    genes = [f"g{i}" for i in range(24)]
+    sections = [make_section(name, seed, subject=name) for seed, name in enumerate("AB")]
+    sections.append(make_section("C", 2, subject="C", gene_names=["other", *genes[1:]]))
+    table = cross_validate(sections, methods="mean", **{**QUICK, "genes": 24})
+    assert set(table["gene_set"]) == {"heg24"}
+    n_genes = table.query("metric == 'n_genes' and method == 'mean'").set_index("fold")["value"].to_dict()
+    assert n_genes == {"A": 23, "B": 23, "C": 23}
+    assert "with A held out only 23 of 24 genes are common" in caplog.text
+    assert "with C held out" not in caplog.text

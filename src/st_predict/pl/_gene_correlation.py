@@ -42,8 +42,8 @@ def gene_correlation(
     """Compare which genes go together over the spots of a section, measured and predicted.
 
     Two maps of the Pearson correlation of every two genes, in the order that clusters the measured one, and the pairs
-    of both against each other. Their agreement is the Pearson correlation over pairs, as
-    ``st_predict.tl.cross_validate`` has it. Noise draws measured correlations to 0 and no model predicts it: predicted
+    of both against each other. Their agreement is the Pearson correlation over pairs of the genes shown, as the
+    ``gene_correlation`` of ``st_predict.tl.cross_validate`` is over those of a gene set. Noise draws measured correlations to 0 and no model predicts it: predicted
     ones are stronger as a rule, which the agreement does not punish. A constant gene correlates 0 with all.
 
     Parameters

@@ -50,7 +50,8 @@ def scores(
     A row a method, best on top: a small dot a fold (the mean over its sections and seeds), a bold mark and a number
     for the mean over folds. Gray are the controls, training mean and shuffled images; the dashed line is tuned ridge
     on frozen features, which a deep method has to beat. For the PCC the noise ceiling, which no predictor can pass, is
-    a line as well. Where folds of a method failed its mark is thin, and the row says how many it is the mean of.
+    a line as well. Where folds of a method failed its mark is thin, the row says how many it is the mean of, and it comes
+    after those that have them all.
 
     Parameters
     ----------
@@ -90,12 +91,12 @@ def scores(
     check_picture(axes, (1, len(parts)), save)
     failed = getattr(table, "failures", rows[:0])
     values = {name: _by_fold(part, failed, metric) for name, part in parts.items()}
-    order = _best_first([part.mean(axis=1) for part in values.values()], metric)
+    order = _best_first([_comparable(part) for part in values.values()], metric)
     labels = [method_look(method).label for method in order]
     size_in = _PANEL_IN * len(parts) + _LETTER_IN * max(map(len, labels)), _ROW_IN * len(order) + 1.3
     panels = new_axes(axes, (1, len(parts)), size_in)[0]
     for number, (ax, (name, part)) in enumerate(zip(panels, parts.items(), strict=True)):
-        _draw_methods(ax, values[name].reindex(order))
+        _draw_methods(ax, values[name], order)
         _draw_limit(ax, part, metric)
         ax.set(xlabel=_axis_label(metric, gene_set), yticks=range(len(order)), yticklabels=[] if number else labels)
         ax.set_title(
@@ -111,6 +112,12 @@ def _by_fold(rows: pd.DataFrame, failed: pd.DataFrame, metric: str) -> pd.DataFr
     return found.unstack("fold").reindex(index=methods, columns=folds)
 
 
+def _comparable(values: pd.DataFrame) -> pd.Series:
+    """Means of the methods that have as many folds as any; a mean over fewer is another number."""
+    known = values.count(axis=1)
+    return values.mean(axis=1).where(known == known.max())
+
+
 def _best_first(means: Sequence[pd.Series], metric: str) -> list[str]:
     """Methods by their mean over data sets; those without a value come last."""
     import pandas as pd
@@ -120,12 +127,15 @@ def _best_first(means: Sequence[pd.Series], metric: str) -> list[str]:
     return list(worse.mean(axis=1).sort_values(kind="stable").index)
 
 
-def _draw_methods(ax: Axes, values: pd.DataFrame) -> None:
-    """A row a method: its folds, their mean, and the line that ridge draws."""
+def _draw_methods(ax: Axes, values: pd.DataFrame, order: Sequence[str]) -> None:
+    """A row a method, empty if it was not tried: its folds, their mean, and the line that ridge draws."""
     from st_predict.pl._figure import method_look
 
-    for place, (method, row) in enumerate(values.iterrows()):
-        look, known = method_look(str(method)), row.dropna()
+    for place, method in enumerate(order):
+        if method not in values.index:
+            continue
+        row = values.loc[method]
+        look, known = method_look(method), row.dropna()
         whole = len(known) == len(row)
         if len(known):
             mean = known.mean()
@@ -140,7 +150,7 @@ def _draw_methods(ax: Axes, values: pd.DataFrame) -> None:
                 1.03, place + (_SMALL_ROWS if len(known) else 0), f"{len(known)} of {len(row)} folds", color="0.4",
                 transform=ax.get_yaxis_transform(), va="center", fontsize="x-small",
             )  # fmt: skip
-    ax.set_ylim(len(values) - 0.5, -0.5)
+    ax.set_ylim(len(order) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)  # beside the numbers of another panel they would be read as minus signs
     ax.spines[["top", "right"]].set_visible(False)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,13 +11,9 @@ from st_predict.core.errors import InputError
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
+    from st_predict._comparison import Comparison
     from st_predict.core.protocol.study import Candidate, OuterFold, Study
-    from st_predict.core.section import Section
     from st_predict.tl._scores_table import ScoreTable
-    from st_predict.tl._setup import ReadSections
-
-CONTROLS = ("mean", "shuffled", "ridge")
-"""In every table: the training mean, ridge on shuffled images, and ridge, tuned."""
 
 
 def cross_validate(
@@ -89,29 +84,30 @@ def cross_validate(
     InputError
         If the input cannot be used, or ``out`` not written to; found before any tile is encoded.
     """
+    from st_predict._comparison import check_comparison
     from st_predict._log import be_heard, logger
     from st_predict.core.files import replacing_file
     from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder, make_comparison_folder
-    from st_predict.core.protocol.study import outer_folds
     from st_predict.tl._scores_table import assemble
-    from st_predict.tl._setup import read_sections
 
     be_heard()
     folder = None if out is None else Path(out)
     if folder is not None:
         check_comparison_folder(folder)
-    candidates = _candidates(methods, genes, gene_ranking, min_counts, seed)
     _check_n_jobs(n_jobs)
-    read = read_sections(sections, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer)
-    split, folds = outer_folds(read.sections, groups)
-    _check_folds(read.sections, candidates, folds)
+    asked = check_comparison(
+        sections, methods=methods, groups=groups, genes=genes, gene_ranking=gene_ranking, min_counts=min_counts,
+        tile_um=tile_um, tile_px=tile_px, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer,
+        seed=seed,
+    )  # fmt: skip
     if folder is not None:
         make_comparison_folder(folder)
-    study = _study(read, candidates, encoder, encoder_weights, tile_um, tile_px, accelerator)
+    study = _study(asked, encoder, encoder_weights, accelerator)
+    labels = ", ".join(candidate.label for candidate in asked.candidates)
+    logger.info("%s: %d folds of %s", asked.split, len(asked.folds), labels)
     kept = KeptFolds(folder, study)
-    logger.info("%s: %d folds of %s", split, len(folds), ", ".join(candidate.label for candidate in candidates))
-    results, failures = _run(study, candidates, folds, kept, _processes(n_jobs, study))
-    table = assemble(results, failures, split=split)
+    results, failures = _run(study, asked.candidates, asked.folds, kept, _processes(n_jobs, study))
+    table = assemble(results, failures, split=asked.split)
     if folder is not None:
         for name, part in {"scores": table, "gene_scores": table.genes, "failures": table.failures}.items():
             with replacing_file(folder / f"{name}.csv") as file:
@@ -119,96 +115,16 @@ def cross_validate(
     return table
 
 
-def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], *shared: Any) -> list[Candidate]:
-    """What is compared, controls first."""
-    from st_predict.core.methods.registry import METHODS
-    from st_predict.core.protocol.study import Candidate
-    from st_predict.core.training.fit import Task
-    from st_predict.tl._setup import RECIPE_SETTINGS, settle_recipe
-
-    if isinstance(methods, Mapping):
-        named = {str(label): dict(settings) for label, settings in methods.items()}
-    else:
-        names = [methods] if isinstance(methods, str) else list(methods)
-        named = {name: {} for name in (list(METHODS) if names == ["all"] else names)}
-    if not named:
-        raise InputError("there are no methods", where="methods", expected="at least one", remedy="name methods")
-    changed = [name for name in CONTROLS if named.get(name)]
-    if changed:
-        raise InputError(
-            f"{changed[0]!r} is given settings, but is the control of that name in every table",
-            where="methods",
-            expected="another label for a method with settings of your own",
-            remedy=f"methods={{'my {changed[0]}': {{'method': '{changed[0]}', ...}}}}",
-        )
-    candidates = []
-    for label, settings in {**{name: {} for name in CONTROLS}, **named}.items():
-        method = settings.pop("method", label)
-        unknown = [name for name in settings if name not in RECIPE_SETTINGS]
-        if unknown:
-            raise InputError(
-                f"{label!r} has unknown settings: {', '.join(unknown)}",
-                where="methods",
-                expected=", ".join(("method", *RECIPE_SETTINGS)),
-                remedy="correct the names",
-            )
-        candidates.append(Candidate(label, settle_recipe(method, **settings), Task(method, *shared)))
-    return candidates
-
-
-def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], folds: Sequence[OuterFold]) -> None:
-    """Refuse what a fold could not fit or score, naming the fold, before any tile is encoded."""
-    from st_predict._log import logger, quiet
-    from st_predict.core.training.fit import check_fit, check_scorable, task_panel
-
-    shared = candidates[0].task  # all but the method is the same for all
-    for fold in folds:
-        training = [sections[i] for i in fold.train]
-        for candidate in candidates:
-            with _named(f"{candidate.label} with {fold.name!r} held out"):
-                check_fit(training, candidate.recipe, candidate.task)
-        with _named(f"with {fold.name!r} held out"):
-            with quiet():
-                panel = task_panel(training, shared)
-            for i in fold.held_out:
-                check_scorable(sections[i], panel, shared)
-        if isinstance(shared.genes, int) and len(panel) < shared.genes:
-            logger.warning("with %s held out only %d of %d genes are common", fold.name, len(panel), shared.genes)
-
-
-@contextmanager
-def _named(what: str) -> Iterator[None]:
-    """Say in an error where in the comparison it would come up."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(
-            f"{what}: {error.what}", where=error.where, expected=error.expected, remedy=error.remedy
-        ) from error
-
-
-def _study(
-    read: ReadSections,
-    candidates: Sequence[Candidate],
-    encoder: str,
-    encoder_weights: str | None,
-    tile_um: float | Sequence[float] | None,
-    tile_px: float | Sequence[float] | None,
-    accelerator: str,
-) -> Study:
-    """Check every scale, then encode every tile once."""
+def _study(asked: Comparison, encoder: str, encoder_weights: str | None, accelerator: str) -> Study:
+    """Encode every tile once."""
+    from st_predict._setup import encode_sections, find_hardware
     from st_predict.core.encoders.frozen import FrozenEncoder
     from st_predict.core.protocol.study import Study
-    from st_predict.tl._setup import check_scales, encode_sections, find_hardware, tile_spec
 
     hardware, device = find_hardware(accelerator, 1)
-    wanted = {candidate.recipe.fit.trainable_encoder for candidate in candidates}
-    specs = {trainable: tile_spec(tile_um, tile_px, trainable=trainable) for trainable in sorted(wanted)}
-    for spec in specs.values():
-        check_scales(read.sections, spec)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)
-    tiles = {kind: encode_sections(read, frozen, spec, trainable=kind) for kind, spec in specs.items()}
-    return Study(read.sections, tiles.get(False), tiles.get(True), hardware)
+    tiles = {kind: encode_sections(asked.read, frozen, spec, trainable=kind) for kind, spec in asked.specs.items()}
+    return Study(asked.read.sections, tiles.get(False), tiles.get(True), hardware)
 
 
 def _check_n_jobs(n_jobs: int | None) -> None:

@@ -107,11 +107,7 @@ def train(
         If the input cannot be used; found before any tile is encoded.
     """
     from st_predict._log import be_heard
-    from st_predict.core.encoders.frozen import FrozenEncoder
-    from st_predict.core.training.fit import Task, check_task, train_model
-    from st_predict.core.training.selection import held_out_groups
-    from st_predict.tl._session import remember
-    from st_predict.tl._setup import (
+    from st_predict._setup import (
         check_scales,
         encode_sections,
         find_hardware,
@@ -119,6 +115,10 @@ def train(
         settle_recipe,
         tile_spec,
     )
+    from st_predict.core.encoders.frozen import FrozenEncoder
+    from st_predict.core.training.fit import Task, check_task, train_model
+    from st_predict.core.training.selection import held_out_groups
+    from st_predict.tl._session import remember
 
     be_heard()
     recipe = settle_recipe(

@@ -13,11 +13,14 @@ import torch
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.errors import InputError
+from st_predict.core.methods.interface import Needs
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import find_recipe
+from st_predict.core.neighbors import array_places
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
-from st_predict.core.training.fit import Task, check_task, train_model, usable_spots
+from st_predict.core.training import fit as fit_module
+from st_predict.core.training.fit import Task, check_scorable, check_task, train_model, usable_spots
 from st_predict.core.training.model import Model
 from st_predict.core.training.network import Hardware
 
@@ -64,6 +67,33 @@ def test_fewer_spots_than_a_batch(plain_section: MakeSection) -> None:
     with pytest.raises(InputError, match="60 usable spots are fewer than one batch of 64") as error:
         check_task([plain_section("A"), plain_section("B")], recipe(batch_size=64), TASK)
     assert "batch_size=15" in error.value.remedy
+
+
+def test_methods_of_whole_sections_need_no_batch(plain_section: MakeSection) -> None:
+    task, sections = dataclasses.replace(TASK, method="histogene"), [plain_section("A"), plain_section("B")]
+    assert len(check_task(sections, recipe("histogene", batch_size=64), task)) == 5
+    with pytest.raises(InputError, match="fewer than one batch"):
+        check_task(sections, recipe("histogene", batch_size=64, trainable_encoder=True), task)
+
+
+def test_a_held_out_section_needs_three_spots_to_be_scored_on(plain_section: MakeSection) -> None:
+    section, panel = plain_section("A"), ["g0", "g1"]
+    check_scorable(section.keep(np.arange(3)), panel, TASK)  # fewer than the neighbors asked for
+    with pytest.raises(InputError, match="has 2 spots, 2 of them with enough counts"):
+        check_scorable(section.keep(np.arange(2)), panel, TASK)
+
+
+def test_places_are_counted_from_the_same_corner_in_training_and_prediction(plain_section: MakeSection) -> None:
+    section = plain_section("A")
+    counts = section.counts.copy()
+    corner = section.centers_px.sum(axis=1).argmin()
+    edge = section.centers_px[:, 0] == section.centers_px[corner, 0]
+    counts[edge] = 0
+    shallow = dataclasses.replace(section, counts=counts)
+    mask = usable_spots(shallow, 1)
+    spots = fit_module._spot_set([shallow], [torch.zeros(section.n_spots, 2)], [mask], ["g0"], Needs())
+    assert torch.equal(spots.places, torch.from_numpy(array_places(section.centers_px)[mask]).float())
+    assert spots.places[:, 0].min() == 1
 
 
 def test_closed_form_methods_need_no_batch(plain_section: MakeSection) -> None:
