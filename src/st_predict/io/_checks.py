@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,23 @@ def check_file(path: Path, *, where: str) -> None:
         raise InputError(
             f"{path} is empty (0 bytes)", where=where, expected="a file with content", remedy="fetch the file again"
         )
+
+
+def check_readable(path: Path, *, where: str) -> None:
+    """Refuse a path that is not there, is an empty file, or may not be read."""
+    try:
+        exists = path.exists()
+    except PermissionError:
+        exists = True
+    if exists and not os.access(path, os.R_OK):
+        raise InputError(
+            f"{path} may not be read (permission denied)",
+            where=where,
+            expected="a file this user may read",
+            remedy=f"ask its owner, or: chmod u+r {path.name}",
+        )
+    if not path.is_dir():
+        check_file(path, where=where)
 
 
 def unreadable(path: Path, why: object, *, where: str) -> InputError:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import tempfile
+import threading
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,17 +21,19 @@ import numpy as np
 
 from st_predict.core.errors import InputError
 from st_predict.io._checks import not_rgb, unreadable
-from st_predict.io._tiff import is_tiff, strip_bands
+from st_predict.io._tiff import TiffImage, is_tiff, strip_bands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+    from PIL.ImageFile import ImageFile
 
     Band = NDArray[np.uint8]
 
 logger = logging.getLogger("st_predict")
 
+FLAT_CHUNK_PX = 2048
 _BAND_ROWS = 1024
 _living: weakref.WeakValueDictionary[str, FlatImage] = weakref.WeakValueDictionary()
 
@@ -139,6 +142,24 @@ def _pillow_bands(path: Path, *, where: str) -> tuple[int, int, Iterator[Band]]:
     cut at any place as if it were whole, the lost part gray, where Pillow raises. The plugin classes are called as they
     are because ``Image.open`` refuses more than 179 megapixels unless a setting of the whole process is changed.
     """
+    image = _open_pillow(path, where=where)
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        image.close()
+        raise unreadable(path, error, where=where) from error
+
+    def bands() -> Iterator[Band]:
+        with image:
+            for top in range(0, image.height, _BAND_ROWS):
+                box = (0, top, image.width, min(top + _BAND_ROWS, image.height))
+                yield np.asarray(image.crop(box).convert("RGB"))
+
+    return image.height, image.width, bands()
+
+
+def _open_pillow(path: Path, *, where: str) -> ImageFile:
+    """A JPEG or PNG of 8-bit color, its pixels not yet decoded."""
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
 
@@ -150,20 +171,66 @@ def _pillow_bands(path: Path, *, where: str) -> tuple[int, int, Iterator[Band]]:
         raise not_rgb(path, "16 bits a channel", where=where)
     try:
         image = (PngImageFile if png else JpegImageFile)(str(path))
-        with contextlib.ExitStack() as on_error:
-            on_error.callback(image.close)
-            image.load()
-            on_error.pop_all()
     except (OSError, SyntaxError, ValueError) as error:
         raise unreadable(path, error, where=where) from error
     if image.mode not in ("RGB", "RGBA", "P"):
         image.close()
         raise not_rgb(path, f"mode {image.mode}", where=where)
+    return image
 
-    def bands() -> Iterator[Band]:
-        with image:
-            for top in range(0, image.height, _BAND_ROWS):
-                box = (0, top, image.width, min(top + _BAND_ROWS, image.height))
-                yield np.asarray(image.crop(box).convert("RGB"))
 
-    return image.height, image.width, bands()
+class UndecodedImage:
+    """A JPEG, PNG or strip TIFF that is decoded when its first pixel is asked for; opening it reads the header alone.
+
+    An image source, and pixels ``(3, height, width)`` uint8 that can be indexed. Pickling carries the path.
+
+    Parameters
+    ----------
+    path
+        The image file.
+    where
+        The argument it was given as, for errors.
+
+    Raises
+    ------
+    InputError
+        The file is no image, or not 8-bit RGB; once pixels are asked for, also what :func:`decode_flat` raises.
+    """
+
+    ndim = 3
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, path: Path, *, where: str) -> None:
+        self.path, self.where = path.resolve(), where
+        if is_tiff(path):
+            self.shape: tuple[int, int, int] = TiffImage(path, where=where).shape
+        else:
+            with _open_pillow(path, where=where) as image:
+                self.shape = (3, image.height, image.width)
+        self.row_edges, self.col_edges = (np.append(np.arange(0, size, FLAT_CHUNK_PX), size) for size in self.shape[1:])
+        self._decoded: FlatImage | None = None
+        self._lock = threading.Lock()
+
+    def _pixels(self) -> FlatImage:
+        with self._lock:
+            if self._decoded is None:
+                self._decoded = decode_flat(self.path, where=self.where)
+        return self._decoded
+
+    def __getitem__(self, key: Any) -> NDArray[np.uint8]:
+        return self._pixels()[key]
+
+    def read_chunk(self, row: int, col: int) -> NDArray[np.uint8]:
+        """A view of one chunk ``(height, width, 3)``."""
+        rows, cols = slice(*self.row_edges[row : row + 2]), slice(*self.col_edges[col : col + 2])
+        return self[:, rows, cols].transpose(1, 2, 0)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> UndecodedImage:
+        return self  # read-only
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _undecoded, (str(self.path), self.where)
+
+
+def _undecoded(path: str, where: str) -> UndecodedImage:
+    return UndecodedImage(Path(path), where=where)

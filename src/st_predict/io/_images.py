@@ -13,7 +13,7 @@ import numpy as np
 
 from st_predict.core.errors import InputError
 from st_predict.io._checks import check_file
-from st_predict.io._flat_image import decode_flat
+from st_predict.io._flat_image import FLAT_CHUNK_PX, decode_flat
 from st_predict.io._tiff import TiffImage, is_tiff
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
     import dask.array as da
     from xarray import DataArray
-
-FLAT_CHUNK_PX = 2048
-# Whole tiles up to about this edge: a graph of 256 px tiles of a slide would be slower to build than to read.
-_TILED_CHUNK_PX = 512
 
 
 def open_image(path: str | Path, *, where: str = "image") -> da.Array:
@@ -49,31 +45,38 @@ def open_image(path: str | Path, *, where: str = "image") -> da.Array:
     InputError
         The file is missing, empty, truncated, corrupt, no image, or not 8-bit RGB.
     """
-    import dask.array as da
-
     path = Path(path)
     check_file(path, where=where)
     _check_kind(path, where)
-    source: Any
-    chunk: tuple[int, int]
     tiff = TiffImage(path, where=where) if is_tiff(path) else None
     if tiff is not None and tiff.is_tiled:
-        source = tiff
-        chunk = (_whole_tiles(tiff.block_px[0]), _whole_tiles(tiff.block_px[1]))
-    else:
-        source, chunk = decode_flat(path, where=where), (FLAT_CHUNK_PX, FLAT_CHUNK_PX)
+        return lazy_array(tiff)
+    return lazy_array(decode_flat(path, where=where), chunk_px=FLAT_CHUNK_PX)
+
+
+def lazy_array(source: Any, *, chunk_px: int | None = None) -> da.Array:
+    """An image that is read when it is indexed, as a dask array that is nothing but a view of it.
+
+    Parameters
+    ----------
+    source
+        Pixels ``(3, height, width)`` uint8 that can be indexed.
+    chunk_px
+        Edge of the chunks; ``None``: those of ``source``, an :class:`~st_predict.core.section.ImageSource` then.
+    """
+    import dask.array as da
+
+    chunks: tuple[Any, ...] = (3, chunk_px, chunk_px)
+    if chunk_px is None:
+        chunks = (3, *(tuple(int(size) for size in np.diff(edges)) for edges in (source.row_edges, source.col_edges)))
     return da.from_array(
         source,
-        chunks=(3, *chunk),
+        chunks=chunks,
         name=f"st-predict-image-{uuid.uuid4().hex}",  # without a name dask hashes every pixel
         asarray=False,
         fancy=True,  # or dask would read whole chunks and cut the region out afterwards
         meta=np.empty((0, 0, 0), dtype=np.uint8),
     )
-
-
-def _whole_tiles(tile_px: int) -> int:
-    return max(1, _TILED_CHUNK_PX // tile_px) * tile_px
 
 
 def _check_kind(path: Path, where: str) -> None:

@@ -1,0 +1,188 @@
+"""Slides that other libraries decode, OpenSlide's formats and OME-Zarr, as image sources. Knows no SpatialData."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict.io._checks import not_rgb, unreadable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_CHUNK_PX = 1024
+
+
+class RegionImage:
+    """One level of a slide whose library reads boxes of it; an image source, and pixels ``(3, height, width)`` uint8.
+
+    Parameters
+    ----------
+    height, width
+        Size in px.
+    block_px
+        Height and width of the blocks the file stores; chunks are whole blocks.
+    """
+
+    ndim = 3
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, height: int, width: int, block_px: tuple[int, int]) -> None:
+        self.shape = (3, height, width)
+        self.row_edges, self.col_edges = (
+            np.append(np.arange(0, size, max(1, _CHUNK_PX // block) * block), size)
+            for size, block in zip((height, width), block_px, strict=True)
+        )
+
+    def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
+        """Pixels ``(bottom - top, right - left, 3)``."""
+        raise NotImplementedError
+
+    def read_chunk(self, row: int, col: int) -> NDArray[np.uint8]:
+        """Decode one chunk ``(height, width, 3)``."""
+        (top, bottom), (left, right) = self.row_edges[row : row + 2], self.col_edges[col : col + 2]
+        return self.read_box(int(top), int(bottom), int(left), int(right))
+
+    def __getitem__(self, key: tuple[Any, Any, Any]) -> NDArray[np.uint8]:
+        channels, *axes = key
+        boxes, inside = [], []
+        for asked, size in zip(axes, self.shape[1:], strict=True):
+            wanted = np.arange(size)[asked]
+            low, high = (int(wanted.min()), int(wanted.max()) + 1) if np.size(wanted) else (0, 1)
+            boxes += [low, high]
+            inside.append(wanted - low)
+        region = self.read_box(*boxes)
+        for axis, wanted in reversed(list(enumerate(inside))):
+            region = region.take(wanted, axis=axis)
+        return np.ascontiguousarray(np.moveaxis(region, -1, 0)[channels])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RegionImage:
+        return self  # read-only
+
+
+class OpenSlideImage(RegionImage):
+    """A level of a slide that OpenSlide reads (MRXS, DICOM, and other formats of scanners).
+
+    Parameters
+    ----------
+    path
+        The slide's file.
+    where
+        The argument it was given as, for errors.
+    level
+        Level of its pyramid, 0 the finest.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read to its end.
+    """
+
+    def __init__(self, path: Path, *, where: str, level: int = 0) -> None:
+        self.path, self.where, self.level = path.resolve(), where, level
+        self._slide = _open_openslide(self.path, where)
+        self._pid_lock = threading.Lock()
+        width, height = self._slide.level_dimensions[level]
+        properties = self._slide.properties
+        block = [int(properties.get(f"openslide.level[{level}].tile-{side}", 256)) for side in ("height", "width")]
+        super().__init__(height, width, (block[0], block[1]))
+        self._factor = float(self._slide.level_downsamples[level])
+
+    @property
+    def n_levels(self) -> int:
+        """Levels of the slide."""
+        return int(self._slide.level_count)
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What the scanner wrote down."""
+        return dict(self._slide.properties)
+
+    def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
+        """Pixels of a box; what the scanner left out is white."""
+        import openslide
+
+        corner = round(left * self._factor), round(top * self._factor)
+        try:
+            with self._pid_lock:
+                region = self._slide.read_region(corner, self.level, (right - left, bottom - top))
+        except openslide.OpenSlideError as error:
+            raise unreadable(self.path, error, where=self.where) from error
+        pixels = np.asarray(region)
+        blank = pixels[..., 3] == 0
+        found: NDArray[np.uint8] = pixels[..., :3].copy()
+        found[blank] = 255
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _openslide_level, (str(self.path), self.where, self.level)
+
+
+def _openslide_level(path: str, where: str, level: int) -> OpenSlideImage:
+    return OpenSlideImage(Path(path), where=where, level=level)
+
+
+def _open_openslide(path: Path, where: str) -> Any:
+    import openslide
+
+    try:
+        return openslide.OpenSlide(path)
+    except openslide.OpenSlideError as error:
+        raise unreadable(path, error, where=where) from error
+
+
+def openslide_knows(path: Path) -> bool:
+    """Whether OpenSlide tells the file's format."""
+    import openslide
+
+    return openslide.OpenSlide.detect_format(path) is not None
+
+
+class OmeZarrImage(RegionImage):
+    """A level of an OME-Zarr image.
+
+    Parameters
+    ----------
+    path
+        The OME-Zarr folder.
+    where
+        The argument it was given as, for errors.
+    name
+        Name of the level's array.
+    axes
+        Names of its axes.
+
+    Raises
+    ------
+    InputError
+        The array is not that of an 8-bit RGB image.
+    """
+
+    def __init__(self, path: Path, *, where: str, name: str, axes: tuple[str, ...]) -> None:
+        import zarr
+
+        self.path, self.where, self.name, self.axes = path.resolve(), where, name, axes
+        self._array: Any = zarr.open_group(str(self.path), mode="r")[name]
+        sizes = dict(zip(axes, self._array.shape, strict=True))
+        others = [axis for axis in axes if axis not in "cyx" and sizes[axis] != 1]
+        if self._array.dtype != np.uint8 or sizes.get("c") not in (3, 4) or others:
+            raise not_rgb(path, f"axes {''.join(axes)}, shape {self._array.shape}, {self._array.dtype}", where=where)
+        blocks = dict(zip(axes, self._array.chunks, strict=True))
+        super().__init__(sizes["y"], sizes["x"], (blocks["y"], blocks["x"]))
+
+    def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
+        """Pixels of a box."""
+        box = {"c": slice(0, 3), "y": slice(top, bottom), "x": slice(left, right)}
+        pixels = np.asarray(self._array[tuple(box.get(axis, 0) for axis in self.axes)])
+        kept = [axis for axis in self.axes if axis in box]
+        return np.ascontiguousarray(pixels.transpose([kept.index(axis) for axis in "yxc"]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _ome_zarr_level, (str(self.path), self.where, self.name, self.axes)
+
+
+def _ome_zarr_level(path: str, where: str, name: str, axes: tuple[str, ...]) -> OmeZarrImage:
+    return OmeZarrImage(Path(path), where=where, name=name, axes=axes)

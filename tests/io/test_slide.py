@@ -1,0 +1,397 @@
+"""Bare slides: every format gives the same pixels and scale, nothing is decoded to open one, bad files are refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from PIL import Image
+from spatialdata.transformations import get_transformation
+
+import st_predict as stp
+from st_predict._spatialdata.image import image_array, image_source
+from st_predict.core.errors import InputError
+from st_predict.io import _flat_image
+from st_predict.io._regions import OpenSlideImage
+from st_predict.io._tiff import TiffImage
+
+HEIGHT, WIDTH = 1400, 2200
+UM = 0.5
+WRITERS: dict[str, Callable[[Path, np.ndarray], Path]] = {}
+
+
+def writer(suffix: str) -> Callable[..., Any]:
+    def add(write: Callable[[Path, np.ndarray], None]) -> Any:
+        def to(folder: Path, pixels: np.ndarray) -> Path:
+            path = folder / f"a slide{suffix}"
+            write(path, pixels)
+            return path
+
+        WRITERS[write.__name__] = to
+        return to
+
+    return add
+
+
+def _halved(pixels: np.ndarray) -> np.ndarray:
+    return pixels.reshape(HEIGHT // 2, 2, WIDTH // 2, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
+
+
+RESOLUTION = {"resolution": (1e4 / UM, 1e4 / UM), "resolutionunit": "CENTIMETER"}
+JPEG = {"tile": (256, 256), "compression": "jpeg", "photometric": "rgb", "compressionargs": {"level": 95}}
+
+
+@writer(".tif")
+def pyramid(path: Path, pixels: np.ndarray) -> None:
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        file.write(pixels, subifds=1, **JPEG, **RESOLUTION)
+        file.write(_halved(pixels), subfiletype=1, **JPEG)
+
+
+@writer(".tiff")
+def pages(path: Path, pixels: np.ndarray) -> None:
+    with tifffile.TiffWriter(path) as file:
+        file.write(pixels, **JPEG, **RESOLUTION, metadata=None)
+        file.write(_halved(pixels), **JPEG, metadata=None)
+
+
+@writer(".ome.tif")
+def ome_tiff(path: Path, pixels: np.ndarray) -> None:
+    sizes = {
+        "axes": "YXS",
+        "PhysicalSizeX": UM,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": UM,
+        "PhysicalSizeYUnit": "µm",
+    }
+    with tifffile.TiffWriter(path, ome=True) as file:
+        file.write(pixels, subifds=1, metadata=sizes, **JPEG)
+        file.write(_halved(pixels), subfiletype=1, **JPEG)
+
+
+@writer(".tif")
+def jpeg2000(path: Path, pixels: np.ndarray) -> None:
+    tifffile.imwrite(path, pixels, tile=(256, 256), compression="jpeg2000", photometric="rgb", **RESOLUTION)
+
+
+@writer(".tif")
+def rgba(path: Path, pixels: np.ndarray) -> None:
+    alpha = np.full((HEIGHT, WIDTH, 1), 255, np.uint8)
+    tifffile.imwrite(
+        path, np.concatenate([pixels, alpha], 2), tile=(256, 256), photometric="rgb", extrasamples=[2], **RESOLUTION
+    )
+
+
+@writer(".tif")
+def strips(path: Path, pixels: np.ndarray) -> None:
+    tifffile.imwrite(path, pixels, photometric="rgb", rowsperstrip=64, compression="lzw", **RESOLUTION)
+
+
+def _ome_zarr(path: Path, pixels: np.ndarray, version: str) -> None:
+    group = zarr.open_group(str(path), mode="w", zarr_format=2 if version == "0.4" else 3)
+    datasets = []
+    for i, level in enumerate((pixels, _halved(pixels))):
+        values = level.transpose(2, 0, 1)[None, :, None]  # t, c, z, y, x
+        group.create_array(str(i), data=np.ascontiguousarray(values), chunks=(1, 3, 1, 300, 400))
+        scale = [1, 1, 1, UM * 2**i / 1000, UM * 2**i / 1000]
+        datasets.append({"path": str(i), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+    axes = [{"name": name, "unit": "millimeter" if name in "yx" else None} for name in "tczyx"]
+    described = {"multiscales": [{"version": version, "axes": axes, "datasets": datasets}]}
+    group.attrs.update(described if version == "0.4" else {"ome": described})
+
+
+@writer(".ome.zarr")
+def ome_zarr_04(path: Path, pixels: np.ndarray) -> None:
+    _ome_zarr(path, pixels, "0.4")
+
+
+@writer(".zarr")
+def ome_zarr_05(path: Path, pixels: np.ndarray) -> None:
+    _ome_zarr(path, pixels, "0.5")
+
+
+@writer(".jpg")
+def flat_jpeg(path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(path, quality=95, subsampling=0)
+
+
+@writer(".png")
+def flat_png(path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(path)
+
+
+STATE_NO_SCALE = {"flat_jpeg", "flat_png"}
+OF_ONE_LEVEL = {"jpeg2000", "rgba", "strips", "flat_jpeg", "flat_png"}
+
+
+@pytest.fixture(scope="module")
+def pixels(files: Any) -> np.ndarray:
+    return files.asymmetric_pixels(HEIGHT, WIDTH)
+
+
+@pytest.fixture
+def real_slides(real_data: Path) -> Path:
+    return real_data / "slides"
+
+
+def whole(source: Any) -> np.ndarray:
+    rows = [
+        np.concatenate([source.read_chunk(r, c) for c in range(len(source.col_edges) - 1)], axis=1)
+        for r in range(len(source.row_edges) - 1)
+    ]
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+def test_every_format_gives_the_same_pixels_and_scale(kind: str, tmp_path: Path, pixels: np.ndarray) -> None:
+    sdata = stp.io.slide(WRITERS[kind](tmp_path, pixels))
+    key = "a_slide_image"
+    assert list(sdata.images) == [key] and not sdata.shapes and not sdata.tables
+    scale = sdata.attrs["st_predict"]["um_per_px"]
+    assert scale == ({} if kind in STATE_NO_SCALE else {key: pytest.approx(UM)})
+    source = image_source(sdata, key)
+    assert not type(source).__name__.startswith("Dask"), "read where it lies"
+    found = whole(source)
+    assert found.shape == (HEIGHT, WIDTH, 3)
+    assert np.abs(found.astype(int) - pixels).mean() < 2, "JPEG is lossy"
+    np.testing.assert_array_equal(
+        image_array(sdata, key).data[:, 700:720, 90:140].compute(), found[700:720, 90:140].transpose(2, 0, 1)
+    )
+    element = sdata.images[key]
+    if kind in OF_ONE_LEVEL:
+        assert element.shape == (3, HEIGHT, WIDTH)
+        return
+    reduced = element["scale1"]["image"]
+    assert reduced.shape == (3, HEIGHT // 2, WIDTH // 2)
+    affine = get_transformation(reduced, "global").to_affine_matrix(("x", "y"), ("x", "y"))
+    np.testing.assert_allclose(affine, np.diag([2, 2, 1]))
+
+
+@pytest.mark.parametrize("kind", ["pyramid", "ome_zarr_05", "flat_jpeg", "strips"])
+def test_a_slide_travels_to_another_process(kind: str, tmp_path: Path, pixels: np.ndarray) -> None:
+    source = image_source(stp.io.slide(WRITERS[kind](tmp_path, pixels)), "a_slide_image")
+    blob = pickle.dumps(source)
+    assert len(blob) < 5000
+    code = "import pickle, sys; sys.stdout.buffer.write(pickle.load(sys.stdin.buffer).read_chunk(0, 0).tobytes())"
+    there = subprocess.run([sys.executable, "-c", code], input=blob, capture_output=True, check=True).stdout
+    assert there == source.read_chunk(0, 0).tobytes()
+
+
+def test_nothing_is_decoded_to_open_a_slide(
+    tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [write(tmp_path, pixels) for kind, write in WRITERS.items() if kind not in ("pages", "rgba", "strips")]
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(tifffile.TiffPage, "decode", refused)
+    monkeypatch.setattr(_flat_image, "decode_flat", refused)
+    monkeypatch.setattr(zarr.Array, "__getitem__", refused)
+    for path in paths:
+        stp.io.slide(path)
+
+
+def test_each_tile_of_a_chunk_is_decoded_once(
+    tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = image_source(stp.io.slide(WRITERS["pyramid"](tmp_path, pixels)), "a_slide_image")
+    decoded = []
+    decode = TiffImage._decode
+    monkeypatch.setattr(
+        TiffImage, "_decode", lambda self, file, index: decoded.append(index) or decode(self, file, index)
+    )
+    whole(source)
+    assert sorted(decoded) == list(range(6 * 9))
+
+
+def test_tiles_that_a_scanner_left_out_are_white(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = tmp_path / "sparse.tif"
+
+    def tiles() -> Any:
+        for i in range(6):
+            yield None if i == 4 else np.zeros((256, 256, 3), np.uint8)
+
+    tifffile.imwrite(path, tiles(), shape=(512, 768, 3), dtype=np.uint8, tile=(256, 256), photometric="rgb")
+    found = whole(image_source(stp.io.slide(path), "sparse_image"))
+    assert (found[256:, 256:512] == 255).all() and not found[:256].any()
+
+
+def test_openslide_and_tifffile_read_the_same_slide(real_slides: Path) -> None:
+    path = real_slides / "CMU-1-Small-Region.svs"
+    ours, theirs = (whole(reader(path, where="path")) for reader in (TiffImage, OpenSlideImage))
+    assert ours.shape == theirs.shape == (2967, 2220, 3)
+    assert np.abs(ours.astype(int) - theirs).mean() < 1
+    level = OpenSlideImage(path, where="path")
+    np.testing.assert_array_equal(level[:, 100:140, 50:90], theirs[100:140, 50:90].transpose(2, 0, 1))
+    np.testing.assert_array_equal(level[1, 100, [5, 3]], theirs[100, [5, 3], 1])
+    assert pickle.loads(pickle.dumps(level)).shape == level.shape
+
+
+def test_slides_that_are_no_tiff_go_through_openslide(
+    real_slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The formats of other scanners cannot be made here; this is their path through the reader, with a slide it knows."""
+    from st_predict.io import _slide
+
+    monkeypatch.setattr(_slide, "is_tiff", lambda _: False)
+    sdata = stp.io.slide(real_slides / "CMU-1-Small-Region.svs")
+    assert sdata.attrs["st_predict"]["um_per_px"] == {"CMU-1-Small-Region_image": pytest.approx(0.499)}
+    assert isinstance(image_source(sdata, "CMU-1-Small-Region_image"), OpenSlideImage)
+
+
+def test_real_slides(real_slides: Path) -> None:
+    small = stp.io.slide(real_slides / "CMU-1-Small-Region.svs")
+    assert small.attrs["st_predict"]["um_per_px"] == {"CMU-1-Small-Region_image": pytest.approx(0.499)}
+    tcga = stp.io.slide(real_slides / "tcga-cr-7395-01a-01-ts1.svs")
+    assert tcga.attrs["st_predict"]["um_per_px"] == {}, "this one states none"
+    tree = tcga.images["tcga-cr-7395-01a-01-ts1_image"]
+    fine, coarse = (tree[f"scale{i}"]["image"].data for i in (0, 1))
+    assert fine.shape == (3, 3567, 4443) and coarse.shape == (3, 1783, 2221)
+    box = fine[:, 1000:1800, 1000:1800].compute().reshape(3, 400, 2, 400, 2).mean(axis=(2, 4))
+    reduced = coarse[:, 500:900, 500:900].compute()
+    assert np.abs(reduced - box).mean() < 8 < 20 < np.abs(np.roll(reduced, 5, axis=1) - box).mean()
+    given = stp.io.slide(real_slides / "tcga-cr-7395-01a-01-ts1.svs", um_per_px=0.25)
+    assert given.attrs["st_predict"]["um_per_px"] == {"tcga-cr-7395-01a-01-ts1_image": 0.25}
+
+
+def test_resolution_that_a_program_filled_in_is_no_scale(tmp_path: Path, pixels: np.ndarray) -> None:
+    for name, unit in (("dots", "INCH"), ("none", "NONE")):
+        path = tmp_path / f"{name}.tif"
+        tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", resolution=(72, 72), resolutionunit=unit)
+        assert stp.io.slide(path).attrs["st_predict"]["um_per_px"] == {}
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _text(path: Path) -> None:
+    path.write_text("no slide at all")
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _cmyk(path: Path) -> None:
+    Image.new("CMYK", (600, 500)).save(path, format="jpeg")
+
+
+def _gray(path: Path) -> None:
+    Image.new("L", (600, 500)).save(path, format="png")
+
+
+def _sixteen(path: Path) -> None:
+    tifffile.imwrite(path, np.zeros((512, 512, 3), np.uint16), tile=(256, 256), photometric="rgb")
+
+
+def _fluorescence(path: Path) -> None:
+    tifffile.imwrite(path, np.zeros((5, 512, 512), np.uint8), tile=(256, 256), metadata={"axes": "CYX"}, ome=True)
+
+
+def _sizes(path: Path, x: float, y: float) -> None:
+    sizes = {"axes": "YXS", "PhysicalSizeX": x, "PhysicalSizeY": y}
+    tifffile.imwrite(
+        path, np.zeros((512, 512, 3), np.uint8), ome=True, metadata=sizes, tile=(256, 256), photometric="rgb"
+    )
+
+
+def _tiny_scale(path: Path) -> None:
+    _sizes(path, 0.01, 0.01)
+
+
+def _huge_scale(path: Path) -> None:
+    _sizes(path, 50.0, 50.0)
+
+
+def _oblong(path: Path) -> None:
+    _sizes(path, 0.25, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_text, "is not a slide this reader knows"),
+        (_empty, "is empty"),
+        (_cut, "is truncated or corrupt"),
+        (_cmyk, "is not an 8-bit RGB image (mode CMYK)"),
+        (_gray, "is not an 8-bit RGB image (mode L)"),
+        (_sixteen, "is not an 8-bit RGB image (uint16)"),
+        (_fluorescence, "is not an 8-bit RGB image (axes CYX"),
+        (_tiny_scale, "state 0.01 um a pixel, which cannot be right"),
+        (_huge_scale, "state 50 um a pixel, which cannot be right"),
+        (_oblong, "states pixels of 0.25 x 0.5 um, which are not square"),
+    ],
+)
+def test_bad_files_are_refused(spoil: Callable[[Path], None], said: str, tmp_path: Path, pixels: np.ndarray) -> None:
+    path = WRITERS["pyramid"](tmp_path, pixels)
+    spoil(path)
+    with pytest.raises(InputError, match=re.escape(said)) as error:
+        stp.io.slide(path)
+    assert error.value.where == "path" and error.value.remedy
+
+
+def test_a_wrong_scale_can_be_set_right(tmp_path: Path) -> None:
+    path = tmp_path / "slide.ome.tif"
+    _huge_scale(path)
+    sdata = stp.io.slide(path, um_per_px=0.5)
+    assert sdata.attrs["st_predict"]["um_per_px"] == {"slide_image": 0.5}
+    with pytest.raises(InputError, match="um_per_px is 50"):
+        stp.io.slide(path, um_per_px=50)
+
+
+def test_a_flat_image_that_is_cut_is_refused_when_it_is_read(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = WRITERS["flat_jpeg"](tmp_path, pixels)
+    _cut(path)
+    source = image_source(stp.io.slide(path), "a_slide_image")
+    with pytest.raises(InputError, match="a slide.jpg is truncated or corrupt"):
+        source.read_chunk(0, 0)
+
+
+def test_folders_that_are_no_slide(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="it is a folder, but no OME-Zarr image"):
+        stp.io.slide(tmp_path / "empty")
+    zarr.open_group(str(tmp_path / "other.zarr"), mode="w")
+    with pytest.raises(InputError, match="a Zarr store without an OME image"):
+        stp.io.slide(tmp_path / "other.zarr")
+    from spatialdata import SpatialData
+
+    SpatialData().write(tmp_path / "sdata.zarr")
+    with pytest.raises(InputError, match=r"read it with spatialdata\.read_zarr"):
+        stp.io.slide(tmp_path / "sdata.zarr")
+    with pytest.raises(InputError, match="no such file"):
+        stp.io.slide(tmp_path / "gone.svs")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can become another user")
+def test_a_file_that_may_not_be_read(pixels: np.ndarray) -> None:
+    tmp_path = Path(tempfile.mkdtemp(dir="/tmp"))  # pytest's own folder is closed to others
+    tmp_path.chmod(0o755)
+    path = WRITERS["flat_png"](tmp_path, pixels)
+    path.chmod(0o000)
+    code = (
+        "import json, os, sys, warnings; warnings.simplefilter('ignore')\n"
+        "import spatialdata; from st_predict.core.errors import InputError; from st_predict.io import slide\n"
+        "os.setuid(65534)\n"
+        f"try: slide({str(path)!r})\n"
+        "except InputError as error: print(json.dumps([error.what, error.remedy]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    shutil.rmtree(tmp_path)
+    what, remedy = json.loads(done.stdout)
+    assert "may not be read (permission denied)" in what and "chmod" in remedy
