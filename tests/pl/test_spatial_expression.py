@@ -167,12 +167,11 @@ def test_constant_prediction_is_drawn(made: SimpleNamespace) -> None:
 
 
 def test_reduced_copies_of_the_image_are_used(made: SimpleNamespace) -> None:
-    from st_predict._spatialdata.image import image_levels
     from st_predict._spatialdata.read import read_section
 
     sdata = made.section(scale_factors=[2, 2]).sdata
-    section, keys = read_section(sdata, need_counts=False)
-    heights = [int(level.row_edges[-1]) for level in image_levels(sdata, keys, section)]
+    section, _ = read_section(sdata, need_counts=False)
+    heights = [int(level.row_edges[-1]) for level in [section.image, *section.reduced]]
     assert heights == [600, 300, 150]
 
 

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from st_predict._spatialdata.keys import Keys
-    from st_predict.core.section import ImageSource, Section
+    from st_predict.core.section import ImageSource
 
 
 class DaskSource:
@@ -75,12 +74,12 @@ def _source(pixels: Any) -> ImageSource:
     return viewed if hasattr(viewed, "read_chunk") else DaskSource(pixels)
 
 
-def image_levels(sdata: SpatialData, keys: Keys, section: Section) -> list[ImageSource]:
-    """The section's image and its reduced copies, finest first."""
-    height = int(section.image.row_edges[-1])
-    reduced: list[ImageSource] = []
-    for level in getattr(sdata.images[keys.image], "children", {}).values():
+def reduced_sources(sdata: SpatialData, key: str) -> list[ImageSource]:
+    """Smaller copies of a multiscale image, finer ones first."""
+    height = int(image_array(sdata, key).sizes["y"])
+    found: list[ImageSource] = []
+    for level in getattr(sdata.images[key], "children", {}).values():
         for array in level.data_vars.values():
             if array.sizes["y"] < height:
-                reduced.append(_source(array.transpose("c", "y", "x").data[:3]))
-    return [section.image, *sorted(reduced, key=lambda source: -int(source.row_edges[-1]))]
+                found.append(_source(array.transpose("c", "y", "x").data[:3]))
+    return sorted(found, key=lambda source: -int(source.row_edges[-1]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict._spatialdata.image import image_source
+from st_predict._spatialdata.image import image_source, reduced_sources
 from st_predict._spatialdata.keys import Keys, find_keys, table_link
 from st_predict._spatialdata.scale import find_scale
 from st_predict.core.checks import check_counts, check_spots_on_image
@@ -68,6 +68,7 @@ def read_section(
         subject=_single(table, "subject"),
         counts=_counts(table, layer, keys) if need_counts else None,
         gene_names=np.asarray([] if table is None else table.var_names, dtype=np.str_),
+        reduced=reduced_sources(sdata, keys.image),
     ), keys
 
 

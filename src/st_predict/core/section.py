@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
@@ -45,6 +47,8 @@ class Section:
         Raw counts ``(n_spots, n_genes)``, dense or scipy sparse; ``None`` for H&E only.
     gene_names
         Gene names ``(n_genes,)``; none for H&E only.
+    reduced
+        Smaller copies of ``image``, finer ones first, from which wide tiles are cut; none where the image is no pyramid.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Section:
     subject: str | None = None
     counts: Any = None
     gene_names: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, dtype=np.str_))
+    reduced: Sequence[ImageSource] = ()
 
     @property
     def n_spots(self) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from st_predict.pl._spots import Spots
-    from st_predict.pl._thumbnail import Box
+    from st_predict.core.tiles.thumbnail import Box
 
 _SIDE_PX = 1200
 _PANEL_IN = 4.6
@@ -61,18 +61,17 @@ def alignment(
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
-    from st_predict._spatialdata.image import image_levels
     from st_predict._spatialdata.read import read_section
     from st_predict.pl._figure import check_picture, draw_image, draw_scale_bar, finish, new_axes
     from st_predict.pl._spots import read_spots
-    from st_predict.pl._thumbnail import read_thumbnail
+    from st_predict.core.tiles.thumbnail import read_thumbnail
 
     check_picture(axes, (1, 2), save)
     section, keys = read_section(
         sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_counts=False
     )
     spots = read_spots(sdata, keys, section)
-    levels = image_levels(sdata, keys, section)
+    levels = [section.image, *section.reduced]
     whole = spots.view(section.image)
     zoom = _zoom(spots, whole)
     height = min(max(_PANEL_IN * whole.height / whole.width, 0.5 * _PANEL_IN), 1.6 * _PANEL_IN)
@@ -94,7 +93,7 @@ def alignment(
 
 def _zoom(spots: Spots, whole: Box) -> Box:
     """A few pitches of the map's proportions, around the spot in the middle of all and within the map."""
-    from st_predict.pl._thumbnail import Box
+    from st_predict.core.tiles.thumbnail import Box
 
     middle = np.median(spots.centers_px, axis=0)
     x, y = spots.centers_px[np.linalg.norm(spots.centers_px - middle, axis=1).argmin()]

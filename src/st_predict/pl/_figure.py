@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from st_predict.pl._thumbnail import Box, Thumbnail
+    from st_predict.core.tiles.thumbnail import Box, Thumbnail
 
 SAVED_DPI = 200
 _CONTROL, _REFERENCE, _METHOD = "#999999", "#E69F00", "#0072B2"  # Okabe and Ito's, for every kind of color vision

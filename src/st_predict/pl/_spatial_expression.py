@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from st_predict.pl._compared import Compared
     from st_predict.pl._spots import Spots
-    from st_predict.pl._thumbnail import Box
+    from st_predict.core.tiles.thumbnail import Box
 
 _UNIT = "log1p CP10k"
 _ROBUST = (1, 99)  # percentiles that the colors span
@@ -84,11 +84,10 @@ def spatial_expression(
     InputError
         If there is no such prediction, a gene was not predicted, or the axes or the file do not fit.
     """
-    from st_predict._spatialdata.image import image_levels
     from st_predict.pl._compared import compare
     from st_predict.pl._figure import check_cmap, check_picture, draw_image, draw_scale_bar, figure_of, finish, new_axes
     from st_predict.pl._spots import read_spots
-    from st_predict.pl._thumbnail import read_thumbnail
+    from st_predict.core.tiles.thumbnail import read_thumbnail
 
     check_cmap(cmap)
     wanted = [genes] if isinstance(genes, str) else [str(gene) for gene in genes]
@@ -107,7 +106,7 @@ def spatial_expression(
     section = compared.section
     spots = read_spots(sdata, compared.keys, section)
     box = spots.view(section.image)
-    thumbnail = read_thumbnail(image_levels(sdata, compared.keys, section), box, side_px=_SIDE_PX)
+    thumbnail = read_thumbnail([section.image, *section.reduced], box, side_px=_SIDE_PX)
     panels = new_axes(axes, shape, _size_in(box, shape))
     if axes is None:
         figure_of(panels).suptitle(_caption(compared), fontsize="medium")

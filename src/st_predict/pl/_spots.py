@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from st_predict.core.neighbors import nearest_spots
-from st_predict.pl._thumbnail import Box
+from st_predict.core.tiles.thumbnail import Box
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -169,3 +171,60 @@ def test_array_source_has_one_chunk() -> None:
     assert source.row_edges.tolist() == [0, 4] and source.col_edges.tolist() == [0, 6]
     with pytest.raises(IndexError):
         source.read_chunk(0, 1)
+
+
+def smooth(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / 37.0 + c) * np.cos(y / 23.0 - c) for c in range(3)]
+    return (128 + 90 * np.stack(waves, axis=-1)).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_wide_tiles_come_from_reduced_copies_and_show_the_same(factor: int) -> None:
+    pixels = smooth(480, 640)
+    copy = pixels.reshape(480 // factor, factor, 640 // factor, factor, 3).mean(axis=(1, 3)).round().astype(np.uint8)
+    source, small = ArraySource(pixels), GridSource(copy, [0, 50, 480 // factor], [0, 70, 640 // factor])
+    centers = np.random.default_rng(0).uniform((-10, -10), (650, 490), (40, 2))
+    whole = collect(source, centers, [33, 130], 30)
+    found: dict[tuple[int, int], np.ndarray] = {}
+    for batch in stream_tiles(source, centers, [33, 130], out_px=30, reduced=[small]):
+        found |= dict(zip(zip(batch.spots.tolist(), batch.scales.tolist(), strict=True), batch.pixels, strict=True))
+    assert found.keys() == whole.keys() and len(small.read) == len(set(small.read)) > 0
+    for (spot, scale), tile in whole.items():
+        apart = np.abs(found[spot, scale].astype(int) - tile)
+        assert not apart.any() if scale == 0 else apart.mean() < 2, "narrow tiles are not enlarged"
+
+
+def test_a_copy_that_would_have_to_be_enlarged_is_not_used() -> None:
+    pixels = smooth(100, 100)
+    small = GridSource(pixels[::2, ::2], [0, 50], [0, 50])
+    centers = np.array([[50.0, 50.0]])
+    list(stream_tiles(ArraySource(pixels), centers, [40], out_px=21, reduced=[small]))
+    assert small.read == []
+    list(stream_tiles(ArraySource(pixels), centers, [40], out_px=20, reduced=[small]))
+    assert small.read == [(0, 0)]
+
+
+def test_chunks_are_held_no_longer_than_tiles_need_them() -> None:
+    """Two rows of chunks at most, however tall the image and however many spots."""
+
+    class Counted(GridSource):
+        alive, most = 0, 0
+
+        def read_chunk(self, row: int, col: int) -> np.ndarray:
+            chunk = super().read_chunk(row, col)
+            Counted.alive += 1
+            Counted.most = max(Counted.most, Counted.alive)
+            weakref.finalize(chunk, self._gone)
+            return chunk
+
+        @staticmethod
+        def _gone() -> None:
+            Counted.alive -= 1
+
+    edges = list(range(0, 1001, 50))
+    source = Counted(smooth(1000, 200), edges, [0, 50, 100, 150, 200])
+    x, y = (v.ravel() for v in np.meshgrid(np.arange(10, 200, 10), np.arange(10, 1000, 10)))
+    for _ in stream_tiles(source, np.column_stack([x, y]).astype(float), [40], out_px=8, batch_size=4):
+        pass
+    assert len(source.read) == 80 and Counted.most <= 2 * 4 + 2

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from st_predict.core.progress import progress_bar
+from st_predict.core.tiles.ahead import ahead
 from st_predict.core.tiles.stream import stream_tiles
 
 if TYPE_CHECKING:
@@ -48,10 +49,11 @@ def embed_section(
         tiles.sides_px(section),
         out_px=encoder.tile_px,
         batch_size=batch_size,
+        reduced=section.reduced,
     )
     total = section.n_spots * tiles.n_scales
     with progress_bar(total, f"encode {section.name}", unit="tile") as bar, torch.inference_mode():
-        for batch in stream:
+        for batch in ahead(stream):
             encoded = encoder(torch.from_numpy(batch.pixels).to(device))
             features[batch.spots, batch.scales] = encoded.float().cpu().numpy()
             bar.update(len(batch.spots))
@@ -61,7 +63,9 @@ def embed_section(
 def cut_section(section: Section, tiles: TileSpec, tile_px: int) -> NDArray[np.uint8]:
     """Tiles of every spot for a trainable encoder, ``(n, S, tile_px, tile_px, 3)`` uint8, read in one pass."""
     cut = np.empty((section.n_spots, tiles.n_scales, tile_px, tile_px, 3), np.uint8)
-    stream = stream_tiles(section.image, section.centers_px, tiles.sides_px(section), out_px=tile_px)
+    stream = stream_tiles(
+        section.image, section.centers_px, tiles.sides_px(section), out_px=tile_px, reduced=section.reduced
+    )
     with progress_bar(section.n_spots * tiles.n_scales, f"read tiles of {section.name}", unit="tile") as bar:
         for batch in stream:
             cut[batch.spots, batch.scales] = batch.pixels

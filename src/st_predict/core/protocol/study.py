@@ -84,7 +84,7 @@ class Study:
 
     def __post_init__(self) -> None:
         blank = ArraySource(np.zeros((1, 1, 3), np.uint8))
-        without = [dataclasses.replace(section, image=blank) for section in self.sections]
+        without = [dataclasses.replace(section, image=blank, reduced=()) for section in self.sections]
         object.__setattr__(self, "sections", without)
 
     def only(self, wanted: list[int]) -> Study:

@@ -1,6 +1,7 @@
 """Pixels of many tiles in one pass over an image: every stored chunk is decoded once, in storage order.
 
-A tile is held only while chunks it needs are still to come, so memory follows the chunk rows, not the image.
+Chunks are held while tiles that need them are still to come, and tiles that overlap share them: memory follows the
+width of the image and the height of a tile, neither the area nor the number of spots.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def stream_tiles(
     *,
     out_px: int,
     batch_size: int = 64,
+    reduced: Sequence[ImageSource] = (),
 ) -> Iterator[TileBatch]:
     """Cut the tile of every spot at every scale, resampled to ``out_px``.
 
@@ -54,6 +56,9 @@ def stream_tiles(
         Side of the tiles handed out.
     batch_size
         Tiles a batch; the last may be smaller.
+    reduced
+        Smaller copies of the image, finer ones first. A scale is cut from the coarsest that needs no enlarging; there
+        is one pass over each copy in use.
 
     Yields
     ------
@@ -62,8 +67,8 @@ def stream_tiles(
     spots: list[int] = []
     scales: list[int] = []
     pixels = np.empty((batch_size, out_px, out_px, 3), np.uint8)
-    for spot, scale, tile in _whole_tiles(source, centers_px, sides_px):
-        pixels[len(spots)] = _resample(tile, out_px)
+    for spot, scale, tile in _of_all_levels([source, *reduced], centers_px, sides_px, out_px):
+        pixels[len(spots)] = tile
         spots.append(spot)
         scales.append(scale)
         if len(spots) == batch_size:
@@ -73,66 +78,137 @@ def stream_tiles(
         yield TileBatch(np.array(spots), np.array(scales), pixels[: len(spots)])
 
 
-def _whole_tiles(
-    source: ImageSource, centers_px: NDArray[np.float64], sides_px: Sequence[int]
+def _of_all_levels(
+    levels: Sequence[ImageSource], centers_px: NDArray[np.float64], sides_px: Sequence[int], out_px: int
 ) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
-    """Yield (spot, scale, tile at image resolution) as soon as a tile's last chunk was read."""
-    corners = np.stack([tile_corners(centers_px, side) for side in sides_px])  # (S, n, 2)
-    n_scales, n_spots, _ = corners.shape
-    sides = np.broadcast_to(np.asarray(sides_px)[:, None], (n_scales, n_spots))
-    by_chunk, missing = _chunks_needed(corners.reshape(-1, 2), sides.reshape(-1), source)
-    open_tiles: dict[int, NDArray[np.uint8]] = {}
+    """Yield (spot, scale, tile of ``out_px``), a level after the other."""
+    size = np.array([levels[0].col_edges[-1], levels[0].row_edges[-1]], float)
+    factors = [size / (level.col_edges[-1], level.row_edges[-1]) for level in levels]
+    chosen = [max(i for i, f in enumerate(factors) if i == 0 or side / f.max() >= out_px) for side in sides_px]
+    for number in sorted(set(chosen)):
+        scales = [scale for scale, level in enumerate(chosen) if level == number]
+        # The same box of tissue as at full resolution; on a reduced copy its borders lie within pixels.
+        boxes = [_Boxes.at(tile_corners(centers_px, sides_px[s]), sides_px[s], factors[number]) for s in scales]
+        for spot, scale, tile in _whole_tiles(levels[number], boxes):
+            yield spot, scales[scale], _resample(tile, out_px, boxes[scale].within(spot))
 
-    for tile in np.flatnonzero(missing == 0).tolist():  # wholly off the image
-        side = sides_px[tile // n_spots]
-        yield tile % n_spots, tile // n_spots, np.full((side, side, 3), PAD_VALUE, np.uint8)
-    for row, col in sorted(by_chunk):
-        chunk = source.read_chunk(row, col)
-        top, left = int(source.row_edges[row]), int(source.col_edges[col])
-        for tile in by_chunk[row, col]:
+
+class _Boxes(NamedTuple):
+    """Where the tiles of one scale lie on a level: whole px that cover them, and how far into these they begin."""
+
+    corners: NDArray[np.int64]
+    """Left and top of the whole px ``(n_spots, 2)``."""
+    side: int
+    """How many whole px."""
+    offsets: NDArray[np.float64]
+    """From the corner to where the tile begins ``(n_spots, 2)``, in px."""
+    width: tuple[float, float]
+    """Of the tile in px of the level, along x and y."""
+
+    @classmethod
+    def at(cls, corners: NDArray[np.int64], side: int, factor: NDArray[np.float64]) -> _Boxes:
+        begin = corners / factor
+        whole = np.floor(begin + 1e-9).astype(np.int64)
+        offsets = np.maximum(begin - whole, 0.0)
+        wide, tall = (side / factor).tolist()
+        return cls(whole, int(np.ceil(offsets.max(initial=0.0) + max(wide, tall) - 1e-9)), offsets, (wide, tall))
+
+    def within(self, spot: int) -> tuple[float, float, float, float] | None:
+        """Left, top, right and bottom of a tile in its whole px; ``None`` where it is all of them."""
+        wide, tall = self.width
+        if wide == tall == self.side:
+            return None
+        x, y = self.offsets[spot].tolist()
+        return x, y, x + wide, y + tall
+
+
+def _whole_tiles(source: ImageSource, boxes: Sequence[_Boxes]) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
+    """Yield (spot, scale, tile at image resolution) as soon as a tile's last chunk was read."""
+    corners = np.concatenate([scale.corners for scale in boxes])
+    n_spots = len(boxes[0].corners)
+    sides = np.repeat([scale.side for scale in boxes], n_spots)
+    first, stop = _chunks_needed(corners, sides, source)
+    for tile in np.flatnonzero((stop <= first).any(axis=1)).tolist():  # wholly off the image
+        scale, spot = divmod(tile, n_spots)
+        yield spot, scale, np.full((boxes[scale].side, boxes[scale].side, 3), PAD_VALUE, np.uint8)
+    ending, last_use = _schedule(first, stop)
+    held: dict[tuple[int, int], NDArray[np.uint8]] = {}
+    leaving: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for chunk, end in last_use.items():
+        leaving.setdefault(end, []).append(chunk)
+    for row, col in sorted(last_use):
+        held[row, col] = source.read_chunk(row, col)
+        for tile in ending.get((row, col), ()):
             scale, spot = divmod(tile, n_spots)
-            side = sides_px[scale]
-            x, y = (int(v) for v in corners[scale, spot] - (left, top))
-            y0, y1, x0, x1 = max(y, 0), min(y + side, chunk.shape[0]), max(x, 0), min(x + side, chunk.shape[1])
-            part = chunk[y0:y1, x0:x1]
-            missing[tile] -= 1
-            if part.shape[:2] == (side, side):
-                yield spot, scale, part
-                continue
-            held = open_tiles.get(tile)
-            if held is None:
-                held = open_tiles[tile] = np.full((side, side, 3), PAD_VALUE, np.uint8)
-            held[y0 - y : y1 - y, x0 - x : x1 - x] = part
-            if missing[tile] == 0:
-                yield spot, scale, open_tiles.pop(tile)
+            yield spot, scale, _assemble(held, source, corners[tile], boxes[scale].side, first[tile], stop[tile])
+        for chunk in leaving.get((row, col), ()):
+            del held[chunk]
 
 
 def _chunks_needed(
     corners: NDArray[np.int64], sides: NDArray[np.int64], source: ImageSource
-) -> tuple[dict[tuple[int, int], list[int]], NDArray[np.int64]]:
-    """Tiles by the chunk they need, and how many chunks each tile needs."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First chunk of each tile and the one after its last, ``(n_tiles, 2)`` row and column each."""
     ranges = []
     for axis, edges in ((1, source.row_edges), (0, source.col_edges)):
         low = np.clip(corners[:, axis], 0, edges[-1])
         high = np.clip(corners[:, axis] + sides, 0, edges[-1])
         first = np.searchsorted(edges, low, side="right") - 1
-        stop = np.where(high > low, np.searchsorted(edges, high, side="left"), first)
-        ranges.append((first, stop))
+        ranges.append((first, np.where(high > low, np.searchsorted(edges, high, side="left"), first)))
     (row0, row1), (col0, col1) = ranges
-    needed: NDArray[np.int64] = ((row1 - row0) * (col1 - col0)).astype(np.int64)
-    by_chunk: dict[tuple[int, int], list[int]] = {}
-    for tile, (r0, r1, c0, c1) in enumerate(np.column_stack([row0, row1, col0, col1]).tolist()):
-        for row in range(r0, r1):
-            for col in range(c0, c1):
-                by_chunk.setdefault((row, col), []).append(tile)
-    return by_chunk, needed
+    return np.column_stack([row0, col0]), np.column_stack([row1, col1])
 
 
-def _resample(tile: NDArray[np.uint8], out_px: int) -> NDArray[np.uint8]:
-    if tile.shape[0] == out_px:
+def _schedule(
+    first: NDArray[np.int64], stop: NDArray[np.int64]
+) -> tuple[dict[tuple[int, int], list[int]], dict[tuple[int, int], tuple[int, int]]]:
+    """Tiles by their last chunk, and for each chunk the one after which no tile needs it any more."""
+    ending: dict[tuple[int, int], list[int]] = {}
+    last_use: dict[tuple[int, int], tuple[int, int]] = {}
+    for tile, ((row0, col0), (row1, col1)) in enumerate(zip(first.tolist(), stop.tolist(), strict=True)):
+        if row1 <= row0 or col1 <= col0:
+            continue
+        end = row1 - 1, col1 - 1
+        ending.setdefault(end, []).append(tile)
+        for row in range(row0, row1):
+            for col in range(col0, col1):
+                if last_use.get((row, col), end) <= end:
+                    last_use[row, col] = end
+    return ending, last_use
+
+
+def _assemble(
+    held: dict[tuple[int, int], NDArray[np.uint8]],
+    source: ImageSource,
+    corner: NDArray[np.int64],
+    side: int,
+    first: NDArray[np.int64],
+    stop: NDArray[np.int64],
+) -> NDArray[np.uint8]:
+    """A tile from the chunks under it; white where there is none."""
+    tile: NDArray[np.uint8] | None = None
+    for row in range(int(first[0]), int(stop[0])):
+        for col in range(int(first[1]), int(stop[1])):
+            chunk = held[row, col]
+            x, y = int(corner[0] - source.col_edges[col]), int(corner[1] - source.row_edges[row])
+            y0, y1, x0, x1 = max(y, 0), min(y + side, chunk.shape[0]), max(x, 0), min(x + side, chunk.shape[1])
+            part = chunk[y0:y1, x0:x1]
+            if part.shape[:2] == (side, side):
+                return part
+            if tile is None:
+                tile = np.full((side, side, 3), PAD_VALUE, np.uint8)
+            tile[y0 - y : y1 - y, x0 - x : x1 - x] = part
+    assert tile is not None
+    return tile
+
+
+def _resample(
+    tile: NDArray[np.uint8], out_px: int, box: tuple[float, float, float, float] | None = None
+) -> NDArray[np.uint8]:
+    if box is None and tile.shape[0] == out_px:
         return tile
     from PIL import Image
 
     # Pillow's bilinear filter widens with the reduction, so shrinking does not alias.
-    resized = Image.fromarray(np.ascontiguousarray(tile)).resize((out_px, out_px), Image.Resampling.BILINEAR)
-    return np.asarray(resized)
+    image = Image.fromarray(np.ascontiguousarray(tile))
+    return np.asarray(image.resize((out_px, out_px), Image.Resampling.BILINEAR, box=box))

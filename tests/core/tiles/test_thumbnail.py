@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from st_predict.core.tiles.sources import ArraySource
-from st_predict.pl._thumbnail import Box, read_thumbnail
+from st_predict.core.tiles.thumbnail import Box, read_thumbnail
 
 
 class CountingSource:
