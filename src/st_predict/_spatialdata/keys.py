@@ -74,8 +74,7 @@ def find_keys(
     InputError
         If an element is missing, there are several, or the table is not linked to shapes.
     """
-    check_spatialdata(sdata)
-    image = _one("image", list(sdata.images), image_key, _primary_images(list(sdata.images)))
+    image = find_image(sdata, image_key)
     tables = [name for name in sdata.tables if not is_our_table(sdata.tables[name])]
     if not tables and table_key is None:
         if need_table:
@@ -84,6 +83,18 @@ def find_keys(
     linked = [name for name in tables if "spatialdata_attrs" in sdata.tables[name].uns]
     table = _one("table", list(sdata.tables), table_key, linked or tables)
     return Keys(image, _linked_shapes(sdata, table, shapes_key), table)
+
+
+def find_image(sdata: SpatialData, image_key: str | None) -> str:
+    """Settle the H&E image.
+
+    Raises
+    ------
+    InputError
+        If there is none, or there are several.
+    """
+    check_spatialdata(sdata)
+    return _one("image", list(sdata.images), image_key, _primary_images(list(sdata.images)))
 
 
 def table_link(table: AnnData, name: str) -> TableLink:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from st_predict.pl._spots import Spots
     from st_predict.core.tiles.thumbnail import Box
+    from st_predict.pl._spots import Spots
 
 _SIDE_PX = 1200
 _PANEL_IN = 4.6
@@ -62,9 +62,9 @@ def alignment(
     from matplotlib.patheffects import withStroke
 
     from st_predict._spatialdata.read import read_section
+    from st_predict.core.tiles.thumbnail import read_thumbnail
     from st_predict.pl._figure import check_picture, draw_image, draw_scale_bar, finish, new_axes
     from st_predict.pl._spots import read_spots
-    from st_predict.core.tiles.thumbnail import read_thumbnail
 
     check_picture(axes, (1, 2), save)
     section, keys = read_section(

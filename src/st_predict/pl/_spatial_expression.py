@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
+    from st_predict.core.tiles.thumbnail import Box
     from st_predict.pl._compared import Compared
     from st_predict.pl._spots import Spots
-    from st_predict.core.tiles.thumbnail import Box
 
 _UNIT = "log1p CP10k"
 _ROBUST = (1, 99)  # percentiles that the colors span
@@ -84,10 +84,10 @@ def spatial_expression(
     InputError
         If there is no such prediction, a gene was not predicted, or the axes or the file do not fit.
     """
+    from st_predict.core.tiles.thumbnail import read_thumbnail
     from st_predict.pl._compared import compare
     from st_predict.pl._figure import check_cmap, check_picture, draw_image, draw_scale_bar, figure_of, finish, new_axes
     from st_predict.pl._spots import read_spots
-    from st_predict.core.tiles.thumbnail import read_thumbnail
 
     check_cmap(cmap)
     wanted = [genes] if isinstance(genes, str) else [str(gene) for gene in genes]

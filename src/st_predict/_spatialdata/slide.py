@@ -1,0 +1,130 @@
+"""Tissue and spots on a bare slide: outlines found on a reduced image, and an array laid on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict._spatialdata.image import image_source, reduced_sources
+from st_predict._spatialdata.own import check_element_key, keep_record, own_record
+from st_predict._spatialdata.scale import stored_scale
+from st_predict.core.checks import check_positive
+from st_predict.core.errors import InputError
+from st_predict.core.grid import grid_points
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+    from spatialdata import SpatialData
+
+TISSUE, GRID = "tissue", "grids"
+_LOOK_UM, _LOOK_PX = 8.0, (1000, 6000)  # um a px at which tissue is looked for, and px on the longer side
+_SMALLEST = 5e-4  # of the image, where no scale tells sizes
+
+
+def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float, min_hole_um2: float) -> None:
+    """Write the outlines of tissue, see :func:`st_predict.pp.find_tissue`."""
+    from geopandas import GeoDataFrame
+    from shapely import affinity
+
+    from st_predict.core.tiles.thumbnail import Box, read_thumbnail
+    from st_predict.core.tissue import is_dark, mask_polygons, tissue_mask
+
+    check_element_key(sdata, TISSUE, key)
+    levels = [image_source(sdata, image), *reduced_sources(sdata, image)]
+    height, width = int(levels[0].row_edges[-1]), int(levels[0].col_edges[-1])
+    um_per_px = stored_scale(sdata, image)
+    longer = max(height, width)
+    side = _LOOK_PX[0] if um_per_px is None else int(np.clip(longer * um_per_px / _LOOK_UM, *_LOOK_PX))
+    look = read_thumbnail(levels, Box(0, 0, width, height), side_px=min(side, longer))
+    if is_dark(look.pixels):
+        raise InputError(
+            f"image {image!r} has a dark background, as fluorescence has",
+            where=f"sdata.images[{image!r}]",
+            expected="an H&E image: tissue on bright glass",
+            remedy="give the H&E image of this tissue",
+        )
+    step = (look.extent[1] - look.extent[0]) / look.pixels.shape[1]
+    if um_per_px is None:
+        smallest = _SMALLEST * look.pixels.shape[0] * look.pixels.shape[1]
+        sizes = {"min_area_px": smallest, "min_hole_px": smallest / 5}
+    else:
+        area = (step * um_per_px) ** 2
+        sizes = {"min_area_px": min_area_um2 / area, "min_hole_px": min_hole_um2 / area}
+    found = mask_polygons(tissue_mask(look.pixels), **sizes)
+    if not found:
+        raise InputError(
+            f"no tissue was found on image {image!r}",
+            where=f"sdata.images[{image!r}]",
+            expected="stained tissue on bright glass",
+            remedy="look at the slide; for faint tissue give outlines of your own, or spots",
+        )
+    outlines = [affinity.scale(polygon, step, step, origin=(0, 0)) for polygon in found]
+    frame = GeoDataFrame({"area_px": [outline.area for outline in outlines]}, geometry=outlines)
+    _add_shapes(sdata, image, key, frame)
+    keep_record(sdata, TISSUE, key, {"image": image})
+
+
+def add_grid(
+    sdata: SpatialData, image: str, key: str, *, pitch_um: float, diameter_um: float, layout: str, tissue_key: str
+) -> None:
+    """Write spots on the tissue, see :func:`st_predict.pp.spot_grid`; finds the tissue if it is not there yet."""
+    from geopandas import GeoDataFrame, points_from_xy
+    from shapely import contains_xy, prepare, union_all
+
+    check_element_key(sdata, GRID, key)
+    for name, value in {"pitch_um": pitch_um, "diameter_um": diameter_um}.items():
+        check_positive(value, where=name)
+    if layout not in ("hex", "square"):
+        raise InputError(
+            f"layout is {layout!r}", where="layout", expected="'hex' or 'square'", remedy="choose one of these"
+        )
+    um_per_px = stored_scale(sdata, image)
+    if um_per_px is None:
+        raise InputError(
+            f"the scale of image {image!r} is unknown, and the grid is in um",
+            where="um_per_px",
+            expected="the width of an image pixel in um",
+            remedy="st_predict.io.slide(path, um_per_px=...), or st_predict.pp.set_scale(sdata, um_per_px=...)",
+        )
+    if tissue_key not in sdata.shapes:
+        add_tissue(sdata, image, tissue_key, **TISSUE_SIZES)
+    source = image_source(sdata, image)
+    size = float(source.col_edges[-1]), float(source.row_edges[-1])
+    points, rows, cols = grid_points(size, pitch_um / um_per_px, layout)
+    tissue = union_all(sdata.shapes[tissue_key].geometry.to_numpy())
+    prepare(tissue)
+    inside = contains_xy(tissue, points[:, 0], points[:, 1])
+    if not inside.any():
+        raise InputError(
+            f"none of {len(points)} places of the grid lies on tissue",
+            where="pitch_um",
+            expected="a pitch smaller than the tissue",
+            remedy="use a smaller pitch, or look at the outlines in sdata.shapes",
+        )
+    frame = GeoDataFrame(
+        {"radius": diameter_um / um_per_px / 2, "array_row": rows[inside], "array_col": cols[inside]},
+        geometry=points_from_xy(*points[inside].T),
+    )
+    _add_shapes(sdata, image, key, frame)
+    keep_record(sdata, GRID, key, {"image": image, "pitch_um": float(pitch_um), "layout": layout})
+
+
+TISSUE_SIZES = {"min_area_um2": 50_000.0, "min_hole_um2": 10_000.0}
+"""Pieces and holes smaller than these are not told from dust and fat."""
+
+
+def grid_record(sdata: SpatialData, key: str) -> dict[str, Any] | None:
+    """Pitch and layout of a grid of ours; ``None`` for other shapes."""
+    return own_record(sdata, GRID, key)
+
+
+def _add_shapes(sdata: SpatialData, image: str, key: str, frame: GeoDataFrame) -> None:
+    """Shapes in px of an image, placed where the image is."""
+    from spatialdata.models import ShapesModel
+    from spatialdata.transformations import get_transformation
+
+    placed = get_transformation(sdata.images[image], get_all=True)
+    if key in sdata.shapes:
+        del sdata.shapes[key]
+    sdata.shapes[key] = ShapesModel.parse(frame, transformations=placed)

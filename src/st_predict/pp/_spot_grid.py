@@ -1,0 +1,58 @@
+"""``spot_grid``: spots where no array ever lay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+
+def spot_grid(
+    sdata: SpatialData,
+    *,
+    pitch_um: float = 100.0,
+    diameter_um: float = 55.0,
+    layout: Literal["hex", "square"] = "hex",
+    key_added: str = "spots",
+    image_key: str | None = None,
+    tissue_key: str = "tissue",
+) -> None:
+    """Lay an array of spots on the tissue of a slide.
+
+    The defaults are a Visium array. A finer pitch gives sharper maps; its spots overlap, and so do their tiles, whose
+    pixels are decoded once. Methods that look at a spot's neighbors were trained at the pitch of their array: see
+    :func:`st_predict.tl.predict`.
+
+    Parameters
+    ----------
+    sdata
+        A slide of known scale.
+    pitch_um
+        Distance between neighboring spots.
+    diameter_um
+        Diameter of the spots, as they are drawn.
+    layout
+        ``"hex"``: rows half a pitch aside in turn; ``"square"``.
+    key_added
+        Where to write.
+    image_key
+        The H&E image, where there are several.
+    tissue_key
+        Outlines of tissue in ``sdata.shapes``; where there are none, :func:`find_tissue` is run with its defaults.
+
+    Returns
+    -------
+    ``None``. Writes ``sdata.shapes[key_added]``: circles whose centers lie on tissue, row by row, with ``array_row`` and
+    ``array_col``, in px of the image; an earlier grid is replaced.
+
+    Raises
+    ------
+    InputError
+        If the scale is unknown, there is no tissue, a length is not positive, or ``key_added`` holds your data.
+    """
+    from st_predict._spatialdata.keys import find_image
+    from st_predict._spatialdata.slide import add_grid
+
+    image = find_image(sdata, image_key)
+    add_grid(sdata, image, key_added, pitch_um=pitch_um, diameter_um=diameter_um, layout=layout, tissue_key=tissue_key)
