@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from st_predict._spatialdata.image import image_source, reduced_sources
+from st_predict._spatialdata.keys import check_spatialdata, find_image
 from st_predict._spatialdata.own import check_element_key, keep_record, own_record
 from st_predict._spatialdata.scale import stored_scale
 from st_predict.core.checks import check_positive
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from spatialdata import SpatialData
 
+logger = logging.getLogger("st_predict")
 TISSUE, GRID = "tissue", "grids"
 _LOOK_UM, _LOOK_PX = 8.0, (1000, 6000)  # um a px at which tissue is looked for, and px on the longer side
 _SMALLEST = 5e-4  # of the image, where no scale tells sizes
@@ -108,6 +111,21 @@ def add_grid(
     )
     _add_shapes(sdata, image, key, frame)
     keep_record(sdata, GRID, key, {"image": image, "pitch_um": float(pitch_um), "layout": layout})
+
+
+def sdata_has_spots(sdata: SpatialData, shapes_key: str | None) -> bool:
+    """Whether there is anything to predict on: a table, shapes that are no outlines of ours, or those asked for."""
+    check_spatialdata(sdata)
+    shapes = [name for name in sdata.shapes if own_record(sdata, TISSUE, name) is None]
+    return bool(shapes_key is not None or sdata.tables or shapes)
+
+
+def add_spots(sdata: SpatialData, image_key: str | None, *, pitch_um: float | None) -> None:
+    """Lay the default grid, at the pitch given if there is one; see :func:`st_predict.pp.spot_grid`."""
+    image = find_image(sdata, image_key)
+    pitch = 100.0 if pitch_um is None else pitch_um
+    add_grid(sdata, image, "spots", pitch_um=pitch, diameter_um=0.55 * pitch, layout="hex", tissue_key="tissue")
+    logger.info("no spots were given; %d lie on the tissue, %.0f um apart", len(sdata.shapes["spots"]), pitch)
 
 
 TISSUE_SIZES = {"min_area_um2": 50_000.0, "min_hole_um2": 10_000.0}

@@ -48,13 +48,17 @@ def array_places(centers_px: NDArray[np.float64]) -> NDArray[np.float64]:
 
     The pitch is the median distance to the nearest other spot.
     """
+    return (centers_px - centers_px.min(axis=0)) / (pitch_px(centers_px) or 1.0)
+
+
+def pitch_px(centers_px: NDArray[np.float64]) -> float:
+    """Median distance of a spot to the nearest other one, in px; 0 where there is none."""
     from scipy.spatial import cKDTree
 
-    places = centers_px - centers_px.min(axis=0)
-    if len(places) > 1:
-        nearest = cKDTree(places).query(places, k=2)[0][:, 1]
-        places = places / (np.median(nearest[nearest > 0]) if (nearest > 0).any() else 1.0)
-    return places
+    if len(centers_px) < 2:
+        return 0.0
+    nearest = cKDTree(centers_px).query(centers_px, k=2)[0][:, 1]
+    return float(np.median(nearest[nearest > 0])) if (nearest > 0).any() else 0.0
 
 
 def spatial_blocks(

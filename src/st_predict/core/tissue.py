@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely import Polygon
 
-_PALEST, _STRONGEST = 0.03, 0.12  # saturation from which something is tissue, at the least and at the most
+_PALEST, _STRONGEST = 0.03, 0.09  # saturation from which something is tissue, at the least and at the most
+_BRIGHT_SHARE, _GLASS = 80, 190  # the brightest fifth is glass, if it is as bright as that
 _DARK = 70  # median brightness under which a slide was not lit from behind
 _INK_SATURATION, _GREENER, _LESS_RED = (
     0.35,
@@ -27,7 +28,7 @@ def is_dark(pixels: NDArray[np.uint8]) -> bool:
 
 
 def tissue_mask(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tissue by its color: more saturated than glass, and not the hue of a marker.
+    """Tissue by its color: more saturated than glass (whose tint is taken off), and not the hue of a marker.
 
     The threshold is Otsu's (Otsu, IEEE Transactions on Systems, Man, and Cybernetics 1979) of the smoothed saturation,
     kept between that of the palest stroma and that of a faint stain. Eosin and hematoxylin both absorb green the most:
@@ -47,11 +48,21 @@ def tissue_mask(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     from skimage.filters import threshold_otsu
     from skimage.morphology import closing, dilation, disk
 
-    saturation = gaussian_filter(rgb2hsv(pixels)[..., 1], _SMOOTH_PX)
+    saturation = gaussian_filter(rgb2hsv(_on_clear_glass(pixels))[..., 1], _SMOOTH_PX)
     level = np.clip(threshold_otsu(saturation), _PALEST, _STRONGEST) if np.ptp(saturation) > 0 else _PALEST
     ink = dilation(ink_mask(pixels), disk(_INK_HALO_PX))
     found: NDArray[np.bool_] = closing((saturation > level) & ~ink, disk(_JOIN_PX)) & ~ink
     return found
+
+
+def _on_clear_glass(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Colors in 0..1 as a lamp without a tint would show them."""
+    darkest = pixels.min(axis=2)
+    glass = np.median(pixels[darkest >= np.percentile(darkest, _BRIGHT_SHARE)], axis=0)
+    if glass.min() < _GLASS:  # there is little glass to see
+        glass = np.full(3, 255.0)
+    clear: NDArray[np.float64] = np.clip(pixels / glass, 0, 1)
+    return clear
 
 
 def ink_mask(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from st_predict.core.checks import check_positive, check_um_per_px
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
@@ -81,12 +80,9 @@ def set_scale(
 
 def _pitch_px(centers_px: NDArray[np.float64]) -> float:
     """Median distance to the nearest other spot."""
-    from st_predict.core.neighbors import nearest_spots
+    from st_predict.core.neighbors import pitch_px
 
-    pitch = 0.0
-    if len(centers_px) > 1:
-        nearest = centers_px[nearest_spots(centers_px, 1)[:, 0]]
-        pitch = float(np.median(np.linalg.norm(centers_px - nearest, axis=1)))
+    pitch = pitch_px(centers_px)
     if pitch == 0:
         raise InputError(
             f"{len(centers_px)} spots at one place have no pitch",

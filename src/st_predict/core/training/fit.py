@@ -14,7 +14,7 @@ from st_predict.core.errors import InputError
 from st_predict.core.expression import choose_panel, dense, gene_columns, section_expression, total_counts
 from st_predict.core.methods.interface import Needs
 from st_predict.core.methods.registry import build_method
-from st_predict.core.neighbors import array_places, nearest_spots
+from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
 from st_predict.core.training.inputs import InputTransform, expand
 from st_predict.core.training.model import Model
 from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
@@ -223,6 +223,7 @@ def train_model(
         encoder_identity=identity,
         tiles=tile_spec,
         um_per_px=sections[0].um_per_px if tile_spec.widths_px else None,
+        pitch_um=_pitch_um(sections),
         min_counts=task.min_counts,
         seed=task.seed,
         sections=names,
@@ -235,6 +236,12 @@ def train_model(
         network=network,
         encoder=encoder,
     )
+
+
+def _pitch_um(sections: Sequence[Section]) -> float | None:
+    """Median over sections of the distance between neighboring spots; ``None`` where no scale is known."""
+    known = [pitch_px(s.centers_px) * s.um_per_px for s in sections if s.um_per_px is not None]
+    return float(np.median(known)) if known else None
 
 
 def _needs(recipe: Recipe, task: Task) -> Needs:

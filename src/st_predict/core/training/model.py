@@ -50,6 +50,8 @@ class Model:
         Tile widths.
     um_per_px
         Scale it was trained at, if it works in pixels and the scale was known.
+    pitch_um
+        Median distance between neighboring training spots, where the scale was known; grids are laid at it.
     min_counts
         Least counts of a spot to be trained on or scored.
     seed
@@ -72,6 +74,7 @@ class Model:
     encoder_identity: EncoderIdentity
     tiles: TileSpec
     um_per_px: float | None
+    pitch_um: float | None
     min_counts: float
     seed: int
     sections: list[str]
@@ -120,6 +123,11 @@ class Model:
         methods = list(dict.fromkeys(rows["method"]))
         wide = rows.pivot(index="section", columns="method", values=["pcc", "mse"])
         return wide.reindex(columns=[(score, m) for score in ("pcc", "mse") for m in methods])
+
+    @property
+    def looks_around(self) -> bool:
+        """Whether a prediction depends on how far neighboring spots are."""
+        return bool(self.transform.config.context) or self.network.needs.section or self.network.needs.neighbors > 0
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything that was fitted, by name."""

@@ -1,0 +1,149 @@
+"""Predictions on bare slides: a grid of their own, the same numbers whatever the format."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import spatialdata
+import tifffile
+import zarr
+from PIL import Image
+from spatialdata import SpatialData
+
+import st_predict as stp
+from st_predict.core.errors import InputError
+from st_predict.core.training.model import Model
+
+UM, HEIGHT, WIDTH = 2.0, 900, 1200
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    """A round piece of tissue of smoothly changing stain on glass."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(float)
+    stain = 0.5 + 0.25 * np.sin(x / 90) + 0.25 * np.cos(y / 70)
+    tissue = np.stack([225 - 90 * stain, 150 - 80 * stain, 190 - 40 * stain], axis=-1)
+    inside = ((x - 620) ** 2 / 1.4 + (y - 450) ** 2 < 340**2)[..., None]
+    noise = np.random.default_rng(0).normal(0, 2, (HEIGHT, WIDTH, 3))
+    return np.clip(np.where(inside, tissue, 244) + noise, 0, 255).astype(np.uint8)
+
+
+def halved(pixels: np.ndarray) -> np.ndarray:
+    return pixels.reshape(HEIGHT // 2, 2, WIDTH // 2, 2, 3).mean(axis=(1, 3)).round().astype(np.uint8)
+
+
+def written(kind: str, folder: Path, pixels: np.ndarray) -> SpatialData:
+    path = folder / f"slide.{kind}"
+    if kind == "png":
+        Image.fromarray(pixels).save(path)
+    elif kind == "jpg":
+        Image.fromarray(pixels).save(path, quality=97, subsampling=0)
+    elif kind in ("tif", "ome.tif"):
+        tiled = {"tile": (128, 128), "compression": "zlib", "photometric": "rgb"}
+        with tifffile.TiffWriter(path, ome=kind == "ome.tif") as file:
+            file.write(pixels, subifds=1, **tiled)
+            file.write(halved(pixels), subfiletype=1, **tiled)
+    else:
+        group = zarr.open_group(str(path), mode="w")
+        for i, level in enumerate((pixels, halved(pixels))):
+            values = np.ascontiguousarray(level.transpose(2, 0, 1))
+            group.create_array(str(i), data=values, chunks=(3, 200, 300))
+        axes = [{"name": name} for name in "cyx"]
+        datasets: list[dict[str, Any]] = [{"path": str(i), "coordinateTransformations": []} for i in range(2)]
+        group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    return stp.io.slide(path, um_per_px=UM)
+
+
+def test_a_bare_slide_gets_a_grid_at_the_pitch_of_training(
+    pixels: np.ndarray, tmp_path: Path, quick_model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert quick_model.pitch_um == pytest.approx(96.0)
+    sdata = written("tif", tmp_path, pixels)
+    stp.tl.predict(sdata, quick_model)
+    spots, table = sdata.shapes["spots"], sdata.tables["predicted"]
+    centers = np.column_stack([spots.geometry.x, spots.geometry.y])
+    apart = np.linalg.norm(centers[:, None] - centers, axis=2)
+    assert np.median(np.sort(apart, axis=1)[:, 1]) * UM == pytest.approx(96.0)
+    assert "lie on the tissue, 96 um apart" in caplog.text and "surroundings" not in caplog.text
+    assert table.n_obs == len(spots) > 50 and list(table.var_names) == quick_model.panel
+    np.testing.assert_allclose(table.obsm["spatial"], centers)
+    assert table.uns["predicted"]["um_per_px"] == UM
+    assert np.isfinite(table.X).all() and table.X.std(axis=0).max() > 0
+
+
+@pytest.mark.parametrize("kind", ["jpg", "tif", "ome.tif", "ome.zarr"])
+def test_every_format_gives_the_same_prediction(
+    kind: str, pixels: np.ndarray, tmp_path: Path, quick_model: Model
+) -> None:
+    slides = [written(name, tmp_path, pixels) for name in ("png", kind)]
+    stp.pp.spot_grid(slides[0], pitch_um=96)
+    slides[1].shapes["spots"] = slides[0].shapes["spots"]
+    expected, found = (predicted(sdata, quick_model) for sdata in slides)
+    assert np.abs(found - expected).max() < 0.1 * expected.std()
+
+
+def predicted(sdata: SpatialData, model: Model) -> np.ndarray:
+    stp.tl.predict(sdata, model)
+    return sdata.tables["predicted"].X
+
+
+def test_a_slide_is_predicted_as_the_section_it_is(make_section: Any, tmp_path: Path, quick_model: Model) -> None:
+    section = make_section("C", 2)
+    stp.tl.predict(section, quick_model)
+    image = section.images["C_image"].transpose("y", "x", "c").to_numpy()
+    Image.fromarray(image).save(tmp_path / "C.png")
+    slide = stp.io.slide(tmp_path / "C.png", um_per_px=4.0)
+    slide.shapes["spots"] = section.shapes["C"]
+    np.testing.assert_array_equal(predicted(slide, quick_model), section["table"].obsm["predicted"].to_numpy())
+
+
+def test_another_pitch_is_said_where_it_matters(
+    pixels: np.ndarray, tmp_path: Path, quick_model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    sdata = written("tif", tmp_path, pixels)
+    stp.pp.spot_grid(sdata, pitch_um=48)
+    stp.tl.predict(sdata, quick_model)
+    assert "spots lie 48 um apart, in training 96 um" in caplog.text
+    caplog.clear()
+    inputs = dataclasses.replace(quick_model.transform.config, context=())
+    network = SimpleNamespace(needs=SimpleNamespace(section=False, neighbors=0))
+    alone = dataclasses.replace(quick_model, transform=SimpleNamespace(config=inputs, arrays={}), network=network)
+    assert quick_model.looks_around and not alone.looks_around
+
+
+def test_a_slide_without_scale_or_tissue_is_refused_before_any_tile(
+    pixels: np.ndarray, tmp_path: Path, quick_model: Model, tile_count: SimpleNamespace
+) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="the scale of image 'a_image' is unknown") as error:
+        stp.tl.predict(stp.io.slide(tmp_path / "a.png"), quick_model)
+    assert "um_per_px" in error.value.remedy
+    Image.new("RGB", (900, 800), (244, 242, 245)).save(tmp_path / "b.png")
+    with pytest.raises(InputError, match="no tissue was found"):
+        stp.tl.predict(stp.io.slide(tmp_path / "b.png", um_per_px=UM), quick_model)
+    assert tile_count.tiles == 0
+
+
+def test_a_predicted_slide_is_written_and_read(pixels: np.ndarray, tmp_path: Path, quick_model: Model) -> None:
+    sdata = written("tif", tmp_path, pixels)
+    stp.tl.predict(sdata, quick_model)
+    sdata.write(tmp_path / "slide.zarr")
+    again = spatialdata.read_zarr(tmp_path / "slide.zarr")
+    np.testing.assert_array_equal(again["predicted"].X, sdata["predicted"].X)
+    del again.tables["predicted"]
+    found = predicted(again, quick_model)
+    assert np.abs(found - sdata["predicted"].X).max() < 0.05 * found.std(), "its pyramid came back, and its spots"
+
+
+def test_outlines_alone_are_no_spots(pixels: np.ndarray, tmp_path: Path, quick_model: Model, caplog: Any) -> None:
+    sdata = written("tif", tmp_path, pixels)
+    stp.pp.find_tissue(sdata)
+    with caplog.at_level(logging.INFO, "st_predict"):
+        stp.tl.predict(sdata, quick_model)
+    assert len(sdata.tables["predicted"]) == len(sdata.shapes["spots"]) > len(sdata.shapes["tissue"])
