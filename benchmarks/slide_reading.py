@@ -13,6 +13,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def main() -> None:
             level = file.series[0].levels[0]
             megapixels = level.shape[0] * level.shape[1] / 1e6
             print(f"\n{path.name}: {megapixels:.1f} megapixels, {level.keyframe.compression.name}")
-        seconds = {name: median_seconds(lambda read=read: read(path)) for name, read in READERS.items()}
+        seconds = {name: median_seconds(partial(read, path)) for name, read in READERS.items()}
         for name, taken in seconds.items():
             print(f"  {name:<12}{megapixels / taken:7.1f} megapixels/s   {seconds['tifffile'] / taken:5.2f} x tifffile")
     if arguments.predict:

@@ -30,7 +30,7 @@ _MEANINGS = {
     "rel. var.": "variance of the prediction over that of the measured; below 1 the prediction is too smooth",
     "gene-gene": "agreement of the correlations between genes, predicted with measured",
     "Moran's I": "agreement of the genes' spatial autocorrelation, predicted with measured",
-    "constant": "genes of a section that were predicted or measured as constant, and count 0; mean over sections",
+    "const.": "genes of a section that were predicted or measured as constant, and count 0; mean over sections",
     "vs ridge": "mean difference of the PCC to that of ridge, fold by fold",
 }
 _PAPER_NAMES = {
@@ -142,7 +142,7 @@ def _summary_cell(row: pd.Series, column: str, best: str | None) -> str:
     if column == "vs_ridge":
         verdict = row["verdict"]
         return f'{number(row[column], sign="+")} <span class="{verdict}">{verdict}</span>' if verdict else ""
-    printed = number(row[column])
+    printed = number(row[column], digits=0 if column == "constant" else 3)
     return f"<b>{printed}</b>" if printed == best and row["method"] != _summary.CEILING else printed
 
 

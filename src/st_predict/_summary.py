@@ -37,7 +37,7 @@ COLUMNS = {
     "relative_variance": "rel. var.",
     "gene_correlation": "gene-gene",
     "morans_i": "Moran's I",
-    "constant": "constant",
+    "constant": "const.",
     "folds": "folds",
 }
 """Columns of the summary, and what readers see above them."""

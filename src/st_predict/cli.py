@@ -236,6 +236,8 @@ def benchmark(ctx: click.Context, /, data: tuple[str, ...], methods: str, out: P
     summary = run_benchmark(data, methods=named, out=out, settings=given, command=ctx.meta[_TYPED])
     for name, rows in summary.groupby("dataset", sort=False):
         shown = rows[[c for c in COLUMNS if rows[c].notna().any()]]
+        if "constant" in shown:
+            shown = shown.assign(constant=[f"{n:.0f}" if n == n else "" for n in shown["constant"]])  # genes
         about = summary.attrs[name]
         click.echo(
             "\n{name}: {sections} sections, {spots} spots ({left_out} left out), {genes} genes, {folds} folds, {split}\n".format(
