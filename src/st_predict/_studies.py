@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,6 +42,18 @@ class Study(NamedTuple):
 def is_store(path: Path) -> bool:
     """Whether a folder is a Zarr store."""
     return any((path / name).exists() for name in _STORE_FILES)
+
+
+def is_slide(path: Path) -> bool:
+    """Whether a path is a slide and no SpatialData: a file, or an OME-Zarr folder."""
+    if path.is_file():
+        return True
+    for name in ("zarr.json", ".zattrs"):
+        if (path / name).is_file():
+            found = json.loads((path / name).read_text(encoding="utf-8"))
+            attributes = found.get("attributes", {}) if name == "zarr.json" else found
+            return "multiscales" in attributes.get("ome", attributes)
+    return False
 
 
 def by_name(paths: Sequence[Path]) -> dict[str, Path]:

@@ -18,15 +18,18 @@ from st_predict._studies import by_name, read_store, read_stores
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
+
+    from st_predict.core.training.model import Model
 
 # Before torch is loaded: threads that wait by spinning slow each other down many times over where cores are shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 USER_ERROR = 2
 _STORE = click.Path(exists=True, file_okay=False, path_type=Path)
+_SLIDE = click.Path(exists=True, path_type=Path)
 _OUT = click.Path(path_type=Path)
 _TYPED = "st_predict.typed"
 
@@ -158,18 +161,56 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("slides", nargs=-1, required=True, type=_STORE)
+@click.argument("slides", nargs=-1, required=True, type=_SLIDE)
 @click.option("--model", "model_path", type=_OUT, required=True, help="Folder of a trained model.")
 @click.option("--out", type=_OUT, required=True, help="Folder for the predicted stores, one a slide, same names.")
 @click.option("--key-added", default="predicted", show_default=True, help="Name of the prediction.")
+@click.option("--um-per-px", type=float, help="Scale of bare slides that state none.")
+@click.option("--pitch-um", type=float, help="Pitch of the grid on bare slides; default: that of the training spots.")
+@click.option("--jobs", "n_jobs", type=click.IntRange(min=1), help="Bare slides at a time; default: one a core.")
 @_keys
 def predict(
-    slides: tuple[Path, ...], model_path: Path, out: Path, key_added: str, image_key: str | None, table_key: str | None
+    slides: tuple[Path, ...], model_path: Path, out: Path, key_added: str, image_key: str | None,
+    table_key: str | None, **cohort: Any,
+) -> None:  # fmt: skip
+    """Predict the expression of SLIDES with a trained model.
+
+    SLIDES are bare H&E slides (SVS, NDPI, TIFF, OME-Zarr, JPEG, ...), of which each that fails costs itself alone and
+    those that are done are skipped when the command is given again; or Zarr stores with H&E and spots, which are
+    written anew with the prediction.
+    """
+    from st_predict._studies import is_slide
+
+    bare = [is_slide(slide) for slide in slides]
+    if any(bare) and not all(bare):
+        raise InputError(
+            f"{slides[bare.index(True)]} is a bare slide, {slides[bare.index(False)]} a store",
+            where="SLIDES",
+            expected="either bare slides or stores",
+            remedy="run the command once for each",
+        )
+    model = stp.load_model(model_path)
+    if all(bare):
+        _predict_bare(slides, model, out, key_added=key_added, **cohort)
+    else:
+        _predict_stores(slides, model, out, key_added, image_key, table_key)
+
+
+def _predict_bare(slides: Sequence[Path], model: Model, out: Path, **cohort: Any) -> None:
+    manifest = stp.tl.predict_cohort(slides, model, out, **cohort)
+    counts = manifest["status"].value_counts()
+    click.echo(", ".join(f"{n} {status}" for status, n in counts.items()) + f"; see {out / 'manifest.csv'}")
+    for row in manifest[manifest["status"] == "failed"].itertuples():
+        click.echo(f"{row.slide}: {row.reason}", err=True)
+    if counts.get("failed"):
+        raise SystemExit(1)
+
+
+def _predict_stores(
+    slides: Sequence[Path], model: Model, out: Path, key_added: str, image_key: str | None, table_key: str | None
 ) -> None:
-    """Predict the expression of SLIDES (Zarr stores with H&E and spots) with a trained model."""
     from st_predict.core.files import replacing_folder
 
-    model = stp.load_model(model_path)
     targets = [out / slide.name for slide in slides]
     for slide, target in zip(slides, targets, strict=True):
         _check_target(slide, target, targets.count(target))

@@ -29,6 +29,6 @@ def hidden_progress() -> Iterator[None]:
         yield
     finally:
         if before is None:
-            del os.environ[_SWITCH]
+            os.environ.pop(_SWITCH, None)  # another thread may have been first
         else:
             os.environ[_SWITCH] = before

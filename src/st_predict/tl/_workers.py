@@ -7,12 +7,12 @@ import os
 import pickle
 import tempfile
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 def n_cores() -> int:
@@ -21,9 +21,14 @@ def n_cores() -> int:
 
 
 def run_jobs(
-    work: Callable[..., Any], shared: Any, jobs: Sequence[tuple[Any, ...]], *, n_jobs: int
+    work: Callable[..., Any],
+    shared: Any,
+    jobs: Sequence[tuple[Any, ...]],
+    *,
+    n_jobs: int | None,
+    client: Any = None,
 ) -> Iterator[tuple[int, Any, Exception | None]]:
-    """Run ``work(shared, *job)`` for every job, in this process or in ``n_jobs`` of their own.
+    """Run ``work(shared, *job)`` for every job, in this process, in ``n_jobs`` of their own, or by a client's workers.
 
     Parameters
     ----------
@@ -34,12 +39,22 @@ def run_jobs(
     jobs
         Its other arguments.
     n_jobs
-        Processes; 1: none but this one.
+        Processes; 1: none but this one. With a client: jobs at a time, ``None``: one a worker.
+    client
+        A ``dask.distributed.Client``, whose workers are given work and jobs as they are.
 
     Yields
     ------
     Index of a job that ended, its result, and the error if it failed; as they end.
     """
+    if client is not None:
+        from distributed.protocol.pickle import dumps
+
+        packed = dumps((work, shared))
+        at_once = n_jobs or max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+        yield from _run_by(lambda i: client.submit(_unpacked, packed, jobs[i], pure=False), len(jobs), at_once)
+        return
+    n_jobs = n_jobs or 1
     if n_jobs == 1 or len(jobs) < 2:
         for i, job in enumerate(jobs):
             try:
@@ -53,7 +68,7 @@ def run_jobs(
 def _run_in_processes(
     work: Callable[..., Any], shared: Any, jobs: Sequence[tuple[Any, ...]], n_jobs: int
 ) -> Iterator[tuple[int, Any, Exception | None]]:
-    from distributed import Client, as_completed
+    from distributed import Client
     from distributed.deploy.subprocess import SubprocessCluster
     from distributed.protocol.pickle import dumps
 
@@ -67,31 +82,56 @@ def _run_in_processes(
                 n_workers=n_jobs,
                 threads_per_worker=1,
                 dashboard_address=None,  # type: ignore[arg-type]  # what its documentation says turns it off
-                # A job whose worker died is tried once more, in case it was another's fault; then it has failed.
-                scheduler_kwargs={"allowed_failures": 1},
+                scheduler_kwargs={"allowed_failures": 0},  # who is tried again, and when, is settled here
                 worker_kwargs={"memory_limit": 0, "local_directory": folder},
                 silence_logs=logging.CRITICAL,
             )
         with cluster, Client(cluster) as client:
-            waiting = iter(range(len(jobs)))
-            running: dict[Any, int] = {}
+            yield from _run_by(partial(_submit, client, str(path)), len(jobs), n_jobs)
 
-            def submit() -> Any:
-                """The next job, if there is one: one a worker at a time, so that a dying one takes no other with it."""
-                i = next(waiting, None)
-                if i is None:
-                    return None
-                future = client.submit(_run_one, str(path), i, pure=False)
-                running[future.key] = i
-                return future
 
-            ended = as_completed([submit() for _ in range(n_jobs)])
-            for future in ended:
-                i, error = running.pop(future.key), future.exception()
-                following = submit()
-                if following is not None:
-                    ended.add(following)
-                yield i, (None if error else future.result()), error
+def _submit(client: Any, path: str, i: int) -> Any:
+    return client.submit(_run_one, path, i, pure=False)
+
+
+def _run_by(submit: Callable[[int], Any], n: int, at_once: int) -> Iterator[tuple[int, Any, Exception | None]]:
+    """Jobs by number, so many at a time; one whose worker died is tried again by itself, in case it was another's fault."""
+    from distributed.scheduler import KilledWorker
+
+    killed = []
+    for i, result, error in _side_by_side(submit, range(n), at_once):
+        if isinstance(error, KilledWorker):
+            killed.append(i)
+        else:
+            yield i, result, error
+    for i in killed:
+        yield from _side_by_side(submit, [i], 1)
+
+
+def _side_by_side(
+    submit: Callable[[int], Any], jobs: Iterable[int], at_once: int
+) -> Iterator[tuple[int, Any, Exception | None]]:
+    """As many jobs with the workers as can run, so that none waits behind another that may end its worker."""
+    from distributed import as_completed
+
+    waiting = iter(jobs)
+    running: dict[Any, int] = {}
+
+    def following() -> list[Any]:
+        """The next job, if there is one."""
+        i = next(waiting, None)
+        if i is None:
+            return []
+        future = submit(i)
+        running[future.key] = i
+        return [future]
+
+    ended = as_completed([future for _ in range(at_once) for future in following()])
+    for future in ended:
+        i, error = running.pop(future.key), future.exception()
+        for more in following():
+            ended.add(more)
+        yield i, (None if error else future.result()), error
 
 
 @contextmanager
@@ -116,6 +156,11 @@ def _environment_of_workers(threads: int) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
+
+
+def _unpacked(packed: bytes, job: tuple[Any, ...]) -> Any:
+    work, shared = pickle.loads(packed)
+    return work(shared, *job)
 
 
 def _run_one(path: str, i: int) -> Any:

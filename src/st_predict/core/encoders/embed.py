@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from st_predict.core.encoders.kept import KeptFeatures
 from st_predict.core.progress import progress_bar
 from st_predict.core.tiles.ahead import ahead
 from st_predict.core.tiles.stream import stream_tiles
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from st_predict.core.encoders.encoder import Encoder
@@ -20,7 +23,13 @@ if TYPE_CHECKING:
 
 
 def embed_section(
-    section: Section, encoder: Encoder, tiles: TileSpec, *, device: str = "cpu", batch_size: int = 32
+    section: Section,
+    encoder: Encoder,
+    tiles: TileSpec,
+    *,
+    device: str = "cpu",
+    batch_size: int = 32,
+    keep: Path | None = None,
 ) -> NDArray[np.float32]:
     """Encode the tile of every spot at every scale.
 
@@ -36,6 +45,10 @@ def embed_section(
         Where to run the encoder.
     batch_size
         Tiles encoded at a time.
+    keep
+        Folder for finished blocks of this very call, which goes on from those it finds there. A batch that is not full
+        is then filled up with blank tiles: a tile's last bits depend on how many it is encoded beside, and a run that
+        was broken off must end as one that was not.
 
     Returns
     -------
@@ -43,6 +56,8 @@ def embed_section(
     """
     features = np.empty((section.n_spots, tiles.n_scales, encoder.dim), np.float32)
     encoder = encoder.to(device).eval()
+    kept = None if keep is None else KeptFeatures(keep, section.n_spots, tiles.n_scales)
+    todo = np.ones(features.shape[:2], bool) if kept is None else kept.restore(features)
     stream = stream_tiles(
         section.image,
         section.centers_px,
@@ -50,13 +65,20 @@ def embed_section(
         out_px=encoder.tile_px,
         batch_size=batch_size,
         reduced=section.reduced,
+        wanted=todo,
     )
-    total = section.n_spots * tiles.n_scales
-    with progress_bar(total, f"encode {section.name}", unit="tile") as bar, torch.inference_mode():
+    with progress_bar(todo.size, f"encode {section.name}", unit="tile") as bar, torch.inference_mode():
+        bar.update(todo.size - int(todo.sum()))
         for batch in ahead(stream):
-            encoded = encoder(torch.from_numpy(batch.pixels).to(device))
+            n = len(batch.spots)
+            pixels = batch.pixels
+            if keep is not None:
+                pixels = np.concatenate([pixels, np.zeros((batch_size - n, *pixels.shape[1:]), np.uint8)])
+            encoded = encoder(torch.from_numpy(pixels).to(device))[:n]
             features[batch.spots, batch.scales] = encoded.float().cpu().numpy()
-            bar.update(len(batch.spots))
+            if kept is not None:
+                kept.note(features, batch.spots, batch.scales)
+            bar.update(n)
     return features
 
 

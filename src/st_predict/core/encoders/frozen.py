@@ -11,6 +11,8 @@ from st_predict.core.encoders.embed import embed_section
 from st_predict.core.encoders.registry import build_encoder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -62,6 +64,6 @@ class FrozenEncoder:
         """Name and fingerprint of the weights."""
         return EncoderIdentity(self.name, self.weights, self.encoder.fingerprint())
 
-    def encode(self, section: Section, spec: TileSpec) -> NDArray[np.float32]:
-        """Features ``(n, S, d)`` of a section, each tile encoded once."""
-        return embed_section(section, self.encoder, spec, device=self.device, batch_size=self.batch_size)
+    def encode(self, section: Section, spec: TileSpec, *, keep: Path | None = None) -> NDArray[np.float32]:
+        """Features ``(n, S, d)`` of a section, each tile encoded once; see :func:`embed_section` for ``keep``."""
+        return embed_section(section, self.encoder, spec, device=self.device, batch_size=self.batch_size, keep=keep)

@@ -41,6 +41,7 @@ def stream_tiles(
     out_px: int,
     batch_size: int = 64,
     reduced: Sequence[ImageSource] = (),
+    wanted: NDArray[np.bool_] | None = None,
 ) -> Iterator[TileBatch]:
     """Cut the tile of every spot at every scale, resampled to ``out_px``.
 
@@ -59,15 +60,19 @@ def stream_tiles(
     reduced
         Smaller copies of the image, finer ones first. A scale is cut from the coarsest that needs no enlarging; there
         is one pass over each copy in use.
+    wanted
+        Which tiles to cut ``(n_spots, n_scales)``; ``None``: all.
 
     Yields
     ------
     Batches that together hold each (spot, scale) exactly once. What lies off the image is white.
     """
+    if wanted is None:
+        wanted = np.ones((len(centers_px), len(sides_px)), bool)
     spots: list[int] = []
     scales: list[int] = []
     pixels = np.empty((batch_size, out_px, out_px, 3), np.uint8)
-    for spot, scale, tile in _of_all_levels([source, *reduced], centers_px, sides_px, out_px):
+    for spot, scale, tile in _of_all_levels([source, *reduced], centers_px, sides_px, out_px, wanted):
         pixels[len(spots)] = tile
         spots.append(spot)
         scales.append(scale)
@@ -79,7 +84,11 @@ def stream_tiles(
 
 
 def _of_all_levels(
-    levels: Sequence[ImageSource], centers_px: NDArray[np.float64], sides_px: Sequence[int], out_px: int
+    levels: Sequence[ImageSource],
+    centers_px: NDArray[np.float64],
+    sides_px: Sequence[int],
+    out_px: int,
+    wanted: NDArray[np.bool_],
 ) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
     """Yield (spot, scale, tile of ``out_px``), a level after the other."""
     size = np.array([levels[0].col_edges[-1], levels[0].row_edges[-1]], float)
@@ -89,7 +98,7 @@ def _of_all_levels(
         scales = [scale for scale, level in enumerate(chosen) if level == number]
         # The same box of tissue as at full resolution; on a reduced copy its borders lie within pixels.
         boxes = [_Boxes.at(tile_corners(centers_px, sides_px[s]), sides_px[s], factors[number]) for s in scales]
-        for spot, scale, tile in _whole_tiles(levels[number], boxes):
+        for spot, scale, tile in _whole_tiles(levels[number], boxes, wanted[:, scales].T.ravel()):
             yield spot, scales[scale], _resample(tile, out_px, boxes[scale].within(spot))
 
 
@@ -122,16 +131,18 @@ class _Boxes(NamedTuple):
         return x, y, x + wide, y + tall
 
 
-def _whole_tiles(source: ImageSource, boxes: Sequence[_Boxes]) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
+def _whole_tiles(
+    source: ImageSource, boxes: Sequence[_Boxes], wanted: NDArray[np.bool_]
+) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
     """Yield (spot, scale, tile at image resolution) as soon as a tile's last chunk was read."""
     corners = np.concatenate([scale.corners for scale in boxes])
     n_spots = len(boxes[0].corners)
     sides = np.repeat([scale.side for scale in boxes], n_spots)
     first, stop = _chunks_needed(corners, sides, source)
-    for tile in np.flatnonzero((stop <= first).any(axis=1)).tolist():  # wholly off the image
+    for tile in np.flatnonzero((stop <= first).any(axis=1) & wanted).tolist():  # wholly off the image
         scale, spot = divmod(tile, n_spots)
         yield spot, scale, np.full((boxes[scale].side, boxes[scale].side, 3), PAD_VALUE, np.uint8)
-    ending, last_use = _schedule(first, stop)
+    ending, last_use = _schedule(first, stop, wanted)
     held: dict[tuple[int, int], NDArray[np.uint8]] = {}
     leaving: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for chunk, end in last_use.items():
@@ -160,14 +171,15 @@ def _chunks_needed(
 
 
 def _schedule(
-    first: NDArray[np.int64], stop: NDArray[np.int64]
+    first: NDArray[np.int64], stop: NDArray[np.int64], wanted: NDArray[np.bool_]
 ) -> tuple[dict[tuple[int, int], list[int]], dict[tuple[int, int], tuple[int, int]]]:
     """Tiles by their last chunk, and for each chunk the one after which no tile needs it any more."""
     ending: dict[tuple[int, int], list[int]] = {}
     last_use: dict[tuple[int, int], tuple[int, int]] = {}
-    for tile, ((row0, col0), (row1, col1)) in enumerate(zip(first.tolist(), stop.tolist(), strict=True)):
-        if row1 <= row0 or col1 <= col0:
-            continue
+    tiles = np.flatnonzero(wanted & (stop > first).all(axis=1))
+    for tile, (row0, col0), (row1, col1) in zip(
+        tiles.tolist(), first[tiles].tolist(), stop[tiles].tolist(), strict=True
+    ):
         end = row1 - 1, col1 - 1
         ending.setdefault(end, []).append(tile)
         for row in range(row0, row1):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from st_predict.core.methods.recipe import InputConfig
 
 _EPSILON = 1e-6
+_PART_SPOTS = 4096
 
 
 class InputTransform:
@@ -60,8 +61,10 @@ class InputTransform:
         return rows @ self.arrays["components"] if "components" in self.arrays else rows
 
     def __call__(self, features: NDArray[np.float32], centers_px: NDArray[np.float64]) -> torch.Tensor:
-        """Input rows of one section: ``(n, S, d)`` features -> ``(n, D)``."""
-        return self.reduce(expand(self.config, features, centers_px))
+        """Input rows of one section: ``(n, S, d)`` features -> ``(n, D)``; a part at a time, for context is wide."""
+        rows, nearest = _standardized(self.config, features), _context(self.config, centers_px)
+        parts = torch.arange(len(rows)).split(_PART_SPOTS)
+        return torch.cat([self.reduce(_expanded(self.config, rows, nearest, part)) for part in parts])
 
 
 def expand(config: InputConfig, features: NDArray[np.float32], centers_px: NDArray[np.float64]) -> torch.Tensor:
@@ -80,22 +83,34 @@ def expand(config: InputConfig, features: NDArray[np.float32], centers_px: NDArr
     -------
     ``(n, S * d * (1 + len(context)))``.
     """
+    rows = _standardized(config, features)
+    return _expanded(config, rows, _context(config, centers_px), torch.arange(len(rows)))
+
+
+def _standardized(config: InputConfig, features: NDArray[np.float32]) -> torch.Tensor:
+    """``(n, S * d)``, scored within the slide where that is asked for."""
     rows = torch.from_numpy(np.ascontiguousarray(features)).flatten(1)
     if config.standardize == "slide":
         rows = (rows - rows.mean(dim=0)) / (rows.std(dim=0, correction=0) + _EPSILON)
-    blocks = [rows]
-    if config.context:
-        widest = min(max(config.context), len(rows) - 1)
-        nearest = torch.from_numpy(nearest_spots(centers_px, widest))
-        blocks += [_mean_of(rows, nearest[:, : min(k, widest)]) for k in config.context]
-    return torch.cat(blocks, dim=1)
+    return rows
 
 
-def _mean_of(rows: torch.Tensor, nearest: torch.Tensor) -> torch.Tensor:
-    """Mean over each spot's neighbors; the spot itself where there are none. Sums in place of an (n, k, d) copy."""
+def _context(config: InputConfig, centers_px: NDArray[np.float64]) -> torch.Tensor:
+    """Neighbors of every spot, as many as the widest context needs ``(n, k)``, nearest first."""
+    widest = min(max(config.context, default=0), len(centers_px) - 1)
+    return torch.from_numpy(nearest_spots(centers_px, widest))
+
+
+def _expanded(config: InputConfig, rows: torch.Tensor, nearest: torch.Tensor, spots: torch.Tensor) -> torch.Tensor:
+    """Rows of some spots with the means of their neighbors ``(b, S * d * (1 + len(context)))``."""
+    return torch.cat([rows[spots], *(_mean_of(rows, spots, nearest[spots, :k]) for k in config.context)], dim=1)
+
+
+def _mean_of(rows: torch.Tensor, spots: torch.Tensor, nearest: torch.Tensor) -> torch.Tensor:
+    """Mean over each spot's neighbors; the spot itself where there are none. Sums in place of a (b, k, d) copy."""
     if nearest.shape[1] == 0:
-        return rows
-    total = torch.zeros_like(rows)
+        return rows[spots]
+    total = rows.new_zeros(len(spots), rows.shape[1])
     for column in nearest.T:
         total += rows[column]
     return total / nearest.shape[1]

@@ -1,0 +1,312 @@
+"""Many slides, each predicted into a store of its own; what fails costs itself alone, what is done is not done again.
+
+A user of the public rooms, as a notebook would be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import st_predict as stp
+from st_predict.core.errors import InputError
+from st_predict.core.files import replacing_file, replacing_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+    from spatialdata import SpatialData
+
+    from st_predict.core.training.model import Model
+
+MANIFEST = "manifest.csv"
+COLUMNS = ["slide", "status", "reason", "n_spots", "seconds", "path", "store"]
+_MODEL, _LOCK = "model", ".running"
+_LOOK_PX = 2000
+
+
+class Settings(NamedTuple):
+    """What is the same for all slides."""
+
+    key_added: str
+    um_per_px: float | None
+    pitch_um: float | None
+    device: str
+
+
+class _Job(NamedTuple):
+    name: str
+    path: str
+    store: str
+
+
+def run_cohort(
+    paths: Sequence[str | Path], model: Model, out_dir: Path, *, settings: Settings, n_jobs: int | None, client: Any
+) -> pd.DataFrame:
+    """Predict every slide, see :func:`st_predict.tl.predict_cohort`."""
+    from st_predict._log import be_heard, logger
+    from st_predict.core.progress import progress_bar
+    from st_predict.tl._workers import n_cores, run_jobs
+
+    be_heard()
+    jobs = _jobs(paths, out_dir)
+    _check_out(out_dir)
+    with _alone(out_dir):
+        model.save(out_dir / _MODEL)
+        wanted = _identity(model.id, settings)
+        rows = {job.name: _row(job, "skipped", reason="done earlier") for job in jobs if _is_done(job, wanted)}
+        if rows:
+            logger.info("%d of %d slides were done earlier", len(rows), len(jobs))
+        todo = [job for job in jobs if job.name not in rows]
+        shared = str(out_dir / _MODEL), settings, wanted
+        if n_jobs is None and client is None:
+            n_jobs = min(n_cores(), max(1, len(todo)))
+        with progress_bar(len(jobs), "slides", unit="slide") as bar:
+            bar.update(len(rows))
+            manifest = _write_manifest(jobs, rows, out_dir)
+            for i, found, error in run_jobs(
+                predict_slide, shared, [(job,) for job in todo], n_jobs=n_jobs, client=client
+            ):
+                job = todo[i]
+                rows[job.name] = found if error is None else _row(job, "failed", reason=_said(error))
+                if error is not None:
+                    logger.warning("%s failed: %s", job.name, rows[job.name]["reason"])
+                manifest = _write_manifest(jobs, rows, out_dir)
+                bar.update(1)
+    return manifest
+
+
+def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> dict[str, Any]:
+    """Predict one slide into its store; the row of the manifest."""
+    from st_predict._prediction import predict_sdata
+    from st_predict.core.progress import hidden_progress
+
+    model_path, settings, wanted = shared
+    begin = time.perf_counter()
+    model = _load(model_path)
+    store = Path(job.store)
+    part = store.with_name(f".{store.stem}.part")
+    with hidden_progress():
+        sdata = stp.io.slide(job.path, um_per_px=settings.um_per_px)
+        if settings.pitch_um is not None:
+            stp.pp.spot_grid(sdata, pitch_um=settings.pitch_um, diameter_um=0.55 * settings.pitch_um)
+        predict_sdata(sdata, model, key_added=settings.key_added, device=settings.device, keep=part)
+        _write_store(sdata, settings.key_added, store, {**wanted, "slide": _state(Path(job.path))})
+    shutil.rmtree(part, ignore_errors=True)
+    return _row(job, "done", n_spots=sdata.tables[settings.key_added].n_obs, seconds=time.perf_counter() - begin)
+
+
+@lru_cache(maxsize=1)
+def _load(path: str) -> Model:
+    """The model, once a process."""
+    return stp.load_model(path)
+
+
+def _jobs(paths: Sequence[str | Path], out_dir: Path) -> list[_Job]:
+    """A store for every slide, named after it.
+
+    Raises
+    ------
+    InputError
+        If there are no slides, or two would be written to one store.
+    """
+    if not paths:
+        raise InputError("there are no slides", where="paths", expected="at least one", remedy="give paths of slides")
+    jobs = []
+    for path in map(Path, paths):
+        name = re.sub(r"[^A-Za-z0-9_-]+", "_", re.sub(r"(\.ome)?\.[A-Za-z0-9]+$", "", path.name)).strip("_") or "slide"
+        jobs.append(_Job(name, str(path), str(out_dir / f"{name}.zarr")))
+    names = [job.name for job in jobs]
+    twice = [job.path for job in jobs if names.count(job.name) > 1]
+    if twice:
+        raise InputError(
+            f"{len(twice)} slides would be written to stores of the same name: {', '.join(twice[:4])}",
+            where="paths",
+            expected="slides of different file names",
+            remedy="rename slides, or predict them into different folders",
+        )
+    return jobs
+
+
+def _check_out(out_dir: Path) -> None:
+    """Refuse a folder that holds something else or cannot be written to."""
+    if out_dir.exists() and not (
+        out_dir.is_dir()
+        and ((out_dir / MANIFEST).is_file() or (out_dir / _LOCK).exists() or not any(out_dir.iterdir()))
+    ):
+        raise InputError(
+            f"{out_dir} exists and holds no cohort",
+            where="out_dir",
+            expected="a new or empty folder, or that of an earlier cohort",
+            remedy="choose another folder",
+        )
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{out_dir} cannot be made ({error.strerror})",
+            where="out_dir",
+            expected="a folder that can be written to",
+            remedy="choose another folder",
+        ) from error
+
+
+@contextmanager
+def _alone(out_dir: Path) -> Iterator[None]:
+    """One run a folder; what a run that was killed left behind is taken over.
+
+    Raises
+    ------
+    InputError
+        If another run is at work there, or the folder cannot be written to.
+    """
+    lock = out_dir / _LOCK
+    mine = {"host": socket.gethostname(), "pid": os.getpid()}
+    while True:
+        try:
+            with lock.open("x", encoding="utf-8") as file:
+                json.dump(mine, file)
+            break
+        except FileExistsError:
+            holder = _read_lock(lock)
+            if holder is None or (holder["host"] == mine["host"] and not _lives(holder["pid"])):
+                lock.unlink(missing_ok=True)
+                continue
+            raise InputError(
+                f"another run is at work in {out_dir} (process {holder['pid']} on {holder['host']})",
+                where="out_dir",
+                expected="one run at a time in a folder",
+                remedy=f"wait for it; if it is gone, remove {lock}",
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"{out_dir} cannot be written to ({error.strerror})",
+                where="out_dir",
+                expected="a folder that can be written to",
+                remedy="choose another folder",
+            ) from error
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _read_lock(lock: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(lock.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # gone meanwhile, or cut when its run was killed
+        return None
+    return found if {"host", "pid"} <= found.keys() else None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _identity(model_id: str, settings: Settings) -> dict[str, Any]:
+    """What a finished store must have been made with to be taken as it is; the device gives the same numbers."""
+    return {"model": model_id, **{k: v for k, v in settings._asdict().items() if k != "device"}}
+
+
+def _state(path: Path) -> list[int]:
+    """Size and time of a slide's file, or of an OME-Zarr folder."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _is_done(job: _Job, wanted: dict[str, Any]) -> bool:
+    record = Path(job.store) / "st_predict.json"
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+        return bool(found == {**wanted, "slide": _state(Path(job.path))})
+    except (OSError, ValueError):
+        return False
+
+
+def _write_store(sdata: SpatialData, key: str, store: Path, record: dict[str, Any]) -> None:
+    """The prediction, its spots and tissue, and a small copy of the image to look at; not the slide itself."""
+    from spatialdata import SpatialData
+
+    image = next(iter(sdata.images))
+    small = SpatialData(
+        images={image: _small_copy(sdata, image)},
+        shapes=dict(sdata.shapes.items()),
+        tables={key: sdata.tables[key]},
+        attrs=_attrs_of_copy(sdata, image),
+    )
+    with replacing_folder(store) as folder:
+        small.write(folder)
+        (folder / "st_predict.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def _small_copy(sdata: SpatialData, image: str) -> Any:
+    from spatialdata.models import Image2DModel
+    from spatialdata.transformations import Scale
+
+    from st_predict._spatialdata.image import image_source, reduced_sources
+    from st_predict.core.tiles.thumbnail import Box, read_thumbnail
+
+    levels = [image_source(sdata, image), *reduced_sources(sdata, image)]
+    size = int(levels[0].col_edges[-1]), int(levels[0].row_edges[-1])
+    look = read_thumbnail(levels, Box(0, 0, *size), side_px=min(_LOOK_PX, max(size)))
+    height, width = look.pixels.shape[:2]
+    placed = Scale([look.extent[2] / height, look.extent[1] / width], axes=("y", "x"))
+    return Image2DModel.parse(
+        look.pixels.transpose(2, 0, 1),
+        dims=("c", "y", "x"),
+        c_coords=["r", "g", "b"],
+        transformations={"global": placed},
+    )
+
+
+def _attrs_of_copy(sdata: SpatialData, image: str) -> dict[str, Any]:
+    """Attributes of the slide; its scale is that of the small copy now."""
+    from st_predict._spatialdata.scale import stored_scale
+
+    own = dict(sdata.attrs.get("st_predict", {}))
+    scale = stored_scale(sdata, image)
+    return {"st_predict": {**own, "um_per_px": {}, "slide_um_per_px": scale}}
+
+
+def _row(job: _Job, status: str, **values: Any) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(COLUMNS),
+        "slide": job.name,
+        "status": status,
+        "path": job.path,
+        "store": job.store,
+        **values,
+    }
+
+
+def _said(error: Exception) -> str:
+    """One line a user can read."""
+    if type(error).__name__ == "KilledWorker":
+        return "its process died twice (out of memory?)"
+    text = error.what + f" ({error.remedy})" if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:400]
+
+
+def _write_manifest(jobs: Sequence[_Job], rows: dict[str, dict[str, Any]], out_dir: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    ordered = [rows.get(job.name, _row(job, "waiting")) for job in jobs]
+    table = pd.DataFrame(ordered, columns=COLUMNS).astype({"n_spots": "Int64"})
+    with replacing_file(out_dir / MANIFEST) as file:
+        table.to_csv(file, index=False)
+    return table

@@ -1,0 +1,115 @@
+"""One prediction, as ``tl.predict`` and cohorts make it: checks, features, expression, and where they are written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from st_predict._spatialdata.keys import Keys
+    from st_predict.core.section import Section
+    from st_predict.core.training.model import Model
+
+logger = logging.getLogger("st_predict")
+_SAME_PITCH = 0.2
+
+
+def predict_sdata(
+    sdata: SpatialData,
+    model: Model,
+    *,
+    key_added: str,
+    image_key: str | None = None,
+    shapes_key: str | None = None,
+    table_key: str | None = None,
+    encoder_weights: str | None = None,
+    device: str = "auto",
+    keep: Path | None = None,
+) -> None:
+    """Predict one section or slide, see :func:`st_predict.tl.predict`.
+
+    Parameters
+    ----------
+    sdata, model, key_added, image_key, shapes_key, table_key, encoder_weights, device
+        As there.
+    keep
+        Folder for features of a bare slide while it is encoded: a run that is killed goes on from them.
+    """
+    from st_predict._spatialdata.read import read_section
+    from st_predict._spatialdata.slide import add_spots, sdata_has_spots
+    from st_predict._spatialdata.write import check_free, write_prediction
+
+    if not sdata_has_spots(sdata, shapes_key):
+        add_spots(sdata, image_key, pitch_um=model.pitch_um)
+    section, keys = read_section(
+        sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_counts=False
+    )
+    model.check_section(section)
+    model.tiles.sides_px(section)
+    _compare_pitch(model, section)
+    check_free(sdata, keys, key_added)
+    if keys.table is not None and not set(model.panel) & set(section.gene_names):
+        logger.warning("the table has none of the %d predicted genes: its layer is all NaN, see obsm", len(model.panel))
+    if model.tiles.widths_px and None in (section.um_per_px, model.um_per_px):
+        logger.warning("tiles are in pixels and a scale is unknown; nobody can tell whether the scales agree")
+    features = _features(sdata, section, keys, model, encoder_weights, device, keep)
+    predicted = model.predict_features(features, section.centers_px)
+    scale = {} if section.um_per_px is None else {"um_per_px": section.um_per_px}
+    write_prediction(sdata, keys, key_added, predicted, section.centers_px, {**model.provenance(), **scale})
+
+
+def _features(
+    sdata: SpatialData,
+    section: Section,
+    keys: Keys,
+    model: Model,
+    encoder_weights: str | None,
+    device: str,
+    keep: Path | None,
+) -> NDArray[np.float32]:
+    """Features ``(n, S, d)`` by the model's own encoder, or by the frozen one it was trained on."""
+    from st_predict._spatialdata.features import cached_features, features_record
+    from st_predict.core.encoders.embed import embed_section
+    from st_predict.core.encoders.frozen import EncoderIdentity, FrozenEncoder, torch_device
+
+    def folder(identity: EncoderIdentity) -> Path | None:
+        if keep is None:
+            return None
+        record = features_record(identity, model.tiles, section, keys.image)
+        return keep / hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+    if model.encoder is not None:
+        trained = EncoderIdentity(model.encoder_identity.name, None, model.id)
+        try:
+            return embed_section(section, model.encoder, model.tiles, device=torch_device(device), keep=folder(trained))
+        finally:
+            model.encoder.cpu()
+    weights = encoder_weights or model.encoder_identity.weights
+    frozen = FrozenEncoder(model.encoder_identity.name, weights, device=device)
+    model.check_encoder(frozen.identity)
+    if keys.table is None:
+        return frozen.encode(section, model.tiles, keep=folder(frozen.identity))
+    return cached_features(sdata, section, keys, frozen, model.tiles)[1]
+
+
+def _compare_pitch(model: Model, section: Section) -> None:
+    """Say so where a model that looks at neighbors sees them at another distance than in training."""
+    from st_predict.core.neighbors import pitch_px
+
+    if None in (model.pitch_um, section.um_per_px) or not model.looks_around:
+        return
+    pitch = pitch_px(section.centers_px) * section.um_per_px  # type: ignore[operator]
+    if pitch and abs(pitch / model.pitch_um - 1) > _SAME_PITCH:  # type: ignore[operator]
+        logger.warning(
+            "spots lie %.0f um apart, in training %.0f um: the surroundings that %s looks at are not those it was "
+            "trained on; train with context=() for grids of any pitch",
+            pitch, model.pitch_um, model.method,
+        )  # fmt: skip

@@ -1,0 +1,58 @@
+"""Features on disk in blocks of spots, each whole or not there, so that a run that was killed goes on where it stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from st_predict.core.files import replacing_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+BLOCK_SPOTS = 512
+
+
+class KeptFeatures:
+    """Finished blocks of one section's features, a scale at a time.
+
+    Parameters
+    ----------
+    folder
+        Their folder, of this section, encoder and tiles alone; made if need be.
+    n_spots, n_scales
+        Of the section and the tiles.
+    """
+
+    def __init__(self, folder: Path, n_spots: int, n_scales: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._missing = np.full((-(-n_spots // BLOCK_SPOTS), n_scales), BLOCK_SPOTS)
+        self._missing[-1] -= len(self._missing) * BLOCK_SPOTS - n_spots
+
+    def restore(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Fill in ``(n, S, d)`` what is kept; tells which tiles ``(n, S)`` are still to be encoded."""
+        todo = np.ones(features.shape[:2], bool)
+        for block, scale in np.ndindex(self._missing.shape):
+            path = self._path(block, scale)
+            if path.is_file():
+                features[self._rows(block), scale] = np.load(path)
+                todo[self._rows(block), scale] = False
+        return todo
+
+    def note(self, features: NDArray[np.float32], spots: NDArray[np.int64], scales: NDArray[np.int64]) -> None:
+        """Take note of encoded tiles, by their spots and scales ``(b,)``, and keep the blocks they complete."""
+        np.subtract.at(self._missing, (spots // BLOCK_SPOTS, scales), 1)
+        for block, scale in set(zip((spots // BLOCK_SPOTS).tolist(), scales.tolist(), strict=True)):
+            if self._missing[block, scale] == 0:
+                with replacing_file(self._path(block, scale)) as file:
+                    np.save(file, features[self._rows(block), scale])
+
+    def _rows(self, block: int) -> slice:
+        return slice(block * BLOCK_SPOTS, (block + 1) * BLOCK_SPOTS)
+
+    def _path(self, block: int, scale: int) -> Path:
+        return self._folder / f"spots-{block:06d}-{scale}.npy"

@@ -1,0 +1,74 @@
+"""``predict_cohort``: expression of many slides, each into a store of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from st_predict.core.training.model import Model
+
+
+def predict_cohort(
+    paths: Sequence[str | Path],
+    model: Model,
+    out_dir: str | Path,
+    *,
+    client: Any = None,
+    key_added: str = "predicted",
+    um_per_px: float | None = None,
+    pitch_um: float | None = None,
+    n_jobs: int | None = None,
+    device: str = "auto",
+) -> pd.DataFrame:
+    """Predict bare slides, several at a time; a slide that fails costs itself alone.
+
+    Safe to run again: slides that are done are skipped, and one that a killed run left in the middle goes on from the
+    tiles it had encoded. The numbers do not depend on how slides are spread over processes.
+
+    Parameters
+    ----------
+    paths
+        Slides that :func:`st_predict.io.slide` reads; their file names name the stores.
+    model
+        A trained model.
+    out_dir
+        Folder for the stores, the manifest and the model: new, empty, or of an earlier run.
+    client
+        A ``dask.distributed.Client`` whose workers see ``paths`` and ``out_dir``; ``None``: processes on this machine.
+    key_added
+        Name of the prediction.
+    um_per_px
+        Scale of all slides; ``None``: as each states itself.
+    pitch_um
+        Pitch of the grid; ``None``: that of the training spots.
+    n_jobs
+        Slides at a time; ``None``: one a core, or one a worker of the client.
+    device
+        Torch device of the encoder; ``"auto"``: a GPU if there is one.
+
+    Returns
+    -------
+    The manifest, which is also written as ``out_dir/manifest.csv`` after every slide: ``slide``, ``status`` (``done``,
+    ``skipped``, ``failed``), ``reason``, ``n_spots``, ``seconds``, ``path`` and ``store``. A store is a SpatialData with
+    the table ``key_added`` on its spots, the outlines of the tissue, and a small copy of the slide to look at.
+
+    Raises
+    ------
+    InputError
+        If two slides share a name, ``out_dir`` holds something else or cannot be written to, or another run is at work
+        there. What is wrong with one slide is told in the manifest.
+    """
+    from st_predict._cohort import Settings, run_cohort
+    from st_predict.core.checks import check_positive, check_um_per_px
+
+    if um_per_px is not None:
+        check_um_per_px(um_per_px, where="um_per_px")
+    if pitch_um is not None:
+        check_positive(pitch_um, where="pitch_um")
+    settings = Settings(key_added, um_per_px, pitch_um, device)
+    return run_cohort(paths, model, Path(out_dir).resolve(), settings=settings, n_jobs=n_jobs, client=client)

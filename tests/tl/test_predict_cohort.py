@@ -1,0 +1,268 @@
+"""Many slides: what fails costs itself, what is done is not done again, and a kill loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import spatialdata
+from click.testing import CliRunner
+from PIL import Image
+
+import st_predict as stp
+from st_predict import _cohort
+from st_predict.cli import main
+from st_predict.core.encoders import kept as kept_module
+from st_predict.core.errors import InputError
+from st_predict.core.training.model import Model
+
+UM = 2.0
+
+
+def draw(path: Path, seed: int, size: int = 700) -> Path:
+    """A square slide with a round piece of tissue."""
+    y, x = np.mgrid[:size, :size].astype(float)
+    stain = 0.5 + 0.25 * np.sin(x / 60 + seed) + 0.25 * np.cos(y / 50 - seed)
+    tissue = np.stack([225 - 90 * stain, 150 - 80 * stain, 190 - 40 * stain], axis=-1)
+    inside = ((x - size / 2) ** 2 + (y - size / 2) ** 2 < (0.4 * size) ** 2)[..., None]
+    Image.fromarray(np.where(inside, tissue, 244).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("slides")
+    return [draw(folder / f"case {i}.png", i) for i in range(3)]
+
+
+def values(out: Path) -> dict[str, np.ndarray]:
+    return {p.stem: spatialdata.read_zarr(p)["predicted"].X for p in sorted(out.glob("*.zarr"))}
+
+
+def run(slides: list[Path], model: Model, out: Path, **settings: Any) -> pd.DataFrame:
+    return stp.tl.predict_cohort(slides, model, out, um_per_px=UM, n_jobs=1, **settings)
+
+
+def test_a_store_a_slide_and_a_manifest(slides: list[Path], quick_model: Model, tmp_path: Path) -> None:
+    manifest = run(slides, quick_model, tmp_path / "out")
+    assert manifest["slide"].tolist() == ["case_0", "case_1", "case_2"] and set(manifest["status"]) == {"done"}
+    written = pd.read_csv(tmp_path / "out" / "manifest.csv")
+    assert list(written) == list(manifest) and written["n_spots"].tolist() == manifest["n_spots"].tolist()
+    for row in manifest.itertuples():
+        sdata = spatialdata.read_zarr(row.store)
+        assert sdata["predicted"].n_obs == row.n_spots == len(sdata.shapes["spots"])
+        one = stp.io.slide(row.path, um_per_px=UM)
+        stp.tl.predict(one, quick_model)
+        np.testing.assert_array_equal(sdata["predicted"].X, one["predicted"].X)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "case_0.zarr", "case_1.zarr", "case_2.zarr", "manifest.csv", "model"
+    ]  # fmt: skip
+    axes = stp.pl.spatial_expression(sdata, quick_model.panel[0], show=False)
+    assert axes.shape == (1, 2), "the small copy of the slide lies under the spots"
+
+
+def test_what_is_done_is_skipped_and_what_changed_is_not(
+    slides: list[Path], quick_model: Model, tmp_path: Path, tile_count: SimpleNamespace
+) -> None:
+    mine = [draw(tmp_path / path.name, 5 + i) for i, path in enumerate(slides)]
+    run(mine, quick_model, tmp_path / "out")
+    before, tile_count.tiles = values(tmp_path / "out"), 0
+    again = run(mine, quick_model, tmp_path / "out")
+    assert set(again["status"]) == {"skipped"} and tile_count.tiles == 0
+    draw(mine[1], 9)
+    again = run(mine, quick_model, tmp_path / "out")
+    assert again["status"].tolist() == ["skipped", "done", "skipped"]
+    after = values(tmp_path / "out")
+    assert np.array_equal(after["case_0"], before["case_0"]) and not np.array_equal(after["case_1"], before["case_1"])
+    again = run(mine, quick_model, tmp_path / "out", pitch_um=150.0)
+    assert set(again["status"]) == {"done"}, "another grid is another prediction"
+
+
+def spoiled(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Slides that cannot be predicted, and what is said of them."""
+    text, empty, cut, blank, dark = (folder / f"{n}.png" for n in ("text", "empty", "cut", "blank", "dark"))
+    text.write_text("no slide")
+    empty.write_bytes(b"")
+    whole = draw(folder / "whole.png", 0).read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    Image.new("RGB", (600, 600), (244, 244, 244)).save(blank)
+    Image.new("RGB", (600, 600), (4, 9, 4)).save(dark)
+    gray = folder / "gray.png"
+    Image.new("L", (600, 600), 200).save(gray)
+    return {
+        "text": (text, "is not a slide"), "empty": (empty, "is empty"), "cut": (cut, "truncated or corrupt"),
+        "blank": (blank, "no tissue was found"), "dark": (dark, "dark background"), "gray": (gray, "not an 8-bit RGB"),
+        "gone": (folder / "gone.svs", "no such file"),
+    }  # fmt: skip
+
+
+def test_each_bad_slide_costs_itself_alone(slides: list[Path], quick_model: Model, tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    bad = spoiled(tmp_path / "bad")
+    paths = [slides[0], *(path for path, _ in bad.values()), slides[1]]
+    manifest = run(paths, quick_model, tmp_path / "out").set_index("slide")
+    assert manifest.loc[["case_0", "case_1"], "status"].tolist() == ["done", "done"]
+    for name, (_, said) in bad.items():
+        assert manifest.loc[name, "status"] == "failed" and said in manifest.loc[name, "reason"], name
+        assert not (tmp_path / "out" / f"{name}.zarr").exists()
+    again = run(paths, quick_model, tmp_path / "out").set_index("slide")
+    assert again.loc["case_0", "status"] == "skipped" and again.loc["text", "status"] == "failed"
+
+
+def test_the_numbers_do_not_depend_on_how_slides_are_spread(
+    slides: list[Path], quick_model: Model, tmp_path: Path
+) -> None:
+    from distributed import Client, LocalCluster
+
+    run(slides, quick_model, tmp_path / "alone")
+    stp.tl.predict_cohort(slides[::-1], quick_model, tmp_path / "two", um_per_px=UM, n_jobs=2)
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        manifest = stp.tl.predict_cohort(slides, quick_model, tmp_path / "client", um_per_px=UM, client=client)
+    assert set(manifest["status"]) == {"done"}, manifest["reason"].tolist()
+    alone, two, given = (values(tmp_path / name) for name in ("alone", "two", "client"))
+    assert len(alone) == 3
+    for name, expected in alone.items():
+        np.testing.assert_array_equal(two[name], expected)
+        np.testing.assert_array_equal(given[name], expected)
+
+
+KILLED = """
+import os, signal, sys, warnings
+warnings.simplefilter("ignore")
+import st_predict as stp
+from st_predict.core.encoders import kept
+from st_predict.core.encoders.kept import KeptFeatures
+kept.BLOCK_SPOTS = 16
+note, calls = KeptFeatures.note, []
+def killing(self, *arguments):
+    note(self, *arguments)
+    calls.append(1)
+    if len(calls) == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+KeptFeatures.note = killing
+stp.tl.predict_cohort(sys.argv[4:], stp.load_model(sys.argv[2]), sys.argv[3], um_per_px=2.0, n_jobs=1)
+"""
+
+
+@pytest.mark.parametrize("after", [2, 7])
+def test_a_run_that_was_killed_goes_on_and_ends_the_same(
+    slides: list[Path], quick_model: Model, tmp_path: Path, after: int, tile_count: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run(slides, quick_model, tmp_path / "whole")
+    tiles, tile_count.tiles = tile_count.tiles, 0
+    quick_model.save(tmp_path / "model")
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, str(after), str(tmp_path / "model"), str(out), *map(str, slides)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert (out / ".running").exists() and list(out.glob(".*.part/*/spots-*.npy"))
+    monkeypatch.setattr(kept_module, "BLOCK_SPOTS", 16)
+    manifest = run(slides, quick_model, out)
+    assert set(manifest["status"]) <= {"done", "skipped"} and 0 < tile_count.tiles < tiles
+    assert not list(out.glob(".*")), "neither lock nor parts are left"
+    for name, expected in values(tmp_path / "whole").items():
+        np.testing.assert_array_equal(values(out)[name], expected)
+
+
+def test_an_earlier_store_stays_whole_until_the_new_one_is(
+    slides: list[Path], quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(slides[:1], quick_model, tmp_path / "out")
+    before = values(tmp_path / "out")["case_0"]
+    write = spatialdata.SpatialData.write
+
+    def full_disk(self: Any, folder: Path, *rest: Any, **options: Any) -> None:
+        write(self, folder, *rest, **options)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(spatialdata.SpatialData, "write", full_disk)
+    manifest = run(slides[:1], quick_model, tmp_path / "out", pitch_um=150.0)
+    assert manifest["status"].tolist() == ["failed"] and "No space left" in manifest["reason"][0]
+    np.testing.assert_array_equal(values(tmp_path / "out")["case_0"], before)
+
+
+def test_a_worker_that_dies_is_given_its_slide_again(
+    slides: list[Path], quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = _cohort.predict_slide
+    mark = str(tmp_path / "died")
+
+    def dying(shared: Any, job: Any) -> Any:
+        import os
+        from pathlib import Path
+
+        if job.name == "case_1" and not Path(mark).exists():
+            Path(mark).touch()
+            os._exit(9)  # as the system ends a process that takes too much memory
+        return predict(shared, job)
+
+    monkeypatch.setattr(_cohort, "predict_slide", dying)
+    manifest = stp.tl.predict_cohort(slides, quick_model, tmp_path / "out", um_per_px=UM, n_jobs=2)
+    assert set(manifest["status"]) == {"done"} and Path(mark).exists()
+
+
+def test_two_runs_into_one_folder(slides: list[Path], quick_model: Model, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    lock = out / ".running"
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        lock.write_text(json.dumps({"host": os.uname().nodename, "pid": other.pid}))
+        with pytest.raises(InputError, match=f"another run is at work in .* \\(process {other.pid}"):
+            run(slides[:1], quick_model, out)
+        assert lock.exists()
+    finally:
+        other.kill()
+        other.wait()
+    time.sleep(0.1)
+    assert run(slides[:1], quick_model, out)["status"].tolist() == ["done"], "what a dead run left is taken over"
+    lock.write_text("")  # cut when it was killed
+    assert run(slides[:1], quick_model, out)["status"].tolist() == ["skipped"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda slides, out: {"paths": []}, "there are no slides"),
+        (lambda slides, out: {"paths": [slides[0], slides[0]]}, "stores of the same name"),
+        (lambda slides, out: {"um_per_px": 90.0}, "um_per_px is 90"),
+        (lambda slides, out: {"pitch_um": 0.0}, "pitch_um is 0"),
+        (lambda slides, out: {"out_dir": slides[0]}, "holds no cohort"),
+        (lambda slides, out: {"out_dir": slides[0].parent}, "holds no cohort"),
+        (lambda slides, out: {"out_dir": slides[0] / "below"}, "cannot be made"),
+    ],
+)
+def test_bad_calls_are_refused_before_anything_is_read(
+    slides: list[Path], quick_model: Model, tmp_path: Path, change: Callable[..., dict[str, Any]], said: str
+) -> None:
+    given = {"paths": slides, "out_dir": tmp_path / "out", **change(slides, tmp_path)}
+    with pytest.raises(InputError, match=said):
+        stp.tl.predict_cohort(given.pop("paths"), quick_model, given.pop("out_dir"), **given)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.zarr"))
+
+
+def test_on_the_command_line(slides: list[Path], quick_model: Model, tmp_path: Path) -> None:
+    quick_model.save(tmp_path / "model")
+    (tmp_path / "text.png").write_text("no slide")
+    arguments = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--um-per-px", "2", "--jobs", "1"]
+    done = CliRunner().invoke(main, ["predict", *map(str, slides[:2]), *arguments])
+    assert done.exit_code == 0 and "2 done" in done.output, done.output
+    again = CliRunner().invoke(main, ["predict", *map(str, slides[:2]), str(tmp_path / "text.png"), *arguments])
+    assert again.exit_code == 1 and "2 skipped" in again.output and "text: text.png is not a slide" in again.output
+    store = tmp_path / "out" / "case_0.zarr"
+    mixed = CliRunner().invoke(main, ["predict", str(slides[0]), str(store), *arguments])
+    assert mixed.exit_code == 2 and "either bare slides or stores" in mixed.output
