@@ -54,8 +54,8 @@ def run_cohort(
 ) -> pd.DataFrame:
     """Predict every slide, see :func:`st_predict.tl.predict_cohort`."""
     from st_predict._log import be_heard, logger
+    from st_predict._workers import n_cores, run_jobs
     from st_predict.core.progress import progress_bar
-    from st_predict.tl._workers import n_cores, run_jobs
 
     be_heard()
     jobs = _jobs(paths, out_dir)

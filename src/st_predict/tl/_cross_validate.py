@@ -138,8 +138,8 @@ def _processes(n_jobs: int | None, study: Study) -> int:
     """As many as asked for, else one a core; one where fits share a GPU."""
     import os
 
+    from st_predict._workers import n_cores
     from st_predict.core.encoders.frozen import torch_device
-    from st_predict.tl._workers import n_cores
 
     if n_jobs is not None:
         return n_jobs
@@ -152,9 +152,9 @@ def _run(
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Results and failures of every candidate and fold, in the order of the candidates."""
     from st_predict._log import logger, quiet
+    from st_predict._workers import run_jobs
     from st_predict.core.progress import hidden_progress, progress_bar
     from st_predict.core.protocol.fold import run_fold
-    from st_predict.tl._workers import run_jobs
 
     jobs = [(candidate, fold) for candidate in candidates for fold in folds]
     results = {i: found for i, job in enumerate(jobs) if (found := kept.find(*job)) is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from st_predict.tl._workers import n_cores, run_jobs
+from st_predict._workers import n_cores, run_jobs
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
