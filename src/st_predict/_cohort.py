@@ -243,18 +243,22 @@ def _write_store(sdata: SpatialData, key: str, store: Path, record: dict[str, An
     from spatialdata import SpatialData
 
     image = next(iter(sdata.images))
+    small_copy, step = _small_copy(sdata, image)
+    own = sdata.attrs["st_predict"]
+    scales = {name: step * um_per_px for name, um_per_px in own["um_per_px"].items()}
     small = SpatialData(
-        images={image: _small_copy(sdata, image)},
+        images={image: small_copy},
         shapes=dict(sdata.shapes.items()),
         tables={key: sdata.tables[key]},
-        attrs=_attrs_of_copy(sdata, image),
+        attrs={"st_predict": {**own, "um_per_px": scales}},
     )
     with replacing_folder(store) as folder:
         small.write(folder)
         (folder / "st_predict.json").write_text(json.dumps(record), encoding="utf-8")
 
 
-def _small_copy(sdata: SpatialData, image: str) -> Any:
+def _small_copy(sdata: SpatialData, image: str) -> tuple[Any, float]:
+    """A reduced image in its place, and its px in px of the slide."""
     from spatialdata.models import Image2DModel
     from spatialdata.transformations import Scale
 
@@ -265,22 +269,14 @@ def _small_copy(sdata: SpatialData, image: str) -> Any:
     size = int(levels[0].col_edges[-1]), int(levels[0].row_edges[-1])
     look = read_thumbnail(levels, Box(0, 0, *size), side_px=min(_LOOK_PX, max(size)))
     height, width = look.pixels.shape[:2]
-    placed = Scale([look.extent[2] / height, look.extent[1] / width], axes=("y", "x"))
-    return Image2DModel.parse(
+    down, right = look.extent[2] / height, look.extent[1] / width
+    element = Image2DModel.parse(
         look.pixels.transpose(2, 0, 1),
         dims=("c", "y", "x"),
         c_coords=["r", "g", "b"],
-        transformations={"global": placed},
+        transformations={"global": Scale([down, right], axes=("y", "x"))},
     )
-
-
-def _attrs_of_copy(sdata: SpatialData, image: str) -> dict[str, Any]:
-    """Attributes of the slide; its scale is that of the small copy now."""
-    from st_predict._spatialdata.scale import stored_scale
-
-    own = dict(sdata.attrs.get("st_predict", {}))
-    scale = stored_scale(sdata, image)
-    return {"st_predict": {**own, "um_per_px": {}, "slide_um_per_px": scale}}
+    return element, right
 
 
 def _row(job: _Job, status: str, **values: Any) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def test_a_store_a_slide_and_a_manifest(slides: list[Path], quick_model: Model, 
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "case_0.zarr", "case_1.zarr", "case_2.zarr", "manifest.csv", "model"
     ]  # fmt: skip
+    assert sdata.attrs["st_predict"]["um_per_px"] == {"case_2_image": UM}
     axes = stp.pl.spatial_expression(sdata, quick_model.panel[0], show=False)
     assert axes.shape == (1, 2), "the small copy of the slide lies under the spots"
 
