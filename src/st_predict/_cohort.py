@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import time
 from contextlib import contextmanager
 from functools import lru_cache
@@ -55,6 +56,7 @@ def run_cohort(
     """Predict every slide, see :func:`st_predict.tl.predict_cohort`."""
     from st_predict._log import be_heard, logger
     from st_predict._workers import n_cores, run_jobs
+    from st_predict.core.encoders.frozen import torch_device
     from st_predict.core.progress import progress_bar
 
     be_heard()
@@ -69,7 +71,7 @@ def run_cohort(
         todo = [job for job in jobs if job.name not in rows]
         shared = str(out_dir / _MODEL), settings, wanted
         if n_jobs is None and client is None:
-            n_jobs = min(n_cores(), max(1, len(todo)))
+            n_jobs = min(n_cores(), max(1, len(todo))) if torch_device(settings.device) == "cpu" else 1
         with progress_bar(len(jobs), "slides", unit="slide") as bar:
             bar.update(len(rows))
             manifest = _write_manifest(jobs, rows, out_dir)
@@ -92,7 +94,8 @@ def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> di
 
     model_path, settings, wanted = shared
     begin = time.perf_counter()
-    model = _load(model_path)
+    model = _load(model_path, wanted["model"])
+    state = _state(Path(job.path)) if Path(job.path).exists() else None  # as it is now, should it change meanwhile
     store = Path(job.store)
     part = store.with_name(f".{store.stem}.part")
     with hidden_progress():
@@ -100,15 +103,18 @@ def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> di
         if settings.pitch_um is not None:
             stp.pp.spot_grid(sdata, pitch_um=settings.pitch_um, diameter_um=0.55 * settings.pitch_um)
         predict_sdata(sdata, model, key_added=settings.key_added, device=settings.device, keep=part)
-        _write_store(sdata, settings.key_added, store, {**wanted, "slide": _state(Path(job.path))})
+        _write_store(sdata, settings.key_added, store, {**wanted, "slide": state})
     shutil.rmtree(part, ignore_errors=True)
     return _row(job, "done", n_spots=sdata.tables[settings.key_added].n_obs, seconds=time.perf_counter() - begin)
 
 
 @lru_cache(maxsize=1)
-def _load(path: str) -> Model:
-    """The model, once a process."""
-    return stp.load_model(path)
+def _load(path: str, model_id: str) -> Model:
+    """The model, once a process; another run may have put another one at the same path."""
+    model = stp.load_model(path)
+    if model.id != model_id:
+        raise RuntimeError(f"the model in {path} is {model.id}, not {model_id}: another run replaced it")
+    return model
 
 
 def _jobs(paths: Sequence[str | Path], out_dir: Path) -> list[_Job]:
@@ -171,33 +177,48 @@ def _alone(out_dir: Path) -> Iterator[None]:
     """
     lock = out_dir / _LOCK
     mine = {"host": socket.gethostname(), "pid": os.getpid()}
-    while True:
-        try:
-            with lock.open("x", encoding="utf-8") as file:
-                json.dump(mine, file)
-            break
-        except FileExistsError:
-            holder = _read_lock(lock)
-            if holder is None or (holder["host"] == mine["host"] and not _lives(holder["pid"])):
-                lock.unlink(missing_ok=True)
-                continue
-            raise InputError(
-                f"another run is at work in {out_dir} (process {holder['pid']} on {holder['host']})",
-                where="out_dir",
-                expected="one run at a time in a folder",
-                remedy=f"wait for it; if it is gone, remove {lock}",
-            ) from None
-        except OSError as error:
-            raise InputError(
-                f"{out_dir} cannot be written to ({error.strerror})",
-                where="out_dir",
-                expected="a folder that can be written to",
-                remedy="choose another folder",
-            ) from error
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=out_dir, prefix=".lock.", encoding="utf-8") as file:
+            json.dump(mine, file)
+            file.flush()
+            _take(lock, Path(file.name), mine)
+    except OSError as error:
+        raise InputError(
+            f"{out_dir} cannot be written to ({error.strerror})",
+            where="out_dir",
+            expected="a folder that can be written to",
+            remedy="choose another folder",
+        ) from error
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
+        if _read_lock(lock) == mine:
+            lock.unlink(missing_ok=True)
+
+
+def _take(lock: Path, written: Path, mine: dict[str, Any]) -> None:
+    """Link a lock that is already written, so that nobody ever reads half of one."""
+    for _ in range(2):
+        try:
+            os.link(written, lock)
+        except FileExistsError:
+            holder = _read_lock(lock)
+            if holder is not None and (holder["host"] != mine["host"] or _lives(holder["pid"])):
+                raise InputError(
+                    f"another run is at work in {lock.parent} (process {holder['pid']} on {holder['host']})",
+                    where="out_dir",
+                    expected="one run at a time in a folder",
+                    remedy=f"wait for it; if it is gone, remove {lock}",
+                ) from None
+            lock.unlink(missing_ok=True)
+        else:
+            return
+    raise InputError(
+        f"another run took {lock.parent} at the same moment",
+        where="out_dir",
+        expected="one run at a time in a folder",
+        remedy="wait for it",
+    )
 
 
 def _read_lock(lock: Path) -> dict[str, Any] | None:
@@ -224,9 +245,11 @@ def _identity(model_id: str, settings: Settings) -> dict[str, Any]:
 
 
 def _state(path: Path) -> list[int]:
-    """Size and time of a slide's file, or of an OME-Zarr folder."""
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns]
+    """Size and time of a slide: of its file, of all files of its folder, and of the folder beside an MRXS."""
+    beside = path.with_suffix("") if path.suffix.lower() == ".mrxs" else path
+    files = [path, *(sorted(beside.rglob("*")) if beside.is_dir() else [])]
+    found = [file.stat() for file in files]
+    return [sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)]
 
 
 def _is_done(job: _Job, wanted: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from st_predict.core.training.model import Model
 
 logger = logging.getLogger("st_predict")
-_SAME_PITCH = 0.2
+_SAME_PITCH, _SAME_GRID = 0.2, 0.02
 
 
 def predict_sdata(
@@ -44,7 +44,7 @@ def predict_sdata(
         Folder for features of a bare slide while it is encoded: a run that is killed goes on from them.
     """
     from st_predict._spatialdata.read import read_section
-    from st_predict._spatialdata.slide import add_spots, sdata_has_spots
+    from st_predict._spatialdata.slide import add_spots, grid_record, sdata_has_spots
     from st_predict._spatialdata.write import check_free, write_prediction
 
     if not sdata_has_spots(sdata, shapes_key):
@@ -55,6 +55,7 @@ def predict_sdata(
     model.check_section(section)
     model.tiles.sides_px(section)
     _compare_pitch(model, section)
+    _compare_grid(section, grid_record(sdata, keys.shapes))
     check_free(sdata, keys, key_added)
     if keys.table is not None and not set(model.panel) & set(section.gene_names):
         logger.warning("the table has none of the %d predicted genes: its layer is all NaN, see obsm", len(model.panel))
@@ -98,6 +99,21 @@ def _features(
     if keys.table is None:
         return frozen.encode(section, model.tiles, keep=folder(frozen.identity))
     return cached_features(sdata, section, keys, frozen, model.tiles)[1]
+
+
+def _compare_grid(section: Section, record: dict[str, Any] | None) -> None:
+    """Say so where a grid was laid in um of another scale."""
+    from st_predict.core.neighbors import pitch_px
+
+    if record is None or section.um_per_px is None:
+        return
+    pitch = pitch_px(section.centers_px) * section.um_per_px
+    if pitch and abs(pitch / record["pitch_um"] - 1) > _SAME_GRID:
+        logger.warning(
+            "the grid was laid %.0f um apart, and is %.0f um apart by the scale the image has now; "
+            "st_predict.pp.spot_grid lays it anew",
+            record["pitch_um"], pitch,
+        )  # fmt: skip
 
 
 def _compare_pitch(model: Model, section: Section) -> None:

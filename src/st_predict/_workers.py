@@ -8,6 +8,7 @@ import pickle
 import tempfile
 from contextlib import contextmanager
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,10 @@ def run_jobs(
         from distributed.protocol.pickle import dumps
 
         packed = dumps((work, shared))
-        at_once = n_jobs or max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+
+        def at_once() -> int:  # a cluster grows while it is at work
+            return n_jobs or max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+
         yield from _run_by(lambda i: client.submit(_unpacked, packed, jobs[i], pure=False), len(jobs), at_once)
         return
     n_jobs = n_jobs or 1
@@ -87,14 +91,16 @@ def _run_in_processes(
                 silence_logs=logging.CRITICAL,
             )
         with cluster, Client(cluster) as client:
-            yield from _run_by(partial(_submit, client, str(path)), len(jobs), n_jobs)
+            yield from _run_by(partial(_submit, client, str(path)), len(jobs), lambda: n_jobs)
 
 
 def _submit(client: Any, path: str, i: int) -> Any:
     return client.submit(_run_one, path, i, pure=False)
 
 
-def _run_by(submit: Callable[[int], Any], n: int, at_once: int) -> Iterator[tuple[int, Any, Exception | None]]:
+def _run_by(
+    submit: Callable[[int], Any], n: int, at_once: Callable[[], int]
+) -> Iterator[tuple[int, Any, Exception | None]]:
     """Jobs by number, so many at a time; one whose worker died is tried again by itself, in case it was another's fault."""
     from distributed.scheduler import KilledWorker
 
@@ -105,11 +111,11 @@ def _run_by(submit: Callable[[int], Any], n: int, at_once: int) -> Iterator[tupl
         else:
             yield i, result, error
     for i in killed:
-        yield from _side_by_side(submit, [i], 1)
+        yield from _side_by_side(submit, [i], lambda: 1)
 
 
 def _side_by_side(
-    submit: Callable[[int], Any], jobs: Iterable[int], at_once: int
+    submit: Callable[[int], Any], jobs: Iterable[int], at_once: Callable[[], int]
 ) -> Iterator[tuple[int, Any, Exception | None]]:
     """As many jobs with the workers as can run, so that none waits behind another that may end its worker."""
     from distributed import as_completed
@@ -118,19 +124,17 @@ def _side_by_side(
     running: dict[Any, int] = {}
 
     def following() -> list[Any]:
-        """The next job, if there is one."""
-        i = next(waiting, None)
-        if i is None:
-            return []
-        future = submit(i)
-        running[future.key] = i
-        return [future]
+        """As many of the next jobs as there is room for."""
+        futures = []
+        for i in islice(waiting, max(0, at_once() - len(running))):
+            futures.append(submit(i))
+            running[futures[-1].key] = i
+        return futures
 
-    ended = as_completed([future for _ in range(at_once) for future in following()])
+    ended = as_completed(following())
     for future in ended:
         i, error = running.pop(future.key), future.exception()
-        for more in following():
-            ended.add(more)
+        ended.update(following())
         yield i, (None if error else future.result()), error
 
 

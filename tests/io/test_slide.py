@@ -395,3 +395,66 @@ def test_a_file_that_may_not_be_read(pixels: np.ndarray) -> None:
     shutil.rmtree(tmp_path)
     what, remedy = json.loads(done.stdout)
     assert "may not be read (permission denied)" in what and "chmod" in remedy
+
+
+def test_another_picture_in_the_file_is_no_level(tmp_path: Path) -> None:
+    """Two sections on one slide: the larger is read, and its own scale."""
+    path = tmp_path / "two.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for size, value, um in ((256, 0, 4.0), (512, 200, 0.5)):
+            picture = np.full((size, size, 3), value, np.uint8)
+            sizes = {"axes": "YXS", "PhysicalSizeX": um, "PhysicalSizeY": um}
+            file.write(picture, tile=(128, 128), photometric="rgb", metadata=sizes)
+    sdata = stp.io.slide(path)
+    assert sdata.images["two_image"].shape == (3, 512, 512), "one level"
+    assert sdata.attrs["st_predict"]["um_per_px"] == {"two_image": 0.5}
+
+
+def test_a_picture_of_odd_size_is_no_level(tmp_path: Path) -> None:
+    path = tmp_path / "odd.tif"
+    with tifffile.TiffWriter(path) as file:
+        for size in (900, 500):
+            picture = np.full((size, size, 3), size % 256, np.uint8)
+            file.write(picture, tile=(128, 128), photometric="rgb", metadata=None)
+    assert stp.io.slide(path).images["odd_image"].shape == (3, 900, 900)
+
+
+def test_a_smaller_first_page_does_not_tell_the_scale(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = tmp_path / "slide.tif"
+    with tifffile.TiffWriter(path) as file:
+        for level, um in ((_halved(pixels), 4.0), (pixels, UM)):
+            file.write(level, **JPEG, metadata=None, resolution=(1e4 / um, 1e4 / um), resolutionunit="CENTIMETER")
+    assert stp.io.slide(path).attrs["st_predict"]["um_per_px"] == {"slide_image": pytest.approx(UM)}
+
+
+def test_narrow_pyramids_of_many_levels(tmp_path: Path) -> None:
+    path, pixels = tmp_path / "narrow.tif", np.full((6001, 601, 3), 120, np.uint8)
+    with tifffile.TiffWriter(path) as file:
+        file.write(pixels, subifds=5, tile=(64, 64), photometric="rgb", compression="zlib")
+        for _ in range(5):
+            pixels = pixels[: len(pixels) // 2 * 2 : 2, : pixels.shape[1] // 2 * 2 : 2]
+            file.write(pixels, subfiletype=1, tile=(64, 64), photometric="rgb", compression="zlib")
+    assert len(stp.io.slide(path).images["narrow_image"].children) == 6
+
+
+def test_an_outer_scale_of_an_ome_zarr_counts(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = WRITERS["ome_zarr_05"](tmp_path, pixels)
+    group = zarr.open_group(str(path), mode="r+")
+    described = dict(group.attrs["ome"])
+    described["multiscales"][0]["coordinateTransformations"] = [{"type": "scale", "scale": [1, 1, 1, 0.5, 0.5]}]
+    group.attrs["ome"] = described
+    assert stp.io.slide(path).attrs["st_predict"]["um_per_px"] == {"a_slide_image": pytest.approx(UM / 2)}
+
+
+def test_folders_that_only_look_like_slides(tmp_path: Path, pixels: np.ndarray) -> None:
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "dicom" / "DICOMDIR").write_bytes(b"\0")
+    with pytest.raises(InputError, match=r"has no \.dcm file"):
+        stp.io.slide(tmp_path / "dicom")
+    path = WRITERS["ome_zarr_05"](tmp_path, pixels)
+    group = zarr.open_group(str(path), mode="r+")
+    described = dict(group.attrs["ome"])
+    described["multiscales"][0]["axes"] = described["multiscales"][0]["axes"][2:]
+    group.attrs["ome"] = described
+    with pytest.raises(InputError, match="truncated or corrupt"):
+        stp.io.slide(path)

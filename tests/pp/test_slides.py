@@ -197,3 +197,23 @@ def test_it_is_remembered_on_disk(slide: SpatialData, tmp_path: Path) -> None:
     again = read_zarr(tmp_path / "slide.zarr")
     stp.pp.spot_grid(again, pitch_um=300)
     assert len(again.shapes["spots"]) < len(slide.shapes["spots"])
+
+
+def test_outlines_are_taken_from_where_they_were_drawn(slide: SpatialData) -> None:
+    """On a thumbnail a tenth the size, or in um; crossing lines are mended."""
+    square = Polygon([(20, 20), (60, 20), (60, 60), (20, 60)])
+    bow = Polygon([(70, 20), (90, 40), (90, 20), (70, 40)])
+    drawn_small = geopandas.GeoDataFrame(geometry=[square, bow])
+    slide.shapes["lesion"] = ShapesModel.parse(
+        drawn_small, transformations={"global": Scale([10, 10], axes=("y", "x"))}
+    )
+    stp.pp.spot_grid(slide, tissue_key="lesion")
+    x, y = slide.shapes["spots"].geometry.x, slide.shapes["spots"].geometry.y
+    assert ((x > 200) & (x < 900) & (y > 200) & (y < 600)).all() and len(x) > 100
+
+
+def test_a_mistyped_tissue_is_not_found_anew(slide: SpatialData) -> None:
+    stp.pp.find_tissue(slide)
+    with pytest.raises(InputError, match="there are no shapes 'lesoin'") as error:
+        stp.pp.spot_grid(slide, tissue_key="lesoin")
+    assert "tissue" in error.value.expected and "lesoin" not in slide.shapes

@@ -242,6 +242,7 @@ def test_two_runs_into_one_folder(slides: list[Path], quick_model: Model, tmp_pa
         (lambda slides, out: {"paths": [slides[0], slides[0]]}, "stores of the same name"),
         (lambda slides, out: {"um_per_px": 90.0}, "um_per_px is 90"),
         (lambda slides, out: {"pitch_um": 0.0}, "pitch_um is 0"),
+        (lambda slides, out: {"n_jobs": -1}, "n_jobs is -1"),
         (lambda slides, out: {"out_dir": slides[0]}, "holds no cohort"),
         (lambda slides, out: {"out_dir": slides[0].parent}, "holds no cohort"),
         (lambda slides, out: {"out_dir": slides[0] / "below"}, "cannot be made"),
@@ -267,3 +268,50 @@ def test_on_the_command_line(slides: list[Path], quick_model: Model, tmp_path: P
     store = tmp_path / "out" / "case_0.zarr"
     mixed = CliRunner().invoke(main, ["predict", str(slides[0]), str(store), *arguments])
     assert mixed.exit_code == 2 and "either bare slides or stores" in mixed.output
+
+
+def test_another_model_is_another_prediction(
+    slides: list[Path], quick_model: Model, make_section: Any, quick: dict[str, Any], tmp_path: Path
+) -> None:
+    other = stp.tl.train([make_section("A", 3), make_section("B", 4)], **quick)
+    run(slides[:1], quick_model, tmp_path / "out")
+    manifest = run(slides[:1], other, tmp_path / "out")
+    assert manifest["status"].tolist() == ["done"]
+    found = spatialdata.read_zarr(manifest["store"][0])["predicted"]
+    assert found.uns["predicted"]["model"] == other.id
+    one = stp.io.slide(slides[0], um_per_px=UM)
+    stp.tl.predict(one, other)
+    np.testing.assert_array_equal(found.X, one["predicted"].X)
+
+
+def test_a_client_that_grows_is_used() -> None:
+    from st_predict._workers import _side_by_side
+
+    room, seen = [1], []
+
+    class Future:
+        def __init__(self, i: int) -> None:
+            self.key = i
+
+        def exception(self) -> None:
+            return None
+
+        def result(self) -> int:
+            return self.key
+
+    import distributed
+
+    class Ended(list):
+        def __iter__(self) -> Any:
+            while self:
+                seen.append(len(self))
+                room[0] = 3
+                yield self.pop(0)
+
+        def update(self, more: list[Any]) -> None:
+            self.extend(more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "as_completed", Ended)
+        found = list(_side_by_side(Future, range(7), lambda: room[0]))
+    assert sorted(result for _, result, _ in found) == list(range(7)) and max(seen) == 3 and seen[0] == 1

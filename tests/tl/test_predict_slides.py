@@ -147,3 +147,27 @@ def test_outlines_alone_are_no_spots(pixels: np.ndarray, tmp_path: Path, quick_m
     with caplog.at_level(logging.INFO, "st_predict"):
         stp.tl.predict(sdata, quick_model)
     assert len(sdata.tables["predicted"]) == len(sdata.shapes["spots"]) > len(sdata.shapes["tissue"])
+
+
+def test_outlines_of_the_user_are_no_spots(pixels: np.ndarray, tmp_path: Path, quick_model: Model) -> None:
+    import geopandas
+    from shapely import Polygon
+    from spatialdata.models import ShapesModel
+
+    sdata = written("tif", tmp_path, pixels)
+    lesion = geopandas.GeoDataFrame(geometry=[Polygon([(400, 300), (800, 300), (800, 600), (400, 600)])])
+    sdata.shapes["lesion"] = ShapesModel.parse(lesion)
+    stp.tl.predict(sdata, quick_model)
+    assert sdata["predicted"].n_obs == len(sdata.shapes["spots"]) > 50
+    assert set(sdata["predicted"].obs["region"]) == {"spots"}
+
+
+def test_a_grid_of_another_scale_is_said(
+    pixels: np.ndarray, tmp_path: Path, quick_model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    sdata = written("tif", tmp_path, pixels)
+    stp.tl.predict(sdata, quick_model)
+    assert "the grid was laid" not in caplog.text
+    stp.pp.set_scale(sdata, um_per_px=3.0, image_key="slide_image")
+    stp.tl.predict(sdata, quick_model)
+    assert "the grid was laid 96 um apart, and is 144 um apart by the scale the image has now" in caplog.text

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.image import image_source, reduced_sources
-from st_predict._spatialdata.keys import check_spatialdata, find_image
+from st_predict._spatialdata.keys import Keys, check_spatialdata, find_image
 from st_predict._spatialdata.own import check_element_key, keep_record, own_record
+from st_predict._spatialdata.read import shapes_to_image
 from st_predict._spatialdata.scale import stored_scale
 from st_predict.core.checks import check_positive
 from st_predict.core.errors import InputError
@@ -47,7 +48,7 @@ def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float,
             expected="an H&E image: tissue on bright glass",
             remedy="give the H&E image of this tissue",
         )
-    step = (look.extent[1] - look.extent[0]) / look.pixels.shape[1]
+    step, step_y = look.extent[1] / look.pixels.shape[1], look.extent[2] / look.pixels.shape[0]
     if um_per_px is None:
         smallest = _SMALLEST * look.pixels.shape[0] * look.pixels.shape[1]
         sizes = {"min_area_px": smallest, "min_hole_px": smallest / 5}
@@ -62,7 +63,7 @@ def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float,
             expected="stained tissue on bright glass",
             remedy="look at the slide; for faint tissue give outlines of your own, or spots",
         )
-    outlines = [affinity.scale(polygon, step, step, origin=(0, 0)) for polygon in found]
+    outlines = [affinity.scale(polygon, step, step_y, origin=(0, 0)) for polygon in found]
     frame = GeoDataFrame({"area_px": [outline.area for outline in outlines]}, geometry=outlines)
     _add_shapes(sdata, image, key, frame)
     keep_record(sdata, TISSUE, key, {"image": image})
@@ -73,7 +74,7 @@ def add_grid(
 ) -> None:
     """Write spots on the tissue, see :func:`st_predict.pp.spot_grid`; finds the tissue if it is not there yet."""
     from geopandas import GeoDataFrame, points_from_xy
-    from shapely import contains_xy, prepare, union_all
+    from shapely import contains_xy, prepare
 
     check_element_key(sdata, GRID, key)
     for name, value in {"pitch_um": pitch_um, "diameter_um": diameter_um}.items():
@@ -91,11 +92,18 @@ def add_grid(
             remedy="st_predict.io.slide(path, um_per_px=...), or st_predict.pp.set_scale(sdata, um_per_px=...)",
         )
     if tissue_key not in sdata.shapes:
+        if tissue_key != "tissue":
+            raise InputError(
+                f"there are no shapes {tissue_key!r}",
+                where="tissue_key",
+                expected=f"one of {', '.join(sdata.shapes) or '(there are none)'}, or 'tissue' to have it found",
+                remedy="correct tissue_key",
+            )
         add_tissue(sdata, image, tissue_key, **TISSUE_SIZES)
     source = image_source(sdata, image)
     size = float(source.col_edges[-1]), float(source.row_edges[-1])
     points, rows, cols = grid_points(size, pitch_um / um_per_px, layout)
-    tissue = union_all(sdata.shapes[tissue_key].geometry.to_numpy())
+    tissue = _in_px(sdata, image, tissue_key)
     prepare(tissue)
     inside = contains_xy(tissue, points[:, 0], points[:, 1])
     if not inside.any():
@@ -113,11 +121,21 @@ def add_grid(
     keep_record(sdata, GRID, key, {"image": image, "pitch_um": float(pitch_um), "layout": layout})
 
 
+def _in_px(sdata: SpatialData, image: str, shapes: str) -> Any:
+    """All outlines as one, in px of the image, wherever they were drawn."""
+    from shapely import affinity, make_valid, union_all
+
+    to_image = shapes_to_image(sdata, Keys(image, shapes, None))
+    (a, b, x), (d, e, y), _ = to_image.tolist()
+    joined = union_all(make_valid(sdata.shapes[shapes].geometry.to_numpy()))
+    return affinity.affine_transform(joined, [a, b, d, e, x, y])
+
+
 def sdata_has_spots(sdata: SpatialData, shapes_key: str | None) -> bool:
-    """Whether there is anything to predict on: a table, shapes that are no outlines of ours, or those asked for."""
+    """Whether there is anything to predict on: a table, circles, or shapes that were asked for; outlines are none."""
     check_spatialdata(sdata)
-    shapes = [name for name in sdata.shapes if own_record(sdata, TISSUE, name) is None]
-    return bool(shapes_key is not None or sdata.tables or shapes)
+    circles = [name for name, shapes in sdata.shapes.items() if "radius" in shapes]
+    return bool(shapes_key is not None or sdata.tables or circles)
 
 
 def add_spots(sdata: SpatialData, image_key: str | None, *, pitch_um: float | None) -> None:

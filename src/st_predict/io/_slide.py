@@ -17,6 +17,7 @@ from st_predict.io._tiff import TiffImage, is_tiff, n_levels
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
+_APERIO_JP2_YCBC = 33003
 _FLAT = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
@@ -75,11 +76,13 @@ def _open(path: Path, *, stated: bool) -> _Slide:
     where = "path"
     if path.is_dir() and not (path / "DICOMDIR").exists() and not list(path.glob("*.dcm")):
         return _open_ome_zarr(path, stated=stated)
-    if path.is_file() and is_tiff(path):
+    if path.is_file() and is_tiff(path) and not _is_openslides(path):
         levels: list[Any] = [TiffImage(path, where=where, level=i) for i in range(n_levels(path, where=where))]
         scale = _slide_scale.tiff_scale(path, where=where) if stated else None
         return _Slide(levels if levels[0].is_tiled else [UndecodedImage(path, where=where)], scale)
-    file = path if path.is_file() else min(path.glob("*.dcm"))
+    file = path if path.is_file() else min(path.glob("*.dcm"), default=None)
+    if file is None:
+        raise _no_slide(path, "its DICOMDIR has no .dcm file beside it")
     if _regions.openslide_knows(file):
         finest = _regions.OpenSlideImage(file, where=where)
         rest = [_regions.OpenSlideImage(file, where=where, level=i) for i in range(1, finest.n_levels)]
@@ -90,6 +93,16 @@ def _open(path: Path, *, stated: bool) -> _Slide:
     if start.startswith(_FLAT):
         return _Slide([UndecodedImage(file, where=where)], None)
     raise _no_slide(path, f"it starts with {start!r}")
+
+
+def _is_openslides(path: Path) -> bool:
+    """TIFFs that tifffile reads wrongly: unstitched Ventana slides, and Aperio's JPEG 2000 whose colors are not marked."""
+    from st_predict.io._regions import openslide_knows
+    from st_predict.io._tiff import open_finest
+
+    with open_finest(path, where="path") as (file, series):
+        odd = file.is_bif or int(series.keyframe.compression) == _APERIO_JP2_YCBC
+    return bool(odd) and openslide_knows(path)
 
 
 def _open_ome_zarr(path: Path, *, stated: bool) -> _Slide:
@@ -111,8 +124,11 @@ def _open_ome_zarr(path: Path, *, stated: bool) -> _Slide:
         axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in described["axes"]]
         names = tuple(axis["name"] for axis in axes)
         levels = [OmeZarrImage(path, where="path", name=part["path"], axes=names) for part in described["datasets"]]
-        finest = described["datasets"][0].get("coordinateTransformations", [])
-    except (KeyError, IndexError, TypeError) as error:
+        finest = [
+            *described["datasets"][0].get("coordinateTransformations", []),
+            *described.get("coordinateTransformations", []),
+        ]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise unreadable(path, f"its OME metadata lack {error}", where="path") from error
     scale = _slide_scale.ome_zarr_scale(axes, finest, path, where="path") if stated else None
     return _Slide(list(levels), scale)
@@ -130,8 +146,10 @@ def _no_slide(path: Path, why: str) -> InputError:
 def _check_size(found: _Slide, path: Path) -> None:
     """Levels that are not smaller copies of one another would put tiles where they do not belong."""
     sizes = np.array([level.shape[1:] for level in found.levels], float)
-    factors = sizes[0] / sizes
-    if (np.abs(factors[:, 0] / factors[:, 1] - 1) > 0.02).any() or (np.diff(factors[:, 0]) <= 0).any():
+    # A level is rounded to whole px, time and again.
+    apart = np.abs(sizes[:, 0] * sizes[0, 1] / sizes[0, 0] - sizes[:, 1])
+    slack = 2 + 2 * max(sizes[0, 1] / sizes[0, 0], 1)
+    if (apart > np.maximum(slack, 0.01 * sizes[:, 1])).any() or (np.diff(sizes[:, 0]) >= 0).any():
         raise unreadable(path, f"its levels are {sizes.astype(int).tolist()} (height, width)", where="path")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 from st_predict.core.checks import UM_PER_PX_LIMITS
 from st_predict.core.errors import InputError
+from st_predict.io._tiff import open_finest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,12 +26,11 @@ def tiff_scale(path: Path, *, where: str) -> float | None:
 
     Resolution tags that no microscope could have (72 dots an inch) are what a program fills in, and tell nothing.
     """
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
+    with open_finest(path, where=where) as (file, series):
+        page = series.keyframe
         if file.is_ome:
-            return _of_ome_xml(file.ome_metadata or "", path, where)
+            image = next(i for i, other in enumerate(file.series) if other.keyframe is page)
+            return _of_ome_xml(file.ome_metadata or "", image, path, where)
         if file.is_svs:
             stated = re.search(r"\|\s*MPP\s*=\s*([0-9.eE+-]+)", page.description)
             return None if stated is None else _checked(float(stated[1]), path, where)
@@ -41,11 +43,11 @@ def tiff_scale(path: Path, *, where: str) -> float | None:
         um = _UM.get(_RESOLUTION_UNITS.get(int(unit.value), "")) if unit is not None else None
         if um is None or None in sides:
             return None
-        pitch = [um * side.value[1] / side.value[0] if side.value[0] else 0.0 for side in sides]
+        pitch = [um * side.value[1] / side.value[0] if side.value[0] and side.value[1] else 0.0 for side in sides]
         if file.is_ndpi:
             return _checked(_square(pitch[0], pitch[1], path, where), path, where)
         low, high = UM_PER_PX_LIMITS
-        known = low < pitch[0] < high and abs(pitch[0] / pitch[1] - 1) < _SQUARE
+        known = low < min(pitch) and max(pitch) < high and max(pitch) / min(pitch) - 1 < _SQUARE
         return float(pitch[0]) if known else None
 
 
@@ -60,29 +62,34 @@ def openslide_scale(properties: Mapping[str, str], path: Path, *, where: str) ->
 def ome_zarr_scale(
     axes: Sequence[Mapping[str, Any]], transformations: Sequence[Mapping[str, Any]], path: Path, *, where: str
 ) -> float | None:
-    """From the axes and the scaling of a level of an OME-Zarr image."""
-    scale = next((t["scale"] for t in transformations if t.get("type") == "scale"), None)
-    if scale is None:
+    """From the axes and all scalings of a level of an OME-Zarr image, its own and those of the whole pyramid."""
+    scales = [t["scale"] for t in transformations if t.get("type") == "scale"]
+    if not scales:
         return None
     found = []
-    for axis, value in zip(axes, scale, strict=True):
+    for axis, *values in zip(axes, *scales, strict=True):
+        value = math.prod(map(float, values))
         if axis.get("name") in ("x", "y"):
             um = _UM.get(str(axis.get("unit")))
             if um is None:
                 return None
-            found.append(um * float(value))
+            found.append(um * value)
     return _checked(_square(found[0], found[1], path, where), path, where)
 
 
-def _of_ome_xml(xml: str, path: Path, where: str) -> float | None:
+def _of_ome_xml(xml: str, index: int, path: Path, where: str) -> float | None:
+    try:
+        images = ElementTree.fromstring(xml).findall("{*}Image")
+        pixels = images[index].find("{*}Pixels")
+    except (ElementTree.ParseError, IndexError):
+        return None
     sides = []
     for axis in "XY":
-        size = re.search(rf'PhysicalSize{axis}="([^"]+)"', xml)
-        unit = re.search(rf'PhysicalSize{axis}Unit="([^"]+)"', xml)
-        um = _UM.get(unit[1] if unit else "\u00b5m")
+        size = None if pixels is None else pixels.get(f"PhysicalSize{axis}")
+        um = None if pixels is None else _UM.get(pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m"))
         if size is None or um is None:
             return None
-        sides.append(float(size[1]) * um)
+        sides.append(float(size) * um)
     return _checked(_square(sides[0], sides[1], path, where), path, where)
 
 

@@ -9,6 +9,7 @@ import os
 import struct
 import weakref
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +140,13 @@ def _reopen(path: str, where: str, level: int) -> TiffImage:
     return TiffImage(Path(path), where=where, level=level)
 
 
+@contextmanager
+def open_finest(path: Path, *, where: str) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPageSeries]]:
+    """The file, and the series of the level that is read: other images of the file have scales of their own."""
+    with _open_file(path, where) as file:
+        yield file, _levels(file, path, where)[0]
+
+
 def n_levels(path: Path, *, where: str) -> int:
     """How many levels of a pyramid a TIFF holds; 1 where there is no pyramid."""
     with _open_file(path, where) as file:
@@ -162,7 +170,7 @@ def _levels(file: tifffile.TiffFile, path: Path, where: str) -> list[tifffile.Ti
         # The largest series is level 0. Writers that keep a pyramid as plain pages give one series a level.
         series = sorted(file.series, key=lambda s: -int(np.prod(s.shape)))
         levels = list(series[0].levels)
-        if len(levels) == 1 and levels[0].keyframe.is_tiled:
+        if len(levels) == 1 and levels[0].keyframe.is_tiled and not file.is_ome:  # whose levels are its own
             levels += [s for s in series[1:] if s.keyframe.is_tiled and _is_reduced(s, levels[0])]
         for level in levels:
             _check_level(level, path, where)
@@ -177,7 +185,10 @@ def _is_reduced(series: tifffile.TiffPageSeries, of: tifffile.TiffPageSeries) ->
         return False
     small, large = (dict(zip(s.axes, s.shape, strict=True)) for s in (series, of))
     tall, wide = (large[axis] / small[axis] for axis in "YX")
-    return tall > 1 and abs(tall / wide - 1) < 0.01
+    # Another picture of the file (a second section, a label) is of any size; a level is a power of two, or says so.
+    halvings = np.log2(tall)
+    by_power = abs(halvings - round(halvings)) < 0.01
+    return tall > 1.5 and abs(tall / wide - 1) < 0.01 and (by_power or bool(series.keyframe.is_reduced))
 
 
 def _check_level(series: tifffile.TiffPageSeries, path: Path, where: str) -> None:

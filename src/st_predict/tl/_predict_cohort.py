@@ -65,10 +65,15 @@ def predict_cohort(
     """
     from st_predict._cohort import Settings, run_cohort
     from st_predict.core.checks import check_positive, check_um_per_px
+    from st_predict.core.errors import InputError
 
     if um_per_px is not None:
         check_um_per_px(um_per_px, where="um_per_px")
     if pitch_um is not None:
         check_positive(pitch_um, where="pitch_um")
+    if n_jobs is not None and n_jobs < 1:
+        raise InputError(f"n_jobs is {n_jobs}", where="n_jobs", expected="at least 1, or None", remedy="correct n_jobs")
+    if isinstance(paths, (str, Path)):
+        paths = [paths]
     settings = Settings(key_added, um_per_px, pitch_um, device)
     return run_cohort(paths, model, Path(out_dir).resolve(), settings=settings, n_jobs=n_jobs, client=client)
