@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import socket
 import tempfile
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import st_predict as stp
 from st_predict.core.errors import InputError
-from st_predict.core.files import replacing_file, replacing_folder
+from st_predict.core.files import plain_name, replacing_file, replacing_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -129,7 +128,7 @@ def _jobs(paths: Sequence[str | Path], out_dir: Path) -> list[_Job]:
         raise InputError("there are no slides", where="paths", expected="at least one", remedy="give paths of slides")
     jobs = []
     for path in map(Path, paths):
-        name = re.sub(r"[^A-Za-z0-9_-]+", "_", re.sub(r"(\.ome)?\.[A-Za-z0-9]+$", "", path.name)).strip("_") or "slide"
+        name = plain_name(path)
         jobs.append(_Job(name, str(path), str(out_dir / f"{name}.zarr")))
     names = [job.name for job in jobs]
     twice = [job.path for job in jobs if names.count(job.name) > 1]

@@ -25,6 +25,23 @@ def keep_record(sdata: SpatialData, kind: str, key: str, record: dict[str, Any])
     sdata.attrs[_ATTRS] = {**own, kind: {**own.get(kind, {}), key: record}}
 
 
+def check_name(key: str) -> None:
+    """Refuse what cannot be a key of a SpatialData that is to be saved.
+
+    Raises
+    ------
+    InputError
+        With what a key may hold.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", key) or key.startswith(("__", ".")):
+        raise InputError(
+            f"{key!r} cannot be a key of a SpatialData that is to be saved",
+            where="key_added",
+            expected="letters, digits, '_', '-' and '.', not starting with '__' or '.'",
+            remedy="choose another key",
+        )
+
+
 def check_element_key(sdata: SpatialData, kind: str, key: str) -> None:
     """Refuse a name that cannot be one, or under which the user has something.
 
@@ -33,13 +50,7 @@ def check_element_key(sdata: SpatialData, kind: str, key: str) -> None:
     InputError
         If writing would overwrite the user's data.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", key) or key.startswith(("__", ".")):
-        raise InputError(
-            f"{key!r} cannot name an element of a SpatialData",
-            where="key_added",
-            expected="letters, digits, '_', '-' and '.', not starting with '__' or '.'",
-            remedy="choose another key",
-        )
+    check_name(key)
     if key in sdata and own_record(sdata, kind, key) is None:
         raise InputError(
             f"sdata[{key!r}] is there already and was not made by st_predict",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from st_predict._spatialdata.keys import PROVENANCE_KIND
+from st_predict._spatialdata.own import check_name
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,13 +29,7 @@ def check_free(sdata: SpatialData, keys: Keys, key: str) -> None:
     InputError
         If writing would overwrite the user's data.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", key) or key.startswith(("__", ".")):
-        raise InputError(
-            f"{key!r} cannot be a key of a SpatialData that is to be saved",
-            where="key_added",
-            expected="letters, digits, '_', '-' and '.', not starting with '__' or '.'",
-            remedy="choose another key",
-        )
+    check_name(key)
     if keys.table is None:
         taken = {} if key not in sdata else {f"sdata[{key!r}]": _ours(getattr(sdata.get(key), "uns", {}), key)}
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -11,6 +12,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def plain_name(path: Path) -> str:
+    """A file's name without its ending, in letters that elements of a SpatialData and folders may be named with."""
+    stem = re.sub(r"(\.ome)?\.[A-Za-z0-9]+$", "", path.name)
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_") or "slide"
 
 
 @contextmanager

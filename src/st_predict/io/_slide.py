@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.errors import InputError
+from st_predict.core.files import plain_name
 from st_predict.io._checks import check_readable, unreadable
 from st_predict.io._images import lazy_array
 from st_predict.io._tiff import TiffImage, is_tiff, n_levels
@@ -52,7 +52,7 @@ def slide(path: str | Path, *, um_per_px: float | None = None) -> SpatialData:
     check_readable(path, where="path")
     found = _open(path, stated=um_per_px is None)
     _check_size(found, path)
-    key = f"{_name(path)}_image"
+    key = f"{plain_name(path)}_image"
     scale = um_per_px if um_per_px is not None else found.um_per_px
     from spatialdata import SpatialData
 
@@ -151,12 +151,6 @@ def _check_size(found: _Slide, path: Path) -> None:
     slack = 2 + 2 * max(sizes[0, 1] / sizes[0, 0], 1)
     if (apart > np.maximum(slack, 0.01 * sizes[:, 1])).any() or (np.diff(sizes[:, 0]) >= 0).any():
         raise unreadable(path, f"its levels are {sizes.astype(int).tolist()} (height, width)", where="path")
-
-
-def _name(path: Path) -> str:
-    """The file's name without its ending, as elements of a SpatialData may be named."""
-    stem = re.sub(r"(\.ome)?\.[A-Za-z0-9]+$", "", path.name)
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_") or "slide"
 
 
 def _element(levels: list[Any]) -> Any:
