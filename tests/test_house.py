@@ -149,7 +149,8 @@ def normal(name: str) -> str:
 
 def test_every_imported_package_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {normal(project["name"]), *map(normal, project["dependencies"])}
+    extras = (name for names in project["optional-dependencies"].values() for name in names)
+    declared = {normal(project["name"]), *map(normal, [*project["dependencies"], *extras])}
     origin = packages_distributions()
     undeclared = {}
     for module, path in modules().items():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from st_predict.core.training.model import Model
 
 MANIFEST = "manifest.csv"
-COLUMNS = ["slide", "status", "reason", "n_spots", "seconds", "path", "store"]
+COLUMNS = ["slide", "status", "reason", "n_spots", "unlike_training", "seconds", "path", "store"]
 _MODEL, _LOCK = "model", ".running"
 _LOOK_PX = 2000
 
@@ -104,7 +104,9 @@ def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> di
         predict_sdata(sdata, model, key_added=settings.key_added, device=settings.device, keep=part)
         _write_store(sdata, settings.key_added, store, {**wanted, "slide": state})
     shutil.rmtree(part, ignore_errors=True)
-    return _row(job, "done", n_spots=sdata.tables[settings.key_added].n_obs, seconds=time.perf_counter() - begin)
+    table = sdata.tables[settings.key_added]
+    unlike = round(table.uns[settings.key_added]["unlike_training"], 4)
+    return _row(job, "done", n_spots=table.n_obs, unlike_training=unlike, seconds=time.perf_counter() - begin)
 
 
 @lru_cache(maxsize=1)

@@ -75,7 +75,7 @@ def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], 
     from st_predict._setup import RECIPE_SETTINGS, settle_recipe
     from st_predict.core.methods.registry import METHODS
     from st_predict.core.protocol.study import Candidate
-    from st_predict.core.training.fit import Task
+    from st_predict.core.training.task import Task
 
     if isinstance(methods, Mapping):
         named = {str(label): dict(settings) for label, settings in methods.items()}
@@ -110,7 +110,7 @@ def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], 
 def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], folds: Sequence[OuterFold]) -> None:
     """Refuse what a fold could not fit or score, naming the fold, before any tile is encoded."""
     from st_predict._log import logger, quiet
-    from st_predict.core.training.fit import check_fit, check_scorable, task_panel
+    from st_predict.core.training.task import check_fit, check_scorable, task_panel
 
     shared = candidates[0].task  # all but the method is the same for all
     for fold in folds:

@@ -7,10 +7,11 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from st_predict.core.training.model import Model
 
 logger = logging.getLogger("st_predict")
-_SAME_PITCH, _SAME_GRID = 0.2, 0.02
+_SAME_PITCH, _SAME_GRID, _COARSER = 0.2, 0.02, 1.5
+_MANY_UNLIKE = 0.05
 
 
 def predict_sdata(
@@ -45,7 +47,7 @@ def predict_sdata(
     """
     from st_predict._spatialdata.read import read_section
     from st_predict._spatialdata.slide import add_spots, grid_record, sdata_has_spots
-    from st_predict._spatialdata.write import check_free, write_prediction
+    from st_predict._spatialdata.write import check_free, distance_column, write_prediction
 
     if not sdata_has_spots(sdata, shapes_key):
         add_spots(sdata, image_key, pitch_um=model.pitch_um)
@@ -55,6 +57,7 @@ def predict_sdata(
     model.check_section(section)
     model.tiles.sides_px(section)
     _compare_pitch(model, section)
+    _compare_scale(model, section)
     _compare_grid(section, grid_record(sdata, keys.shapes))
     check_free(sdata, keys, key_added)
     if keys.table is not None and not set(model.panel) & set(section.gene_names):
@@ -63,8 +66,12 @@ def predict_sdata(
         logger.warning("tiles are in pixels and a scale is unknown; nobody can tell whether the scales agree")
     features = _features(sdata, section, keys, model, encoder_weights, device, keep)
     predicted = model.predict_features(features, section.centers_px)
-    scale = {} if section.um_per_px is None else {"um_per_px": section.um_per_px}
-    write_prediction(sdata, keys, key_added, predicted, section.centers_px, {**model.provenance(), **scale})
+    distance = model.distance(features)
+    notes: dict[str, Any] = {"unlike_training": float((distance > 1).mean())}
+    if section.um_per_px is not None:
+        notes["um_per_px"] = section.um_per_px
+    write_prediction(sdata, keys, key_added, predicted, distance, section.centers_px, {**model.provenance(), **notes})
+    _say_unlike(distance, distance_column(key_added))
 
 
 def _features(
@@ -114,6 +121,34 @@ def _compare_grid(section: Section, record: dict[str, Any] | None) -> None:
             "st_predict.pp.spot_grid lays it anew",
             record["pitch_um"], pitch,
         )  # fmt: skip
+
+
+def _compare_scale(model: Model, section: Section) -> None:
+    """Say so where tiles are blurred beside those of training."""
+    if None not in (model.um_per_px, section.um_per_px) and section.um_per_px > _COARSER * model.um_per_px:  # type: ignore[operator]
+        logger.warning(
+            "the image has %.2g um/px, training had %.2g: its tiles are enlarged and show less than those learned from; "
+            "give a finer image of this slide",
+            section.um_per_px, model.um_per_px,
+        )  # fmt: skip
+
+
+def _say_unlike(distance: NDArray[np.float32], column: str) -> None:
+    """How much of a slide looks as nothing in training did."""
+    unlike = distance > 1
+    if unlike.mean() < _MANY_UNLIKE:
+        logger.info("%.1f %% of %d spots look unlike the training tiles", 100 * unlike.mean(), len(distance))
+        return
+    where = (
+        "the whole slide does: another stain, scanner, tissue, or a wrong scale"
+        if np.median(distance) > 1
+        else "parts of it do: folds, ink, blood, or another tissue"
+    )
+    logger.warning(
+        "%.0f %% of %d spots look unlike the training tiles, of which 1 %% do; %s. Their predictions are guesses: "
+        "see obs[%r], where 1 is the limit",
+        100 * unlike.mean(), len(distance), where, column,
+    )  # fmt: skip
 
 
 def _compare_pitch(model: Model, section: Section) -> None:

@@ -26,7 +26,7 @@ def write(sdata: SpatialData, value: float = 0.0, key: str = "predicted") -> np.
     check_free(sdata, keys, key)
     n = len(sdata.shapes[keys.shapes])
     predicted = np.arange(3 * n, dtype=np.float32).reshape(n, 3) + value
-    write_prediction(sdata, keys, key, predicted, np.zeros((n, 2)), dict(PROVENANCE))
+    write_prediction(sdata, keys, key, predicted, predicted[:, 0] / 100, np.zeros((n, 2)), dict(PROVENANCE))
     return predicted
 
 
@@ -42,6 +42,7 @@ def test_layer_and_obsm_of_a_measured_table(make_section: Make) -> None:
     frame = table.obsm["predicted"]
     assert isinstance(frame, pd.DataFrame) and frame.columns.tolist() == PANEL
     assert frame.index.equals(table.obs_names) and np.array_equal(frame.to_numpy(), predicted)
+    np.testing.assert_array_equal(table.obs["predicted_distance"], predicted[:, 0] / 100)
     assert prediction_record(table.uns, "predicted")["model"] == "0123456789ab"
     assert (table.X != counts).nnz == 0
 
@@ -53,6 +54,7 @@ def test_new_table_on_a_slide(make_section: Make) -> None:
     assert table.var_names.tolist() == PANEL
     assert np.array_equal(table.X, predicted) and np.array_equal(table.layers["predicted"], predicted)
     assert table.obsm["spatial"].shape == (42, 2)
+    np.testing.assert_array_equal(table.obs["predicted_distance"], predicted[:, 0] / 100)
     assert table.uns["spatialdata_attrs"] == {"region": "H", "region_key": "region", "instance_key": "instance_id"}
     element, matched = spatialdata.join_spatialelement_table(
         sdata, spatial_element_names="H", table_name="predicted", how="inner"
@@ -79,6 +81,13 @@ def test_the_users_data_are_not_overwritten(make_section: Make, slot: str) -> No
         write(sdata)
     assert "key_added='predicted_2'" in error.value.remedy
     write(sdata, key="predicted_2")
+
+
+def test_a_column_of_the_users_is_not_overwritten(make_section: Make) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].obs["predicted_distance"] = 1.0
+    with pytest.raises(InputError, match="obs\\['predicted_distance'\\] is there already"):
+        write(sdata)
 
 
 @pytest.mark.parametrize("key", ["H_image", "H"])
@@ -108,7 +117,8 @@ def test_gene_names_with_a_slash_can_be_saved(make_section: Make, tmp_path: Path
     sdata = make_section("A", gene_names=names)
     keys = find_keys(sdata, need_table=True)
     predicted = np.random.default_rng(0).normal(size=(42, 2)).astype(np.float32)
-    write_prediction(sdata, keys, "predicted", predicted, np.zeros((42, 2)), {**PROVENANCE, "panel": ["HLA-A", "a/b"]})
+    provenance = {**PROVENANCE, "panel": ["HLA-A", "a/b"]}
+    write_prediction(sdata, keys, "predicted", predicted, predicted[:, 0], np.zeros((42, 2)), provenance)
     sdata.write(tmp_path / "a.zarr")
     table = spatialdata.read_zarr(tmp_path / "a.zarr").tables["table"]
     assert table.obsm["predicted"].columns.tolist() == ["HLA-A", "a_b"]

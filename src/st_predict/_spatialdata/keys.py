@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from st_predict._spatialdata.wsi import slide_image, tile_keys
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,18 +76,20 @@ def find_keys(
         If an element is missing, there are several, or the table is not linked to shapes.
     """
     image = find_image(sdata, image_key)
-    tables = [name for name in sdata.tables if not is_our_table(sdata.tables[name])]
+    tables = measured_tables(sdata)
     if not tables and table_key is None:
         if need_table:
             raise _nothing("table", "measured expression is needed here; attach the counts as a table")
-        return Keys(image, _one("shapes", list(sdata.shapes), shapes_key, _circles(sdata)), None)
+        return Keys(
+            image, _one("shapes", list(sdata.shapes), shapes_key, spot_shapes(sdata) or list(sdata.shapes)), None
+        )
     linked = [name for name in tables if "spatialdata_attrs" in sdata.tables[name].uns]
     table = _one("table", list(sdata.tables), table_key, linked or tables)
     return Keys(image, _linked_shapes(sdata, table, shapes_key), table)
 
 
 def find_image(sdata: SpatialData, image_key: str | None) -> str:
-    """Settle the H&E image.
+    """Settle the H&E image; that of a WSIData is the slide it reads.
 
     Raises
     ------
@@ -94,6 +97,9 @@ def find_image(sdata: SpatialData, image_key: str | None) -> str:
         If there is none, or there are several.
     """
     check_spatialdata(sdata)
+    slide = slide_image(sdata)
+    if image_key is None and slide is not None:
+        return slide
     return _one("image", list(sdata.images), image_key, _primary_images(list(sdata.images)))
 
 
@@ -145,10 +151,19 @@ def _primary_images(names: list[str]) -> list[str]:
     return [name for name in names if name not in copies]
 
 
-def _circles(sdata: SpatialData) -> list[str]:
-    """Circles, which spots are, before outlines, which tissue is; bins are outlines where there are no circles."""
-    circles = [name for name, shapes in sdata.shapes.items() if "radius" in shapes]
-    return circles or list(sdata.shapes)
+def spot_shapes(sdata: SpatialData) -> list[str]:
+    """Shapes that can only be spots: circles, or else LazySlide's tiles. Other outlines may be bins, or tissue."""
+    return [name for name, shapes in sdata.shapes.items() if "radius" in shapes] or tile_keys(sdata)
+
+
+def measured_tables(sdata: SpatialData) -> list[str]:
+    """Tables that may be measured expression: neither predictions of ours nor features of LazySlide's tiles."""
+    tiles = set(tile_keys(sdata))
+    return [
+        name
+        for name, table in sdata.tables.items()
+        if not is_our_table(table) and str(table.uns.get("spatialdata_attrs", {}).get("region")) not in tiles
+    ]
 
 
 def _one(kind: str, names: list[str], wanted: str | None, candidates: list[str]) -> str:

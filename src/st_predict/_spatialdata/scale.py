@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from st_predict._spatialdata.wsi import slide_scale
 from st_predict.core.scale import visium_um_per_px
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ _ATTRS = "st_predict"
 
 
 def stored_scale(sdata: SpatialData, image_key: str) -> float | None:
-    """What a reader or :func:`st_predict.pp.set_scale` wrote down."""
+    """What a reader or :func:`st_predict.pp.set_scale` wrote down, or what a WSIData knows."""
     value = sdata.attrs.get(_ATTRS, {}).get("um_per_px", {}).get(image_key)
-    return None if value is None else float(value)
+    return slide_scale(sdata, image_key) if value is None else float(value)
 
 
 def store_scale(sdata: SpatialData, image_key: str, um_per_px: float) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.image import image_source, reduced_sources
-from st_predict._spatialdata.keys import Keys, check_spatialdata, find_image
+from st_predict._spatialdata.keys import Keys, check_spatialdata, find_image, measured_tables, spot_shapes
 from st_predict._spatialdata.own import check_element_key, keep_record, own_record
 from st_predict._spatialdata.read import shapes_to_image
 from st_predict._spatialdata.scale import stored_scale
+from st_predict._spatialdata.wsi import TISSUES
 from st_predict.core.checks import check_positive
 from st_predict.core.errors import InputError
 from st_predict.core.grid import grid_points
@@ -70,7 +71,14 @@ def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float,
 
 
 def add_grid(
-    sdata: SpatialData, image: str, key: str, *, pitch_um: float, diameter_um: float, layout: str, tissue_key: str
+    sdata: SpatialData,
+    image: str,
+    key: str,
+    *,
+    pitch_um: float,
+    diameter_um: float,
+    layout: str,
+    tissue_key: str | None,
 ) -> None:
     """Write spots on the tissue, see :func:`st_predict.pp.spot_grid`; finds the tissue if it is not there yet."""
     from geopandas import GeoDataFrame, points_from_xy
@@ -91,15 +99,7 @@ def add_grid(
             expected="the width of an image pixel in um",
             remedy="st_predict.io.slide(path, um_per_px=...), or st_predict.pp.set_scale(sdata, um_per_px=...)",
         )
-    if tissue_key not in sdata.shapes:
-        if tissue_key != "tissue":
-            raise InputError(
-                f"there are no shapes {tissue_key!r}",
-                where="tissue_key",
-                expected=f"one of {', '.join(sdata.shapes) or '(there are none)'}, or 'tissue' to have it found",
-                remedy="correct tissue_key",
-            )
-        add_tissue(sdata, image, tissue_key, **TISSUE_SIZES)
+    tissue_key = _found_tissue(sdata, image, tissue_key)
     source = image_source(sdata, image)
     size = float(source.col_edges[-1]), float(source.row_edges[-1])
     points, rows, cols = grid_points(size, pitch_um / um_per_px, layout)
@@ -121,6 +121,22 @@ def add_grid(
     keep_record(sdata, GRID, key, {"image": image, "pitch_um": float(pitch_um), "layout": layout})
 
 
+def _found_tissue(sdata: SpatialData, image: str, wanted: str | None) -> str:
+    """The outlines asked for, or those that are there, or else found now."""
+    if wanted is not None and wanted not in sdata.shapes:
+        raise InputError(
+            f"there are no shapes {wanted!r}",
+            where="tissue_key",
+            expected=f"one of {', '.join(sdata.shapes) or '(there are none)'}, or None to have tissue found",
+            remedy="correct tissue_key",
+        )
+    for key in (wanted, TISSUE, TISSUES):
+        if key in sdata.shapes:
+            return str(key)
+    add_tissue(sdata, image, TISSUE, **TISSUE_SIZES)
+    return TISSUE
+
+
 def _in_px(sdata: SpatialData, image: str, shapes: str) -> Any:
     """All outlines as one, in px of the image, wherever they were drawn."""
     from shapely import affinity, make_valid, union_all
@@ -132,17 +148,16 @@ def _in_px(sdata: SpatialData, image: str, shapes: str) -> Any:
 
 
 def sdata_has_spots(sdata: SpatialData, shapes_key: str | None) -> bool:
-    """Whether there is anything to predict on: a table, circles, or shapes that were asked for; outlines are none."""
+    """Whether there is anything to predict on: a table, spots, or shapes that were asked for; outlines are none."""
     check_spatialdata(sdata)
-    circles = [name for name, shapes in sdata.shapes.items() if "radius" in shapes]
-    return bool(shapes_key is not None or sdata.tables or circles)
+    return bool(shapes_key is not None or measured_tables(sdata) or spot_shapes(sdata))
 
 
 def add_spots(sdata: SpatialData, image_key: str | None, *, pitch_um: float | None) -> None:
     """Lay the default grid, at the pitch given if there is one; see :func:`st_predict.pp.spot_grid`."""
     image = find_image(sdata, image_key)
     pitch = 100.0 if pitch_um is None else pitch_um
-    add_grid(sdata, image, "spots", pitch_um=pitch, diameter_um=0.55 * pitch, layout="hex", tissue_key="tissue")
+    add_grid(sdata, image, "spots", pitch_um=pitch, diameter_um=0.55 * pitch, layout="hex", tissue_key=None)
     logger.info("no spots were given; %d lie on the tissue, %.0f um apart", len(sdata.shapes["spots"]), pitch)
 
 

@@ -34,8 +34,12 @@ def check_free(sdata: SpatialData, keys: Keys, key: str) -> None:
         taken = {} if key not in sdata else {f"sdata[{key!r}]": _ours(getattr(sdata.get(key), "uns", {}), key)}
     else:
         table = sdata.tables[keys.table]
-        slots = {"layers": table.layers, "obsm": table.obsm, "uns": table.uns}
-        taken = {f"{slot}[{key!r}]": _ours(table.uns, key) for slot, values in slots.items() if key in values}
+        slots = {"layers": table.layers, "obsm": table.obsm, "uns": table.uns, "obs": table.obs}
+        taken = {
+            f"{slot}[{name!r}]": _ours(table.uns, key)
+            for slot, values in slots.items()
+            if (name := distance_column(key) if slot == "obs" else key) in values
+        }
     foreign = [place for place, ours in taken.items() if not ours]
     if foreign:
         raise InputError(
@@ -51,12 +55,13 @@ def write_prediction(
     keys: Keys,
     key: str,
     predicted: NDArray[np.float32],
+    distance: NDArray[np.float32],
     centers_px: NDArray[np.float64],
     provenance: dict[str, Any],
 ) -> None:
-    """Write a prediction ``(n, G)`` with its provenance.
+    """Write a prediction ``(n, G)``, how unlike the training tiles the spots are ``(n,)``, and the provenance.
 
-    On a section with a table: ``layers[key]`` ``(n_obs, n_vars)``, NaN outside the panel, ``obsm[key]`` a DataFrame
+    On either table the second goes into ``obs`` (:func:`distance_column`). On a section with a table: ``layers[key]`` ``(n_obs, n_vars)``, NaN outside the panel, ``obsm[key]`` a DataFrame
     ``(n_obs, G)`` in the panel's order ("/" in a name becomes "_", which Zarr needs), ``uns[key]``. On an H&E-only one: ``sdata.tables[key]``, genes the panel.
     """
     import pandas as pd
@@ -64,6 +69,7 @@ def write_prediction(
     panel = provenance["panel"]
     if keys.table is None:
         sdata.tables[key] = _new_table(sdata, keys, key, predicted, centers_px, provenance)
+        sdata.tables[key].obs[distance_column(key)] = distance
         return
     table = sdata.tables[keys.table]
     layer = np.full(table.shape, np.nan, np.float32)
@@ -71,7 +77,13 @@ def write_prediction(
     layer[:, columns[columns >= 0]] = predicted[:, columns >= 0]
     table.layers[key] = layer
     table.obsm[key] = pd.DataFrame(predicted, index=table.obs_names, columns=[gene.replace("/", "_") for gene in panel])
+    table.obs[distance_column(key)] = distance
     table.uns[key] = {PROVENANCE_KIND: _KIND, **provenance}
+
+
+def distance_column(key: str) -> str:
+    """Column of ``obs`` that says how unlike the training tiles a spot is."""
+    return f"{key}_distance"
 
 
 def _new_table(

@@ -16,7 +16,7 @@ def spot_grid(
     layout: Literal["hex", "square"] = "hex",
     key_added: str = "spots",
     image_key: str | None = None,
-    tissue_key: str = "tissue",
+    tissue_key: str | None = None,
 ) -> None:
     """Lay an array of spots on the tissue of a slide.
 
@@ -39,7 +39,8 @@ def spot_grid(
     image_key
         The H&E image, where there are several.
     tissue_key
-        Outlines of tissue in ``sdata.shapes``; where there are none, :func:`find_tissue` is run with its defaults.
+        Outlines of tissue in ``sdata.shapes``; ``None``: ``"tissue"``, or LazySlide's ``"tissues"``; where neither is
+        there, :func:`find_tissue` is run with its defaults.
 
     Returns
     -------

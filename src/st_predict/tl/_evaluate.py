@@ -60,7 +60,7 @@ def evaluate(
     from st_predict._spatialdata.write import prediction_record
     from st_predict.core.expression import gene_columns, section_expression
     from st_predict.core.protocol.scores import score_genes
-    from st_predict.core.training.fit import usable_spots
+    from st_predict.core.training.task import usable_spots
 
     section, keys = read_section(
         sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer, need_counts=True

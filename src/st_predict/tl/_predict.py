@@ -47,7 +47,10 @@ def predict(
     ``None``. With a table that annotates the spots: ``table.layers[key_added]`` ``(n_obs, n_vars)`` float32, NaN for
     genes outside the panel, ``table.obsm[key_added]``, a DataFrame ``(n_obs, panel)`` ("/" in a name is "_"), and ``table.uns[key_added]``,
     the provenance. Without one: a new table ``sdata.tables[key_added]`` on the spots. Values are log1p of counts per
-    10,000.
+    10,000. In both, ``table.obs["<key_added>_distance"]`` tells how unlike the training tiles a spot's are: distance in
+    feature space, 1 where one in a hundred tiles of a section like those trained on lies beyond (see
+    :class:`~st_predict.core.training.domain.Domain`); ``uns`` holds the share beyond 1 as ``"unlike_training"``, and
+    where it is large, this is said.
 
     Raises
     ------

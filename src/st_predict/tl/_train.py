@@ -116,8 +116,9 @@ def train(
         tile_spec,
     )
     from st_predict.core.encoders.frozen import FrozenEncoder
-    from st_predict.core.training.fit import Task, check_task, train_model
+    from st_predict.core.training.fit import train_model, with_domain
     from st_predict.core.training.selection import held_out_groups
+    from st_predict.core.training.task import Task, check_task
     from st_predict.tl._session import remember
 
     be_heard()
@@ -154,6 +155,7 @@ def train(
         tile_spec=spec,
         hardware=hardware,
     )
+    model = with_domain(model, read.sections, tiles.values, device=device)
     remember(model)
     _say_held_out(model, held_out_groups(read.sections)[0])
     return model

@@ -17,12 +17,13 @@ from st_predict.core.methods.registry import METHODS, build_method, find_recipe
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
-from st_predict.core.training.fit import Task, check_task, train_model
+from st_predict.core.training.fit import train_model
 from st_predict.core.training.model import Model
 from st_predict.core.training.network import Hardware, predict_spots
 from st_predict.core.training.selection import Fitting
 from st_predict.core.training.spots import SpotSet
 from st_predict.core.training.store import load_model
+from st_predict.core.training.task import Task, check_task
 
 Spots = Callable[..., SpotSet]
 CPU = Hardware("cpu", 1)

@@ -14,8 +14,8 @@ from st_predict.core.protocol.study import Candidate, EncodedTiles, Study
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
-from st_predict.core.training.fit import Task
 from st_predict.core.training.network import Hardware
+from st_predict.core.training.task import Task
 
 N_FEATURES, N_GENES = 6, 16
 SUBJECTS = {"A1": "A", "A2": "A", "B1": "B", "C1": "C"}

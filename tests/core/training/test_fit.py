@@ -20,9 +20,10 @@ from st_predict.core.neighbors import array_places
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training import fit as fit_module
-from st_predict.core.training.fit import Task, check_scorable, check_task, train_model, usable_spots
+from st_predict.core.training.fit import train_model
 from st_predict.core.training.model import Model
 from st_predict.core.training.network import Hardware
+from st_predict.core.training.task import Task, check_scorable, check_task, usable_spots
 
 MakeSection = Callable[..., Section]
 TASK = Task("nh2st", 5, "heg", 1, 0)

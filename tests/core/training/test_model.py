@@ -11,6 +11,7 @@ import pytest
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.errors import InputError
 from st_predict.core.section import Section
+from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training.model import Model
 
 
@@ -41,7 +42,7 @@ def test_provenance_is_plain_values(quick_model: Model) -> None:
 def test_pixel_model_refuses_another_scale(
     quick_model: Model, plain_section: Callable[..., Section], trained: float, given: float
 ) -> None:
-    model = dataclasses.replace(quick_model, um_per_px=trained)
+    model = dataclasses.replace(quick_model, um_per_px=trained, tiles=TileSpec(widths_px=(224.0,)))
     section = dataclasses.replace(plain_section("A"), um_per_px=given)
     with pytest.raises(InputError, match=f"has {given} um/px; the model was trained in pixels at 0.5 um/px") as error:
         model.check_section(section)
@@ -53,7 +54,13 @@ def test_pixel_model_takes_the_same_or_an_unknown_scale(
     quick_model: Model, plain_section: Callable[..., Section], trained: Any, given: Any
 ) -> None:
     section = dataclasses.replace(plain_section("A"), um_per_px=given)
-    dataclasses.replace(quick_model, um_per_px=trained).check_section(section)
+    in_px = TileSpec(widths_px=(224.0,))
+    dataclasses.replace(quick_model, um_per_px=trained, tiles=in_px).check_section(section)
+
+
+def test_physical_tiles_fit_any_scale(quick_model: Model, plain_section: Callable[..., Section]) -> None:
+    assert quick_model.um_per_px == 4.0
+    quick_model.check_section(dataclasses.replace(plain_section("A"), um_per_px=0.25))
 
 
 def test_other_encoder_weights_are_refused(quick_model: Model) -> None:

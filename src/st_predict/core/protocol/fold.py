@@ -13,7 +13,8 @@ from st_predict.core import paper_style
 from st_predict.core.expression import gene_columns, section_expression
 from st_predict.core.protocol.scores import score_genes, score_sets
 from st_predict.core.training.encode import encode_rows
-from st_predict.core.training.fit import check_task, train_model, usable_spots
+from st_predict.core.training.fit import train_model
+from st_predict.core.training.task import check_task, usable_spots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

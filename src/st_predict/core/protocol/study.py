@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
-    from st_predict.core.training.fit import Task
     from st_predict.core.training.network import Hardware
+    from st_predict.core.training.task import Task
 
 
 class EncodedTiles(NamedTuple):

@@ -99,7 +99,7 @@ def _of_all_levels(
         # The same box of tissue as at full resolution; on a reduced copy its borders lie within pixels.
         boxes = [_Boxes.at(tile_corners(centers_px, sides_px[s]), sides_px[s], factors[number]) for s in scales]
         for spot, scale, tile in _whole_tiles(levels[number], boxes, wanted[:, scales].T.ravel()):
-            yield spot, scales[scale], _resample(tile, out_px, boxes[scale].within(spot))
+            yield spot, scales[scale], resample(tile, out_px, boxes[scale].within(spot))
 
 
 class _Boxes(NamedTuple):
@@ -214,9 +214,10 @@ def _assemble(
     return tile
 
 
-def _resample(
+def resample(
     tile: NDArray[np.uint8], out_px: int, box: tuple[float, float, float, float] | None = None
 ) -> NDArray[np.uint8]:
+    """A square tile, or the box of it (left, top, right, bottom, in px), at another size."""
     if box is None and tile.shape[0] == out_px:
         return tile
     from PIL import Image

@@ -1,24 +1,25 @@
-"""From sections and their tiles to a model: what is usable, the panel, the flat training set, the fit."""
+"""From sections and their tiles to a model: the flat training set, the fit, and what the tiles look like."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from st_predict.core.errors import InputError
-from st_predict.core.expression import choose_panel, dense, gene_columns, section_expression, total_counts
+from st_predict.core.expression import dense, gene_columns, section_expression, total_counts
 from st_predict.core.methods.interface import Needs
-from st_predict.core.methods.registry import build_method
+from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
+from st_predict.core.training.domain import Domain
+from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.inputs import InputTransform, expand
 from st_predict.core.training.model import Model
 from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
 from st_predict.core.training.spots import SpotSet
+from st_predict.core.training.task import method_needs, usable_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,142 +29,14 @@ if TYPE_CHECKING:
 
     from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.encoders.frozen import EncoderIdentity
-    from st_predict.core.expression import GeneRanking
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.training.network import Hardware
+    from st_predict.core.training.task import Task
 
 logger = logging.getLogger("st_predict")
-_LEAST_SCORED = 3  # two points correlate perfectly
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a fit is asked to do, beside the recipe.
-
-    Parameters
-    ----------
-    method
-        Name of the method.
-    genes, gene_ranking
-        Panel, see :func:`~st_predict.core.expression.choose_panel`.
-    min_counts
-        Spots with fewer counts are not trained on.
-    seed
-        Seed of everything random.
-    """
-
-    method: str
-    genes: int | Sequence[str]
-    gene_ranking: GeneRanking
-    min_counts: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        if isinstance(self.genes, Integral):  # NumPy's too
-            object.__setattr__(self, "genes", int(self.genes))
-
-
-def usable_spots(section: Section, min_counts: float) -> NDArray[np.bool_]:
-    """Spots with enough counts to learn from or to be scored on."""
-    enough: NDArray[np.bool_] = total_counts(section.counts) >= max(min_counts, 1)
-    return enough
-
-
-def check_task(sections: Sequence[Section], recipe: Recipe, task: Task) -> list[str]:
-    """Refuse what cannot be trained, before any tile is encoded; gives the panel.
-
-    Raises
-    ------
-    InputError
-        As :func:`check_fit` and :func:`task_panel`.
-    """
-    check_fit(sections, recipe, task)
-    return task_panel(sections, task)
-
-
-def check_fit(sections: Sequence[Section], recipe: Recipe, task: Task) -> None:
-    """Refuse sections a method cannot be trained on.
-
-    Raises
-    ------
-    InputError
-        If there are too few spots, or an encoder cannot be trained with the method.
-    """
-    needs = _needs(recipe, task)
-    if recipe.fit.trainable_encoder and not needs.gradient:
-        raise InputError(
-            f"method {task.method!r} is not trained by gradient, so no encoder can be trained with it",
-            where="trainable_encoder",
-            expected="a method with a loss, such as nh2st",
-            remedy="leave trainable_encoder out",
-        )
-    usable = [int(usable_spots(s, task.min_counts).sum()) for s in sections]
-    for section, n in zip(sections, usable, strict=True):
-        if n <= max(needs.neighbors, 1):
-            raise InputError(
-                f"section {section.name!r} has {n} of {section.n_spots} spots with at least {task.min_counts:g} counts",
-                where="min_counts",
-                expected=f"more than {max(needs.neighbors, 1)} usable spots in every section",
-                remedy="lower min_counts (shallow data), or leave this section out",
-            )
-    whole_sections = needs.section and not recipe.fit.trainable_encoder
-    if needs.gradient and not whole_sections and sum(usable) < recipe.fit.batch_size:
-        raise InputError(
-            f"{sum(usable)} usable spots are fewer than one batch of {recipe.fit.batch_size}",
-            where="batch_size",
-            expected="at least one full batch of training spots",
-            remedy=f"use batch_size={max(2, sum(usable) // 4)}, or more sections",
-        )
-
-
-def task_panel(sections: Sequence[Section], task: Task) -> list[str]:
-    """Choose the panel on the usable spots of the sections, and say how much there is.
-
-    Raises
-    ------
-    InputError
-        If there is no gene in common.
-    """
-    kept = [s.keep(usable_spots(s, task.min_counts)) for s in sections]
-    panel = choose_panel(kept, task.genes, task.gene_ranking)
-    logger.info(
-        "%d sections, %d of %d spots with at least %g counts, %d genes",
-        len(sections),
-        sum(s.n_spots for s in kept),
-        sum(s.n_spots for s in sections),
-        max(task.min_counts, 1),
-        len(panel),
-    )
-    if isinstance(task.genes, int) and len(panel) < task.genes:
-        logger.warning("only %d genes are common to all sections; %d were asked for", len(panel), task.genes)
-    return panel
-
-
-def check_scorable(section: Section, panel: Sequence[str], task: Task) -> None:
-    """Refuse a held-out section that could not be predicted or scored.
-
-    Raises
-    ------
-    InputError
-        If it has none of the panel's genes, or fewer than three spots to be scored on.
-    """
-    n_scored = int(usable_spots(section, task.min_counts).sum())
-    if n_scored < _LEAST_SCORED:
-        raise InputError(
-            f"section {section.name!r} has {section.n_spots} spots, {n_scored} of them with enough counts to be scored on",
-            where="min_counts",
-            expected=f"at least {_LEAST_SCORED} spots with {task.min_counts:g} counts",
-            remedy="lower min_counts, or leave this section out",
-        )
-    if not (gene_columns(section.gene_names, panel) >= 0).any():
-        raise InputError(
-            f"section {section.name!r} has none of the {len(panel)} genes ({', '.join(panel[:3])}, ...)",
-            where="var_names",
-            expected="gene names of the kind the training sections have",
-            remedy="map the names of this table to those of the others",
-        )
+_FOLDS, _TILES = 5, 32
 
 
 def train_model(
@@ -205,7 +78,7 @@ def train_model(
     stored = [torch.from_numpy(t) for t in tiles]
     if encoder is None:
         stored = [expand(recipe.inputs, t, s.centers_px) for t, s in zip(tiles, sections, strict=True)]
-    spots = _spot_set(sections, stored, usable, panel, _needs(recipe, task))
+    spots = _spot_set(sections, stored, usable, panel, method_needs(recipe, task))
     fitting = Fitting(recipe, task.method, task.seed, hardware)
     folds = inner_folds(sections, recipe.fit.inner_folds)
     selection = select_epochs(fitting, spots, encoder, folds, compare=compare)
@@ -222,8 +95,8 @@ def train_model(
         panel=panel,
         encoder_identity=identity,
         tiles=tile_spec,
-        um_per_px=sections[0].um_per_px if tile_spec.widths_px else None,
-        pitch_um=_pitch_um(sections),
+        um_per_px=_median([s.um_per_px for s in sections if s.um_per_px is not None]),
+        pitch_um=_median([pitch_px(s.centers_px) * s.um_per_px for s in sections if s.um_per_px is not None]),
         min_counts=task.min_counts,
         seed=task.seed,
         sections=names,
@@ -238,15 +111,29 @@ def train_model(
     )
 
 
-def _pitch_um(sections: Sequence[Section]) -> float | None:
-    """Median over sections of the distance between neighboring spots; ``None`` where no scale is known."""
-    known = [pitch_px(s.centers_px) * s.um_per_px for s in sections if s.um_per_px is not None]
+def with_domain(
+    model: Model, sections: Sequence[Section], tiles: Sequence[NDArray[Any]], *, device: str = "cpu"
+) -> Model:
+    """The same model with what its training tiles look like; arguments as in :func:`train_model`."""
+    features = [torch.from_numpy(values) for values in tiles]
+    if model.encoder is not None:
+        device = torch_device(device)
+        model.encoder.to(device).eval()
+        with torch.inference_mode():
+            features = [
+                torch.cat([encode_rows(model.encoder, part.to(device)).cpu() for part in pixels.split(_TILES)])
+                for pixels in features
+            ]
+        model.encoder.cpu()
+    kept = [
+        values[torch.from_numpy(usable_spots(s, model.min_counts))]
+        for values, s in zip(features, sections, strict=True)
+    ]
+    return dataclasses.replace(model, domain=Domain.fit(kept, inner_folds(sections, _FOLDS)))
+
+
+def _median(known: Sequence[float]) -> float | None:
     return float(np.median(known)) if known else None
-
-
-def _needs(recipe: Recipe, task: Task) -> Needs:
-    needs: Needs = build_method(task.method, recipe.method, 1, 1).needs
-    return needs
 
 
 def _spot_set(

@@ -46,11 +46,9 @@ class InputTransform:
         if config.components is not None:
             rows = (rows - mean) / scale
             kept = max(1, min(config.components, rows.shape[1], len(rows) - 1))
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)  # the decomposition is randomized; the same rows always give the same axes
-                _, values, axes = torch.svd_lowrank(rows, q=min(kept + 16, *rows.shape), niter=4)
+            values, axes = principal_axes(rows, kept)
             # One common factor brings the inputs to unit mean square and leaves the axes their relative weight.
-            axes = axes[:, :kept] / (values[:kept].square().mean() / len(rows)).sqrt().clamp(min=_EPSILON)
+            axes = axes / (values.square().mean() / len(rows)).sqrt().clamp(min=_EPSILON)
             arrays["components"] = axes.contiguous()
         return cls(config, arrays)
 
@@ -65,6 +63,20 @@ class InputTransform:
         rows, nearest = _standardized(self.config, features), _context(self.config, centers_px)
         parts = torch.arange(len(rows)).split(_PART_SPOTS)
         return torch.cat([self.reduce(_expanded(self.config, rows, nearest, part)) for part in parts])
+
+    def of_lone_tiles(self, rows: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """Input rows of tiles without their slide ``(n, S * d)`` -> ``(n, D)``: each its own surroundings.
+
+        Parameters
+        ----------
+        rows
+            Features of the tiles.
+        mean, scale
+            What a typical slide has ``(S * d,)``, by which they are scored where that is done within the slide.
+        """
+        if self.config.standardize == "slide":
+            rows = (rows - mean) / (scale + _EPSILON)
+        return self.reduce(torch.cat([rows] * (1 + len(self.config.context)), dim=1))
 
 
 def expand(config: InputConfig, features: NDArray[np.float32], centers_px: NDArray[np.float64]) -> torch.Tensor:
@@ -85,6 +97,14 @@ def expand(config: InputConfig, features: NDArray[np.float32], centers_px: NDArr
     """
     rows = _standardized(config, features)
     return _expanded(config, rows, _context(config, centers_px), torch.arange(len(rows)))
+
+
+def principal_axes(rows: torch.Tensor, kept: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest singular values ``(kept,)`` of centered rows ``(n, D)`` and their axes ``(D, kept)``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the decomposition is randomized; the same rows always give the same axes
+        _, values, axes = torch.svd_lowrank(rows, q=min(kept + 16, *rows.shape), niter=4)
+    return values[:kept], axes[:, :kept]
 
 
 def _standardized(config: InputConfig, features: NDArray[np.float32]) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch
 
 from st_predict.core.errors import InputError
 from st_predict.core.neighbors import array_places, nearest_spots
+from st_predict.core.training.lone_tiles import TileModel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
+    from st_predict.core.training.domain import Domain
     from st_predict.core.training.inputs import InputTransform
 
 TARGET = "log1p of counts per 10,000"
@@ -33,7 +35,7 @@ _SCALE_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Model(TileModel):
     """A model trained by :func:`st_predict.tl.train` or read by :func:`st_predict.load_model`.
 
     Parameters
@@ -49,7 +51,7 @@ class Model:
     tiles
         Tile widths.
     um_per_px
-        Scale it was trained at, if it works in pixels and the scale was known.
+        Median scale of the training sections, where it was known.
     pitch_um
         Median distance between neighboring training spots, where the scale was known; grids are laid at it.
     min_counts
@@ -66,6 +68,8 @@ class Model:
         Records behind :attr:`history` and :attr:`held_out`.
     transform, center, network, encoder
         What predicts: inputs, mean over training sections ``(G,)``, the fitted method, the encoder if trained.
+    domain
+        What the training tiles look like.
     """
 
     method: str
@@ -86,6 +90,7 @@ class Model:
     center: torch.Tensor
     network: Any
     encoder: Encoder | None
+    domain: Domain | None = None
 
     def __repr__(self) -> str:
         return (
@@ -138,6 +143,8 @@ class Model:
         }
         if self.encoder is not None:
             parts["encoder"] = self.encoder.network.state_dict()
+        if self.domain is not None:
+            parts["domain"] = self.domain.tensors()
         return {f"{part}.{key}": value.detach().cpu() for part, state in parts.items() for key, value in state.items()}
 
     def provenance(self) -> dict[str, Any]:
@@ -162,7 +169,7 @@ class Model:
         InputError
             If the model works in pixels of another scale.
         """
-        known = self.um_per_px is not None and section.um_per_px is not None
+        known = self.tiles.widths_px and self.um_per_px is not None and section.um_per_px is not None
         if known and abs(section.um_per_px / self.um_per_px - 1) > _SCALE_TOLERANCE:  # type: ignore[operator]
             raise InputError(
                 f"section {section.name!r} has {section.um_per_px:.4g} um/px; the model was trained in pixels at "
@@ -216,6 +223,21 @@ class Model:
             places=torch.from_numpy(array_places(centers_px)).float(),
         )
         return (predict_spots(self.network, spots) + self.center).numpy().astype(np.float32)
+
+    def distance(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How unlike the training tiles some are: distance in feature space, in units of the training tiles' limit.
+
+        Parameters
+        ----------
+        features
+            Encoded tiles ``(n, S, d)``.
+
+        Returns
+        -------
+        ``(n,)``; beyond 1 lies one in a hundred tiles of a section like those trained on. NaN for a model that keeps
+        nothing of its training tiles.
+        """
+        return np.full(len(features), np.nan, np.float32) if self.domain is None else self.domain.distance(features)
 
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder: ``config.json`` and ``weights.safetensors``.

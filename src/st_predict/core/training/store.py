@@ -19,6 +19,7 @@ from st_predict.core.files import replacing_folder
 from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
 from st_predict.core.methods.registry import METHODS, build_method
 from st_predict.core.tiles.geometry import TileSpec
+from st_predict.core.training.domain import Domain
 from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.model import Model
 
@@ -104,7 +105,7 @@ def _config(model: Model) -> dict[str, Any]:
 
 
 def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
-    parts: dict[str, dict[str, Any]] = {"network": {}, "inputs": {}, "targets": {}, "encoder": {}}
+    parts: dict[str, dict[str, Any]] = {"network": {}, "inputs": {}, "targets": {}, "encoder": {}, "domain": {}}
     for key, value in tensors.items():
         part, name = key.split(".", 1)
         parts[part][name] = value
@@ -140,6 +141,7 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
         center=parts["targets"]["mean"],
         network=network.eval(),
         encoder=encoder,
+        domain=Domain(**parts["domain"]) if parts["domain"] else None,
     )
 
 

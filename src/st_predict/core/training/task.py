@@ -1,0 +1,161 @@
+"""What a fit is asked to do: which spots are usable, the panel, and what is refused before any tile is encoded."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from st_predict.core.errors import InputError
+from st_predict.core.expression import choose_panel, gene_columns, total_counts
+from st_predict.core.methods.interface import Needs
+from st_predict.core.methods.registry import build_method
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from st_predict.core.expression import GeneRanking
+    from st_predict.core.methods.recipe import Recipe
+    from st_predict.core.section import Section
+
+logger = logging.getLogger("st_predict")
+_LEAST_SCORED = 3  # two points correlate perfectly
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a fit is asked to do, beside the recipe.
+
+    Parameters
+    ----------
+    method
+        Name of the method.
+    genes, gene_ranking
+        Panel, see :func:`~st_predict.core.expression.choose_panel`.
+    min_counts
+        Spots with fewer counts are not trained on.
+    seed
+        Seed of everything random.
+    """
+
+    method: str
+    genes: int | Sequence[str]
+    gene_ranking: GeneRanking
+    min_counts: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.genes, Integral):  # NumPy's too
+            object.__setattr__(self, "genes", int(self.genes))
+
+
+def usable_spots(section: Section, min_counts: float) -> NDArray[np.bool_]:
+    """Spots with enough counts to learn from or to be scored on."""
+    enough: NDArray[np.bool_] = total_counts(section.counts) >= max(min_counts, 1)
+    return enough
+
+
+def check_task(sections: Sequence[Section], recipe: Recipe, task: Task) -> list[str]:
+    """Refuse what cannot be trained, before any tile is encoded; gives the panel.
+
+    Raises
+    ------
+    InputError
+        As :func:`check_fit` and :func:`task_panel`.
+    """
+    check_fit(sections, recipe, task)
+    return task_panel(sections, task)
+
+
+def check_fit(sections: Sequence[Section], recipe: Recipe, task: Task) -> None:
+    """Refuse sections a method cannot be trained on.
+
+    Raises
+    ------
+    InputError
+        If there are too few spots, or an encoder cannot be trained with the method.
+    """
+    needs = method_needs(recipe, task)
+    if recipe.fit.trainable_encoder and not needs.gradient:
+        raise InputError(
+            f"method {task.method!r} is not trained by gradient, so no encoder can be trained with it",
+            where="trainable_encoder",
+            expected="a method with a loss, such as nh2st",
+            remedy="leave trainable_encoder out",
+        )
+    usable = [int(usable_spots(s, task.min_counts).sum()) for s in sections]
+    for section, n in zip(sections, usable, strict=True):
+        if n <= max(needs.neighbors, 1):
+            raise InputError(
+                f"section {section.name!r} has {n} of {section.n_spots} spots with at least {task.min_counts:g} counts",
+                where="min_counts",
+                expected=f"more than {max(needs.neighbors, 1)} usable spots in every section",
+                remedy="lower min_counts (shallow data), or leave this section out",
+            )
+    whole_sections = needs.section and not recipe.fit.trainable_encoder
+    if needs.gradient and not whole_sections and sum(usable) < recipe.fit.batch_size:
+        raise InputError(
+            f"{sum(usable)} usable spots are fewer than one batch of {recipe.fit.batch_size}",
+            where="batch_size",
+            expected="at least one full batch of training spots",
+            remedy=f"use batch_size={max(2, sum(usable) // 4)}, or more sections",
+        )
+
+
+def task_panel(sections: Sequence[Section], task: Task) -> list[str]:
+    """Choose the panel on the usable spots of the sections, and say how much there is.
+
+    Raises
+    ------
+    InputError
+        If there is no gene in common.
+    """
+    kept = [s.keep(usable_spots(s, task.min_counts)) for s in sections]
+    panel = choose_panel(kept, task.genes, task.gene_ranking)
+    logger.info(
+        "%d sections, %d of %d spots with at least %g counts, %d genes",
+        len(sections),
+        sum(s.n_spots for s in kept),
+        sum(s.n_spots for s in sections),
+        max(task.min_counts, 1),
+        len(panel),
+    )
+    if isinstance(task.genes, int) and len(panel) < task.genes:
+        logger.warning("only %d genes are common to all sections; %d were asked for", len(panel), task.genes)
+    return panel
+
+
+def check_scorable(section: Section, panel: Sequence[str], task: Task) -> None:
+    """Refuse a held-out section that could not be predicted or scored.
+
+    Raises
+    ------
+    InputError
+        If it has none of the panel's genes, or fewer than three spots to be scored on.
+    """
+    n_scored = int(usable_spots(section, task.min_counts).sum())
+    if n_scored < _LEAST_SCORED:
+        raise InputError(
+            f"section {section.name!r} has {section.n_spots} spots, {n_scored} of them with enough counts to be scored on",
+            where="min_counts",
+            expected=f"at least {_LEAST_SCORED} spots with {task.min_counts:g} counts",
+            remedy="lower min_counts, or leave this section out",
+        )
+    if not (gene_columns(section.gene_names, panel) >= 0).any():
+        raise InputError(
+            f"section {section.name!r} has none of the {len(panel)} genes ({', '.join(panel[:3])}, ...)",
+            where="var_names",
+            expected="gene names of the kind the training sections have",
+            remedy="map the names of this table to those of the others",
+        )
+
+
+def method_needs(recipe: Recipe, task: Task) -> Needs:
+    """What the method of a task must be given."""
+    needs: Needs = build_method(task.method, recipe.method, 1, 1).needs
+    return needs
