@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.expression import dense, gene_columns, section_expression, total_counts
 from st_predict.core.methods.interface import Needs
-from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
 from st_predict.core.training.domain import Domain
 from st_predict.core.training.encode import encode_rows
