@@ -171,3 +171,22 @@ def test_a_grid_of_another_scale_is_said(
     stp.pp.set_scale(sdata, um_per_px=3.0, image_key="slide_image")
     stp.tl.predict(sdata, quick_model)
     assert "the grid was laid 96 um apart, and is 144 um apart by the scale the image has now" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore")  # what the two say of themselves when they are imported
+def test_squidpy_and_scanpy_run_on_the_result(pixels: np.ndarray, tmp_path: Path, quick_model: Model) -> None:
+    import scanpy as sc
+    import squidpy as sq
+
+    sdata = written("tif", tmp_path, pixels)
+    stp.tl.predict(sdata, quick_model)
+    sdata.write(tmp_path / "predicted.zarr")
+    table = spatialdata.read_zarr(tmp_path / "predicted.zarr").tables["predicted"]
+    sq.gr.spatial_neighbors(table, coord_type="grid", n_neighs=6)
+    inner = np.asarray(table.obsp["spatial_connectivities"].sum(axis=1)).ravel()
+    assert np.median(inner) == 6, "spots lie on hexagons"
+    sq.gr.spatial_autocorr(table, mode="moran", genes=list(table.var_names))
+    assert table.uns["moranI"]["I"].max() > 0.5, "what is predicted from smooth stain is smooth"
+    sc.pp.neighbors(table, use_rep="X")
+    sc.tl.leiden(table, flavor="igraph", n_iterations=2, directed=False)
+    assert table.obs["leiden"].nunique() > 1
