@@ -62,6 +62,8 @@ def run_cohort(
     jobs = _jobs(paths, out_dir)
     _check_out(out_dir)
     with _alone(out_dir):
+        for scratch in (part for job in jobs for part in out_dir.glob(f".{job.name}.zarr.*")):
+            shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed while it wrote
         model.save(out_dir / _MODEL)
         wanted = _identity(model.id, settings)
         rows = {job.name: _row(job, "skipped", reason="done earlier") for job in jobs if _is_done(job, wanted)}
@@ -146,25 +148,27 @@ def _jobs(paths: Sequence[str | Path], out_dir: Path) -> list[_Job]:
 
 def _check_out(out_dir: Path) -> None:
     """Refuse a folder that holds something else or cannot be written to."""
-    if out_dir.exists() and not (
-        out_dir.is_dir()
-        and ((out_dir / MANIFEST).is_file() or (out_dir / _LOCK).exists() or not any(out_dir.iterdir()))
-    ):
+    try:
+        usable = not out_dir.exists() or (
+            out_dir.is_dir()
+            and ((out_dir / MANIFEST).is_file() or (out_dir / _LOCK).exists() or not any(out_dir.iterdir()))
+        )
+        if usable:
+            out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{out_dir} cannot be made or read ({error.strerror})",
+            where="out_dir",
+            expected="a folder that can be written to",
+            remedy="choose another folder",
+        ) from error
+    if not usable:
         raise InputError(
             f"{out_dir} exists and holds no cohort",
             where="out_dir",
             expected="a new or empty folder, or that of an earlier cohort",
             remedy="choose another folder",
         )
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{out_dir} cannot be made ({error.strerror})",
-            where="out_dir",
-            expected="a folder that can be written to",
-            remedy="choose another folder",
-        ) from error
 
 
 @contextmanager

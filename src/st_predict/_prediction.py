@@ -12,6 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from geopandas import GeoDataFrame
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
@@ -56,16 +57,19 @@ def predict_sdata(
     )
     model.check_section(section)
     model.tiles.sides_px(section)
-    _compare_pitch(model, section)
+    record = grid_record(sdata, keys.shapes)
+    arrays = None if record is None else _interleaved(model, sdata.shapes[keys.shapes], record)
+    if arrays is None:
+        _compare_pitch(model, section)
     _compare_scale(model, section)
-    _compare_grid(section, grid_record(sdata, keys.shapes))
+    _compare_grid(section, record)
     check_free(sdata, keys, key_added)
     if keys.table is not None and not set(model.panel) & set(section.gene_names):
         logger.warning("the table has none of the %d predicted genes: its layer is all NaN, see obsm", len(model.panel))
     if model.tiles.widths_px and None in (section.um_per_px, model.um_per_px):
         logger.warning("tiles are in pixels and a scale is unknown; nobody can tell whether the scales agree")
     features = _features(sdata, section, keys, model, encoder_weights, device, keep)
-    predicted = model.predict_features(features, section.centers_px)
+    predicted = model.predict_features(features, section.centers_px, arrays)
     distance = model.distance(features)
     notes: dict[str, Any] = {"unlike_training": float((distance > 1).mean())}
     if section.um_per_px is not None:
@@ -106,6 +110,24 @@ def _features(
     if keys.table is None:
         return frozen.encode(section, model.tiles, keep=folder(frozen.identity))
     return cached_features(sdata, section, keys, frozen, model.tiles)[1]
+
+
+def _interleaved(model: Model, spots: GeoDataFrame, record: dict[str, Any]) -> NDArray[np.int64] | None:
+    """The arrays of the training pitch that a finer grid is made of; ``None`` where it is one array."""
+    from st_predict.core.grid import sublattices
+
+    step = 1 if model.pitch_um is None else round(model.pitch_um / record["pitch_um"])
+    if step < 2 or not model.looks_around or abs(step * record["pitch_um"] / model.pitch_um - 1) > _SAME_PITCH:
+        return None
+    arrays = sublattices(spots["array_row"].to_numpy(), spots["array_col"].to_numpy(), record["layout"], step)
+    if np.unique(arrays, return_counts=True)[1].min() <= model.reach:
+        return None
+    logger.info(
+        "the grid is %d times finer than the array of training; a spot's surroundings are taken from the one of its "
+        "%d interleaved arrays that it belongs to",
+        step, step**2,
+    )  # fmt: skip
+    return arrays
 
 
 def _compare_grid(section: Section, record: dict[str, Any] | None) -> None:

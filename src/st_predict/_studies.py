@@ -45,8 +45,8 @@ def is_store(path: Path) -> bool:
 
 
 def is_slide(path: Path) -> bool:
-    """Whether a path is a slide and no SpatialData: a file, or an OME-Zarr folder."""
-    if path.is_file():
+    """Whether a path is a slide and no SpatialData: a file, or a folder of DICOM files or an OME-Zarr image."""
+    if path.is_file() or any(path.glob("*.dcm")) or (path / "DICOMDIR").is_file():
         return True
     for name in ("zarr.json", ".zattrs"):
         if (path / name).is_file():

@@ -107,14 +107,34 @@ def test_another_pitch_is_said_where_it_matters(
     pixels: np.ndarray, tmp_path: Path, quick_model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     sdata = written("tif", tmp_path, pixels)
-    stp.pp.spot_grid(sdata, pitch_um=48)
+    stp.pp.spot_grid(sdata, pitch_um=70)
     stp.tl.predict(sdata, quick_model)
-    assert "spots lie 48 um apart, in training 96 um" in caplog.text
+    assert "spots lie 70 um apart, in training 96 um" in caplog.text
     caplog.clear()
     inputs = dataclasses.replace(quick_model.transform.config, context=())
     network = SimpleNamespace(needs=SimpleNamespace(section=False, neighbors=0))
     alone = dataclasses.replace(quick_model, transform=SimpleNamespace(config=inputs, arrays={}), network=network)
     assert quick_model.looks_around and not alone.looks_around
+
+
+@pytest.mark.parametrize("layout", ["hex", "square"])
+def test_a_finer_grid_is_predicted_by_the_surroundings_of_training(
+    pixels: np.ndarray, tmp_path: Path, make_section: Any, layout: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sections = [make_section("A", 0), make_section("B", 1)]
+    model = stp.tl.train(sections, encoder="tiny", genes=10, max_epochs=2, batch_size=16, standardize="training")
+    caplog.clear()
+    fine = written("tif", tmp_path, pixels)
+    stp.pp.spot_grid(fine, pitch_um=48, layout=layout)
+    stp.tl.predict(fine, model)
+    assert "the grid is 2 times finer" in caplog.text and "apart, in training" not in caplog.text
+    spots, values = fine.shapes["spots"], fine.tables["predicted"].to_df().to_numpy()
+    col, row = spots["array_col"], spots["array_row"]
+    mine = ((row % 2 == 1) & ((col - row) // 2 % 2 == 0)) if layout == "hex" else ((row % 2 == 1) & (col % 2 == 0))
+    coarse = written("tif", tmp_path, pixels)
+    coarse.shapes["spots"] = spots[mine.to_numpy()]
+    stp.tl.predict(coarse, model)
+    np.testing.assert_allclose(coarse.tables["predicted"].X, values[mine.to_numpy()], atol=1e-5)
 
 
 def test_a_slide_without_scale_or_tissue_is_refused_before_any_tile(

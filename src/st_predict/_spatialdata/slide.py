@@ -102,20 +102,21 @@ def add_grid(
     tissue_key = _found_tissue(sdata, image, tissue_key)
     source = image_source(sdata, image)
     size = float(source.col_edges[-1]), float(source.row_edges[-1])
-    points, rows, cols = grid_points(size, pitch_um / um_per_px, layout)
     tissue = _in_px(sdata, image, tissue_key)
     prepare(tissue)
-    inside = contains_xy(tissue, points[:, 0], points[:, 1])
-    if not inside.any():
+    points, rows, cols = grid_points(
+        size, pitch_um / um_per_px, layout, lambda some: contains_xy(tissue, some[:, 0], some[:, 1])
+    )
+    if not len(points):
         raise InputError(
-            f"none of {len(points)} places of the grid lies on tissue",
+            f"no place of a grid of {pitch_um:g} um lies on tissue",
             where="pitch_um",
             expected="a pitch smaller than the tissue",
             remedy="use a smaller pitch, or look at the outlines in sdata.shapes",
         )
     frame = GeoDataFrame(
-        {"radius": diameter_um / um_per_px / 2, "array_row": rows[inside], "array_col": cols[inside]},
-        geometry=points_from_xy(*points[inside].T),
+        {"radius": diameter_um / um_per_px / 2, "array_row": rows, "array_col": cols},
+        geometry=points_from_xy(*points.T),
     )
     _add_shapes(sdata, image, key, frame)
     keep_record(sdata, GRID, key, {"image": image, "pitch_um": float(pitch_um), "layout": layout})

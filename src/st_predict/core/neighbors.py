@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def nearest_spots(centers_px: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+def nearest_spots(
+    centers_px: NDArray[np.float64], k: int, arrays: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """The ``k`` nearest other spots of every spot, nearest first.
 
     Parameters
@@ -19,6 +21,9 @@ def nearest_spots(centers_px: NDArray[np.float64], k: int) -> NDArray[np.int64]:
         Spot centers ``(n_spots, 2)``.
     k
         How many neighbors; needs more than ``k`` spots.
+    arrays
+        Which of several interleaved arrays each spot belongs to ``(n_spots,)``; only spots of its own are its neighbors,
+        and each array needs more than ``k``. ``None``: one array.
 
     Returns
     -------
@@ -26,6 +31,11 @@ def nearest_spots(centers_px: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     """
     from scipy.spatial import cKDTree
 
+    if arrays is not None:
+        found = np.empty((len(centers_px), k), np.int64)
+        for rows in _rows_of_each(arrays):
+            found[rows] = rows[nearest_spots(centers_px[rows], k)]
+        return found
     if len(centers_px) <= k:
         msg = f"{k} neighbors asked of {len(centers_px)} spots"
         raise ValueError(msg)
@@ -43,11 +53,22 @@ def nearest_spots(centers_px: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     return np.take_along_axis(nearest, shift, axis=1).astype(np.int64)
 
 
-def array_places(centers_px: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rows_of_each(arrays: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    order = np.argsort(arrays, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(arrays[order])) + 1)
+
+
+def array_places(centers_px: NDArray[np.float64], arrays: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
     """Spot centers in units of the array's pitch, from the section's upper left corner, ``(n_spots, 2)``.
 
-    The pitch is the median distance to the nearest other spot.
+    The pitch is the median distance to the nearest other spot. With ``arrays`` as in :func:`nearest_spots`, each array
+    is taken by itself.
     """
+    if arrays is not None:
+        found = np.empty_like(centers_px)
+        for rows in _rows_of_each(arrays):
+            found[rows] = array_places(centers_px[rows])
+        return found
     return (centers_px - centers_px.min(axis=0)) / (pitch_px(centers_px) or 1.0)
 
 

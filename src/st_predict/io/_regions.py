@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,13 +84,15 @@ class OpenSlideImage(RegionImage):
 
     def __init__(self, path: Path, *, where: str, level: int = 0) -> None:
         self.path, self.where, self.level = path.resolve(), where, level
-        self._slide = _open_openslide(self.path, where)
-        self._pid_lock = threading.Lock()
+        self._open()
         width, height = self._slide.level_dimensions[level]
         properties = self._slide.properties
         block = [int(properties.get(f"openslide.level[{level}].tile-{side}", 256)) for side in ("height", "width")]
         super().__init__(height, width, (block[0], block[1]))
         self._factor = float(self._slide.level_downsamples[level])
+
+    def _open(self) -> None:
+        self._slide, self._lock, self._pid = _open_openslide(self.path, self.where), threading.Lock(), os.getpid()
 
     @property
     def n_levels(self) -> int:
@@ -105,9 +108,11 @@ class OpenSlideImage(RegionImage):
         """Pixels of a box; what the scanner left out is white."""
         import openslide
 
+        if self._pid != os.getpid():  # a forked process shares the file's position with its parent
+            self._open()
         corner = round(left * self._factor), round(top * self._factor)
         try:
-            with self._pid_lock:
+            with self._lock:
                 region = self._slide.read_region(corner, self.level, (right - left, bottom - top))
         except openslide.OpenSlideError as error:
             raise unreadable(self.path, error, where=self.where) from error

@@ -58,9 +58,14 @@ class InputTransform:
             rows = (rows - self.arrays["mean"]) / self.arrays["scale"]
         return rows @ self.arrays["components"] if "components" in self.arrays else rows
 
-    def __call__(self, features: NDArray[np.float32], centers_px: NDArray[np.float64]) -> torch.Tensor:
+    def __call__(
+        self,
+        features: NDArray[np.float32],
+        centers_px: NDArray[np.float64],
+        arrays: NDArray[np.int64] | None = None,
+    ) -> torch.Tensor:
         """Input rows of one section: ``(n, S, d)`` features -> ``(n, D)``; a part at a time, for context is wide."""
-        rows, nearest = _standardized(self.config, features), _context(self.config, centers_px)
+        rows, nearest = _standardized(self.config, features), _context(self.config, centers_px, arrays)
         parts = torch.arange(len(rows)).split(_PART_SPOTS)
         return torch.cat([self.reduce(_expanded(self.config, rows, nearest, part)) for part in parts])
 
@@ -115,10 +120,12 @@ def _standardized(config: InputConfig, features: NDArray[np.float32]) -> torch.T
     return rows
 
 
-def _context(config: InputConfig, centers_px: NDArray[np.float64]) -> torch.Tensor:
+def _context(
+    config: InputConfig, centers_px: NDArray[np.float64], arrays: NDArray[np.int64] | None = None
+) -> torch.Tensor:
     """Neighbors of every spot, as many as the widest context needs ``(n, k)``, nearest first."""
     widest = min(max(config.context, default=0), len(centers_px) - 1)
-    return torch.from_numpy(nearest_spots(centers_px, widest))
+    return torch.from_numpy(nearest_spots(centers_px, widest, arrays))
 
 
 def _expanded(config: InputConfig, rows: torch.Tensor, nearest: torch.Tensor, spots: torch.Tensor) -> torch.Tensor:

@@ -132,7 +132,12 @@ class Model(TileModel):
     @property
     def looks_around(self) -> bool:
         """Whether a prediction depends on how far neighboring spots are."""
-        return bool(self.transform.config.context) or self.network.needs.section or self.network.needs.neighbors > 0
+        return self.reach > 0 or self.network.needs.section
+
+    @property
+    def reach(self) -> int:
+        """How many of the nearest spots a prediction depends on, beside those of its section."""
+        return max(*self.transform.config.context, self.network.needs.neighbors, 0)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything that was fitted, by name."""
@@ -196,7 +201,12 @@ class Model(TileModel):
                 remedy="install or fetch the same version of the encoder's weights",
             )
 
-    def predict_features(self, features: NDArray[np.float32], centers_px: NDArray[np.float64]) -> NDArray[np.float32]:
+    def predict_features(
+        self,
+        features: NDArray[np.float32],
+        centers_px: NDArray[np.float64],
+        arrays: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float32]:
         """Predict one section from its encoded tiles; expression plays no part.
 
         Parameters
@@ -205,6 +215,9 @@ class Model(TileModel):
             Encoded tiles ``(n, S, d)``.
         centers_px
             Spot centers ``(n, 2)``.
+        arrays
+            Which of several interleaved arrays each spot belongs to ``(n,)``: its surroundings are the spots of its own.
+            Each needs more than :attr:`reach` spots. ``None``: one array.
 
         Returns
         -------
@@ -213,14 +226,15 @@ class Model(TileModel):
         from st_predict.core.training.network import predict_spots
         from st_predict.core.training.spots import SpotSet
 
-        rows = self.transform(features, centers_px)
+        rows = self.transform(features, centers_px, arrays)
         n = len(rows)
+        neighbors = nearest_spots(centers_px, min(self.network.needs.neighbors, n - 1), arrays)
         spots = SpotSet(
             tiles=rows,
             expression=torch.empty(n, 0),
-            sections=torch.zeros(n, dtype=torch.long),
-            neighbors=torch.from_numpy(nearest_spots(centers_px, min(self.network.needs.neighbors, n - 1))),
-            places=torch.from_numpy(array_places(centers_px)).float(),
+            sections=torch.zeros(n, dtype=torch.long) if arrays is None else torch.from_numpy(arrays),
+            neighbors=torch.from_numpy(neighbors),
+            places=torch.from_numpy(array_places(centers_px, arrays)).float(),
         )
         return (predict_spots(self.network, spots) + self.center).numpy().astype(np.float32)
 
