@@ -95,6 +95,14 @@ def test_genes_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
         (["train", "{S1}", "--out", "{tmp}"], "exists and is not a model"),
         (["predict", "{S1}", "--model", "{tmp}/none", "--out", "{tmp}/o"], "there is no model folder"),
         (["predict", "{S1}", "--model", "{model}", "--out", "{stores}"], "would be overwritten"),
+        (
+            ["predict", "{S1}", "--model", "{model}", "--out", "{tmp}/o", "--jobs", "2", "--um-per-px", "1"],
+            "--jobs, --um-per-px is not for stores",
+        ),
+        (
+            ["predict", "{model}/config.json", "--model", "{model}", "--out", "{tmp}/o", "--table-key", "t"],
+            "--table-key is not for bare slides",
+        ),
         (["evaluate", "{S1}"], "there is no prediction under 'predicted'"),
     ],
 )

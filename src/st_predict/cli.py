@@ -32,6 +32,7 @@ _STORE = click.Path(exists=True, file_okay=False, path_type=Path)
 _SLIDE = click.Path(exists=True, path_type=Path)
 _OUT = click.Path(path_type=Path)
 _TYPED = "st_predict.typed"
+_FOR_BARE, _FOR_STORES = ("um_per_px", "pitch_um", "n_jobs"), ("image_key", "table_key")
 
 
 class _Commands(click.Group):
@@ -169,10 +170,7 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
 @click.option("--pitch-um", type=float, help="Pitch of the grid on bare slides; default: that of the training spots.")
 @click.option("--jobs", "n_jobs", type=click.IntRange(min=1), help="Bare slides at a time; default: one a core.")
 @_keys
-def predict(
-    slides: tuple[Path, ...], model_path: Path, out: Path, key_added: str, image_key: str | None,
-    table_key: str | None, **cohort: Any,
-) -> None:  # fmt: skip
+def predict(slides: tuple[Path, ...], model_path: Path, out: Path, key_added: str, **options: Any) -> None:
     """Predict the expression of SLIDES with a trained model.
 
     SLIDES are bare H&E slides (SVS, NDPI, TIFF, OME-Zarr, JPEG, ...), of which each that fails costs itself alone and
@@ -189,11 +187,21 @@ def predict(
             expected="either bare slides or stores",
             remedy="run the command once for each",
         )
+    kind, fitting = ("bare slides", _FOR_BARE) if all(bare) else ("stores", _FOR_STORES)
+    given = {name: value for name, value in options.items() if value is not None}
+    misfits = sorted(f"--{name.removeprefix('n_').replace('_', '-')}" for name in given.keys() - fitting)
+    if misfits:
+        raise InputError(
+            f"{', '.join(misfits)} is not for {kind}",
+            where="options",
+            expected=f"options for {kind}, see st-predict predict --help",
+            remedy="leave it out",
+        )
     model = stp.load_model(model_path)
     if all(bare):
-        _predict_bare(slides, model, out, key_added=key_added, **cohort)
+        _predict_bare(slides, model, out, key_added=key_added, **given)
     else:
-        _predict_stores(slides, model, out, key_added, image_key, table_key)
+        _predict_stores(slides, model, out, key_added=key_added, **given)
 
 
 def _predict_bare(slides: Sequence[Path], model: Model, out: Path, **cohort: Any) -> None:
@@ -206,9 +214,7 @@ def _predict_bare(slides: Sequence[Path], model: Model, out: Path, **cohort: Any
         raise SystemExit(1)
 
 
-def _predict_stores(
-    slides: Sequence[Path], model: Model, out: Path, key_added: str, image_key: str | None, table_key: str | None
-) -> None:
+def _predict_stores(slides: Sequence[Path], model: Model, out: Path, *, key_added: str, **keys: Any) -> None:
     from st_predict.core.files import replacing_folder
 
     targets = [out / slide.name for slide in slides]
@@ -216,7 +222,7 @@ def _predict_stores(
         _check_target(slide, target, targets.count(target))
     for slide, target in zip(slides, targets, strict=True):
         sdata = read_store(slide)
-        stp.tl.predict(sdata, model, key_added=key_added, image_key=image_key, table_key=table_key)
+        stp.tl.predict(sdata, model, key_added=key_added, **keys)
         with replacing_folder(target) as folder:
             sdata.write(folder, update_sdata_path=False)
         click.echo(f"{target}: {len(model.panel)} genes under {key_added!r}")
