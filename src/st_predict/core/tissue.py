@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from shapely import Polygon
 
@@ -20,6 +22,7 @@ _INK_SATURATION, _GREENER, _LESS_RED = (
 )  # nuclei, packed, are nearly as green as red and half as red as blue
 _BLACK, _BLACK_SPREAD = 80, 25
 _SMOOTH_PX, _JOIN_PX, _INK_HALO_PX = 2.0, 3, 3
+_BAND_ROWS, _TINY = 256, 1e-9
 
 
 def is_dark(pixels: NDArray[np.uint8]) -> bool:
@@ -44,37 +47,48 @@ def tissue_mask(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     ``(height, width)``.
     """
     from scipy.ndimage import gaussian_filter
-    from skimage.color import rgb2hsv
     from skimage.filters import threshold_otsu
     from skimage.morphology import closing, dilation, disk
 
-    saturation = gaussian_filter(rgb2hsv(_on_clear_glass(pixels))[..., 1], _SMOOTH_PX)
+    glass = _glass_color(pixels)
+    saturation = np.empty(pixels.shape[:2])
+    for rows, _ in _bands(len(pixels)):  # in the colors that a lamp without a tint would show
+        clear = [np.minimum(pixels[rows, :, c] / glass[c], 1) for c in range(3)]
+        high, low = np.maximum.reduce(clear), np.minimum.reduce(clear)
+        saturation[rows] = (high - low) / np.maximum(high, _TINY)
+    gaussian_filter(saturation, _SMOOTH_PX, output=saturation)
     level = np.clip(threshold_otsu(saturation), _PALEST, _STRONGEST) if np.ptp(saturation) > 0 else _PALEST
     ink = dilation(ink_mask(pixels), disk(_INK_HALO_PX))
     found: NDArray[np.bool_] = closing((saturation > level) & ~ink, disk(_JOIN_PX)) & ~ink
     return found
 
 
-def _on_clear_glass(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Colors in 0..1 as a lamp without a tint would show them."""
+def _bands(height: int) -> Iterator[tuple[slice, slice]]:
+    """Rows of an image in bands, for what takes many floats a px; each alone and with a row more on either side."""
+    for top in range(0, height, _BAND_ROWS):
+        bottom = min(top + _BAND_ROWS, height)
+        yield slice(top, bottom), slice(max(top - 1, 0), min(bottom + 1, height))
+
+
+def _glass_color(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Color of the glass ``(3,)``, which is that of the lamp."""
     darkest = pixels.min(axis=2)
-    glass = np.median(pixels[darkest >= np.percentile(darkest, _BRIGHT_SHARE)], axis=0)
-    if glass.min() < _GLASS:  # there is little glass to see
-        glass = np.full(3, 255.0)
-    clear: NDArray[np.float64] = np.clip(pixels / glass, 0, 1)
-    return clear
+    glass: NDArray[np.float64] = np.median(pixels[darkest >= np.percentile(darkest, _BRIGHT_SHARE)], axis=0)
+    return glass if glass.min() >= _GLASS else np.full(3, 255.0)  # there is little glass to see
 
 
 def ink_mask(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Green, blue and black marker ``(height, width)``; red marker has the hues of blood and is told by nothing."""
     from scipy.ndimage import uniform_filter
 
-    smooth = np.stack([uniform_filter(pixels[..., c].astype(np.float32), 3) for c in range(3)])
-    red, green, blue = smooth
-    high, low = smooth.max(axis=0), smooth.min(axis=0)
-    colored = (high - low) / np.maximum(high, 1) > _INK_SATURATION
-    greenish, bluish = green - red > _GREENER * high, red < _LESS_RED * blue
-    found: NDArray[np.bool_] = (colored & (greenish | bluish)) | ((high < _BLACK) & (high - low < _BLACK_SPREAD))
+    found = np.empty(pixels.shape[:2], bool)
+    for rows, wider in _bands(len(pixels)):
+        smooth = np.stack([uniform_filter(pixels[wider, :, c].astype(np.float32), 3) for c in range(3)])
+        red, green, blue = smooth[:, rows.start - wider.start :][:, : rows.stop - rows.start]
+        high, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+        colored = (high - low) / np.maximum(high, 1) > _INK_SATURATION
+        greenish, bluish = green - red > _GREENER * high, red < _LESS_RED * blue
+        found[rows] = (colored & (greenish | bluish)) | ((high < _BLACK) & (high - low < _BLACK_SPREAD))
     return found
 
 
@@ -88,16 +102,17 @@ def mask_polygons(mask: NDArray[np.bool_], *, min_area_px: float, min_hole_px: f
     min_area_px, min_hole_px
         Smaller pieces are left out, smaller holes are filled.
     """
+    from scipy.ndimage import find_objects
     from shapely import Polygon, unary_union
     from skimage.measure import find_contours, label
     from skimage.morphology import remove_small_holes, remove_small_objects
 
     kept = _cleaned(mask, remove_small_objects, remove_small_holes, min_area_px, min_hole_px)
     polygons = []
-    labels, n = label(kept, return_num=True, connectivity=1)
-    for piece in range(1, n + 1):
-        padded = np.pad(labels == piece, 1)
-        rings = [Polygon(ring[:, ::-1] - 0.5) for ring in find_contours(padded, 0.5) if len(ring) > 3]
+    labels = label(kept, connectivity=1)
+    for piece, (rows, cols) in enumerate(find_objects(labels), start=1):
+        padded, corner = np.pad(labels[rows, cols] == piece, 1), np.array([cols.start, rows.start])
+        rings = [Polygon(ring[:, ::-1] + corner - 0.5) for ring in find_contours(padded, 0.5) if len(ring) > 3]
         rings.sort(key=lambda ring: -ring.area)
         outline = rings[0].buffer(0).difference(unary_union([ring.buffer(0) for ring in rings[1:]]))
         polygons += [part for part in getattr(outline, "geoms", [outline]) if part.geom_type == "Polygon"]

@@ -82,7 +82,8 @@ def _span(low: float, high: float, size: int) -> range:
 
 def _reduce(source: ImageSource, rows: range, cols: range, factor: int) -> NDArray[np.uint8]:
     """Mean over squares of ``factor`` px; those at the right and lower border may be cut."""
-    sums = np.zeros((-(-len(rows) // factor), -(-len(cols) // factor), 3), np.uint32)
+    shape = -(-len(rows) // factor), -(-len(cols) // factor), 3
+    sums: NDArray[Any] = np.zeros(shape, np.uint8 if factor == 1 else np.uint32)
     for row, (top, bottom) in enumerate(zip(source.row_edges[:-1], source.row_edges[1:], strict=True)):
         y = range(max(int(top), rows.start), min(int(bottom), rows.stop))
         for col, (left, right) in enumerate(zip(source.col_edges[:-1], source.col_edges[1:], strict=True)):
@@ -93,10 +94,13 @@ def _reduce(source: ImageSource, rows: range, cols: range, factor: int) -> NDArr
             squares = part if factor == 1 else _sum_squares(part, y.start - rows.start, x.start - cols.start, factor)
             row0, col0 = (y.start - rows.start) // factor, (x.start - cols.start) // factor
             sums[row0 : row0 + squares.shape[0], col0 : col0 + squares.shape[1]] += squares
+    if factor == 1:
+        return sums
     heights, widths = (np.minimum(factor, len(span) - np.arange(0, len(span), factor)) for span in (rows, cols))
-    areas = (heights[:, None] * widths).astype(np.uint32)[..., None]
-    sums += areas // 2  # so that the division below rounds
-    means: NDArray[np.uint8] = (sums // areas).astype(np.uint8)
+    means = np.empty(shape, np.uint8)
+    for row, height in enumerate(heights):
+        areas = (height * widths).astype(np.uint32)[:, None]
+        means[row] = (sums[row] + areas // 2) // areas  # rounded
     return means
 
 
