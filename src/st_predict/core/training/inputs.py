@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from st_predict.core.methods.recipe import InputConfig
 
 _EPSILON = 1e-6
-_PART_SPOTS = 4096
+_PART_SPOTS = 1024
 
 
 class InputTransform:
@@ -55,7 +55,7 @@ class InputTransform:
     def reduce(self, rows: torch.Tensor) -> torch.Tensor:
         """Expanded rows ``(n, D')`` to input rows ``(n, D)``."""
         if "mean" in self.arrays:
-            rows = (rows - self.arrays["mean"]) / self.arrays["scale"]
+            rows = (rows - self.arrays["mean"]).div_(self.arrays["scale"])
         return rows @ self.arrays["components"] if "components" in self.arrays else rows
 
     def __call__(
@@ -64,10 +64,17 @@ class InputTransform:
         centers_px: NDArray[np.float64],
         arrays: NDArray[np.int64] | None = None,
     ) -> torch.Tensor:
-        """Input rows of one section: ``(n, S, d)`` features -> ``(n, D)``; a part at a time, for context is wide."""
-        rows, nearest = _standardized(self.config, features), _context(self.config, centers_px, arrays)
-        parts = torch.arange(len(rows)).split(_PART_SPOTS)
-        return torch.cat([self.reduce(_expanded(self.config, rows, nearest, part)) for part in parts])
+        """Input rows of one section: ``(n, S, d)`` features -> ``(n, D)``.
+
+        A part at a time: context is wide, and all features scored would be a second copy of what is largest in memory.
+        """
+        rows, nearest = _flat(features), _context(self.config, centers_px, arrays)
+        scores, reduced = _scores(self.config, rows), []
+        for part in torch.arange(len(rows)).split(_PART_SPOTS):
+            used, place = torch.unique(torch.cat([part, nearest[part].flatten()]), return_inverse=True)
+            spots, around = place[: len(part)], place[len(part) :].view(len(part), nearest.shape[1])
+            reduced.append(self.reduce(_expanded(self.config, _scored(rows[used], scores), spots, around)))
+        return torch.cat(reduced)
 
     def of_lone_tiles(self, rows: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """Input rows of tiles without their slide ``(n, S * d)`` -> ``(n, D)``: each its own surroundings.
@@ -100,8 +107,9 @@ def expand(config: InputConfig, features: NDArray[np.float32], centers_px: NDArr
     -------
     ``(n, S * d * (1 + len(context)))``.
     """
-    rows = _standardized(config, features)
-    return _expanded(config, rows, _context(config, centers_px), torch.arange(len(rows)))
+    rows = _flat(features)
+    rows = _scored(rows.clone(), _scores(config, rows))
+    return _expanded(config, rows, torch.arange(len(rows)), _context(config, centers_px))
 
 
 def principal_axes(rows: torch.Tensor, kept: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -112,12 +120,19 @@ def principal_axes(rows: torch.Tensor, kept: int) -> tuple[torch.Tensor, torch.T
     return values[:kept], axes[:, :kept]
 
 
-def _standardized(config: InputConfig, features: NDArray[np.float32]) -> torch.Tensor:
-    """``(n, S * d)``, scored within the slide where that is asked for."""
-    rows = torch.from_numpy(np.ascontiguousarray(features)).flatten(1)
-    if config.standardize == "slide":
-        rows = (rows - rows.mean(dim=0)) / (rows.std(dim=0, correction=0) + _EPSILON)
-    return rows
+def _flat(features: NDArray[np.float32]) -> torch.Tensor:
+    """``(n, S, d)`` as ``(n, S * d)``, not copied."""
+    return torch.from_numpy(np.ascontiguousarray(features)).flatten(1)
+
+
+def _scores(config: InputConfig, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """What the features of a slide are scored by, where that is asked for: mean and scale ``(S * d,)``."""
+    return (rows.mean(dim=0), rows.std(dim=0, correction=0) + _EPSILON) if config.standardize == "slide" else None
+
+
+def _scored(rows: torch.Tensor, scores: tuple[torch.Tensor, torch.Tensor] | None) -> torch.Tensor:
+    """Rows scored in place."""
+    return rows if scores is None else rows.sub_(scores[0]).div_(scores[1])
 
 
 def _context(
@@ -128,9 +143,9 @@ def _context(
     return torch.from_numpy(nearest_spots(centers_px, widest, arrays))
 
 
-def _expanded(config: InputConfig, rows: torch.Tensor, nearest: torch.Tensor, spots: torch.Tensor) -> torch.Tensor:
-    """Rows of some spots with the means of their neighbors ``(b, S * d * (1 + len(context)))``."""
-    return torch.cat([rows[spots], *(_mean_of(rows, spots, nearest[spots, :k]) for k in config.context)], dim=1)
+def _expanded(config: InputConfig, rows: torch.Tensor, spots: torch.Tensor, around: torch.Tensor) -> torch.Tensor:
+    """Some spots with the means of those around them ``(b, k)``: ``(b, S * d * (1 + len(context)))``."""
+    return torch.cat([rows[spots], *(_mean_of(rows, spots, around[:, :k]) for k in config.context)], dim=1)
 
 
 def _mean_of(rows: torch.Tensor, spots: torch.Tensor, nearest: torch.Tensor) -> torch.Tensor:
