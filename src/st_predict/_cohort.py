@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from st_predict.core.training.model import Model
 
 MANIFEST = "manifest.csv"
-COLUMNS = ["slide", "status", "reason", "n_spots", "unlike_training", "seconds", "path", "store"]
+COLUMNS = ["slide", "status", "reason", "n_spots", "unlike_training", "slide_shift", "seconds", "path", "store"]
 _MODEL, _LOCK = "model", ".running"
 _LOOK_PX = 2000
 
@@ -107,8 +107,8 @@ def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> di
         _write_store(sdata, settings.key_added, store, {**wanted, "slide": state})
     shutil.rmtree(part, ignore_errors=True)
     table = sdata.tables[settings.key_added]
-    unlike = round(table.uns[settings.key_added]["unlike_training"], 4)
-    return _row(job, "done", n_spots=table.n_obs, unlike_training=unlike, seconds=time.perf_counter() - begin)
+    notes = {name: round(table.uns[settings.key_added][name], 4) for name in ("unlike_training", "slide_shift")}
+    return _row(job, "done", n_spots=table.n_obs, seconds=time.perf_counter() - begin, **notes)
 
 
 @lru_cache(maxsize=1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("st_predict")
 _SAME_PITCH, _SAME_GRID, _COARSER = 0.2, 0.02, 1.5
-_MANY_UNLIKE = 0.05
+_MANY_UNLIKE = 5  # % of spots
 
 
 def predict_sdata(
@@ -71,11 +71,11 @@ def predict_sdata(
     features = _features(sdata, section, keys, model, encoder_weights, device, keep)
     predicted = model.predict_features(features, section.centers_px, arrays)
     distance = model.distance(features)
-    notes: dict[str, Any] = {"unlike_training": float((distance > 1).mean())}
+    notes: dict[str, Any] = {"unlike_training": float((distance > 1).mean()), "slide_shift": model.shift(features)}
     if section.um_per_px is not None:
         notes["um_per_px"] = section.um_per_px
     write_prediction(sdata, keys, key_added, predicted, distance, section.centers_px, {**model.provenance(), **notes})
-    _say_unlike(distance, distance_column(key_added))
+    _say_unlike(notes["slide_shift"], distance, distance_column(key_added))
 
 
 def _features(
@@ -155,22 +155,23 @@ def _compare_scale(model: Model, section: Section) -> None:
         )  # fmt: skip
 
 
-def _say_unlike(distance: NDArray[np.float32], column: str) -> None:
+def _say_unlike(shift: float, distance: NDArray[np.float32], column: str) -> None:
     """How much of a slide looks as nothing in training did."""
-    unlike = distance > 1
-    if unlike.mean() < _MANY_UNLIKE:
-        logger.info("%.1f %% of %d spots look unlike the training tiles", 100 * unlike.mean(), len(distance))
-        return
-    where = (
-        "the whole slide does: another stain, scanner, tissue, or a wrong scale"
-        if np.median(distance) > 1
-        else "parts of it do: folds, ink, blood, or another tissue"
-    )
-    logger.warning(
-        "%.0f %% of %d spots look unlike the training tiles, of which 1 %% do; %s. Their predictions are guesses: "
-        "see obs[%r], where 1 is the limit",
-        100 * unlike.mean(), len(distance), where, column,
-    )  # fmt: skip
+    unlike = 100 * (distance > 1).mean()
+    if shift > 1:
+        logger.warning(
+            "the slide as a whole looks unlike the training sections (%.1f times the limit; %.0f %% of %d spots are "
+            "beyond theirs): another tissue, stain or scanner, or a wrong scale. Take its predictions for guesses",
+            shift, unlike, len(distance),
+        )  # fmt: skip
+    elif unlike > _MANY_UNLIKE:
+        logger.warning(
+            "%.0f %% of %d spots look unlike the training tiles, of which 1 %% do: folds, ink, blood, or another "
+            "tissue. Take their predictions for guesses: obs[%r] tells which, 1 is the limit",
+            unlike, len(distance), column,
+        )  # fmt: skip
+    else:
+        logger.info("%.1f %% of %d spots look unlike the training tiles", unlike, len(distance))
 
 
 def _compare_pitch(model: Model, section: Section) -> None:

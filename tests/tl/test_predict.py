@@ -15,6 +15,7 @@ import spatialdata
 import torch
 from safetensors.torch import save_file
 from spatialdata import SpatialData
+from spatialdata.models import Image2DModel
 
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.errors import InputError
@@ -287,3 +288,58 @@ def test_prediction_is_scored_the_same_after_disk(make_section: Make, quick_mode
     assert evaluate(back).equals(evaluate(sdata))
     predict(back, quick_model)
     assert evaluate(back).equals(evaluate(sdata))
+
+
+def _painted(sdata: SpatialData, columns: slice, color: tuple[int, int, int]) -> SpatialData:
+    """The same section with a strip of its image in one color."""
+    pixels = np.asarray(sdata.images["C_image"].data).copy()
+    pixels[:, :, columns] = np.array(color, np.uint8)[:, None, None]
+    sdata.images["C_image"] = Image2DModel.parse(pixels, dims=("c", "y", "x"), c_coords=["r", "g", "b"])
+    return sdata
+
+
+@pytest.fixture(scope="module")
+def of_four(make_section: Make) -> Model:
+    """A model of larger sections, so that the limits are of more than a few spots."""
+    sections = [make_section(name, i, grid=(10, 12)) for i, name in enumerate("ABDE")]
+    return train(sections, encoder="tiny", genes=10, max_epochs=2, batch_size=16, tile_um=112)
+
+
+def test_spots_like_those_of_training_are_said_to_be(
+    make_section: Make, of_four: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    sdata = make_section("C", 9, grid=(10, 12))
+    predict(sdata, of_four)
+    table = sdata.tables["table"]
+    assert (table.obs["predicted_distance"] > 1).mean() < 0.05
+    assert table.uns["predicted"]["unlike_training"] == (table.obs["predicted_distance"] > 1).mean()
+    assert 0 <= table.uns["predicted"]["slide_shift"] < 1
+    assert "% of 120 spots look unlike the training tiles" in caplog.text
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_parts_unlike_training_are_said(make_section: Make, of_four: Model, caplog: pytest.LogCaptureFixture) -> None:
+    sdata = _painted(make_section("C", 9, grid=(10, 12)), slice(0, 36), (0, 0, 0))
+    predict(sdata, of_four)
+    table = sdata.tables["table"]
+    strange = (table.obs["predicted_distance"] > 1).to_numpy()
+    black = table.obsm["spatial"][:, 0] < 36 + 14  # half a tile
+    assert (strange == black).mean() > 0.97
+    assert "% of 120 spots look unlike the training tiles, of which 1 % do" in caplog.text
+
+
+def test_a_slide_unlike_training_is_said(make_section: Make, of_four: Model, caplog: pytest.LogCaptureFixture) -> None:
+    sdata = _painted(make_section("C", 9, grid=(10, 12)), slice(0, 1000), (90, 200, 90))
+    predict(sdata, of_four)
+    assert sdata.tables["table"].uns["predicted"]["slide_shift"] > 1
+    assert "the slide as a whole looks unlike the training sections" in caplog.text
+
+
+def test_an_image_coarser_than_those_of_training_is_said(
+    make_section: Make, of_four: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    predict(make_section("C", 2, um_per_px=7.0), of_four)
+    assert "the image has 7 um/px, training had 4" in caplog.text
+    caplog.clear()
+    predict(make_section("C", 2, um_per_px=2.0), of_four)
+    assert "um/px, training" not in caplog.text

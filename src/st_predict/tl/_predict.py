@@ -49,8 +49,9 @@ def predict(
     the provenance. Without one: a new table ``sdata.tables[key_added]`` on the spots. Values are log1p of counts per
     10,000. In both, ``table.obs["<key_added>_distance"]`` tells how unlike the training tiles a spot's are: distance in
     feature space, 1 where one in a hundred tiles of a section like those trained on lies beyond (see
-    :class:`~st_predict.core.training.domain.Domain`); ``uns`` holds the share beyond 1 as ``"unlike_training"``, and
-    where it is large, this is said.
+    :class:`~st_predict.core.training.domain.Domain`); ``uns`` holds the share beyond 1 as ``"unlike_training"``
+    and how far the slide as a whole lies off the training sections as ``"slide_shift"``. Where either is large, this is
+    said.
 
     Raises
     ------

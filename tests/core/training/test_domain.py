@@ -107,3 +107,17 @@ def test_the_same_tiles_give_the_same_bits(sections: list[torch.Tensor]) -> None
     first, second = (Domain.fit(sections, folds(4)).tensors() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert torch.equal(state, torch.get_rng_state()), "the global generator is left alone"
+
+
+def test_slides_like_those_of_training_lie_within(sections: list[torch.Tensor]) -> None:
+    apart = [section + 0.3 * number for number, section in enumerate(sections)]
+    domain = Domain.fit(apart, folds(4))
+    assert domain.shift((tiles(150, seed=9) + 0.45).numpy()) < 0.7
+    assert domain.shift((tiles(150, seed=9) + 0.9).numpy()) == pytest.approx(1 / 1.5, abs=0.4)
+    assert domain.shift((tiles(150, seed=9) + 3.0).numpy()) > 1.5
+
+
+def test_the_mean_of_few_tiles_is_given_its_noise(sections: list[torch.Tensor]) -> None:
+    domain = Domain.fit([section + 0.3 * number for number, section in enumerate(sections)], folds(4))
+    few = [domain.shift((tiles(6, seed) + 0.45).numpy()) for seed in range(20)]
+    assert np.median(few) < 0.7 and np.mean([shift > 1 for shift in few]) < 0.2

@@ -19,6 +19,8 @@ _AXES = 32
 _MOST_TILES = 20_000  # that axes are fitted on, taken evenly from all sections
 _PART_SPOTS = 4096
 _BEYOND = 0.01  # share of tiles of a training section that lie beyond the limit the others set
+_MOST = 0.5
+_FARTHER = 1.5  # how much farther off than the farthest training section a slide as a whole may lie
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,9 @@ class Domain:
         Mean squared length of what lies outside the axes ``()``.
     limit
         Distance that one in a hundred tiles of a training section exceeds where the axes are fitted without it ``()``.
+    slide_limit
+        How far the mean over a slide may lie off: half as far again as that of any training section where the axes are
+        fitted without it ``()``.
     """
 
     mean: torch.Tensor
@@ -50,6 +55,7 @@ class Domain:
     variance: torch.Tensor
     rest: torch.Tensor
     limit: torch.Tensor
+    slide_limit: torch.Tensor
 
     @classmethod
     def fit(cls, sections: Sequence[torch.Tensor], folds: Sequence[tuple[list[int], list[int]]]) -> Domain:
@@ -71,12 +77,14 @@ class Domain:
             folds = [([i for i in range(4) if i != held], [held]) for held in range(4)]
         within = torch.cat([section - section.mean(dim=0) for section in rows])
         scale, unit = within.square().mean(dim=0).sqrt(), torch.ones(())
-        apart = []
+        apart, shifts = [], []
         for fitted, held in folds:
-            part = cls(**_gaussian(torch.cat([rows[i] for i in fitted])), scale=scale, limit=unit)
-            apart.append(part._distance(torch.cat([rows[i] for i in held])))
-        limit = torch.cat(apart).quantile(1 - _BEYOND)
-        return cls(**_gaussian(torch.cat(rows)), scale=scale, limit=limit.clamp(min=torch.finfo(limit.dtype).tiny))
+            part = cls(**_gaussian(torch.cat([rows[i] for i in fitted])), scale=scale, limit=unit, slide_limit=unit)
+            apart += [part._distance(rows[i]) for i in held]
+            shifts += [part._shift(rows[i].mean(dim=0), len(rows[i])) for i in held]
+        limits = torch.cat(apart).quantile(1 - _BEYOND), _FARTHER * torch.stack(shifts).max()
+        limit, slide_limit = (found.clamp(min=torch.finfo(found.dtype).tiny) for found in limits)
+        return cls(**_gaussian(torch.cat(rows)), scale=scale, limit=limit, slide_limit=slide_limit)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything fitted, by name."""
@@ -88,6 +96,21 @@ class Domain:
         found = [self._distance(torch.from_numpy(np.ascontiguousarray(part)).flatten(1)) for part in parts]
         distance: NDArray[np.float32] = (torch.cat(found) / self.limit).numpy()
         return distance
+
+    def shift(self, features: NDArray[np.float32]) -> float:
+        """How far the mean over a slide's tiles ``(n, S, d)`` lies off that of training; 1 is the limit.
+
+        Tiles beyond their own limit, such as folds and ink, are left out, unless most are.
+        """
+        within = self.distance(features) <= 1
+        if within.mean() > _MOST:
+            features = features[within]
+        mean = torch.from_numpy(features.mean(axis=0, dtype=np.float64).astype(np.float32)).flatten()
+        return float(self._shift(mean, len(features)) / self.slide_limit)
+
+    def _shift(self, mean: torch.Tensor, n: int) -> torch.Tensor:
+        """Distance of the mean of ``n`` tiles, less what is expected of ``n`` training tiles drawn at random."""
+        return (self._distance(mean[None])[0].square() - 1 / n).clamp(min=0).sqrt()
 
     def _distance(self, rows: torch.Tensor) -> torch.Tensor:
         rows = rows - self.mean

@@ -253,6 +253,20 @@ class Model(TileModel):
         """
         return np.full(len(features), np.nan, np.float32) if self.domain is None else self.domain.distance(features)
 
+    def shift(self, features: NDArray[np.float32]) -> float:
+        """How far a slide as a whole lies off the training sections, beyond 1 where farther than any of them.
+
+        Parameters
+        ----------
+        features
+            Encoded tiles of the whole slide ``(n, S, d)``.
+
+        Returns
+        -------
+        Distance of their mean in feature space, in units of :attr:`Domain.slide_limit`; NaN as in :meth:`distance`.
+        """
+        return float("nan") if self.domain is None else self.domain.shift(features)
+
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder: ``config.json`` and ``weights.safetensors``.
 
