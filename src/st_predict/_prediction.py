@@ -75,7 +75,7 @@ def predict_sdata(
     if section.um_per_px is not None:
         notes["um_per_px"] = section.um_per_px
     write_prediction(sdata, keys, key_added, predicted, distance, section.centers_px, {**model.provenance(), **notes})
-    _say_unlike(notes["slide_shift"], distance, distance_column(key_added))
+    _say_unlike(keys.image.removesuffix("_image"), notes["slide_shift"], distance, distance_column(key_added))
 
 
 def _features(
@@ -155,23 +155,23 @@ def _compare_scale(model: Model, section: Section) -> None:
         )  # fmt: skip
 
 
-def _say_unlike(shift: float, distance: NDArray[np.float32], column: str) -> None:
+def _say_unlike(slide: str, shift: float, distance: NDArray[np.float32], column: str) -> None:
     """How much of a slide looks as nothing in training did."""
     unlike = 100 * (distance > 1).mean()
     if shift > 1:
         logger.warning(
-            "the slide as a whole looks unlike the training sections (%.1f times the limit; %.0f %% of %d spots are "
+            "%s as a whole looks unlike the training sections (%.1f times the limit; %.0f %% of %d spots are "
             "beyond theirs): another tissue, stain or scanner, or a wrong scale. Take its predictions for guesses",
-            shift, unlike, len(distance),
+            slide, shift, unlike, len(distance),
         )  # fmt: skip
     elif unlike > _MANY_UNLIKE:
         logger.warning(
-            "%.0f %% of %d spots look unlike the training tiles, of which 1 %% do: folds, ink, blood, or another "
+            "%.0f %% of the %d spots of %s look unlike the training tiles, of which 1 %% do: folds, ink, blood, or another "
             "tissue. Take their predictions for guesses: obs[%r] tells which, 1 is the limit",
-            unlike, len(distance), column,
+            unlike, len(distance), slide, column,
         )  # fmt: skip
     else:
-        logger.info("%.1f %% of %d spots look unlike the training tiles", unlike, len(distance))
+        logger.info("%.1f %% of the %d spots of %s look unlike the training tiles", unlike, len(distance), slide)
 
 
 def _compare_pitch(model: Model, section: Section) -> None:

@@ -314,7 +314,7 @@ def test_spots_like_those_of_training_are_said_to_be(
     assert (table.obs["predicted_distance"] > 1).mean() < 0.05
     assert table.uns["predicted"]["unlike_training"] == (table.obs["predicted_distance"] > 1).mean()
     assert 0 <= table.uns["predicted"]["slide_shift"] < 1
-    assert "% of 120 spots look unlike the training tiles" in caplog.text
+    assert "% of the 120 spots of C look unlike the training tiles" in caplog.text
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
 
 
@@ -325,14 +325,14 @@ def test_parts_unlike_training_are_said(make_section: Make, of_four: Model, capl
     strange = (table.obs["predicted_distance"] > 1).to_numpy()
     black = table.obsm["spatial"][:, 0] < 36 + 14  # half a tile
     assert (strange == black).mean() > 0.97
-    assert "% of 120 spots look unlike the training tiles, of which 1 % do" in caplog.text
+    assert "% of the 120 spots of C look unlike the training tiles, of which 1 % do" in caplog.text
 
 
 def test_a_slide_unlike_training_is_said(make_section: Make, of_four: Model, caplog: pytest.LogCaptureFixture) -> None:
     sdata = _painted(make_section("C", 9, grid=(10, 12)), slice(0, 1000), (90, 200, 90))
     predict(sdata, of_four)
     assert sdata.tables["table"].uns["predicted"]["slide_shift"] > 1
-    assert "the slide as a whole looks unlike the training sections" in caplog.text
+    assert "C as a whole looks unlike the training sections" in caplog.text
 
 
 def test_an_image_coarser_than_those_of_training_is_said(

@@ -82,7 +82,10 @@ def test_what_is_done_is_skipped_and_what_changed_is_not(
     again = run(mine, quick_model, tmp_path / "out")
     assert set(again["status"]) == {"skipped"} and tile_count.tiles == 0
     draw(mine[1], 9)
+    half_written = tmp_path / "out" / ".case_0.zarr.x1y2" / "new"
+    half_written.mkdir(parents=True)  # what a run leaves that is killed while it writes
     again = run(mine, quick_model, tmp_path / "out")
+    assert not half_written.parent.exists()
     assert again["status"].tolist() == ["skipped", "done", "skipped"]
     after = values(tmp_path / "out")
     assert np.array_equal(after["case_0"], before["case_0"]) and not np.array_equal(after["case_1"], before["case_1"])
