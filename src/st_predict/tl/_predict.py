@@ -25,7 +25,9 @@ def predict(
 
     Features are scored within the slide by default, so give the spots of a whole section, not a few of them. A bare slide
     without spots gets the grid of :func:`st_predict.pp.spot_grid` first, at the pitch of the training spots. Models that
-    look at neighboring spots were trained at that pitch; at another one they see another surrounding, which is said.
+    look at neighboring spots were trained at that pitch. On a grid several times finer a spot's neighbors are those at
+    the pitch of training, for such a grid is made of interleaved arrays of it; at any other pitch they see another
+    surrounding, which is said.
 
     Parameters
     ----------
