@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from st_predict.core.encoders.kept import KeptFeatures
+from st_predict.core.encoders.room import features_room, give_back
 from st_predict.core.progress import progress_bar
 from st_predict.core.tiles.ahead import ahead
 from st_predict.core.tiles.stream import stream_tiles
@@ -52,9 +53,9 @@ def embed_section(
 
     Returns
     -------
-    ``(n, S, d)`` float32.
+    ``(n, S, d)`` float32, in a temporary file where they are many.
     """
-    features = np.empty((section.n_spots, tiles.n_scales, encoder.dim), np.float32)
+    features = features_room((section.n_spots, tiles.n_scales, encoder.dim))
     encoder = encoder.to(device).eval()
     kept = None if keep is None else KeptFeatures(keep, section.n_spots, tiles.n_scales)
     todo = np.ones(features.shape[:2], bool) if kept is None else kept.restore(features)
@@ -78,6 +79,7 @@ def embed_section(
             features[batch.spots, batch.scales] = encoded.float().cpu().numpy()
             if kept is not None:
                 kept.note(features, batch.spots, batch.scales)
+            give_back(features)
             bar.update(n)
     return features
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from st_predict.core.encoders.room import give_back
 from st_predict.core.training.inputs import principal_axes
 
 if TYPE_CHECKING:
@@ -92,8 +93,11 @@ class Domain:
 
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """How unlike the training tiles some are, ``(n, S, d)`` -> ``(n,)``; 1 is the limit."""
-        parts = np.array_split(features, max(1, -(-len(features) // _PART_SPOTS)))
-        found = [self._distance(torch.from_numpy(np.ascontiguousarray(part)).flatten(1)) for part in parts]
+        found = []
+        for start in range(0, len(features), _PART_SPOTS):
+            part = np.ascontiguousarray(features[start : start + _PART_SPOTS])
+            found.append(self._distance(torch.from_numpy(part).flatten(1)))
+            give_back(features)
         distance: NDArray[np.float32] = (torch.cat(found) / self.limit).numpy()
         return distance
 
@@ -102,11 +106,16 @@ class Domain:
 
         Tiles beyond their own limit, such as folds and ink, are left out, unless most are.
         """
-        within = self.distance(features) <= 1
-        if within.mean() > _MOST:
-            features = features[within]
-        mean = torch.from_numpy(features.mean(axis=0, dtype=np.float64).astype(np.float32)).flatten()
-        return float(self._shift(mean, len(features)) / self.slide_limit)
+        used = self.distance(features) <= 1
+        if used.mean() <= _MOST:
+            used[:] = True
+        total = np.zeros(features.shape[1:])
+        for start in range(0, len(features), _PART_SPOTS):
+            part = slice(start, start + _PART_SPOTS)
+            total += features[part][used[part]].sum(axis=0, dtype=np.float64)
+            give_back(features)
+        mean = torch.from_numpy((total / used.sum()).astype(np.float32)).flatten()
+        return float(self._shift(mean, int(used.sum())) / self.slide_limit)
 
     def _shift(self, mean: torch.Tensor, n: int) -> torch.Tensor:
         """Distance of the mean of ``n`` tiles, less what is expected of ``n`` training tiles drawn at random."""

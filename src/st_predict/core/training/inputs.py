@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from st_predict.core.encoders.room import give_back
 from st_predict.core.neighbors import nearest_spots
 
 if TYPE_CHECKING:
@@ -69,11 +70,12 @@ class InputTransform:
         A part at a time: context is wide, and all features scored would be a second copy of what is largest in memory.
         """
         rows, nearest = _flat(features), _context(self.config, centers_px, arrays)
-        scores, reduced = _scores(self.config, rows), []
+        scores, reduced = _scores(self.config, rows, features), []
         for part in torch.arange(len(rows)).split(_PART_SPOTS):
             used, place = torch.unique(torch.cat([part, nearest[part].flatten()]), return_inverse=True)
             spots, around = place[: len(part)], place[len(part) :].view(len(part), nearest.shape[1])
             reduced.append(self.reduce(_expanded(self.config, _scored(rows[used], scores), spots, around)))
+            give_back(features)
         return torch.cat(reduced)
 
     def of_lone_tiles(self, rows: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -108,7 +110,7 @@ def expand(config: InputConfig, features: NDArray[np.float32], centers_px: NDArr
     ``(n, S * d * (1 + len(context)))``.
     """
     rows = _flat(features)
-    rows = _scored(rows.clone(), _scores(config, rows))
+    rows = _scored(rows.clone(), _scores(config, rows, features))
     return _expanded(config, rows, torch.arange(len(rows)), _context(config, centers_px))
 
 
@@ -125,9 +127,23 @@ def _flat(features: NDArray[np.float32]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(features)).flatten(1)
 
 
-def _scores(config: InputConfig, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _scores(
+    config: InputConfig, rows: torch.Tensor, features: NDArray[np.float32]
+) -> tuple[torch.Tensor, torch.Tensor] | None:
     """What the features of a slide are scored by, where that is asked for: mean and scale ``(S * d,)``."""
-    return (rows.mean(dim=0), rows.std(dim=0, correction=0) + _EPSILON) if config.standardize == "slide" else None
+    if config.standardize != "slide":
+        return None
+    if len(rows) <= _PART_SPOTS:
+        return rows.mean(dim=0), rows.std(dim=0, correction=0) + _EPSILON
+    total, squares = (torch.zeros(rows.shape[1], dtype=torch.double) for _ in range(2))
+    for part in rows.split(_PART_SPOTS):
+        total += part.sum(dim=0, dtype=torch.double)
+        give_back(features)
+    mean = (total / len(rows)).float()
+    for part in rows.split(_PART_SPOTS):
+        squares += (part - mean).square_().sum(dim=0, dtype=torch.double)
+        give_back(features)
+    return mean, (squares / len(rows)).sqrt().float() + _EPSILON
 
 
 def _scored(rows: torch.Tensor, scores: tuple[torch.Tensor, torch.Tensor] | None) -> torch.Tensor:
