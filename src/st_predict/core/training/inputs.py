@@ -70,13 +70,17 @@ class InputTransform:
         A part at a time: context is wide, and all features scored would be a second copy of what is largest in memory.
         """
         rows, nearest = _flat(features), _context(self.config, centers_px, arrays)
-        scores, reduced = _scores(self.config, rows, features), []
+        scores = _scores(self.config, rows, features)
+        reduced = rows.new_empty(0)
         for part in torch.arange(len(rows)).split(_PART_SPOTS):
             used, place = torch.unique(torch.cat([part, nearest[part].flatten()]), return_inverse=True)
             spots, around = place[: len(part)], place[len(part) :].view(len(part), nearest.shape[1])
-            reduced.append(self.reduce(_expanded(self.config, _scored(rows[used], scores), spots, around)))
+            found = self.reduce(_expanded(self.config, _scored(rows[used], scores), spots, around))
+            if not len(reduced):  # at once: what is kept of each part would lie between its large temporaries
+                reduced = found.new_empty(len(rows), found.shape[1])
+            reduced[part] = found
             give_back(features)
-        return torch.cat(reduced)
+        return reduced
 
     def of_lone_tiles(self, rows: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """Input rows of tiles without their slide ``(n, S * d)`` -> ``(n, D)``: each its own surroundings.
