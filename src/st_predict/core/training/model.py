@@ -263,7 +263,7 @@ class Model(TileModel):
 
         Returns
         -------
-        Distance of their mean in feature space, in units of :attr:`Domain.slide_limit`; NaN as in :meth:`distance`.
+        Distance of their mean in feature space, in units of ``domain.slide_limit``; NaN as in :meth:`distance`.
         """
         return float("nan") if self.domain is None else self.domain.shift(features)
 
