@@ -66,7 +66,11 @@ def run_cohort(
             shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed while it wrote
         model.save(out_dir / _MODEL)
         wanted = _identity(model.id, settings)
-        rows = {job.name: _row(job, "skipped", reason="done earlier") for job in jobs if _is_done(job, wanted)}
+        rows = {
+            job.name: _row(job, "skipped", reason="done earlier", **found)
+            for job in jobs
+            if (found := _done_earlier(job, wanted)) is not None
+        }
         if rows:
             logger.info("%d of %d slides were done earlier", len(rows), len(jobs))
         todo = [job for job in jobs if job.name not in rows]
@@ -104,11 +108,12 @@ def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> di
         if settings.pitch_um is not None:
             stp.pp.spot_grid(sdata, pitch_um=settings.pitch_um, diameter_um=0.55 * settings.pitch_um)
         predict_sdata(sdata, model, key_added=settings.key_added, device=settings.device, keep=part)
-        _write_store(sdata, settings.key_added, store, {**wanted, "slide": state})
+        table = sdata.tables[settings.key_added]
+        notes = {name: round(table.uns[settings.key_added][name], 4) for name in ("unlike_training", "slide_shift")}
+        found = {"n_spots": table.n_obs, **notes}
+        _write_store(sdata, settings.key_added, store, {"made_from": {**wanted, "slide": state}, "found": found})
     shutil.rmtree(part, ignore_errors=True)
-    table = sdata.tables[settings.key_added]
-    notes = {name: round(table.uns[settings.key_added][name], 4) for name in ("unlike_training", "slide_shift")}
-    return _row(job, "done", n_spots=table.n_obs, seconds=time.perf_counter() - begin, **notes)
+    return _row(job, "done", seconds=time.perf_counter() - begin, **found)
 
 
 @lru_cache(maxsize=1)
@@ -257,13 +262,14 @@ def _state(path: Path) -> list[int]:
     return [sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)]
 
 
-def _is_done(job: _Job, wanted: dict[str, Any]) -> bool:
-    record = Path(job.store) / "st_predict.json"
+def _done_earlier(job: _Job, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """What the manifest says of a slide whose store is what would be made now; ``None`` where it is to be made."""
     try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-        return bool(found == {**wanted, "slide": _state(Path(job.path))})
-    except (OSError, ValueError):
-        return False
+        record = json.loads((Path(job.store) / "st_predict.json").read_text(encoding="utf-8"))
+        done = record["made_from"] == {**wanted, "slide": _state(Path(job.path))}
+        return dict(record["found"]) if done else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _write_store(sdata: SpatialData, key: str, store: Path, record: dict[str, Any]) -> None:

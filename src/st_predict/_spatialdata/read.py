@@ -61,7 +61,7 @@ def read_section(
         where=f"sdata.shapes[{keys.shapes!r}] on sdata.images[{keys.image!r}]",
     )
     return Section(
-        name=_single(table, "section") or keys.shapes,
+        name=_single(table, "section") or (keys.image.removesuffix("_image") if table is None else keys.shapes),
         image=image,
         centers_px=centers_px,
         um_per_px=find_scale(sdata, keys, centers_px),

@@ -54,10 +54,12 @@ class TileCutter(NamedTuple):
                 expected="square 8-bit RGB tiles (px, px, 3)",
                 remedy="lay square tiles: lazyslide.pp.tile_tissues(wsi, tile_px, mpp=...)",
             )
-        side = pixels.shape[0]
-        margins = [side * (1 - share) / 2 for share in self.shares]
-        boxes = [(margin, margin, side - margin, side - margin) if margin else None for margin in margins]
-        return torch.from_numpy(np.stack([resample(pixels, self.out_px, box) for box in boxes]))
+        cut = []
+        for share in self.shares:
+            width = max(1, round(share * len(pixels)))
+            first = (len(pixels) - width) // 2  # whole px, as tiles are cut from a slide
+            cut.append(resample(pixels[first : first + width, first : first + width], self.out_px))
+        return torch.from_numpy(np.stack(cut))
 
 
 class TileModel:
