@@ -90,7 +90,7 @@ def make_section(
     predicted = rng.normal(3, 0.5, (len(centers), len(PANEL))).astype(np.float32)[rows]
     provenance = {"panel": PANEL, "min_counts": 500.0, "method": "ridge", "encoder": "tiny"}
     keys = Keys("P_image", "P", "table" if measured else None)
-    write_prediction(sdata, keys, "predicted", predicted, centers[rows], provenance)
+    write_prediction(sdata, keys, "predicted", predicted, predicted[:, 0], centers[rows], provenance)
     return SimpleNamespace(
         sdata=sdata, centers_px=centers[rows], counts=counts[rows], predicted=predicted, few=int(np.argmax(rows == 3))
     )
