@@ -2,9 +2,10 @@
 
 python benchmarks/slide_reading.py SLIDE... [--predict]
 
-Every reader decodes each chunk of the finest level once, in storage order; opening is counted for OpenSlide only, whose cache would hold the pass before (5 ms). ``tifffile`` is its own segments, one after
-the other; ``zarr`` its Zarr view; ``openslide`` regions of 1024 px. With ``--predict`` the tiles of a grid are encoded
-from the slide and, to compare, from memory.
+Every reader decodes each chunk of the finest level once, in storage order; opening is counted for OpenSlide only, whose
+cache would hold the pass before (5 ms). ``tifffile`` is its own segments, one after the other; ``zarr`` its Zarr view;
+``openslide`` regions of 1024 px. With ``--predict`` the tiles of a grid as of an array are encoded from the slide and,
+to compare, from memory, by the default encoder. Each figure is the median of rounds in which all take their turn.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import openslide
 import tifffile
 import torch
 import zarr
+from tqdm import tqdm
 
 import st_predict as stp
 from st_predict._spatialdata.image import image_source
@@ -28,8 +30,6 @@ from st_predict.core.encoders.embed import embed_section
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.stream import stream_tiles
-
-REPEATS = 5
 
 
 def by_tifffile(path: Path) -> Callable[[], None]:
@@ -82,19 +82,19 @@ READERS: dict[str, Callable[[Path], Callable[[], None]]] = {
 }  # fmt: skip
 
 
-def median_seconds(call: Callable[[], object]) -> float:
-    call()
-    found = []
-    for _ in range(REPEATS):
+def median_seconds(calls: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Of each call, in turn, so that a busy moment of the machine is not one's alone; the first round is not counted."""
+    found = np.empty((repeats + 1, len(calls)))
+    for round_, i in tqdm(list(np.ndindex(found.shape)), unit="call", leave=False):
         begin = time.perf_counter()
-        call()
-        found.append(time.perf_counter() - begin)
-    return float(np.median(found))
+        calls[i]()
+        found[round_, i] = time.perf_counter() - begin
+    return np.median(found[1:], axis=0).tolist()
 
 
 def compare_prediction(path: Path) -> None:
     sdata = stp.io.slide(path, um_per_px=0.5)
-    stp.pp.spot_grid(sdata, pitch_um=50)
+    stp.pp.spot_grid(sdata)
     section, _ = read_section(sdata, need_counts=False)
     encoder, spec = build_encoder("efficientnet_lite0").eval(), TileSpec.of(None, None)
     sides = spec.sides_px(section)
@@ -110,7 +110,7 @@ def compare_prediction(path: Path) -> None:
             for pixels in batches:
                 encoder(pixels)
 
-    alone, together = (median_seconds(f) for f in (encode, lambda: embed_section(section, encoder, spec)))
+    alone, together = median_seconds([encode, lambda: embed_section(section, encoder, spec)], 3)
     n = sum(map(len, batches))
     print(f"\n{path.name}: {n} tiles around {section.n_spots} spots")
     print(f"  encoder, tiles in memory  {n / alone:7.1f} tiles/s")
@@ -128,7 +128,8 @@ def main() -> None:
             level = file.series[0].levels[0]
             megapixels = level.shape[0] * level.shape[1] / 1e6
             print(f"\n{path.name}: {megapixels:.1f} megapixels, {level.keyframe.compression.name}")
-        seconds = {name: median_seconds(open_slide(path)) for name, open_slide in READERS.items()}
+        readers = [open_slide(path) for open_slide in READERS.values()]
+        seconds = dict(zip(READERS, median_seconds(readers, 9), strict=True))
         for name, taken in seconds.items():
             print(f"  {name:<12}{megapixels / taken:7.1f} megapixels/s   {seconds['tifffile'] / taken:5.2f} x tifffile")
     if arguments.predict:
