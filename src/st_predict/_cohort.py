@@ -6,6 +6,7 @@ A user of the public rooms, as a notebook would be.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -94,9 +95,11 @@ def run_cohort(
 
 def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> dict[str, Any]:
     """Predict one slide into its store; the row of the manifest."""
+    from st_predict._log import be_heard
     from st_predict._prediction import predict_sdata
     from st_predict.core.progress import hidden_progress
 
+    be_heard(logging.WARNING)  # in a process of its own; the manifest says the rest
     model_path, settings, wanted = shared
     begin = time.perf_counter()
     model = _load(model_path, wanted["model"])

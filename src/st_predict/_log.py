@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("st_predict")
 
 
-def be_heard() -> None:
-    """Show messages of level INFO where nobody has set logging up; called by the verbs that have something to say."""
+def be_heard(level: int = logging.INFO) -> None:
+    """Show messages of a level where nobody has set logging up; called by the verbs that have something to say."""
     if logger.level == logging.NOTSET:
-        logger.setLevel(logging.INFO)
+        logger.setLevel(level)
     if logger.handlers or logging.getLogger().handlers:
         return
     handler = logging.StreamHandler()

@@ -117,6 +117,14 @@ def test_tiles_are_spots_and_features_are_no_expression(wsi: wsidata.WSIData) ->
     assert "shapes_key" in str(error.value)
 
 
+def test_tiles_laid_after_spots_are_asked_for(wsi: wsidata.WSIData) -> None:
+    stp.pp.spot_grid(wsi)
+    add_tiles(wsi)
+    with pytest.raises(InputError, match="2 candidates for the shapes: spots, tiles"):
+        find_keys(wsi, need_table=False)
+    assert find_keys(wsi, shapes_key="tiles", need_table=False).shapes == "tiles"
+
+
 def test_prediction_on_tiles_is_that_on_spots_at_their_middles(
     wsi: wsidata.WSIData, path: Path, quick_model: Model, tmp_path: Path
 ) -> None:

@@ -278,6 +278,12 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def _cut_before_the_list(path: Path) -> None:
+    """As scanners write: the pixels first, then the list of images, here beyond the end."""
+    whole = path.read_bytes()
+    path.write_bytes(b"II*\0" + len(whole).to_bytes(4, "little") + whole[8:])
+
+
 def _text(path: Path) -> None:
     path.write_text("no slide at all")
 
@@ -327,6 +333,7 @@ def _oblong(path: Path) -> None:
         (_text, "is not a slide this reader knows"),
         (_empty, "is empty"),
         (_cut, "is truncated or corrupt"),
+        (_cut_before_the_list, "is truncated or corrupt: the list of its images lies beyond its end"),
         (_cmyk, "is not an 8-bit RGB image (mode CMYK)"),
         (_gray, "is not an 8-bit RGB image (mode L)"),
         (_sixteen, "is not an 8-bit RGB image (uint16)"),

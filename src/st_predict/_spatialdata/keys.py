@@ -152,8 +152,8 @@ def _primary_images(names: list[str]) -> list[str]:
 
 
 def spot_shapes(sdata: SpatialData) -> list[str]:
-    """Shapes that can only be spots: circles, or else LazySlide's tiles. Other outlines may be bins, or tissue."""
-    return [name for name, shapes in sdata.shapes.items() if "radius" in shapes] or tile_keys(sdata)
+    """Shapes that can only be spots: circles, and LazySlide's tiles. Other outlines may be bins, or tissue."""
+    return [*(name for name, shapes in sdata.shapes.items() if "radius" in shapes), *tile_keys(sdata)]
 
 
 def measured_tables(sdata: SpatialData) -> list[str]:

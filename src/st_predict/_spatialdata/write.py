@@ -9,6 +9,7 @@ import numpy as np
 from st_predict._spatialdata.keys import PROVENANCE_KIND
 from st_predict._spatialdata.own import check_name
 from st_predict.core.errors import InputError
+from st_predict.core.room import give_back, room_for
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -99,8 +100,11 @@ def _new_table(
     from spatialdata.models import TableModel
 
     spots = sdata.shapes[keys.shapes].index
+    own = room_for("predictions", predicted.shape)  # X is the user's to change, the layer stays as predicted
+    own[:] = predicted
+    give_back(own)
     table = AnnData(
-        X=predicted.copy(),
+        X=own,
         obs=pd.DataFrame({"instance_id": spots.to_numpy()}, index=spots.astype(str)),
         var=pd.DataFrame(index=provenance["panel"]),
         layers={key: predicted},

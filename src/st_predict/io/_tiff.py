@@ -174,7 +174,9 @@ def _levels(file: tifffile.TiffFile, path: Path, where: str) -> list[tifffile.Ti
             levels += [s for s in series[1:] if s.keyframe.is_tiled and _is_reduced(s, levels[0])]
         for level in levels:
             _check_level(level, path, where)
-    except (tifffile.TiffFileError, ValueError, IndexError, struct.error) as error:
+    except IndexError as error:
+        raise unreadable(path, "the list of its images lies beyond its end", where=where) from error
+    except (tifffile.TiffFileError, ValueError, struct.error) as error:
         raise unreadable(path, error, where=where) from error
     return levels
 

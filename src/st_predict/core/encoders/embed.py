@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from st_predict.core.encoders.kept import KeptFeatures
-from st_predict.core.encoders.room import features_room, give_back
 from st_predict.core.progress import progress_bar
+from st_predict.core.room import give_back, room_for
 from st_predict.core.tiles.ahead import ahead
 from st_predict.core.tiles.stream import stream_tiles
 
@@ -55,7 +55,7 @@ def embed_section(
     -------
     ``(n, S, d)`` float32, in a temporary file where they are many.
     """
-    features = features_room((section.n_spots, tiles.n_scales, encoder.dim))
+    features = room_for("features", (section.n_spots, tiles.n_scales, encoder.dim))
     encoder = encoder.to(device).eval()
     kept = None if keep is None else KeptFeatures(keep, section.n_spots, tiles.n_scales)
     todo = np.ones(features.shape[:2], bool) if kept is None else kept.restore(features)

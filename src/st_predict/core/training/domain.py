@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from st_predict.core.encoders.room import give_back
+from st_predict.core.room import give_back
 from st_predict.core.training.inputs import principal_axes
 
 if TYPE_CHECKING:

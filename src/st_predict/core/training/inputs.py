@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from st_predict.core.encoders.room import give_back
 from st_predict.core.neighbors import nearest_spots
+from st_predict.core.room import give_back
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,6 +14,7 @@ import torch
 
 from st_predict.core.errors import InputError
 from st_predict.core.neighbors import array_places, nearest_spots
+from st_predict.core.room import give_back, room_for
 from st_predict.core.training.lone_tiles import TileModel
 
 if TYPE_CHECKING:
@@ -221,10 +222,12 @@ class Model(TileModel):
 
         Returns
         -------
-        ``(n, G)``, log1p of counts per 10,000, genes as in ``panel``.
+        ``(n, G)`` float32, log1p of counts per 10,000, genes as in ``panel``; in a temporary file where they are many.
         """
-        from st_predict.core.training.network import predict_spots
+        from st_predict.core.training.network import predicted_parts
         from st_predict.core.training.spots import SpotSet
+
+        predicted = room_for("predictions", (len(features), len(self.panel)))
 
         rows = self.transform(features, centers_px, arrays)
         n = len(rows)
@@ -236,7 +239,10 @@ class Model(TileModel):
             neighbors=torch.from_numpy(neighbors),
             places=torch.from_numpy(array_places(centers_px, arrays)).float(),
         )
-        return (predict_spots(self.network, spots) + self.center).numpy().astype(np.float32)
+        for part, values in predicted_parts(self.network, spots):
+            predicted[part.numpy()] = (values + self.center).numpy()
+            give_back(predicted)
+        return predicted
 
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """How unlike the training tiles some are: distance in feature space, in units of the training tiles' limit.

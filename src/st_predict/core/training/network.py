@@ -228,12 +228,22 @@ def fit_reference(method: Method, encoder: Encoder | None, spots: SpotSet) -> Re
 
 
 def predict_spots(method: Method, spots: SpotSet, *, batch_size: int = 4096) -> Tensor:
-    """Predict every spot from images alone, ``(n, G)``: a section at a time where the method asks for that."""
-    size = SECTION_SPOTS if method.needs.section else batch_size
-    parts = [torch.from_numpy(rows).to(spots.tiles.device) for rows in spots.blocks(size)]
-    with torch.inference_mode():
-        predicted = torch.cat([method.predict(spots.images(rows)) for rows in parts])
-        return predicted[torch.cat(parts).argsort()]
+    """Predict every spot from images alone, ``(n, G)``; see :func:`predicted_parts`."""
+    predicted = spots.tiles.new_empty(0)
+    for rows, values in predicted_parts(method, spots, batch_size=batch_size):
+        if not len(predicted):
+            predicted = values.new_empty(len(spots.tiles), values.shape[1])
+        predicted[rows] = values
+    return predicted
+
+
+def predicted_parts(method: Method, spots: SpotSet, *, batch_size: int = 4096) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows ``(b,)`` and their predictions ``(b, G)``, part by part: a section at a time where the method asks for that."""
+    for block in spots.blocks(SECTION_SPOTS if method.needs.section else batch_size):
+        rows = torch.from_numpy(block).to(spots.tiles.device)
+        with torch.inference_mode():
+            predicted = method.predict(spots.images(rows))
+        yield rows, predicted
 
 
 def new_network(build: Any, seed: int) -> nn.Module:

@@ -13,9 +13,9 @@ import pytest
 from spatialdata import SpatialData
 
 import st_predict as stp
-from st_predict.core.encoders import room
-from st_predict.core.encoders.room import features_room, give_back
+from st_predict.core import room
 from st_predict.core.errors import InputError
+from st_predict.core.room import give_back, room_for
 from st_predict.core.training import domain, inputs
 
 SHAPE = (50, 3, 8)
@@ -30,11 +30,11 @@ def small_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_few_features_are_held_in_memory() -> None:
-    assert type(features_room(SHAPE)) is np.ndarray
+    assert type(room_for("features", SHAPE)) is np.ndarray
 
 
 def test_many_features_lie_in_a_file_without_a_name(small_memory: Path) -> None:
-    features = features_room(SHAPE)
+    features = room_for("features", SHAPE)
     assert isinstance(features, np.memmap) and features.shape == SHAPE and features.dtype == np.float32
     values = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
     features[:] = values
@@ -49,7 +49,7 @@ def test_a_full_disk_is_found_before_anything_is_encoded(small_memory: Path, mon
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(InputError, match=r"no room for 0\.0 GB of features \(No space left") as error:
-        features_room(SHAPE)
+        room_for("features", SHAPE)
     assert "TMPDIR" in error.value.remedy
 
 
@@ -68,6 +68,8 @@ def test_a_prediction_from_a_file_is_that_from_memory(
         sdata = make_section("C", 2, table=False)
         stp.tl.predict(sdata, quick_model)
         table = sdata.tables["predicted"]
+        assert isinstance(table.X, np.memmap) == (memory == 0)
+        assert not np.shares_memory(table.X, table.layers["predicted"])
         found.append((table.X, table.obs["predicted_distance"].to_numpy(), table.uns["predicted"]["slide_shift"]))
     assert tile_count.tiles == 3 * 3 * 42
     for mapped, exact in ((found[1], True), (found[2], False)):

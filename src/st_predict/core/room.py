@@ -1,4 +1,4 @@
-"""Room for the features of a slide: in memory, or in a file where there are too many, and its pages given back."""
+"""Room for features and predictions of a slide: in memory, or in a file where they are many, and its pages given back."""
 
 from __future__ import annotations
 
@@ -14,25 +14,32 @@ from st_predict.core.errors import InputError
 _IN_MEMORY_BYTES = 256 * 2**20
 
 
-def features_room(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Room for features ``shape``, float32: beyond 256 MB a file in the temporary folder that is gone with the array.
+def room_for(what: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Room for float32 of a ``shape``: beyond 256 MB a file in the temporary folder that is gone with the array.
+
+    Parameters
+    ----------
+    what
+        What it is for, for the error.
+    shape
+        Spots first.
 
     Raises
     ------
     InputError
-        If the temporary folder has no room for it; found before anything is encoded.
+        If the temporary folder has no room for it; found before anything is computed.
     """
     n_bytes = 4 * int(np.prod(shape))
     if n_bytes <= _IN_MEMORY_BYTES:
         return np.empty(shape, np.float32)
-    with tempfile.TemporaryFile(prefix="st_predict_features_") as file:
+    with tempfile.TemporaryFile(prefix="st_predict_") as file:
         try:
             _reserve(file.fileno(), n_bytes)
         except OSError as error:
             raise InputError(
-                f"no room for {n_bytes / 1e9:.1f} GB of features ({error.strerror})",
+                f"no room for {n_bytes / 1e9:.1f} GB of {what} ({error.strerror})",
                 where=tempfile.gettempdir(),
-                expected="room for the features of all spots in the temporary folder",
+                expected=f"room for the {what} of all spots in the temporary folder",
                 remedy="free space, set TMPDIR to a larger disk, or lay a coarser grid",
             ) from error
         return np.memmap(file, np.float32, "r+", shape=shape)
@@ -46,8 +53,8 @@ def _reserve(descriptor: int, n_bytes: int) -> None:
         os.truncate(descriptor, n_bytes)
 
 
-def give_back(features: NDArray[np.float32]) -> None:
-    """Let go of the pages of features that lie in a file; they are read again where they are used again."""
-    mapped = getattr(features, "_mmap", None)
+def give_back(values: NDArray[np.float32]) -> None:
+    """Let go of the pages of what lies in a file; they are read again where they are used again."""
+    mapped = getattr(values, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
