@@ -6,6 +6,8 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from st_predict.core.progress import first_process
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -13,9 +15,12 @@ logger = logging.getLogger("st_predict")
 
 
 def be_heard(level: int = logging.INFO) -> None:
-    """Show messages of a level where nobody has set logging up; called by the verbs that have something to say."""
+    """Show messages of a level where nobody has set logging up; called by the verbs that have something to say.
+
+    Of several processes that train together, the first one speaks.
+    """
     if logger.level == logging.NOTSET:
-        logger.setLevel(level)
+        logger.setLevel(level if first_process() else logging.ERROR)
     if logger.handlers or logging.getLogger().handlers:
         return
     handler = logging.StreamHandler()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -88,15 +86,12 @@ def _features(
     keep: Path | None,
 ) -> NDArray[np.float32]:
     """Features ``(n, S, d)`` by the model's own encoder, or by the frozen one it was trained on."""
-    from st_predict._spatialdata.features import cached_features, features_record
+    from st_predict._spatialdata.features import cached_features, features_record, kept_in
     from st_predict.core.encoders.embed import embed_section
     from st_predict.core.encoders.frozen import EncoderIdentity, FrozenEncoder, torch_device
 
     def folder(identity: EncoderIdentity) -> Path | None:
-        if keep is None:
-            return None
-        record = features_record(identity, model.tiles, section, keys.image)
-        return keep / hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+        return keep and kept_in(keep, features_record(identity, model.tiles, section, keys.image))
 
     if model.encoder is not None:
         trained = EncoderIdentity(model.encoder_identity.name, None, model.id)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from st_predict.core.errors import InputError
 
@@ -17,7 +21,8 @@ if TYPE_CHECKING:
     from st_predict.core.protocol.study import EncodedTiles
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
-    from st_predict.core.training.network import Hardware
+    from st_predict.core.training.checkpoints import Checkpoints
+    from st_predict.core.training.hardware import Hardware
 
 _INPUT_SETTINGS = ("context", "standardize")
 _FIT_SETTINGS = (
@@ -77,32 +82,60 @@ def tile_spec(
     return TileSpec.of(DEFAULT_TILE_UM[:1] if trainable and tile_px is None and tile_um is None else tile_um, tile_px)
 
 
-def find_hardware(accelerator: str, devices: int | Sequence[int]) -> tuple[Hardware, str]:
+def find_hardware(
+    accelerator: str,
+    devices: int | Sequence[int] | Literal["auto"] = 1,
+    *,
+    num_nodes: int = 1,
+    strategy: Any = "auto",
+    precision: Any = "32-true",
+) -> tuple[Hardware, str]:
     """Where Lightning runs, and the torch device of frozen encoding.
 
     Raises
     ------
     InputError
-        If more than one device was asked for, or an accelerator that is not there.
+        If devices or a precision make no sense, or an accelerator was asked for that is not there.
     """
-    from st_predict.core.training.network import Hardware
+    from st_predict.core.training.hardware import Hardware
 
-    hardware = Hardware(accelerator, _one_device(devices))
-    return hardware, _encoder_device(accelerator, hardware)
+    chosen: Any = devices if isinstance(devices, int | str) else list(devices)
+    counts = {
+        "devices": 1 if chosen == "auto" else chosen if isinstance(chosen, int) else len(chosen),
+        "num_nodes": num_nodes,
+    }
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise InputError(
+                f"{name} is {devices if name == 'devices' else num_nodes!r}", where=name,
+                expected="how many, at least 1" + (", 'auto', or a list of device numbers" if name == "devices" else ""),
+                remedy=f"correct {name}",
+            )  # fmt: skip
+    hardware = Hardware(accelerator, chosen, num_nodes, strategy, precision)
+    device = _encoder_device(accelerator, hardware)
+    _check_trainer(hardware)
+    return hardware, device
 
 
-def _one_device(devices: int | Sequence[int]) -> int | list[int]:
-    chosen = devices if isinstance(devices, int) else list(devices)
-    if chosen != 1 and not (isinstance(chosen, list) and len(chosen) == 1):
+def _check_trainer(hardware: Hardware) -> None:
+    """Have Lightning refuse what it does not know now, and not after the tiles were encoded."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from st_predict.core.training.hardware import new_trainer
+
+    try:
+        new_trainer(hardware)
+    except (MisconfigurationException, ValueError, RuntimeError, TypeError) as error:
         raise InputError(
-            f"devices is {devices!r}", where="devices", expected="1, or a list of one device number",
-            remedy="train on one device",
-        )  # fmt: skip
-    return chosen
+            " ".join(str(error).split()),
+            where="accelerator, devices, num_nodes, strategy, precision",
+            expected="what lightning.pytorch.Trainer takes on this machine",
+            remedy="correct the one that is named",
+        ) from error
 
 
 def _encoder_device(accelerator: str, hardware: Hardware) -> str:
-    """The torch device of frozen encoding: Lightning's accelerator."""
+    """The torch device of frozen encoding: Lightning's accelerator, and of several devices this process's own."""
     from lightning.fabric.accelerators import ACCELERATOR_REGISTRY
 
     known = ["auto", "gpu", *ACCELERATOR_REGISTRY.available_accelerators()]
@@ -110,12 +143,15 @@ def _encoder_device(accelerator: str, hardware: Hardware) -> str:
         raise InputError(
             f"accelerator is {accelerator!r}", where="accelerator", expected=", ".join(known), remedy="choose one"
         )
-    if accelerator in ("auto", "cpu"):
+    if accelerator == "cpu":
         return accelerator
     import torch
 
-    if accelerator in ("gpu", "cuda") and torch.cuda.is_available():
-        return f"cuda:{hardware.devices[0]}" if isinstance(hardware.devices, list) else "cuda"
+    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
+        local = int(os.environ.get("LOCAL_RANK", 0))
+        return f"cuda:{hardware.devices[local] if isinstance(hardware.devices, list) else local}"
+    if accelerator == "auto":
+        return accelerator
     if accelerator in ("gpu", "mps") and torch.backends.mps.is_available():
         return "mps"
     raise InputError(
@@ -124,6 +160,46 @@ def _encoder_device(accelerator: str, hardware: Hardware) -> str:
         expected="an accelerator this machine has",
         remedy="accelerator='auto' takes what there is",
     )
+
+
+def open_checkpoints(
+    folder: str | Path | None,
+    *,
+    resume: bool,
+    read: ReadSections,
+    frozen: FrozenEncoder,
+    spec: TileSpec,
+    settings: Mapping[str, Any],
+) -> Checkpoints | None:
+    """Where a training is kept as it goes, checked against what was begun there; ``None`` where it is not kept.
+
+    Sections are told apart by their spots, counts, image size and one tile.
+
+    Raises
+    ------
+    InputError
+        If it is to be resumed and there is no folder, or the folder holds something else.
+    """
+    if folder is None:
+        if resume:
+            raise InputError(
+                "resume=True was given without a folder to resume from",
+                where="resume",
+                expected="the checkpoint_dir of the training that was broken off",
+                remedy="give checkpoint_dir, or leave resume out",
+            )
+        return None
+    from st_predict._spatialdata.features import features_record
+    from st_predict.core.training.checkpoints import Checkpoints
+
+    made_from = {"st-predict": version("st-predict"), **settings, "tiles": spec.to_dict(), "encoder": frozen.identity}
+    for section, keys in zip(read.sections, read.keys, strict=True):
+        record = features_record(frozen.identity, spec, section, keys.image)
+        digest = hashlib.sha256(repr((section.subject, section.um_per_px, record)).encode())
+        for part in section.measured():
+            digest.update(part)
+        made_from[f"section {section.name}"] = digest.hexdigest()[:16]
+    return Checkpoints(Path(folder), resume=resume, made_from=made_from)
 
 
 class ReadSections(NamedTuple):
@@ -193,8 +269,13 @@ def check_scales(sections: Sequence[Section], spec: TileSpec) -> None:
         )
 
 
-def encode_sections(read: ReadSections, frozen: FrozenEncoder, spec: TileSpec, *, trainable: bool) -> EncodedTiles:
-    """Features of every section, kept in its table; or its tiles, where the encoder is trained."""
+def encode_sections(
+    read: ReadSections, frozen: FrozenEncoder, spec: TileSpec, *, trainable: bool, keep: Path | None = None
+) -> EncodedTiles:
+    """Features of every section, kept in its table; or its tiles, where the encoder is trained.
+
+    ``keep`` is a folder for features while they are encoded, so that what was broken off goes on from there.
+    """
     from st_predict._spatialdata.features import cached_features, check_features_key, features_key
     from st_predict.core.encoders.embed import cut_section
     from st_predict.core.protocol.study import EncodedTiles
@@ -205,7 +286,7 @@ def encode_sections(read: ReadSections, frozen: FrozenEncoder, spec: TileSpec, *
     for one, found in zip(read.objects, read.keys, strict=True):
         check_features_key(one.tables[found.table], features_key(frozen.name))
     features = [
-        cached_features(one, section, found, frozen, spec)[1]
+        cached_features(one, section, found, frozen, spec, keep=keep)[1]
         for one, section, found in zip(read.objects, read.sections, read.keys, strict=True)
     ]
     return EncodedTiles(features, spec, frozen.identity, None)

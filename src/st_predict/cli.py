@@ -82,6 +82,10 @@ def _genes(_ctx: click.Context, _option: click.Parameter, given: str) -> int | l
     return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
+def _devices(_ctx: click.Context, _option: click.Parameter, given: str) -> int | str:
+    return int(given) if given.isdigit() else given
+
+
 def _some(_ctx: click.Context, _option: click.Parameter, given: tuple[float, ...]) -> tuple[float, ...] | None:
     """An option that may be repeated, ``None`` where it was not given."""
     return given or None
@@ -151,6 +155,12 @@ def demo(out: Path, seed: int) -> None:
 @click.option("--max-epochs", type=int, help="Epochs at most.")
 @click.option("--batch-size", type=int, help="Spots a batch.")
 @click.option("--inner-folds", type=int, help="Groups of sections held out in turn; 0: none.")
+@click.option("--devices", default="1", show_default=True, callback=_devices, help="How many devices, or auto.")
+@click.option("--num-nodes", default=1, show_default=True, help="Machines, under SLURM or torchrun.")
+@click.option("--strategy", default="auto", show_default=True, help="As in Lightning: ddp, ...")
+@click.option("--precision", default="32-true", show_default=True, help="As in Lightning: 32-true, bf16-mixed, ...")
+@click.option("--checkpoints", "checkpoint_dir", type=_OUT, help="Folder where the training is kept as it goes.")
+@click.option("--resume", is_flag=True, help="Go on with the training in --checkpoints.")
 @_fit_on
 def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Train a model on SECTIONS (Zarr stores with H&E and expression) and write it to --out."""

@@ -14,6 +14,8 @@ from st_predict.core.errors import InputError
 from st_predict.core.tiles.stream import stream_tiles
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
@@ -50,6 +52,11 @@ def features_record(identity: EncoderIdentity, tiles: TileSpec, section: Section
         "pixels": hashlib.sha256(sample.pixels.tobytes()).hexdigest()[:16],
         "spots": hashlib.sha256(centers.tobytes()).hexdigest()[:16],
     }
+
+
+def kept_in(folder: Path | None, record: dict[str, Any]) -> Path | None:
+    """The folder of features of one record in a folder of several."""
+    return folder and folder / hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_features_key(table: AnnData, key: str) -> None:
@@ -99,8 +106,12 @@ def cached_features(
     spec: TileSpec,
     *,
     key_added: str | None = None,
+    keep: Path | None = None,
 ) -> tuple[str, NDArray[np.float32]]:
-    """Features ``(n, S, d)`` and their key; read from the table where they are kept, else made and kept there."""
+    """Features ``(n, S, d)`` and their key; read from the table where they are kept, else made and kept there.
+
+    ``keep`` is a folder for them while they are encoded, see :func:`kept_in`.
+    """
     key = key_added or features_key(frozen.name)
     if keys.table is None:
         return key, frozen.encode(section, spec)
@@ -109,6 +120,6 @@ def cached_features(
     record = features_record(frozen.identity, spec, section, keys.image)
     features = stored_features(table, key, record, spec.n_scales)
     if features is None:
-        features = frozen.encode(section, spec)
+        features = frozen.encode(section, spec, keep=kept_in(keep, record))
         store_features(table, key, record, features)
     return key, features

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -64,6 +64,13 @@ class Section:
     def n_spots(self) -> int:
         """Number of spots."""
         return len(self.centers_px)
+
+    def measured(self) -> Iterator[bytes]:
+        """Spots, genes and counts as bytes, to tell sections apart by."""
+        counts = self.counts
+        parts = (counts.indptr, counts.indices, counts.data) if hasattr(counts, "indptr") else (counts,)
+        for values in (self.centers_px, self.gene_names.astype("U"), *parts):
+            yield np.ascontiguousarray(values).tobytes()
 
     def keep(self, spots: NDArray[Any]) -> Section:
         """The same section with only the given spots (mask or indices)."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
+    from lightning.pytorch import Callback
+    from lightning.pytorch.loggers import Logger
+    from lightning.pytorch.strategies import Strategy
     from spatialdata import SpatialData
 
     from st_predict.core.section import Section
@@ -41,7 +46,14 @@ def train(
     table_key: str | None = None,
     layer: str | None = None,
     accelerator: str = "auto",
-    devices: int | Sequence[int] = 1,
+    devices: int | Sequence[int] | Literal["auto"] = 1,
+    num_nodes: int = 1,
+    strategy: str | Strategy = "auto",
+    precision: str | int = "32-true",
+    logger: bool | Logger | Sequence[Logger] = False,
+    callbacks: Sequence[Callback] = (),
+    checkpoint_dir: str | Path | None = None,
+    resume: bool = False,
     seed: int = 0,
 ) -> Model:
     """Train a model on sections with an H&E image and measured expression.
@@ -83,7 +95,8 @@ def train(
     encoder_weights
         Local weights file for the encoder.
     max_epochs, batch_size, learning_rate, encoder_learning_rate
-        Training by gradient; ``batch_size`` in spots. An encoder in training has its own learning rate.
+        Training by gradient; ``batch_size`` in spots, on all devices together. An encoder in training has its own
+        learning rate.
     inner_folds
         How often training sections are held out to find when to stop; 0: train for ``max_epochs``.
     image_key, shapes_key, table_key
@@ -92,8 +105,17 @@ def train(
         Layer with raw counts; ``None``: ``X``.
     accelerator
         ``"auto"``, ``"cpu"``, ``"gpu"`` or another name Lightning knows; the encoder runs there too.
-    devices
-        1, or the number of one device in a list.
+    devices, num_nodes, strategy, precision
+        As of ``lightning.pytorch.Trainer``. Devices share the tiles of every batch that an encoder in training sees; the
+        gradient is that of one device with the whole batch. With frozen features there is nothing to share.
+    logger, callbacks
+        Lightning's, for the fit on all sections.
+    checkpoint_dir
+        Folder where the training is kept as it goes: frozen features, and every fit before each epoch and every five
+        minutes.
+    resume
+        Go on with the training in ``checkpoint_dir``, which must be of the same sections and settings, if there is
+        one; on a CPU the model is that of a training that was never broken off, to the last bit.
     seed
         The same seed on the same machine gives the same model, on a CPU to the last bit.
 
@@ -111,12 +133,14 @@ def train(
         check_scales,
         encode_sections,
         find_hardware,
+        open_checkpoints,
         read_sections,
         settle_recipe,
         tile_spec,
     )
     from st_predict.core.encoders.frozen import FrozenEncoder
     from st_predict.core.training.fit import train_model, with_domain
+    from st_predict.core.training.network import Watch
     from st_predict.core.training.selection import held_out_groups
     from st_predict.core.training.task import Task, check_task
     from st_predict.tl._session import remember
@@ -137,13 +161,22 @@ def train(
     )
     spec = tile_spec(tile_um, tile_px, trainable=recipe.fit.trainable_encoder)
     task = Task(method, genes, gene_ranking, min_counts, seed)
-    hardware, device = find_hardware(accelerator, devices)
+    hardware, device = find_hardware(accelerator, devices, num_nodes=num_nodes, strategy=strategy, precision=precision)
     read = read_sections(sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer)
     check_scales(read.sections, spec)
     _check_inner_folds(read.sections, inner_folds)
     panel = check_task(read.sections, recipe, task)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)
-    tiles = encode_sections(read, frozen, spec, trainable=recipe.fit.trainable_encoder)
+    checkpoints = open_checkpoints(
+        checkpoint_dir,
+        resume=resume,
+        read=read,
+        frozen=frozen,
+        spec=spec,
+        settings={**vars(task), "recipe": asdict(recipe), "panel": panel, "precision": str(precision)},
+    )
+    keep = checkpoints and checkpoints.folder / "features"
+    tiles = encode_sections(read, frozen, spec, trainable=recipe.fit.trainable_encoder, keep=keep)
     model = train_model(
         read.sections,
         tiles.values,
@@ -154,6 +187,8 @@ def train(
         identity=tiles.identity,
         tile_spec=spec,
         hardware=hardware,
+        watch=Watch(logger, callbacks),
+        checkpoints=checkpoints,
     )
     model = with_domain(model, read.sections, tiles.values, device=device)
     remember(model)

@@ -18,7 +18,8 @@ from st_predict.core.methods.egn import EGN, EGNConfig
 from st_predict.core.methods.interface import Batch, Reference
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import find_recipe
-from st_predict.core.training.network import Hardware, fit_network
+from st_predict.core.training.hardware import Hardware
+from st_predict.core.training.network import fit_network
 from st_predict.core.training.spots import SpotSet
 from st_predict.core.training.store import load_model
 

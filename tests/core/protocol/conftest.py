@@ -14,7 +14,7 @@ from st_predict.core.protocol.study import Candidate, EncodedTiles, Study
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
-from st_predict.core.training.network import Hardware
+from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.task import Task
 
 N_FEATURES, N_GENES = 6, 16

@@ -21,8 +21,8 @@ from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training import fit as fit_module
 from st_predict.core.training.fit import train_model
+from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.model import Model
-from st_predict.core.training.network import Hardware
 from st_predict.core.training.task import Task, check_scorable, check_task, usable_spots
 
 MakeSection = Callable[..., Section]

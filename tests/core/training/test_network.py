@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.errors import InputError
 from st_predict.core.methods.interface import Batch, Method, Needs
 from st_predict.core.methods.nh2st import NH2STConfig
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import build_method
 from st_predict.core.training import network
-from st_predict.core.training.network import Hardware, fit_network, new_network, predict_spots
+from st_predict.core.training.hardware import Hardware
+from st_predict.core.training.network import fit_network, new_network, predict_spots
 from st_predict.core.training.spots import SpotSet
 
 CPU = Hardware("cpu", 1)
@@ -43,7 +46,9 @@ def test_losses_fall_and_are_recorded(spot_set: Callable[..., SpotSet]) -> None:
 
 
 def test_a_fit_that_diverges_is_an_error(spot_set: Callable[..., SpotSet]) -> None:
-    with pytest.raises(InputError, match=r"diverged in epoch \d+: the losses are mse (nan|inf)") as error:
+    with pytest.raises(
+        InputError, match=r"diverged in epoch \d+, step \d+ of 9 run: the losses are mse (nan|inf)"
+    ) as error:
         fitted(spot_set(), learning_rate=1e30)
     assert "below 1e+30" in error.value.remedy
 
@@ -181,3 +186,62 @@ def test_lightnings_loggers_get_their_levels_back(spot_set: Callable[..., SpotSe
     before = logger.level
     fitted(spot_set(), epochs=1)
     assert logger.level == before
+
+
+class Hungry(Recording):
+    """A method whose step runs out of memory on more than twenty targets."""
+
+    def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
+        if len(batch.targets) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().loss(batch)
+
+
+def test_a_batch_too_large_for_memory_is_told_with_one_that_fits(spot_set: Callable[..., SpotSet]) -> None:
+    with pytest.raises(InputError, match="a batch of 70 spots does not fit in the memory of cpu") as error:
+        fit_network(
+            Hungry(),
+            None,
+            spot_set(),
+            FitConfig(batch_size=70),
+            epochs=1,
+            held_out={},
+            seed=0,
+            hardware=CPU,
+            label="fit",
+        )
+    assert "at most about 17" in error.value.expected and "batch_size=17" in error.value.remedy
+
+
+class Waits(TorchDispatchMode):
+    """Notes what would make a GPU wait for the CPU or the other way round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        by_mask = name in ("index", "index_put_") and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if by_mask or name in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal"):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_a_training_step_waits_for_nothing(spot_set: Callable[..., SpotSet], pixels: bool) -> None:
+    spots = spot_set()
+    encoder = build_encoder("tiny") if pixels else None
+    if pixels:
+        spots = spots.with_tiles(torch.randint(0, 256, (len(spots.tiles), 1, 32, 32, 3), dtype=torch.uint8))
+    method: Any = build_method("nh2st", SMALL, 24 if pixels else spots.tiles.shape[1], spots.expression.shape[1])
+    module = network.FitModule(method, encoder, FitConfig(), spots)
+    batch = spots.batch(torch.arange(20))
+    with Waits() as waits:
+        module.training_step(batch, 0).backward()
+    assert waits.found == []
+    with Waits() as waits:
+        float(batch.places.sum())
+    assert waits.found == ["_local_scalar_dense"], "what it would have found"

@@ -14,7 +14,8 @@ from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.methods.registry import find_recipe
 from st_predict.core.section import Section
 from st_predict.core.training import selection
-from st_predict.core.training.network import EpochRecord, Hardware
+from st_predict.core.training.hardware import Hardware
+from st_predict.core.training.network import EpochRecord
 from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
 from st_predict.core.training.spots import SpotSet
 

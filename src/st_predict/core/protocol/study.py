@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
-    from st_predict.core.training.network import Hardware
+    from st_predict.core.training.hardware import Hardware
     from st_predict.core.training.task import Task
 
 
@@ -114,10 +114,8 @@ class Study:
         names = [(section.name, section.subject) for section in self.sections]
         found.update(repr((names, tiles.spec, tiles.identity.name, tiles.identity.fingerprint)).encode())
         for section in self.sections:
-            counts = section.counts
-            parts = (counts.indptr, counts.indices, counts.data) if hasattr(counts, "indptr") else (counts,)
-            for values in (section.centers_px, section.gene_names.astype("U"), *parts):
-                found.update(np.ascontiguousarray(values).tobytes())
+            for part in section.measured():
+                found.update(part)
         for values in tiles.values:
             found.update(np.ascontiguousarray(values).tobytes())
         return found.hexdigest()

@@ -30,12 +30,17 @@ def encode_rows(encoder: Encoder | None, tiles: Tensor, *, batch_size: int | Non
     return torch.cat([encoder(part.flatten(0, 1)).view(len(part), -1) for part in parts])
 
 
-def turn_and_flip(tiles: Tensor) -> Tensor:
-    """Each spot's tiles in one of their eight orientations at random: ``(n, S, px, px, 3)``; a copy."""
-    turned = tiles.clone()
-    orientation = torch.randint(8, (len(tiles),))
-    for i in range(8):
-        chosen = (orientation == i).to(tiles.device)
-        rotated = torch.rot90(tiles[chosen], i % 4, (2, 3))
-        turned[chosen] = rotated.flip(2) if i >= 4 else rotated
-    return turned
+def turn_and_flip(tiles: Tensor, orientation: Tensor) -> Tensor:
+    """Each spot's tiles in one of their eight orientations, without a word between host and device.
+
+    Parameters
+    ----------
+    tiles
+        ``(n, S, px, px, 3)``.
+    orientation
+        0 to 7 for each spot ``(n,)``: what is mirrored up and down (1), left and right (2), and at the diagonal (4).
+    """
+    orientation = orientation.to(tiles.device).view(-1, 1, 1, 1, 1)
+    tiles = torch.where((orientation & 1).bool(), tiles.flip(2), tiles)
+    tiles = torch.where((orientation & 2).bool(), tiles.flip(3), tiles)
+    return torch.where((orientation & 4).bool(), tiles.transpose(2, 3), tiles)

@@ -17,6 +17,7 @@ from st_predict.core.training.domain import Domain
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.inputs import InputTransform, expand
 from st_predict.core.training.model import Model
+from st_predict.core.training.network import Watch
 from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
 from st_predict.core.training.spots import SpotSet
 from st_predict.core.training.task import method_needs, usable_spots
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
-    from st_predict.core.training.network import Hardware
+    from st_predict.core.training.checkpoints import Checkpoints
+    from st_predict.core.training.hardware import Hardware
     from st_predict.core.training.task import Task
 
 logger = logging.getLogger("st_predict")
@@ -50,6 +52,8 @@ def train_model(
     identity: EncoderIdentity,
     tile_spec: TileSpec,
     hardware: Hardware,
+    watch: Watch = Watch(),
+    checkpoints: Checkpoints | None = None,
     compare: bool = True,
 ) -> Model:
     """Train a method: inner folds find when to stop, then all sections are trained on for that long.
@@ -70,6 +74,10 @@ def train_model(
         How the tiles were made, kept with the model.
     hardware
         Where Lightning runs.
+    watch
+        What looks on while the final fit runs.
+    checkpoints
+        Where all fits are kept as they go, so that a training that is broken off goes on from there.
     compare
         Score mean and ridge beside the method on what the inner folds hold out. Without it, closed-form methods, which
         need no stopping epoch, run no inner folds.
@@ -79,7 +87,7 @@ def train_model(
     if encoder is None:
         stored = [expand(recipe.inputs, t, s.centers_px) for t, s in zip(tiles, sections, strict=True)]
     spots = _spot_set(sections, stored, usable, panel, method_needs(recipe, task))
-    fitting = Fitting(recipe, task.method, task.seed, hardware)
+    fitting = Fitting(recipe, task.method, task.seed, hardware, watch, checkpoints)
     folds = inner_folds(sections, recipe.fit.inner_folds)
     selection = select_epochs(fitting, spots, encoder, folds, compare=compare)
     transform = InputTransform(recipe.inputs, {})

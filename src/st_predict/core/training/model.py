@@ -276,7 +276,8 @@ class Model(TileModel):
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder: ``config.json`` and ``weights.safetensors``.
 
-        Written beside and renamed, so a model that was there before stays whole until the new one is.
+        Written beside and renamed, so a model that was there before stays whole until the new one is. Where several
+        processes trained it, the first of them writes.
 
         Parameters
         ----------

@@ -1,15 +1,16 @@
-"""A method with its optional trainable encoder: encode what a batch holds, train on it, predict whole sections."""
+"""A method with its optional trainable encoder: encode what a batch holds, train on it, predict whole sections.
+
+Several processes share the encoding of every batch, and each computes the loss on all of it.
+"""
 
 from __future__ import annotations
 
-import logging
-import math
-import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lightning.pytorch as lightning
+import numpy as np
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -18,22 +19,19 @@ from st_predict.core.errors import InputError
 from st_predict.core.methods.interface import SECTION_SPOTS, Method
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.progress import progress_bar
+from st_predict.core.training.checkpoints import KeepState
 from st_predict.core.training.encode import encode_rows, turn_and_flip
+from st_predict.core.training.hardware import gathered, new_trainer, quiet_lightning, share
 from st_predict.core.training.spots import BlockSampler, HeldOutSections, SpotBatches, SpotSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.methods.interface import Batch, Reference
     from st_predict.core.methods.recipe import FitConfig
-
-
-class Hardware(NamedTuple):
-    """Where Lightning runs the fit."""
-
-    accelerator: str = "auto"
-    devices: int | list[int] = 1
+    from st_predict.core.training.checkpoints import FitCheckpoint
+    from st_predict.core.training.hardware import Hardware
 
 
 class EpochRecord(NamedTuple):
@@ -62,7 +60,7 @@ class FitModule(lightning.LightningModule):
 
     def __init__(self, method: Method, encoder: Encoder | None, config: FitConfig, spots: SpotSet) -> None:
         super().__init__()
-        self._spots = spots
+        self.spots = spots
         self.method: Any = method
         self.encoder = encoder
         self.config = config
@@ -72,8 +70,12 @@ class FitModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step on the targets of a batch."""
-        tiles = turn_and_flip(batch.tiles) if self.encoder is not None and self.config.augment else batch.tiles
-        terms = self.method.loss(batch._replace(tiles=encode_rows(self.encoder, tiles)))
+        tiles, n = batch.tiles, len(batch.places)
+        if self.encoder is not None:
+            if self.config.augment:
+                tiles = turn_and_flip(tiles, torch.randint(8, (n,))[share(n)])
+            tiles = gathered(encode_rows(self.encoder, tiles), n, self.all_gather)
+        terms = self.method.loss(batch._replace(tiles=tiles))
         self._losses.append({name: term.detach() for name, term in terms.items()})
         total: Tensor = torch.stack(list(terms.values())).sum()
         return total
@@ -82,37 +84,64 @@ class FitModule(lightning.LightningModule):
         """Let a method that keeps what it predicts from do so as it stands now."""
         if type(self.method).after_fit is Method.after_fit:
             return
-        spots = self._spots.each(lambda values: values.to(self.device))
+        spots = self.spots.each(lambda values: values.to(self.device))
         self.method.after_fit(fit_reference(self.method, self.encoder, spots))
 
     def validation_step(self, spots: SpotSet, batch_idx: int) -> None:
         """Score one whole held-out section."""
-        predicted = predict_spots(self.method, spots.with_tiles(encode_rows(self.encoder, spots.tiles, batch_size=64)))
-        predicted, truth = predicted.cpu(), spots.expression.cpu()
+        tiles, n = spots.tiles, len(spots.tiles)
+        if self.encoder is not None:
+            tiles = gathered(encode_rows(self.encoder, tiles[share(n)], batch_size=64), n, self.all_gather)
+        predicted, truth = predict_spots(self.method, spots.with_tiles(tiles)).cpu(), spots.expression.cpu()
         pcc, mse = mean_pearson(predicted, truth), float((predicted - truth).square().mean())
         self._held_out[int(spots.sections[0])] = (pcc, mse)
         self.log("held_out_pcc", pcc, batch_size=1)
 
-    def on_train_epoch_end(self) -> None:
-        """Keep the epoch's losses beside the held-out scores (validation runs before this hook).
+    def check_losses(self) -> None:
+        """Refuse to go on where a loss is no longer a number; a network like that would predict nothing, and score 0.
 
         Raises
         ------
         InputError
-            If a loss is no longer a number; a network like that would predict nothing, and score 0 in silence.
+            With the first step whose losses are none.
         """
-        names = self._losses[0]
-        losses = {name: float(torch.stack([step[name] for step in self._losses]).mean()) for name in names}
-        if not all(math.isfinite(loss) for loss in losses.values()):
-            raise InputError(
-                f"training diverged in epoch {self.current_epoch + 1}: the losses are "
-                + ", ".join(f"{name} {loss:.3g}" for name, loss in losses.items()),
-                where="learning_rate",
-                expected="losses that stay finite",
-                remedy=f"use a learning_rate below {self.config.learning_rate:g}, and check the counts for odd values",
-            )
-        self.records.append(EpochRecord(self.current_epoch + 1, losses, self._held_out))
+        if not self._losses:
+            return
+        names = list(self._losses[0])
+        steps = torch.stack([torch.stack([step[name].float() for name in names]) for step in self._losses]).cpu()
+        bad = (~steps.isfinite()).any(dim=1)
+        if not bad.any():
+            return
+        first = int(bad.int().argmax())
+        raise InputError(
+            f"training diverged in epoch {len(self.records) + 1}, step {first + 1} of {len(steps)} run: the losses are "
+            + ", ".join(f"{name} {loss:.3g}" for name, loss in zip(names, steps[first].tolist(), strict=True)),
+            where="learning_rate",
+            expected="losses that stay finite",
+            remedy=f"use a learning_rate below {self.config.learning_rate:g}, and check the counts for odd values",
+        )
+
+    def on_train_epoch_end(self) -> None:
+        """Keep the epoch's losses beside the held-out scores (validation runs before this hook)."""
+        self.check_losses()
+        losses = {name: float(torch.stack([step[name] for step in self._losses]).mean()) for name in self._losses[0]}
+        self.records.append(EpochRecord(len(self.records) + 1, losses, self._held_out))
+        self.log_dict({f"loss_{name}": loss for name, loss in losses.items()})
         self._losses, self._held_out = [], {}
+
+    def progress(self) -> dict[str, Any]:
+        """Weights and records as they stand, as tensors and plain values."""
+        return {
+            "module": self.state_dict(),
+            "records": [list(record) for record in self.records],
+            "losses": [dict(step) for step in self._losses],
+        }
+
+    def go_on(self, progress: dict[str, Any]) -> None:
+        """Take up what :meth:`progress` gave."""
+        self.load_state_dict(progress["module"])
+        self.records = [EpochRecord(*record) for record in progress["records"]]
+        self._losses = progress["losses"]
 
     def configure_optimizers(self) -> Any:
         """AdamW with a stepped or a cosine learning rate."""
@@ -131,16 +160,25 @@ class FitModule(lightning.LightningModule):
 
 
 class _Progress(lightning.Callback):
-    """One bar over the epochs of one fit."""
+    """One bar over the epochs of one fit, some of which may have been run earlier."""
 
-    def __init__(self, label: str, epochs: int) -> None:
+    def __init__(self, label: str, epochs: int, done: int) -> None:
         self._bar = progress_bar(epochs, label, unit="epoch")
+        self._bar.update(done)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         self._bar.update(1)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         self._bar.close()
+
+
+class Watch(NamedTuple):
+    """What looks on while a fit runs: Lightning's ``logger`` and ``callbacks``, and where its state is kept."""
+
+    logger: Any = False
+    callbacks: Sequence[lightning.Callback] = ()
+    checkpoint: FitCheckpoint | None = None
 
 
 def fit_network(
@@ -154,6 +192,7 @@ def fit_network(
     seed: int,
     hardware: Hardware,
     label: str,
+    watch: Watch = Watch(),
 ) -> list[EpochRecord]:
     """Train in place.
 
@@ -175,47 +214,99 @@ def fit_network(
         Where to run.
     label
         What the progress bar calls this fit.
+    watch
+        What looks on. With a checkpoint a fit that was broken off goes on from it, and ends as if it had not been.
 
     Returns
     -------
     One record an epoch.
+
+    Raises
+    ------
+    InputError
+        If training diverges, or a batch does not fit in the memory of the GPU.
     """
     module = FitModule(method, encoder, config, spots)
     # The encoder stays in evaluation mode, also where it is trained: batch statistics of tiles that lie beside each
     # other are not those of a slide.
     module.method.train()
-    callbacks: list[lightning.Callback] = [_Progress(label, epochs)]
-    if held_out:
-        callbacks.append(EarlyStopping("held_out_pcc", mode="max", patience=config.patience))
-    if method.needs.section:
-        # What a whole section's tiles take to train an encoder on would not fit in memory; a batch of them does.
-        sampler = BlockSampler(
-            spots.blocks(SECTION_SPOTS if encoder is None else config.batch_size), batch_size=None, seed=seed
-        )
-    else:
-        block = 1 if encoder is None else min(config.block_size, config.batch_size)
-        sampler = BlockSampler(spots.blocks(block), batch_size=config.batch_size, seed=seed)
-    with _quiet_lightning(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        trainer = lightning.Trainer(
-            accelerator=hardware.accelerator,
-            devices=hardware.devices,
-            max_epochs=epochs,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            inference_mode=False,  # what a method keeps while it is scored may take part in the next epoch
-        )
-        trainer.fit(
-            module,
-            DataLoader(SpotBatches(spots), sampler=sampler, batch_size=None),
-            DataLoader(HeldOutSections(held_out), batch_size=None) if held_out else None,
-        )
+    found = watch.checkpoint and watch.checkpoint.load()
+    if found:
+        module.go_on(found)
+    if not found or found["batch"] is not None:
+        _run(module, epochs, held_out, seed, hardware, label, watch, found)
+        if watch.checkpoint:
+            watch.checkpoint.save({**module.progress(), "batch": None})
     module.cpu().eval()
     return module.records
+
+
+def _run(
+    module: FitModule,
+    epochs: int,
+    held_out: Mapping[int, SpotSet],
+    seed: int,
+    hardware: Hardware,
+    label: str,
+    watch: Watch,
+    found: dict[str, Any] | None,
+) -> None:
+    """Run the epochs that are left with Lightning."""
+    done = len(module.records)
+    callbacks: list[lightning.Callback] = [_Progress(label, epochs, done), *watch.callbacks]
+    if held_out:
+        callbacks.append(EarlyStopping("held_out_pcc", mode="max", patience=module.config.patience))
+    if watch.checkpoint:
+        callbacks.append(KeepState(watch.checkpoint, found))
+    sampler = _sampler(module, seed)
+    sampler.start(done, found["batch"] if found else 0)
+    with quiet_lightning(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trainer = new_trainer(hardware, max_epochs=epochs - done, callbacks=callbacks, logger=watch.logger)
+        try:
+            trainer.fit(
+                module,
+                DataLoader(
+                    SpotBatches(module.spots, shared=module.encoder is not None), sampler=sampler, batch_size=None
+                ),
+                DataLoader(HeldOutSections(held_out), batch_size=None) if held_out else None,
+            )
+        except torch.OutOfMemoryError as error:
+            raise _too_large(module, trainer.strategy.root_device) from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _sampler(module: FitModule, seed: int) -> BlockSampler:
+    """Whole sections where the method asks for them; blocks of neighbors where an encoder sees what they share."""
+    config, spots, alone = module.config, module.spots, module.encoder is None
+    if module.method.needs.section:
+        # What a whole section's tiles take to train an encoder on would not fit in memory; a batch of them does.
+        return BlockSampler(spots.blocks(SECTION_SPOTS if alone else config.batch_size), batch_size=None, seed=seed)
+    block = 1 if alone else min(config.block_size, config.batch_size)
+    return BlockSampler(spots.blocks(block), batch_size=config.batch_size, seed=seed)
+
+
+def _too_large(module: FitModule, device: torch.device) -> InputError:
+    """The error for a batch that does not fit, with one that was tried and does."""
+    asked = module.config.batch_size
+    fits, order = asked // 2, torch.from_numpy(np.concatenate(module.spots.blocks(module.config.block_size)))
+    module.to(device)
+    while fits >= 2:
+        try:
+            batch = move_data_to_device(module.spots.batch(order[:fits]), device)
+            module.training_step(batch, 0).backward()
+            break
+        except torch.OutOfMemoryError:
+            fits //= 2
+    module.zero_grad()
+    module.cpu()
+    return InputError(
+        f"a batch of {asked} spots does not fit in the memory of {device}",
+        where="batch_size",
+        expected=f"at most about {fits}, which was tried and fits" if fits >= 2 else "a smaller encoder",
+        remedy=f"batch_size={fits}, or precision='bf16-mixed'" if fits >= 2 else "use a smaller encoder or the CPU",
+    )
 
 
 def fit_reference(method: Method, encoder: Encoder | None, spots: SpotSet) -> Reference:
@@ -252,19 +343,3 @@ def new_network(build: Any, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         network: nn.Module = build()
     return network
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Lightning's remarks on hardware and workers are about settings that were made on purpose here."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

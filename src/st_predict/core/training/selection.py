@@ -19,7 +19,7 @@ from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.inputs import InputTransform, expand
 from st_predict.core.training.network import (
     EpochRecord,
-    Hardware,
+    Watch,
     fit_network,
     fit_reference,
     new_network,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
+    from st_predict.core.training.checkpoints import Checkpoints
+    from st_predict.core.training.hardware import Hardware
     from st_predict.core.training.spots import SpotSet
 
 
@@ -87,17 +89,22 @@ def center_targets(spots: SpotSet, config: InputConfig) -> tuple[SpotSet, Tensor
 
 @dataclass(frozen=True)
 class Fitting:
-    """How one fit is made; the same for inner folds and the final one."""
+    """How one fit is made; the same for inner folds and the final one, which alone is logged and called back."""
 
     recipe: Recipe
     method: str
     seed: int
     hardware: Hardware
+    watch: Watch = Watch()
+    checkpoints: Checkpoints | None = None
 
     def fit(
         self, spots: SpotSet, encoder: Encoder | None, epochs: int, held_out: Mapping[int, SpotSet], label: str
     ) -> tuple[Any, Encoder | None, list[EpochRecord]]:
         """Train a fresh network (and a copy of the encoder) on centered targets."""
+        watch = Watch() if held_out else self.watch
+        if self.checkpoints is not None:
+            watch = watch._replace(checkpoint=self.checkpoints.of_fit(label))
         encoder = copy.deepcopy(encoder)
         n_inputs = spots.tiles.shape[1] * (1 if encoder is None else encoder.dim)
         network: Any = new_network(
@@ -116,6 +123,7 @@ class Fitting:
                 seed=self.seed,
                 hardware=self.hardware,
                 label=label,
+                watch=watch,
             )
         if not held_out:  # what an inner fold fitted is scored while it trains, and then dropped
             with torch.no_grad():

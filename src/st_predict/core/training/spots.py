@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Sampler
 
 from st_predict.core.methods.interface import SECTION_SPOTS, Batch, Reference
 from st_predict.core.neighbors import spatial_blocks
+from st_predict.core.training.hardware import share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -73,13 +74,16 @@ class SpotSet(NamedTuple):
         """The same spots with other tiles."""
         return self._replace(tiles=tiles)
 
-    def batch(self, targets: Tensor) -> Batch:
-        """Targets by row, with each tile they need once; ``tiles`` are as stored, not yet encoded."""
+    def batch(self, targets: Tensor, *, shared: bool = False) -> Batch:
+        """Targets by row, with each tile they need once; ``tiles`` are as stored, not yet encoded.
+
+        Where they are ``shared`` by several processes, ``tiles`` are those of this one.
+        """
         wanted = torch.cat([targets, self.neighbors[targets].flatten()])
         rows, place = torch.unique(wanted, return_inverse=True)
         n = len(targets)
         return Batch(
-            tiles=self.tiles[rows],
+            tiles=self.tiles[rows[share(len(rows))] if shared else rows],
             targets=place[:n],
             neighbors=place[n:].view(n, self.neighbors.shape[1]),
             places=self.places[rows],
@@ -93,17 +97,27 @@ class SpotSet(NamedTuple):
         return self.batch(targets)._replace(expression=None, counts=None, totals=None)
 
 
-class SpotBatches(Dataset[Batch]):
-    """Training batches by the rows of their targets."""
+class SpotBatches(Dataset["Batch | None"]):
+    """Training batches by the rows of their targets.
 
-    def __init__(self, spots: SpotSet) -> None:
-        self._spots = spots
+    Parameters
+    ----------
+    spots
+        Training spots.
+    shared
+        Whether several processes share the tiles of a batch.
+    """
+
+    def __init__(self, spots: SpotSet, *, shared: bool) -> None:
+        self._spots, self._shared = spots, shared
         self._folds = spots.folds()
 
-    def __getitem__(self, targets: NDArray[np.int64]) -> Batch:
+    def __getitem__(self, targets: NDArray[np.int64] | None) -> Batch | None:
+        if targets is None:  # trained on before the fit was broken off; Lightning passes over it
+            return None
         rows = torch.from_numpy(targets)
-        batch = self._spots.batch(rows)
-        folds = torch.empty(len(batch.tiles), dtype=torch.long)
+        batch = self._spots.batch(rows, shared=self._shared)
+        folds = torch.empty(len(batch.places), dtype=torch.long)
         folds[batch.targets] = self._folds[rows]
         folds[batch.neighbors] = self._folds[self._spots.neighbors[rows]]
         return batch._replace(folds=folds)
@@ -122,7 +136,7 @@ class HeldOutSections(Dataset[SpotSet]):
         return self._sections[index]
 
 
-class BlockSampler(Sampler["NDArray[np.int64]"]):
+class BlockSampler(Sampler["NDArray[np.int64] | None"]):
     """Rows of each batch of an epoch: spatial blocks in random order, cut into batches of nearly equal size.
 
     Blocks share neighbors, so that an encoder in training sees fewer tiles a target; a block of one spot gives plain
@@ -143,13 +157,19 @@ class BlockSampler(Sampler["NDArray[np.int64]"]):
         total = sum(len(block) for block in blocks)
         self._n_batches = len(blocks) if batch_size is None else max(1, total // batch_size)
         self._whole_blocks = batch_size is None
-        self._seed, self._epoch = seed, 0
+        self._seed, self._epoch, self._done = seed, 0, 0
+
+    def start(self, epoch: int, batch: int) -> None:
+        """Go on from a batch of an epoch: those before it are ``None``."""
+        self._epoch, self._done = epoch, batch
 
     def __len__(self) -> int:
         return self._n_batches
 
-    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+    def __iter__(self) -> Iterator[NDArray[np.int64] | None]:
         rng = np.random.default_rng((self._seed, self._epoch))
-        self._epoch += 1
         shuffled = [self._blocks[i] for i in rng.permutation(len(self._blocks))]
-        return iter(shuffled if self._whole_blocks else np.array_split(np.concatenate(shuffled), self._n_batches))
+        batches = shuffled if self._whole_blocks else np.array_split(np.concatenate(shuffled), self._n_batches)
+        passed_over, self._done = self._done, 0
+        self._epoch += 1
+        return iter([None] * passed_over + batches[passed_over:])

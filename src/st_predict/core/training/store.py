@@ -20,6 +20,7 @@ from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
 from st_predict.core.methods.registry import METHODS, build_method
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training.domain import Domain
+from st_predict.core.training.hardware import rank_and_size
 from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.model import Model
 
@@ -29,6 +30,8 @@ _FORMAT, _CONFIG, _WEIGHTS = "st-predict model 1", "config.json", "weights.safet
 def save_model(model: Model, path: str | Path) -> Path:
     """See :meth:`Model.save`."""
     path = Path(path)
+    if rank_and_size()[0]:
+        return path
     check_model_path(path)
     with replacing_folder(path) as folder:
         folder.mkdir()

@@ -1,0 +1,103 @@
+"""Where a fit runs: what Lightning is told of devices, and what the processes of one fit share. Knows no method."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import lightning.pytorch as lightning
+import torch
+from torch import Tensor, distributed
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Hardware(NamedTuple):
+    """Where Lightning runs a fit; values are those of ``lightning.pytorch.Trainer``."""
+
+    accelerator: str = "auto"
+    devices: int | list[int] | Literal["auto"] = 1
+    num_nodes: int = 1
+    strategy: Any = "auto"
+    precision: Any = "32-true"
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one device may be used."""
+        one = self.devices == 1 or (isinstance(self.devices, list) and len(self.devices) == 1)
+        return self.num_nodes > 1 or not one
+
+
+def new_trainer(hardware: Hardware, **settings: Any) -> lightning.Trainer:
+    """A Lightning Trainer that leaves checkpoints, bars and the sharing of batches to us."""
+    on = hardware._asdict()
+    if hardware.several and hardware.strategy == "auto":  # parts of a method may lie idle in a step
+        on["strategy"] = "ddp_find_unused_parameters_true"
+    with quiet_lightning():
+        return lightning.Trainer(
+            **on,
+            **{"logger": False, **settings},
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            inference_mode=False,  # what a method keeps while it is scored may take part in the next epoch
+            use_distributed_sampler=False,  # processes share the tiles of a batch, see gathered
+        )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Lightning's remarks on hardware and workers are about settings that were made on purpose here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Number of this process and how many there are."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def share(n: int) -> slice:
+    """Which of ``n`` tiles this process encodes: parts of one size, of which the last may be shorter."""
+    rank, size = rank_and_size()
+    part = -(-n // size)
+    return slice(min(rank * part, n), min((rank + 1) * part, n))
+
+
+def gathered(rows: Tensor, n: int, all_gather: Any) -> Tensor:
+    """Rows of all processes ``(n, D)``, of which these are this one's :func:`share`; gradients flow back to each.
+
+    Every process then computes the loss on the whole batch. What it sends back through the rows of another is summed
+    there over all, and DDP takes the mean over all: the gradient is that of one process with the whole batch.
+
+    Parameters
+    ----------
+    rows
+        ``(m, D)``.
+    n
+        Rows of all.
+    all_gather
+        Lightning's, of tensors of one shape.
+    """
+    _, size = rank_and_size()
+    if size == 1:
+        return rows
+    padded = functional.pad(rows, (0, 0, 0, -(-n // size) - len(rows)))
+    found: Tensor = all_gather(padded, sync_grads=torch.is_grad_enabled())
+    return found.flatten(0, 1)[:n]

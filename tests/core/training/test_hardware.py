@@ -1,0 +1,122 @@
+"""Two real processes share the tiles of every batch, and train as one does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from st_predict.core.training import hardware
+from st_predict.core.training.hardware import Hardware, gathered, new_trainer, share
+from st_predict.core.training.store import load_model
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import lightning.pytorch as lightning
+import torch
+
+import st_predict as stp
+from st_predict.core.encoders.encoder import Encoder
+from st_predict.core.training.hardware import rank_and_size
+
+out, devices, trainable = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "trainable"
+seen, forward = [], Encoder.forward
+
+
+def counted(self, tiles):
+    if torch.is_grad_enabled():
+        seen.append(len(tiles))
+    return forward(self, tiles)
+
+
+class Gradients(lightning.Callback):
+    kept = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.kept.append({n: p.grad.clone() for n, p in pl_module.named_parameters() if p.grad is not None})
+
+
+Encoder.forward = counted
+sections = stp.datasets.synthetic_tissue(n_sections=2, n_subjects=2, size_um=900)
+model = stp.tl.train(
+    sections, encoder="tiny", genes=20, max_epochs=2, batch_size=13, trainable_encoder=trainable, inner_folds=1,
+    accelerator="cpu", devices=devices, callbacks=[Gradients()],
+)
+rank, size = rank_and_size()
+found = {"gradients": Gradients.kept, "tensors": model.tensors(), "held_out": model.held_out_rows, "seen": sum(seen)}
+torch.save(found, out / f"{rank}-of-{size}.pt")
+model.save(out / f"model-{size}")
+"""
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517")
+
+
+def run(folder: Path, devices: int, kind: str, *, by: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """What each process of a run found."""
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, *by, str(script), str(folder), str(devices), kind],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f"{rank}-of-{devices}.pt", weights_only=True) for rank in range(devices)]
+
+
+def far_apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """Largest difference, relative to the largest value."""
+    assert one.keys() == other.keys()
+    largest = max(float(values.abs().max()) for values in one.values())
+    return max(float((one[name] - other[name]).abs().max()) for name in one) / largest
+
+
+@pytest.mark.parametrize(("kind", "by"), [("trainable", ()), ("trainable", TORCHRUN), ("frozen", ())])
+def test_two_processes_train_as_one_does(kind: str, by: tuple[str, ...], tmp_path: Path) -> None:
+    (alone,) = run(tmp_path, 1, kind)
+    together = run(tmp_path, 2, kind, by=by)
+    assert len(alone["gradients"]) == len(together[0]["gradients"]) > 4
+    for one, other in zip(alone["gradients"], together[0]["gradients"], strict=True):
+        assert far_apart(one, other) < 1e-4
+    assert far_apart(alone["tensors"], together[0]["tensors"]) < 1e-4
+    for name, values in together[0]["tensors"].items():
+        assert torch.equal(values, together[1]["tensors"][name]), f"the processes have parted: {name}"
+    for one, other in zip(alone["held_out"], together[1]["held_out"], strict=True):
+        assert one["pcc"] == pytest.approx(other["pcc"], abs=1e-4)
+    assert load_model(tmp_path / "model-2").sections == ["S1", "S2"]
+    if kind == "trainable":
+        halves = [found["seen"] for found in together]
+        assert sum(halves) == alone["seen"], "each tile is encoded once, by one of them"
+        assert abs(halves[0] - halves[1]) <= 0.1 * alone["seen"]
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 12])
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_shares_are_all_tiles_once_and_in_order(monkeypatch: pytest.MonkeyPatch, n: int, size: int) -> None:
+    found = []
+    for rank in range(size):
+        monkeypatch.setattr(hardware, "rank_and_size", lambda rank=rank: (rank, size))
+        found += range(n)[share(n)]
+    assert found == list(range(n))
+
+
+def test_rows_of_all_come_back_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.arange(14.0).view(7, 2)
+    parts = []
+    for rank in range(3):
+        monkeypatch.setattr(hardware, "rank_and_size", lambda rank=rank: (rank, 3))
+        gathered(rows[share(7)], 7, lambda padded, sync_grads: parts.append(padded) or padded[None])
+    found = gathered(rows[:3], 7, lambda *_, **__: torch.stack(parts))
+    assert torch.equal(found, rows)
+
+
+def test_idle_parts_of_a_method_are_allowed_for() -> None:
+    assert Hardware("cpu", 2).several and Hardware("cpu", 1, 2).several and Hardware("cpu", "auto").several
+    assert not Hardware("cpu", [1]).several and not Hardware("cpu", 1).several
+    trainer = new_trainer(Hardware("cpu", 2))
+    assert trainer.strategy._ddp_kwargs["find_unused_parameters"]
