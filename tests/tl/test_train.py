@@ -310,8 +310,7 @@ def test_ridge_with_an_encoder_in_training(make_section: Make, quick: Quick, no_
         ({"layer": "raw"}, "has no layer 'raw'"),
         ({"image_key": "HE"}, "there is no image 'HE'"),
         ({"encoder_learning_rate": 0.0}, "encoder_learning_rate is 0.0"),
-        ({"devices": 2}, "devices is 2"),
-        ({"devices": [0, 1]}, "devices is \\[0, 1\\]"),
+        ({"devices": 0}, "devices is 0"),
         ({"accelerator": "abacus"}, "accelerator is 'abacus'"),
     ],
 )

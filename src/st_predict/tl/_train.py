@@ -175,7 +175,7 @@ def train(
         spec=spec,
         settings={**vars(task), "recipe": asdict(recipe), "panel": panel, "precision": str(precision)},
     )
-    keep = checkpoints and checkpoints.folder / "features"
+    keep = None if checkpoints is None else checkpoints.folder / "features"
     tiles = encode_sections(read, frozen, spec, trainable=recipe.fit.trainable_encoder, keep=keep)
     model = train_model(
         read.sections,

@@ -230,7 +230,7 @@ def fit_network(
     # The encoder stays in evaluation mode, also where it is trained: batch statistics of tiles that lie beside each
     # other are not those of a slide.
     module.method.train()
-    found = watch.checkpoint and watch.checkpoint.load()
+    found = None if watch.checkpoint is None else watch.checkpoint.load()
     if found:
         module.go_on(found)
     if not found or found["batch"] is not None:

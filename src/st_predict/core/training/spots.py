@@ -172,4 +172,4 @@ class BlockSampler(Sampler["NDArray[np.int64] | None"]):
         batches = shuffled if self._whole_blocks else np.array_split(np.concatenate(shuffled), self._n_batches)
         passed_over, self._done = self._done, 0
         self._epoch += 1
-        return iter([None] * passed_over + batches[passed_over:])
+        return iter([*([None] * passed_over), *batches[passed_over:]])
