@@ -54,7 +54,7 @@ def settle_recipe(
 
 def _with_changes(recipe: Recipe, inputs: dict[str, Any], fit: dict[str, Any]) -> Recipe:
     """The recipe with what the user set; a trained encoder's tiles cannot be standardized or reduced beforehand."""
-    from st_predict.core.methods.recipe import InputConfig
+    from st_predict.core.methods.recipe import FitConfig, InputConfig
 
     recipe = dataclasses.replace(
         recipe, inputs=dataclasses.replace(recipe.inputs, **inputs), fit=dataclasses.replace(recipe.fit, **fit)
@@ -69,8 +69,10 @@ def _with_changes(recipe: Recipe, inputs: dict[str, Any], fit: dict[str, Any]) -
             remedy="leave them out, or trainable_encoder=False",
         )
     plain = InputConfig((), "none", None, recipe.inputs.center_targets)
-    one_fold = min(recipe.fit.inner_folds, 1) if "inner_folds" not in fit else recipe.fit.inner_folds
-    return dataclasses.replace(recipe, inputs=plain, fit=dataclasses.replace(recipe.fit, inner_folds=one_fold))
+    costly: dict[str, Any] = {"inner_folds": min(recipe.fit.inner_folds, 1)}
+    if recipe.fit.batch_size == FitConfig.batch_size:  # the preset has no batch of its own
+        costly["batch_size"] = 2 * recipe.fit.block_size
+    return dataclasses.replace(recipe, inputs=plain, fit=dataclasses.replace(recipe.fit, **{**costly, **fit}))
 
 
 def tile_spec(

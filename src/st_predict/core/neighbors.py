@@ -85,17 +85,19 @@ def pitch_px(centers_px: NDArray[np.float64]) -> float:
 def spatial_blocks(
     places: NDArray[np.floating[Any]], sections: NDArray[np.int64], block_size: int
 ) -> list[NDArray[np.int64]]:
-    """Cut each section at the median of its longer side, again and again, into blocks of at most ``block_size``."""
+    """Cut each section across its longer side, again and again, into blocks of nearly one size, ``block_size`` at most."""
     if block_size == 1:
         return list(np.arange(len(places))[:, None])
     waiting = [np.flatnonzero(sections == section) for section in np.unique(sections)]
     blocks = []
     while waiting:
         rows = waiting.pop()
-        if len(rows) <= block_size:
+        n_blocks = -(-len(rows) // block_size)
+        if n_blocks <= 1:
             blocks.append(rows)
             continue
         axis = np.ptp(places[rows], axis=0).argmax()
         ordered = rows[np.argsort(places[rows, axis], kind="stable")]
-        waiting += [ordered[: len(rows) // 2], ordered[len(rows) // 2 :]]
+        middle = round(len(rows) * (n_blocks // 2) / n_blocks)
+        waiting += [ordered[:middle], ordered[middle:]]
     return blocks

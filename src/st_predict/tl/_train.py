@@ -95,8 +95,8 @@ def train(
     encoder_weights
         Local weights file for the encoder.
     max_epochs, batch_size, learning_rate, encoder_learning_rate
-        Training by gradient; ``batch_size`` in spots, on all devices together. An encoder in training has its own
-        learning rate.
+        Training by gradient; ``batch_size`` in spots, on all devices together (160 by default where the encoder is
+        trained). An encoder in training has its own learning rate.
     inner_folds
         How often training sections are held out to find when to stop; 0: train for ``max_epochs``.
     image_key, shapes_key, table_key

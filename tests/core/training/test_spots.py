@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from st_predict.core.neighbors import spatial_blocks
+from st_predict.core.grid import grid_points
+from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.neighbors import array_places, nearest_spots, spatial_blocks
 from st_predict.core.training.spots import BlockSampler, HeldOutSections, SpotBatches, SpotSet
 
 MakeSpots = Callable[..., SpotSet]
@@ -90,7 +92,33 @@ def test_every_spot_is_a_target_once_an_epoch(spot_set: MakeSpots, block_size: i
         assert len(batches) == len(sampler) == max(1, n // batch_size)
         assert sorted(np.concatenate(batches).tolist()) == list(range(n))
         sizes = [len(batch) for batch in batches]
-        assert max(sizes) - min(sizes) <= 1 and min(sizes) >= min(batch_size, n)
+        assert max(sizes) - min(sizes) <= block_size and min(sizes) > min(batch_size, n) - block_size
+
+
+def test_batches_are_whole_blocks_of_several_sections(spot_set: MakeSpots) -> None:
+    spots = spot_set(((12, 12), (10, 12), (12, 11)))
+    blocks = spots.blocks(20)
+    block_of = np.empty(len(spots.tiles), int)
+    for number, rows in enumerate(blocks):
+        block_of[rows] = number
+    mixed = 0
+    for rows in BlockSampler(blocks, batch_size=40, seed=0):
+        held, counted = np.unique(block_of[rows], return_counts=True)
+        assert counted.tolist() == [len(blocks[i]) for i in held]
+        mixed += len(set(spots.sections[rows].tolist())) > 1
+    assert mixed >= 4
+
+
+def test_an_encoder_sees_few_tiles_a_target() -> None:
+    """K = 8 on a Visium array, in the blocks and batches that an encoder is trained in."""
+    centers = grid_points((6500.0, 6500.0), 100.0, "hex", lambda points: np.ones(len(points), bool))[0]
+    n, block = len(centers), FitConfig.block_size
+    spots = SpotSet(
+        torch.zeros(n, 1), torch.zeros(n, 1), torch.zeros(n, dtype=torch.long),
+        torch.from_numpy(nearest_spots(centers, 8)), torch.from_numpy(array_places(centers)),
+    )  # fmt: skip
+    sampler = BlockSampler(spots.blocks(block), batch_size=2 * block, seed=0)
+    assert sum(len(spots.batch(torch.from_numpy(rows)).tiles) for rows in sampler) <= 1.6 * n
 
 
 def test_order_follows_seed_and_epoch(spot_set: MakeSpots) -> None:

@@ -75,8 +75,8 @@ class FitConfig:
     encoder_learning_rate
         Learning rate of an encoder in training; what it knows is worth keeping, so it moves slowly.
     block_size
-        With an encoder in training, batches are made of blocks of so many neighboring spots, which share tiles; the
-        blocks of a batch lie apart, so that contrast has far negatives too.
+        With an encoder in training, batches are made of blocks of so many neighboring spots, which share tiles; of two
+        blocks at least, drawn from all sections, so that contrast has far negatives too.
     schedule, decay_every, decay, final_learning_rate
         ``"step"``: the learning rate is multiplied by ``decay`` every so many epochs. ``"cosine"``: it falls to
         ``final_learning_rate`` over ``max_epochs``.
@@ -96,7 +96,7 @@ class FitConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     encoder_learning_rate: float = 1e-4
-    block_size: int = 16
+    block_size: int = 80
     schedule: Literal["step", "cosine"] = "step"
     decay_every: int = 50
     decay: float = 0.9

@@ -283,7 +283,7 @@ def _sampler(module: FitModule, seed: int) -> BlockSampler:
     if module.method.needs.section:
         # What a whole section's tiles take to train an encoder on would not fit in memory; a batch of them does.
         return BlockSampler(spots.blocks(SECTION_SPOTS if alone else config.batch_size), batch_size=None, seed=seed)
-    block = 1 if alone else min(config.block_size, config.batch_size)
+    block = 1 if alone else max(1, min(config.block_size, config.batch_size // 2))
     return BlockSampler(spots.blocks(block), batch_size=config.batch_size, seed=seed)
 
 

@@ -137,10 +137,10 @@ class HeldOutSections(Dataset[SpotSet]):
 
 
 class BlockSampler(Sampler["NDArray[np.int64] | None"]):
-    """Rows of each batch of an epoch: spatial blocks in random order, cut into batches of nearly equal size.
+    """Rows of each batch of an epoch: whole spatial blocks in random order, in batches of nearly equal size.
 
-    Blocks share neighbors, so that an encoder in training sees fewer tiles a target; a block of one spot gives plain
-    random batches. Every spot is a target once an epoch.
+    Spots of a block share neighbors, so that an encoder in training sees fewer tiles a target; blocks of all sections
+    are mixed. A block of one spot gives plain random batches. Every spot is a target once an epoch.
 
     Parameters
     ----------
@@ -169,7 +169,19 @@ class BlockSampler(Sampler["NDArray[np.int64] | None"]):
     def __iter__(self) -> Iterator[NDArray[np.int64] | None]:
         rng = np.random.default_rng((self._seed, self._epoch))
         shuffled = [self._blocks[i] for i in rng.permutation(len(self._blocks))]
-        batches = shuffled if self._whole_blocks else np.array_split(np.concatenate(shuffled), self._n_batches)
+        batches = shuffled if self._whole_blocks else _grouped(shuffled, self._n_batches)
         passed_over, self._done = self._done, 0
         self._epoch += 1
         return iter([*([None] * passed_over), *batches[passed_over:]])
+
+
+def _grouped(blocks: list[NDArray[np.int64]], n: int) -> list[NDArray[np.int64]]:
+    """Blocks one after the other in ``n`` groups, parted at the end of a block that is nearest to an equal share."""
+    ends = np.cumsum([len(block) for block in blocks])
+    sizes = [len(part) for part in np.array_split(np.arange(ends[-1]), n)]
+    wanted = np.cumsum(sizes)[:-1]
+    after = np.searchsorted(ends, wanted)
+    before = np.maximum(after - 1, 0)
+    nearest = np.where(wanted - ends[before] <= ends[after] - wanted, before, after)
+    nearest = np.where(after == 0, after, nearest)
+    return np.split(np.concatenate(blocks), ends[nearest])

@@ -1,0 +1,238 @@
+"""Training beside the naive form that encodes every tile anew, and beside the bare encoder, in one run.
+
+python benchmarks/training.py trainable [--encoder resnet18] [--batch-size 128] [--block-size 64] [--precision bf16-mixed]
+python benchmarks/training.py frozen [--spots 10000]
+
+``trainable``: NH2ST with K = 8 on drawn tissue, the encoder trained with it. The naive form encodes ten tiles for every
+target at every step (the target, and the nine nodes of its neighborhood), in torch's default memory format, as released
+code does, eight targets at a time; loss, optimizer, order of targets and first weights are the same, so that the losses
+must be. The bare encoder
+is its forward and backward pass on random tiles of one batch. ``frozen``: an epoch on features that were encoded once,
+beside the encoding that the naive form repeats in every epoch. Runs on a GPU where there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import st_predict as stp
+from st_predict._spatialdata.read import read_section
+from st_predict.core.encoders.embed import cut_section
+from st_predict.core.encoders.registry import build_encoder
+from st_predict.core.methods.interface import Batch
+from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.methods.registry import build_method, find_recipe
+from st_predict.core.neighbors import array_places, nearest_spots
+from st_predict.core.tiles.geometry import TileSpec
+from st_predict.core.training.hardware import Hardware
+from st_predict.core.training.network import FitModule, fit_network
+from st_predict.core.training.spots import BlockSampler, SpotSet
+
+K, GENES, NAIVE_PART = 8, 250, 80
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def drawn_spots(encoder_px: int, n_sections: int = 4) -> SpotSet:
+    """Drawn sections of about two hundred spots with their tiles as pixels."""
+    parts, offset = [], 0
+    sections = stp.datasets.synthetic_tissue(n_sections=n_sections, n_subjects=n_sections, size_um=1500)
+    for number, one in enumerate(sections.values()):
+        section, _ = read_section(one, need_counts=True)
+        tiles = torch.from_numpy(cut_section(section, TileSpec.of(112, None), encoder_px))
+        counts = section.counts.toarray()[:, :GENES].astype(np.float32)
+        parts.append(
+            SpotSet(
+                tiles, torch.log1p(torch.from_numpy(counts)), torch.full((len(tiles),), number),
+                torch.from_numpy(nearest_spots(section.centers_px, K)) + offset,
+                torch.from_numpy(array_places(section.centers_px)).float(),
+            )
+        )  # fmt: skip
+        offset += len(tiles)
+    return SpotSet(*(torch.cat(values) for values in zip(*(p[:5] for p in parts), strict=True)))
+
+
+def naive_batch(spots: SpotSet, targets: Tensor) -> Batch:
+    """Ten tiles a target: its own, and again those of the nodes of its neighborhood."""
+    rows = torch.cat([targets[:, None], targets[:, None], spots.neighbors[targets]], dim=1)  # (B, 10)
+    places = torch.arange(rows.numel()).view_as(rows)
+    flat = rows.flatten()
+    return Batch(spots.tiles[flat], places[:, 0], places[:, 2:], spots.places[flat], spots.expression[flat])
+
+
+class Form:
+    """One way to train: its own copy of the encoder and the method, and an optimizer."""
+
+    def __init__(self, spots: SpotSet, encoder: Any, method: Any, config: FitConfig, precision: str) -> None:
+        self.module = FitModule(copy.deepcopy(method), copy.deepcopy(encoder), config, spots).to(DEVICE)
+        self.module.method.train()
+        self.optimizer = self.module.configure_optimizers()["optimizer"]
+        self.bf16, self.encoded, self.targets, self.seconds = precision != "32-true", 0, 0, 0.0
+        self.losses: list[float] = []
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Seconds of what is done within."""
+        begin = time.perf_counter()
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=self.bf16):
+            yield
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        self.seconds += time.perf_counter() - begin
+
+    def step(self, batch: Batch) -> None:
+        batch = on_device(batch)
+        self.optimizer.zero_grad()
+        with self.counted():
+            loss = self.module.training_step(batch, 0)
+            loss.backward()
+            self.optimizer.step()
+        self._note(batch, loss)
+
+    def step_in_parts(self, batch: Batch, size: int) -> None:
+        """The same step where the tiles do not fit in memory together: they are encoded once more without a gradient,
+        which is not counted, for the gradient of their features."""
+        batch = on_device(batch)
+        encoder: Any = self.module.encoder
+        parts = [part.flatten(0, 1) for part in batch.tiles.split(size)]
+        self.optimizer.zero_grad()
+        with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16, enabled=self.bf16):
+            features = torch.cat([encoder(part) for part in parts]).requires_grad_()
+        with self.counted():
+            loss = torch.stack(list(self.module.method.loss(batch._replace(tiles=features)).values())).sum()
+            loss.backward()
+            for part, gradient in zip(parts, features.grad.split(size), strict=True):
+                encoder(part).backward(gradient)
+            self.optimizer.step()
+        self._note(batch, loss)
+
+    def _note(self, batch: Batch, loss: Tensor) -> None:
+        self.losses.append(float(loss))
+        self.encoded, self.targets = self.encoded + len(batch.tiles), self.targets + len(batch.targets)
+
+
+def on_device(batch: Batch) -> Batch:
+    return Batch(*(None if values is None else values.to(DEVICE) for values in batch))
+
+
+def trainable(arguments: argparse.Namespace) -> None:
+    encoder = build_encoder(arguments.encoder, pretrained=False).eval()
+    spots = drawn_spots(encoder.tile_px)
+    config = FitConfig(
+        batch_size=arguments.batch_size, block_size=arguments.block_size, trainable_encoder=True, augment=False
+    )
+    recipe = find_recipe("nh2st", "default", {"neighbors": K, "dropout": 0.0, "gene_dropout": 0.0})
+    torch.manual_seed(0)
+    method: Any = build_method("nh2st", recipe.method, encoder.dim, GENES)
+    method.before_fit(spots.reference())
+    ours = Form(spots, encoder, method, config, arguments.precision)
+    naive = Form(spots, encoder, method, config, arguments.precision)
+    naive.module.encoder.network.to(memory_format=torch.contiguous_format)  # type: ignore[union-attr]
+    for rows in tqdm(_targets(spots, config, arguments.steps), total=arguments.steps, unit="step", leave=False):
+        ours.step(spots.batch(rows))
+        naive.step_in_parts(naive_batch(spots, rows), NAIVE_PART)
+    bare = bare_rate(encoder, max(8, round(ours.encoded / arguments.steps)), arguments.precision)
+    ours_rate, naive_rate = (form.targets / form.seconds for form in (ours, naive))
+    print(f"\n{arguments.encoder}, K = {K}, {arguments.precision}, {DEVICE}, {torch.get_num_threads()} threads, "
+          f"batches of {config.batch_size} in blocks of {config.block_size}, {len(spots.tiles)} spots")
+    print(f"  {'':<28}{'ours':>8}{'naive':>8}")
+    print(f"  {'encoder passes a target':<28}{ours.encoded / ours.targets:8.2f}{naive.encoded / naive.targets:8.2f}   wanted: at most 1.6")
+    print(f"  {'targets/s':<28}{ours_rate:8.2f}{naive_rate:8.2f}   {ours_rate / naive_rate:.1f} times, wanted: at least 9")
+    print(f"  {'tiles/s':<28}{ours.encoded / ours.seconds:8.1f}{naive.encoded / naive.seconds:8.1f}   "
+          f"bare encoder {bare:.1f}: {ours.encoded / ours.seconds / bare:.2f} of it")
+    print(f"  {'loss of the first step':<28}{ours.losses[0]:8.4f}{naive.losses[0]:8.4f}")
+    print(f"  {'loss of the last step':<28}{ours.losses[-1]:8.4f}{naive.losses[-1]:8.4f}   "
+          f"furthest apart {max(abs(a - b) for a, b in zip(ours.losses, naive.losses, strict=True)):.1e}")  # fmt: skip
+
+
+def bare_rate(encoder: Any, n: int, precision: str) -> float:
+    """Tiles a second of the encoder's forward and backward pass on one batch of random tiles."""
+    network = copy.deepcopy(encoder).to(DEVICE)
+    tiles = torch.randint(0, 256, (n, encoder.tile_px, encoder.tile_px, 3), dtype=torch.uint8, device=DEVICE)
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=precision != "32-true"):
+            network(tiles).float().sum().backward()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begin)
+    return n / min(seconds[1:])
+
+
+def _targets(spots: SpotSet, config: FitConfig, steps: int) -> Iterator[Tensor]:
+    sampler = BlockSampler(spots.blocks(config.block_size), batch_size=config.batch_size, seed=0)
+    while True:
+        for rows in sampler:
+            if steps == 0:
+                return
+            steps -= 1
+            yield torch.from_numpy(rows)
+
+
+def frozen(arguments: argparse.Namespace) -> None:
+    """An epoch of fitting on features, and what the naive form would encode in it."""
+    generator = torch.Generator().manual_seed(0)
+    side = int(np.ceil(np.sqrt(arguments.spots)))
+    centers = np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2)[: arguments.spots] * 100.0
+    n = len(centers)
+    spots = SpotSet(
+        torch.randn(n, 256, generator=generator), torch.randn(n, GENES, generator=generator),
+        torch.zeros(n, dtype=torch.long), torch.from_numpy(nearest_spots(centers, K)),
+        torch.from_numpy(array_places(centers)).float(),
+    )  # fmt: skip
+    recipe = find_recipe("nh2st", "default", {"neighbors": K})
+    method: Any = build_method("nh2st", recipe.method, 256, GENES)
+    method.before_fit(spots.reference())
+    seconds = []
+    for epochs in (1, 4):  # what starting takes is in both
+        begin = time.perf_counter()
+        fit_network(
+            method, None, spots, FitConfig(), epochs=epochs, held_out={}, seed=0, hardware=Hardware(), label="fit"
+        )
+        seconds.append(time.perf_counter() - begin)
+    epoch = (seconds[1] - seconds[0]) / 3
+    encoder = build_encoder(arguments.encoder, pretrained=False).eval().to(DEVICE)
+    tiles = torch.randint(0, 256, (64, encoder.tile_px, encoder.tile_px, 3), dtype=torch.uint8, device=DEVICE)
+    with torch.inference_mode():
+        encoder(tiles)
+        begin = time.perf_counter()
+        encoder(tiles)
+        rate = len(tiles) / (time.perf_counter() - begin)
+    naive = epoch + (2 + K) * n / rate
+    print(f"\nfrozen features, NH2ST, K = {K}, {n} spots, {DEVICE}, {torch.get_num_threads()} threads")
+    print(f"  an epoch {epoch:8.2f} s   wanted: at most 5 s for 10,000 spots")
+    print(f"  naive    {naive:8.0f} s   ({2 + K} tiles a target at the {rate:.0f} tiles/s of {arguments.encoder}): "
+          f"{naive / epoch:.0f} times, wanted: at least 100")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    parsers = {name: commands.add_parser(name) for name in ("trainable", "frozen")}
+    parsers["trainable"].set_defaults(command=trainable)
+    parsers["frozen"].set_defaults(command=frozen)
+    parsers["trainable"].add_argument("--encoder", default="resnet18")
+    parsers["trainable"].add_argument("--batch-size", type=int, default=128)
+    parsers["trainable"].add_argument("--block-size", type=int, default=64)
+    parsers["trainable"].add_argument("--steps", type=int, default=4)
+    parsers["trainable"].add_argument("--precision", choices=["32-true", "bf16-mixed"], default="32-true")
+    parsers["frozen"].add_argument("--encoder", default="efficientnet_lite0")
+    parsers["frozen"].add_argument("--spots", type=int, default=10_000)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    arguments.command(arguments)
+
+
+if __name__ == "__main__":
+    main()
