@@ -117,7 +117,7 @@ class Form:
         self._note(batch, loss)
 
     def _note(self, batch: Batch, loss: Tensor) -> None:
-        self.losses.append(float(loss))
+        self.losses.append(loss.item())
         self.encoded, self.targets = self.encoded + len(batch.tiles), self.targets + len(batch.targets)
 
 
