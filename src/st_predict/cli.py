@@ -151,6 +151,9 @@ def demo(out: Path, seed: int) -> None:
 @click.option("--max-epochs", type=int, help="Epochs at most.")
 @click.option("--batch-size", type=int, help="Spots a batch.")
 @click.option("--inner-folds", type=int, help="Groups of sections held out in turn; 0: none.")
+@click.option(
+    "--tile-store", type=click.Path(path_type=str), help="Folder that keeps an encoder's tiles for other runs."
+)
 @_fit_on
 def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Train a model on SECTIONS (Zarr stores with H&E and expression) and write it to --out."""

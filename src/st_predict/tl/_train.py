@@ -8,6 +8,7 @@ from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from spatialdata import SpatialData
 
@@ -36,6 +37,9 @@ def train(
     learning_rate: float | None = None,
     encoder_learning_rate: float | None = None,
     inner_folds: int | None = None,
+    stain_jitter: float | None = None,
+    tile_store: str | Path | None = None,
+    tile_store_gb: float = 200.0,
     image_key: str | None = None,
     shapes_key: str | None = None,
     table_key: str | None = None,
@@ -86,6 +90,14 @@ def train(
         Training by gradient; ``batch_size`` in spots. An encoder in training has its own learning rate.
     inner_folds
         How often training sections are held out to find when to stop; 0: train for ``max_epochs``.
+    stain_jitter
+        Where the encoder is trained, change the stain of each spot's tiles at random by at most so much (0.05 is
+        little, 0.2 much), on top of turning and flipping them.
+    tile_store
+        Folder where the tiles of an encoder in training are kept for other runs, see :ref:`tile-store`; ``None``: they
+        lie in the temporary folder and go with the run.
+    tile_store_gb
+        Most that the tiles in ``tile_store`` may take; those used least recently are removed.
     image_key, shapes_key, table_key
         Elements of each SpatialData, where there are several.
     layer
@@ -116,6 +128,7 @@ def train(
         tile_spec,
     )
     from st_predict.core.encoders.frozen import FrozenEncoder
+    from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.fit import train_model, with_domain
     from st_predict.core.training.selection import held_out_groups
     from st_predict.core.training.task import Task, check_task
@@ -134,6 +147,7 @@ def train(
         learning_rate=learning_rate,
         encoder_learning_rate=encoder_learning_rate,
         inner_folds=inner_folds,
+        stain_jitter=stain_jitter,
     )
     spec = tile_spec(tile_um, tile_px, trainable=recipe.fit.trainable_encoder)
     task = Task(method, genes, gene_ranking, min_counts, seed)
@@ -142,8 +156,9 @@ def train(
     check_scales(read.sections, spec)
     _check_inner_folds(read.sections, inner_folds)
     panel = check_task(read.sections, recipe, task)
+    store = TileStore(tile_store, limit_gb=tile_store_gb)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)
-    tiles = encode_sections(read, frozen, spec, trainable=recipe.fit.trainable_encoder)
+    tiles = encode_sections(read, frozen, spec, store, trainable=recipe.fit.trainable_encoder)
     model = train_model(
         read.sections,
         tiles.values,

@@ -18,8 +18,10 @@ from st_predict.core.errors import InputError
 from st_predict.core.methods.interface import SECTION_SPOTS, Method
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.progress import progress_bar
-from st_predict.core.training.encode import encode_rows, turn_and_flip
-from st_predict.core.training.spots import BlockSampler, HeldOutSections, SpotBatches, SpotSet
+from st_predict.core.training.augment import augment
+from st_predict.core.training.encode import encode_rows
+from st_predict.core.training.loader import training_batches
+from st_predict.core.training.spots import BlockSampler, HeldOutSections, SpotSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,7 +74,7 @@ class FitModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step on the targets of a batch."""
-        tiles = turn_and_flip(batch.tiles) if self.encoder is not None and self.config.augment else batch.tiles
+        tiles = batch.tiles if self.encoder is None else augment(batch.tiles, self.config)
         terms = self.method.loss(batch._replace(tiles=encode_rows(self.encoder, tiles)))
         self._losses.append({name: term.detach() for name, term in terms.items()})
         total: Tensor = torch.stack(list(terms.values())).sum()
@@ -211,7 +213,7 @@ def fit_network(
         )
         trainer.fit(
             module,
-            DataLoader(SpotBatches(spots), sampler=sampler, batch_size=None),
+            training_batches(spots, sampler, trainer.strategy.root_device),
             DataLoader(HeldOutSections(held_out), batch_size=None) if held_out else None,
         )
     module.cpu().eval()

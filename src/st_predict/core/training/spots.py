@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Sampler
 
 from st_predict.core.methods.interface import SECTION_SPOTS, Batch, Reference
 from st_predict.core.neighbors import spatial_blocks
+from st_predict.core.training.pixels import TileRows, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 class SpotSet(NamedTuple):
     """Spots of one or several sections. ``N`` spots, ``K`` neighbors, ``G`` genes."""
 
-    tiles: Tensor
-    """Input rows ``(N, D)``, or pixels ``(N, S, px, px, 3)`` uint8 where the encoder is trained."""
+    tiles: Any
+    """Input rows ``(N, D)``; where the encoder is trained pixels ``(N, S, px, px, 3)`` uint8, or the
+    :class:`~st_predict.core.training.pixels.TileRows` that stand for them until they are encoded."""
     expression: Tensor
     """Targets ``(N, G)``."""
     sections: Tensor
@@ -69,12 +71,12 @@ class SpotSet(NamedTuple):
         blocks = [torch.from_numpy(rows).to(self.tiles.device) for rows in self.blocks(SECTION_SPOTS)]
         return Reference(self.tiles, self.expression, self.folds(), blocks, self.places)
 
-    def with_tiles(self, tiles: Tensor) -> SpotSet:
+    def with_tiles(self, tiles: Tensor | TileRows) -> SpotSet:
         """The same spots with other tiles."""
         return self._replace(tiles=tiles)
 
     def batch(self, targets: Tensor) -> Batch:
-        """Targets by row, with each tile they need once; ``tiles`` are as stored, not yet encoded."""
+        """Targets by row, with each tile they need once; ``tiles`` are as stored, not yet read or encoded."""
         wanted = torch.cat([targets, self.neighbors[targets].flatten()])
         rows, place = torch.unique(wanted, return_inverse=True)
         n = len(targets)
@@ -106,7 +108,7 @@ class SpotBatches(Dataset[Batch]):
         folds = torch.empty(len(batch.tiles), dtype=torch.long)
         folds[batch.targets] = self._folds[rows]
         folds[batch.neighbors] = self._folds[self._spots.neighbors[rows]]
-        return batch._replace(folds=folds)
+        return batch._replace(tiles=read(batch.tiles), folds=folds)
 
 
 class HeldOutSections(Dataset[SpotSet]):

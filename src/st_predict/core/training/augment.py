@@ -1,0 +1,69 @@
+"""Tiles of a batch changed at random, where they lie: eight orientations, and the stain. Draws on the CPU, never waits.
+
+Random numbers come from torch's CPU generator, so that a seed gives the same on every device; nothing is read back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from st_predict.core.methods.recipe import FitConfig
+
+# Optical density of hematoxylin, eosin and diaminobenzidine in red, green and blue (Ruifrok and Johnston 2001), to length 1.
+_STAINS = torch.nn.functional.normalize(torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]]))
+_UNMIX = torch.linalg.inv(_STAINS)
+_CLEAR = 256.0  # one more than the brightest pixel, which has a density of 0; no pixel has an infinite one
+
+
+def augment(tiles: Tensor, config: FitConfig) -> Tensor:
+    """Tiles of a training batch ``(n, S, px, px, 3)`` uint8, changed as the settings say."""
+    if config.augment:
+        tiles = turn_and_flip(tiles)
+    if config.stain_jitter:
+        tiles = jitter_stains(tiles, config.stain_jitter)
+    return tiles
+
+
+def turn_and_flip(tiles: Tensor) -> Tensor:
+    """Each spot's tiles in one of their eight orientations at random: ``(n, S, px, px, 3)``."""
+    # Two mirrors and the diagonal, each or not: the eight symmetries of a square, each in one way.
+    chosen = _to(torch.rand(3, len(tiles), 1, 1, 1, 1) < 0.5, tiles.device)
+    tiles = torch.where(chosen[0], tiles, tiles.flip(2))
+    tiles = torch.where(chosen[1], tiles, tiles.flip(3))
+    return torch.where(chosen[2], tiles, tiles.transpose(2, 3)).contiguous()
+
+
+def jitter_stains(tiles: Tensor, strength: float) -> Tensor:
+    """Each spot's tiles as if they were stained a little otherwise.
+
+    After Tellez et al. 2018 (Whole-slide mitosis detection in H&E breast histology, IEEE TMI): optical densities are
+    taken apart into stains, each of which is scaled and shifted at random.
+
+    Parameters
+    ----------
+    tiles
+        ``(n, S, px, px, 3)`` uint8.
+    strength
+        How far at most: factors lie in ``1 - strength`` to ``1 + strength``, shifts in ``-strength`` to ``strength``
+        (densities to base 10).
+    """
+    n = len(tiles)
+    drawn = _to(strength * (2 * torch.rand(2, n, 3) - 1), tiles.device)
+    stains, unmix = (_to(matrix, tiles.device) for matrix in (_STAINS, _UNMIX))
+    density = -torch.log10((tiles.float() + 1) / _CLEAR).reshape(n, -1, 3)
+    with torch.autocast(tiles.device.type, enabled=False):  # a density of three digits would show in the pixels
+        # Taking apart, scaling and putting together: density (b, 3) @ mix (3, 3) + shift (3,).
+        mix = unmix @ ((1 + drawn[0])[:, :, None] * stains)
+        shift = drawn[1] @ stains
+        changed = _CLEAR * 10 ** -torch.baddbmm(shift[:, None], density, mix) - 1
+    return changed.round_().clamp_(0, 255).to(torch.uint8).view(tiles.shape)
+
+
+def _to(values: Tensor, device: torch.device) -> Tensor:
+    """Small values on the device of the tiles, without waiting for what it is doing."""
+    return values.to(device, non_blocking=True)
