@@ -5,6 +5,7 @@ Random numbers come from torch's CPU generator, so that a seed gives the same on
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,11 +32,14 @@ def augment(tiles: Tensor, config: FitConfig) -> Tensor:
 
 def turn_and_flip(tiles: Tensor) -> Tensor:
     """Each spot's tiles in one of their eight orientations at random: ``(n, S, px, px, 3)``."""
-    # Two mirrors and the diagonal, each or not: the eight symmetries of a square, each in one way.
-    chosen = _to(torch.rand(3, len(tiles), 1, 1, 1, 1) < 0.5, tiles.device)
-    tiles = torch.where(chosen[0], tiles, tiles.flip(2))
-    tiles = torch.where(chosen[1], tiles, tiles.flip(3))
-    return torch.where(chosen[2], tiles, tiles.transpose(2, 3)).contiguous()
+    turned = torch.empty_like(tiles, memory_format=torch.contiguous_format)
+    orientation = torch.randint(8, (len(tiles),))
+    for i in range(8):
+        # Which spots is known on the CPU: by their numbers nothing is waited for, as it would be by a mask.
+        spots = _to((orientation == i).nonzero().flatten(), tiles.device)
+        rotated = torch.rot90(tiles[spots], i % 4, (2, 3))
+        turned[spots] = rotated.flip(2) if i >= 4 else rotated
+    return turned
 
 
 def jitter_stains(tiles: Tensor, strength: float) -> Tensor:
@@ -55,12 +59,12 @@ def jitter_stains(tiles: Tensor, strength: float) -> Tensor:
     n = len(tiles)
     drawn = _to(strength * (2 * torch.rand(2, n, 3) - 1), tiles.device)
     stains, unmix = (_to(matrix, tiles.device) for matrix in (_STAINS, _UNMIX))
-    density = -torch.log10((tiles.float() + 1) / _CLEAR).reshape(n, -1, 3)
+    light = tiles.float().add_(1).div_(_CLEAR).log_().reshape(n, -1, 3)  # less than 0: the density, but for its unit
     with torch.autocast(tiles.device.type, enabled=False):  # a density of three digits would show in the pixels
-        # Taking apart, scaling and putting together: density (b, 3) @ mix (3, 3) + shift (3,).
+        # Taking apart, scaling and putting together: (b, 3) @ mix (3, 3) + shift (3,), all of one spot.
         mix = unmix @ ((1 + drawn[0])[:, :, None] * stains)
-        shift = drawn[1] @ stains
-        changed = _CLEAR * 10 ** -torch.baddbmm(shift[:, None], density, mix) - 1
+        shift = -math.log(10) * drawn[1] @ stains
+        changed = torch.baddbmm(shift[:, None], light, mix).exp_().mul_(_CLEAR).sub_(1)
     return changed.round_().clamp_(0, 255).to(torch.uint8).view(tiles.shape)
 
 
