@@ -143,13 +143,21 @@ def trainable(arguments: argparse.Namespace) -> None:
         naive.step_in_parts(naive_batch(spots, rows), NAIVE_PART)
     bare = bare_rate(encoder, max(8, round(ours.encoded / arguments.steps)), arguments.precision)
     ours_rate, naive_rate = (form.targets / form.seconds for form in (ours, naive))
-    print(f"\n{arguments.encoder}, K = {K}, {arguments.precision}, {DEVICE}, {torch.get_num_threads()} threads, "
-          f"batches of {config.batch_size} in blocks of {config.block_size}, {len(spots.tiles)} spots")
+    print(
+        f"\n{arguments.encoder}, K = {K}, {arguments.precision}, {DEVICE}, {torch.get_num_threads()} threads, "
+        f"batches of {config.batch_size} in blocks of {config.block_size}, {len(spots.tiles)} spots"
+    )
     print(f"  {'':<28}{'ours':>8}{'naive':>8}")
-    print(f"  {'encoder passes a target':<28}{ours.encoded / ours.targets:8.2f}{naive.encoded / naive.targets:8.2f}   wanted: at most 1.6")
-    print(f"  {'targets/s':<28}{ours_rate:8.2f}{naive_rate:8.2f}   {ours_rate / naive_rate:.1f} times, wanted: at least 9")
-    print(f"  {'tiles/s':<28}{ours.encoded / ours.seconds:8.1f}{naive.encoded / naive.seconds:8.1f}   "
-          f"bare encoder {bare:.1f}: {ours.encoded / ours.seconds / bare:.2f} of it")
+    print(
+        f"  {'encoder passes a target':<28}{ours.encoded / ours.targets:8.2f}{naive.encoded / naive.targets:8.2f}   wanted: at most 1.6"
+    )
+    print(
+        f"  {'targets/s':<28}{ours_rate:8.2f}{naive_rate:8.2f}   {ours_rate / naive_rate:.1f} times, wanted: at least 9"
+    )
+    print(
+        f"  {'tiles/s':<28}{ours.encoded / ours.seconds:8.1f}{naive.encoded / naive.seconds:8.1f}   "
+        f"bare encoder {bare:.1f}: {ours.encoded / ours.seconds / bare:.2f} of it"
+    )
     print(f"  {'loss of the first step':<28}{ours.losses[0]:8.4f}{naive.losses[0]:8.4f}")
     print(f"  {'loss of the last step':<28}{ours.losses[-1]:8.4f}{naive.losses[-1]:8.4f}   "
           f"furthest apart {max(abs(a - b) for a, b in zip(ours.losses, naive.losses, strict=True)):.1e}")  # fmt: skip

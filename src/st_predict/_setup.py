@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from st_predict.core.protocol.study import EncodedTiles
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
+    from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.checkpoints import Checkpoints
     from st_predict.core.training.hardware import Hardware
 
 _INPUT_SETTINGS = ("context", "standardize")
 _FIT_SETTINGS = (
     "trainable_encoder", "max_epochs", "batch_size", "learning_rate", "encoder_learning_rate", "inner_folds",
+    "stain_jitter",
 )  # fmt: skip
 RECIPE_SETTINGS = ("preset", "params", *_INPUT_SETTINGS, *_FIT_SETTINGS)
 """Arguments of ``train`` that make the recipe."""
@@ -272,19 +274,24 @@ def check_scales(sections: Sequence[Section], spec: TileSpec) -> None:
 
 
 def encode_sections(
-    read: ReadSections, frozen: FrozenEncoder, spec: TileSpec, *, trainable: bool, keep: Path | None = None
+    read: ReadSections,
+    frozen: FrozenEncoder,
+    spec: TileSpec,
+    store: TileStore,
+    *,
+    trainable: bool,
+    keep: Path | None = None,
 ) -> EncodedTiles:
-    """Features of every section, kept in its table; or its tiles, where the encoder is trained.
+    """Features of every section, kept in its table; or its tiles in a store, where the encoder is trained.
 
     ``keep`` is a folder for features while they are encoded, so that what was broken off goes on from there.
     """
     from st_predict._spatialdata.features import cached_features, check_features_key, features_key
-    from st_predict.core.encoders.embed import cut_section
     from st_predict.core.protocol.study import EncodedTiles
 
     if trainable:
-        cut = [cut_section(section, spec, frozen.encoder.tile_px) for section in read.sections]
-        return EncodedTiles(cut, spec, frozen.identity, frozen.encoder)
+        tiles = store.tiles(read.sections, spec, frozen.encoder.tile_px)
+        return EncodedTiles(tiles, spec, frozen.identity, frozen.encoder)
     for one, found in zip(read.objects, read.keys, strict=True):
         check_features_key(one.tables[found.table], features_key(frozen.name))
     features = [

@@ -161,6 +161,9 @@ def demo(out: Path, seed: int) -> None:
 @click.option("--precision", default="32-true", show_default=True, help="As in Lightning: 32-true, bf16-mixed, ...")
 @click.option("--checkpoints", "checkpoint_dir", type=_OUT, help="Folder where the training is kept as it goes.")
 @click.option("--resume", is_flag=True, help="Go on with the training in --checkpoints.")
+@click.option(
+    "--tile-store", type=click.Path(path_type=str), help="Folder that keeps an encoder's tiles for other runs."
+)
 @_fit_on
 def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Train a model on SECTIONS (Zarr stores with H&E and expression) and write it to --out."""

@@ -12,8 +12,8 @@ from spatialdata.models import Image2DModel
 
 from st_predict._spatialdata.image import DaskSource, image_source
 from st_predict._spatialdata.read import read_section
-from st_predict.core.encoders.embed import cut_section
 from st_predict.core.errors import InputError
+from st_predict.core.tiles.cut import cut_section
 from st_predict.core.tiles.geometry import TileSpec
 
 Make = Callable[..., SpatialData]
@@ -39,7 +39,10 @@ def test_chunks_put_together_are_the_image(make_section: Make, chunks: object) -
 @pytest.mark.parametrize("chunks", [None, 50, (1, 40, 70)])
 def test_tiles_do_not_depend_on_how_the_image_is_stored(make_section: Make, chunks: object) -> None:
     def tiles(sdata: SpatialData) -> np.ndarray:
-        return cut_section(read_section(sdata, need_counts=False)[0], TileSpec((100.0, 300.0)), 32)
+        section = read_section(sdata, need_counts=False)[0]
+        cut = np.empty((section.n_spots, 2, 32, 32, 3), np.uint8)
+        cut_section(section, TileSpec((100.0, 300.0)), cut)
+        return cut
 
     plain = make_section("A")
     sdata = make_section("A", chunks=chunks)

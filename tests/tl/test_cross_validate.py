@@ -137,9 +137,13 @@ def test_settings_by_label(three_sections: Sections) -> None:
     assert list(dict.fromkeys(table["method"])) == ["mean", "shuffled", "ridge", "without context", "without rank"]
 
 
-def test_an_encoder_may_be_trained(three_sections: Sections) -> None:
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_encoder_may_be_trained(three_sections: Sections, tmp_path: Path, n_jobs: int) -> None:
     methods = {"stnet": {"trainable_encoder": True, "max_epochs": 1, "batch_size": 16, "inner_folds": 0}}
-    table = cross_validate({n: three_sections[n] for n in "AB"}, methods=methods, **QUICK)
+    sections = {n: three_sections[n] for n in "AB"}
+    settings = {**QUICK, "n_jobs": n_jobs, "tile_store": tmp_path / "tiles", "out": tmp_path / "out"}
+    table = cross_validate(sections, methods=methods, **settings)
+    assert len(list((tmp_path / "tiles").iterdir())) == 2
     assert table.query("method == 'stnet' and metric == 'pcc'")["value"].notna().all() and len(table.failures) == 0
 
 

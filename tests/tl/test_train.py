@@ -16,6 +16,9 @@ from anndata import AnnData
 from spatialdata import SpatialData
 
 from st_predict.core.errors import InputError
+from st_predict.core.section import Section
+from st_predict.core.tiles import store as store_module
+from st_predict.core.tiles.cut import cut_section
 from st_predict.core.training.model import Model
 from st_predict.tl import _session, evaluate, predict, train
 
@@ -165,6 +168,26 @@ def test_trained_encoder_holds_out_one_group_by_default(make_section: Make, quic
     assert model.held_out["pcc"].columns.tolist() == ["mean", "ridge", "nh2st"]
 
 
+def test_tiles_are_cut_once_for_all_runs_of_a_store(
+    make_section: Make, quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts = []
+
+    def noted(section: Section, *args: Any) -> None:
+        cuts.append(section.name)
+        cut_section(section, *args)
+
+    monkeypatch.setattr(store_module, "cut_section", noted)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    ids = []
+    for more in ({}, {"tile_store": tmp_path / "tiles"}, {"tile_store": str(tmp_path / "tiles")}):
+        sections = [make_section("A", 0), make_section("B", 1)]
+        ids.append(train(sections, **quick, trainable_encoder=True, **more).id)
+    assert cuts == ["A", "B"] * 2 and len(set(ids)) == 1
+    assert len(list((tmp_path / "tiles").iterdir())) == 2 and list((tmp_path / "tmp").iterdir()) == []
+
+
 @pytest.mark.parametrize("change", [{"context": (4,)}, {"standardize": "slide"}])
 def test_trained_encoder_takes_no_input_settings(make_section: Make, quick: Quick, change: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"{next(iter(change))} cannot be set where the encoder is trained"):
@@ -178,12 +201,14 @@ def test_settings_reach_the_recipe(make_section: Make, quick: Quick) -> None:
         context=[3],
         standardize="training",
         learning_rate=0.01,
+        stain_jitter=0.1,
         params={"width": 32},
         seed=4,
     )
     recipe = model.recipe
     assert (recipe.inputs.context, recipe.inputs.standardize) == ((3,), "training")
     assert (recipe.fit.learning_rate, recipe.fit.max_epochs, recipe.fit.batch_size) == (0.01, 2, 16)
+    assert recipe.fit.stain_jitter == 0.1
     assert recipe.method.width == 32 and model.seed == 4
 
 
@@ -311,6 +336,9 @@ def test_ridge_with_an_encoder_in_training(make_section: Make, quick: Quick, no_
         ({"image_key": "HE"}, "there is no image 'HE'"),
         ({"encoder_learning_rate": 0.0}, "encoder_learning_rate is 0.0"),
         ({"devices": 0}, "devices is 0"),
+        ({"stain_jitter": 1.0}, "stain_jitter is 1.0"),
+        ({"tile_store_gb": 0}, "tile_store_gb is 0"),
+        ({"tile_store": __file__}, "cannot be written to"),
         ({"accelerator": "abacus"}, "accelerator is 'abacus'"),
     ],
 )

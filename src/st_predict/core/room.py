@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ def room_for(what: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         return np.empty(shape, np.float32)
     with tempfile.TemporaryFile(prefix="st_predict_") as file:
         try:
-            _reserve(file.fileno(), n_bytes)
+            reserve(file.fileno(), n_bytes)
         except OSError as error:
             raise InputError(
                 f"no room for {n_bytes / 1e9:.1f} GB of {what} ({error.strerror})",
@@ -45,7 +46,7 @@ def room_for(what: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         return np.memmap(file, np.float32, "r+", shape=shape)
 
 
-def _reserve(descriptor: int, n_bytes: int) -> None:
+def reserve(descriptor: int, n_bytes: int) -> None:
     """Take the blocks now: a full disk is then an error here, not a crash on the first touch of a page."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, n_bytes)
@@ -53,7 +54,7 @@ def _reserve(descriptor: int, n_bytes: int) -> None:
         os.truncate(descriptor, n_bytes)
 
 
-def give_back(values: NDArray[np.float32]) -> None:
+def give_back(values: NDArray[Any]) -> None:
     """Let go of the pages of what lies in a file; they are read again where they are used again."""
     mapped = getattr(values, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):

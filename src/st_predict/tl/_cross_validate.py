@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from st_predict._comparison import Comparison
     from st_predict.core.protocol.study import Candidate, OuterFold, Study
+    from st_predict.core.tiles.store import TileStore
     from st_predict.tl._scores_table import ScoreTable
 
 
@@ -28,6 +29,8 @@ def cross_validate(
     tile_um: float | Sequence[float] | None = None,
     tile_px: float | Sequence[float] | None = None,
     encoder_weights: str | None = None,
+    tile_store: str | Path | None = None,
+    tile_store_gb: float = 200.0,
     out: str | Path | None = None,
     n_jobs: int | None = None,
     image_key: str | None = None,
@@ -50,12 +53,13 @@ def cross_validate(
     methods
         Names of methods, ``"all"``, or a dict of labels to settings: any of ``method`` (default: the label),
         ``preset``, ``params``, ``context``, ``standardize``, ``trainable_encoder``, ``max_epochs``, ``batch_size``,
-        ``learning_rate``, ``encoder_learning_rate`` and ``inner_folds``, as :func:`st_predict.tl.train` takes them. The
-        labels ``mean``, ``shuffled`` and ``ridge`` are the controls', which have no settings.
+        ``learning_rate``, ``encoder_learning_rate``, ``inner_folds`` and ``stain_jitter``, as
+        :func:`st_predict.tl.train` takes them. The labels ``mean``, ``shuffled`` and ``ridge`` are the controls', which
+        have no settings.
     groups
         What is held out together: ``"subject"``, ``"section"``, or a name for each section. ``None``: by subject
         where several are known, else by section, and the table then says that it is within one subject.
-    encoder, genes, gene_ranking, min_counts, tile_um, tile_px, encoder_weights
+    encoder, genes, gene_ranking, min_counts, tile_um, tile_px, encoder_weights, tile_store, tile_store_gb
         As in :func:`st_predict.tl.train`; spots with fewer than ``min_counts`` counts are not scored either.
     out
         Folder for the results. Every finished fold is kept there, and a comparison that was interrupted goes on from
@@ -88,6 +92,7 @@ def cross_validate(
     from st_predict._log import be_heard, logger
     from st_predict.core.files import replacing_file
     from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder, make_comparison_folder
+    from st_predict.core.tiles.store import TileStore
     from st_predict.tl._scores_table import assemble
 
     be_heard()
@@ -102,7 +107,7 @@ def cross_validate(
     )  # fmt: skip
     if folder is not None:
         make_comparison_folder(folder)
-    study = _study(asked, encoder, encoder_weights, accelerator)
+    study = _study(asked, encoder, encoder_weights, accelerator, TileStore(tile_store, limit_gb=tile_store_gb))
     labels = ", ".join(candidate.label for candidate in asked.candidates)
     logger.info("%s: %d folds of %s", asked.split, len(asked.folds), labels)
     kept = KeptFolds(folder, study)
@@ -115,7 +120,7 @@ def cross_validate(
     return table
 
 
-def _study(asked: Comparison, encoder: str, encoder_weights: str | None, accelerator: str) -> Study:
+def _study(asked: Comparison, encoder: str, encoder_weights: str | None, accelerator: str, store: TileStore) -> Study:
     """Encode every tile once."""
     from st_predict._setup import encode_sections, find_hardware
     from st_predict.core.encoders.frozen import FrozenEncoder
@@ -123,7 +128,11 @@ def _study(asked: Comparison, encoder: str, encoder_weights: str | None, acceler
 
     hardware, device = find_hardware(accelerator, 1)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)
-    tiles = {kind: encode_sections(asked.read, frozen, spec, trainable=kind) for kind, spec in asked.specs.items()}
+    tiles = {
+        # Tiles that are stored come first: a full disk is found before anything is encoded.
+        kind: encode_sections(asked.read, frozen, asked.specs[kind], store, trainable=kind)
+        for kind in sorted(asked.specs, reverse=True)
+    }
     return Study(asked.read.sections, tiles.get(False), tiles.get(True), hardware)
 
 

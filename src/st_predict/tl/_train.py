@@ -41,6 +41,9 @@ def train(
     learning_rate: float | None = None,
     encoder_learning_rate: float | None = None,
     inner_folds: int | None = None,
+    stain_jitter: float | None = None,
+    tile_store: str | Path | None = None,
+    tile_store_gb: float = 200.0,
     image_key: str | None = None,
     shapes_key: str | None = None,
     table_key: str | None = None,
@@ -99,6 +102,14 @@ def train(
         trained). An encoder in training has its own learning rate.
     inner_folds
         How often training sections are held out to find when to stop; 0: train for ``max_epochs``.
+    stain_jitter
+        Where the encoder is trained, change the stain of each spot's tiles at random by at most so much (0.05 is
+        little, 0.2 much), on top of turning and flipping them.
+    tile_store
+        Folder where the tiles of an encoder in training are kept for other runs, see :ref:`tile-store`; ``None``: they
+        lie in the temporary folder and go with the run.
+    tile_store_gb
+        Most that the tiles in ``tile_store`` may take; those used least recently are removed.
     image_key, shapes_key, table_key
         Elements of each SpatialData, where there are several.
     layer
@@ -139,6 +150,7 @@ def train(
         tile_spec,
     )
     from st_predict.core.encoders.frozen import FrozenEncoder
+    from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.fit import train_model, with_domain
     from st_predict.core.training.network import Watch
     from st_predict.core.training.selection import held_out_groups
@@ -158,6 +170,7 @@ def train(
         learning_rate=learning_rate,
         encoder_learning_rate=encoder_learning_rate,
         inner_folds=inner_folds,
+        stain_jitter=stain_jitter,
     )
     spec = tile_spec(tile_um, tile_px, trainable=recipe.fit.trainable_encoder)
     task = Task(method, genes, gene_ranking, min_counts, seed)
@@ -166,6 +179,7 @@ def train(
     check_scales(read.sections, spec)
     _check_inner_folds(read.sections, inner_folds)
     panel = check_task(read.sections, recipe, task)
+    store = TileStore(tile_store, limit_gb=tile_store_gb)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)
     checkpoints = open_checkpoints(
         checkpoint_dir,
@@ -176,7 +190,7 @@ def train(
         settings={**vars(task), "recipe": asdict(recipe), "panel": panel, "precision": str(precision)},
     )
     keep = None if checkpoints is None else checkpoints.folder / "features"
-    tiles = encode_sections(read, frozen, spec, trainable=recipe.fit.trainable_encoder, keep=keep)
+    tiles = encode_sections(read, frozen, spec, store, trainable=recipe.fit.trainable_encoder, keep=keep)
     model = train_model(
         read.sections,
         tiles.values,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.errors import InputError
 from st_predict.core.methods.interface import Needs
-from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.methods.registry import find_recipe
 from st_predict.core.neighbors import array_places
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
+from st_predict.core.tiles.sources import ArraySource
+from st_predict.core.tiles.store import TileStore
 from st_predict.core.training import fit as fit_module
-from st_predict.core.training.fit import train_model
+from st_predict.core.training.fit import train_model, with_domain
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.model import Model
 from st_predict.core.training.task import Task, check_scorable, check_task, usable_spots
@@ -204,3 +207,30 @@ def test_trained_encoder_learns_and_predicts(plain_section: MakeSection) -> None
     truth = np.log1p(1e4 * sections[0].counts / sections[0].counts.sum(axis=1, keepdims=True))
     column = model.panel.index("g0")
     assert np.corrcoef(predicted[:, column], truth[:, 0])[0, 1] > 0.5
+
+
+def test_training_from_files_is_training_from_memory(plain_section: MakeSection, tmp_path: Path) -> None:
+    """Bit for bit: weights of method and encoder, history, and what is held out; some spots are not usable."""
+    rng = np.random.default_rng(0)
+    sections = []
+    for seed, name in enumerate("ABC"):
+        section = plain_section(name, seed)
+        pixels = rng.integers(0, 256, (110, 130, 3), dtype=np.uint8)
+        section.counts[seed] = 0
+        sections.append(dataclasses.replace(section, image=ArraySource(pixels)))
+    spec = TileSpec((24.0, 40.0))
+    stored = TileStore(tmp_path, limit_gb=1).tiles(sections, spec, 32)
+    used = recipe(trainable_encoder=True, inner_folds=1, max_epochs=2, stain_jitter=0.1)
+    used = dataclasses.replace(used, inputs=InputConfig((), "none", None))
+    found = []
+    for tiles in (stored, [one[:] for one in stored]):
+        model = train_model(
+            sections, tiles, build_encoder("tiny"), panel=check_task(sections, used, TASK), recipe=used, task=TASK,
+            identity=EncoderIdentity("tiny", None, "x"), tile_spec=spec, hardware=Hardware("cpu", 1),
+        )  # fmt: skip
+        found.append(with_domain(model, sections, tiles))
+    assert found[0].id == found[1].id
+    assert found[0].history_rows == found[1].history_rows and found[0].held_out_rows == found[1].held_out_rows
+    assert len(found[0].history_rows) > 2 and {row["section"] for row in found[0].held_out_rows} == {"C"}
+    for name, values in found[0].tensors().items():
+        assert torch.equal(values, found[1].tensors()[name]), name

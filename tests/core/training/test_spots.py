@@ -37,7 +37,7 @@ def test_batch_without_neighbors(spot_set: MakeSpots) -> None:
 
 def test_dataset_gives_the_batch_of_its_rows(spot_set: MakeSpots) -> None:
     spots = spot_set()
-    found, expected = SpotBatches(spots, shared=False)[np.array([3, 9])], spots.batch(torch.tensor([3, 9]))
+    found, expected = SpotBatches(spots)[np.array([3, 9])], spots.batch(torch.tensor([3, 9]))
     assert all(
         torch.equal(getattr(found, name), getattr(expected, name)) for name in ("tiles", "targets", "expression")
     )

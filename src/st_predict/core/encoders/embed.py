@@ -82,16 +82,3 @@ def embed_section(
             give_back(features)
             bar.update(n)
     return features
-
-
-def cut_section(section: Section, tiles: TileSpec, tile_px: int) -> NDArray[np.uint8]:
-    """Tiles of every spot for a trainable encoder, ``(n, S, tile_px, tile_px, 3)`` uint8, read in one pass."""
-    cut = np.empty((section.n_spots, tiles.n_scales, tile_px, tile_px, 3), np.uint8)
-    stream = stream_tiles(
-        section.image, section.centers_px, tiles.sides_px(section), out_px=tile_px, reduced=section.reduced
-    )
-    with progress_bar(section.n_spots * tiles.n_scales, f"read tiles of {section.name}", unit="tile") as bar:
-        for batch in stream:
-            cut[batch.spots, batch.scales] = batch.pixels
-            bar.update(len(batch.spots))
-    return cut

@@ -89,6 +89,9 @@ class FitConfig:
         Train the image encoder end to end.
     augment
         Turn and flip tiles at random where the encoder is trained.
+    stain_jitter
+        Change the stain of each spot's tiles at random where the encoder is trained: hematoxylin, eosin and what is left
+        are scaled and shifted by at most so much (0.05 is little, 0.2 much); 0: not at all.
     """
 
     max_epochs: int = 25
@@ -105,6 +108,7 @@ class FitConfig:
     patience: int = 10
     trainable_encoder: bool = False
     augment: bool = True
+    stain_jitter: float = 0.0
 
     def __post_init__(self) -> None:
         rates = self.learning_rate, self.encoder_learning_rate
@@ -125,6 +129,7 @@ class FitConfig:
             decay=(0 < self.decay <= 1, "in (0, 1]"),
             inner_folds=(self.inner_folds >= 0, "0 or more"),
             patience=(self.patience >= 1, "at least 1"),
+            stain_jitter=(0 <= self.stain_jitter < 1, "at least 0, under 1"),
         )
 
 

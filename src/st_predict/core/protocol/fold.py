@@ -14,6 +14,7 @@ from st_predict.core.expression import gene_columns, section_expression
 from st_predict.core.protocol.scores import score_genes, score_sets
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.fit import train_model
+from st_predict.core.training.pixels import TileRows
 from st_predict.core.training.task import check_task, usable_spots
 
 if TYPE_CHECKING:
@@ -109,12 +110,12 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
     }
 
 
-def _features(tiles: NDArray[Any], model: Model) -> NDArray[np.float32]:
+def _features(tiles: Any, model: Model) -> NDArray[np.float32]:
     """Features ``(n, S, d)``; pixels are encoded where the model brings its own encoder."""
     if model.encoder is None:
         return tiles
     with torch.inference_mode():
-        rows = encode_rows(model.encoder, torch.from_numpy(tiles), batch_size=32)
+        rows = encode_rows(model.encoder, TileRows.of_sections([tiles])[0], batch_size=32)
     return rows.view(*tiles.shape[:2], -1).numpy()
 
 

@@ -14,8 +14,6 @@ from st_predict.core.errors import InputError
 from st_predict.core.tiles.sources import ArraySource
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.encoders.frozen import EncoderIdentity
     from st_predict.core.methods.recipe import Recipe
@@ -24,12 +22,15 @@ if TYPE_CHECKING:
     from st_predict.core.training.hardware import Hardware
     from st_predict.core.training.task import Task
 
+_PART_SPOTS = 256
+
 
 class EncodedTiles(NamedTuple):
     """Tiles of every section as one kind of candidate takes them."""
 
-    values: list[NDArray[Any]]
-    """Per section: features ``(n, S, d)``; pixels ``(n, S, px, px, 3)`` uint8 where the encoder is trained."""
+    values: list[Any]
+    """Per section: features ``(n, S, d)``; where the encoder is trained pixels ``(n, S, px, px, 3)`` uint8, which are
+    :class:`~st_predict.core.tiles.store.StoredTiles` where they were cut from images."""
     spec: TileSpec
     identity: EncoderIdentity
     encoder: Encoder | None
@@ -117,7 +118,8 @@ class Study:
             for part in section.measured():
                 found.update(part)
         for values in tiles.values:
-            found.update(np.ascontiguousarray(values).tobytes())
+            for start in range(0, len(values), _PART_SPOTS):
+                found.update(np.ascontiguousarray(values[start : start + _PART_SPOTS]).tobytes())
         return found.hexdigest()
 
 

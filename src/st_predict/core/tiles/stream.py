@@ -91,18 +91,32 @@ def _of_all_levels(
     wanted: NDArray[np.bool_],
 ) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
     """Yield (spot, scale, tile of ``out_px``), a level after the other."""
+    for number, scales, boxes in levels_in_use(levels, centers_px, sides_px, out_px):
+        for spot, scale, tile in _whole_tiles(levels[number], boxes, wanted[:, scales].T.ravel()):
+            yield spot, scales[scale], resample(tile, out_px, boxes[scale].within(spot))
+
+
+def levels_in_use(
+    levels: Sequence[ImageSource], centers_px: NDArray[np.float64], sides_px: Sequence[int], out_px: int
+) -> Iterator[tuple[int, list[int], list[Boxes]]]:
+    """Yield each level that tiles are cut from, by number, with their scales and where on it they lie."""
     size = np.array([levels[0].col_edges[-1], levels[0].row_edges[-1]], float)
     factors = [size / (level.col_edges[-1], level.row_edges[-1]) for level in levels]
     chosen = [max(i for i, f in enumerate(factors) if i == 0 or side / f.max() >= out_px) for side in sides_px]
     for number in sorted(set(chosen)):
         scales = [scale for scale, level in enumerate(chosen) if level == number]
         # The same box of tissue as at full resolution; on a reduced copy its borders lie within pixels.
-        boxes = [_Boxes.at(tile_corners(centers_px, sides_px[s]), sides_px[s], factors[number]) for s in scales]
-        for spot, scale, tile in _whole_tiles(levels[number], boxes, wanted[:, scales].T.ravel()):
-            yield spot, scales[scale], resample(tile, out_px, boxes[scale].within(spot))
+        boxes = [Boxes.at(tile_corners(centers_px, sides_px[s]), sides_px[s], factors[number]) for s in scales]
+        yield number, scales, boxes
 
 
-class _Boxes(NamedTuple):
+def chunks_under(source: ImageSource, boxes: Sequence[Boxes]) -> list[tuple[int, int]]:
+    """Row and column of every chunk that a tile lies on, in storage order."""
+    first, stop = _chunks_needed(boxes, source)
+    return sorted(_schedule(first, stop, np.ones(len(first), bool))[1])
+
+
+class Boxes(NamedTuple):
     """Where the tiles of one scale lie on a level: whole px that cover them, and how far into these they begin."""
 
     corners: NDArray[np.int64]
@@ -115,7 +129,8 @@ class _Boxes(NamedTuple):
     """Of the tile in px of the level, along x and y."""
 
     @classmethod
-    def at(cls, corners: NDArray[np.int64], side: int, factor: NDArray[np.float64]) -> _Boxes:
+    def at(cls, corners: NDArray[np.int64], side: int, factor: NDArray[np.float64]) -> Boxes:
+        """Where boxes of full resolution lie on a level that is ``factor`` times smaller along x and y."""
         begin = corners / factor
         whole = np.floor(begin + 1e-9).astype(np.int64)
         offsets = np.maximum(begin - whole, 0.0)
@@ -132,13 +147,12 @@ class _Boxes(NamedTuple):
 
 
 def _whole_tiles(
-    source: ImageSource, boxes: Sequence[_Boxes], wanted: NDArray[np.bool_]
+    source: ImageSource, boxes: Sequence[Boxes], wanted: NDArray[np.bool_]
 ) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
     """Yield (spot, scale, tile at image resolution) as soon as a tile's last chunk was read."""
     corners = np.concatenate([scale.corners for scale in boxes])
     n_spots = len(boxes[0].corners)
-    sides = np.repeat([scale.side for scale in boxes], n_spots)
-    first, stop = _chunks_needed(corners, sides, source)
+    first, stop = _chunks_needed(boxes, source)
     for tile in np.flatnonzero((stop <= first).any(axis=1) & wanted).tolist():  # wholly off the image
         scale, spot = divmod(tile, n_spots)
         yield spot, scale, np.full((boxes[scale].side, boxes[scale].side, 3), PAD_VALUE, np.uint8)
@@ -156,10 +170,10 @@ def _whole_tiles(
             del held[chunk]
 
 
-def _chunks_needed(
-    corners: NDArray[np.int64], sides: NDArray[np.int64], source: ImageSource
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _chunks_needed(boxes: Sequence[Boxes], source: ImageSource) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First chunk of each tile and the one after its last, ``(n_tiles, 2)`` row and column each."""
+    corners = np.concatenate([scale.corners for scale in boxes])
+    sides = np.repeat([scale.side for scale in boxes], len(boxes[0].corners))
     ranges = []
     for axis, edges in ((1, source.row_edges), (0, source.col_edges)):
         low = np.clip(corners[:, axis], 0, edges[-1])

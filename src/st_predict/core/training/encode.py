@@ -6,41 +6,31 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from st_predict.core.tiles.ahead import ahead
+from st_predict.core.training.pixels import TileRows, read
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from st_predict.core.encoders.encoder import Encoder
 
 
-def encode_rows(encoder: Encoder | None, tiles: Tensor, *, batch_size: int | None = None) -> Tensor:
+def encode_rows(encoder: Encoder | None, tiles: Tensor | TileRows, *, batch_size: int | None = None) -> Tensor:
     """Encode pixels ``(n, S, px, px, 3)`` to rows ``(n, S * d)``; rows that are features already pass through.
+
+    Tiles that are not read yet are read part by part, the next ones while a part is encoded.
 
     Parameters
     ----------
     encoder
         The encoder, or ``None``.
     tiles
-        Pixels, or features.
+        Pixels, read or not, or features.
     batch_size
         Spots at a time, where no gradient is needed; ``None``: all at once.
     """
     if encoder is None:
-        return tiles
-    parts = tiles.split(batch_size) if batch_size else (tiles,)
+        return read(tiles)
+    size = batch_size or len(tiles)
+    parts = ahead(part.read() for part in tiles.split(size)) if isinstance(tiles, TileRows) else tiles.split(size)
     return torch.cat([encoder(part.flatten(0, 1)).view(len(part), -1) for part in parts])
-
-
-def turn_and_flip(tiles: Tensor, orientation: Tensor) -> Tensor:
-    """Each spot's tiles in one of their eight orientations, without a word between host and device.
-
-    Parameters
-    ----------
-    tiles
-        ``(n, S, px, px, 3)``.
-    orientation
-        0 to 7 for each spot ``(n,)``: what is mirrored up and down (1), left and right (2), and at the diagonal (4).
-    """
-    orientation = orientation.to(tiles.device).view(-1, 1, 1, 1, 1)
-    tiles = torch.where((orientation & 1).bool(), tiles.flip(2), tiles)
-    tiles = torch.where((orientation & 2).bool(), tiles.flip(3), tiles)
-    return torch.where((orientation & 4).bool(), tiles.transpose(2, 3), tiles)

@@ -18,6 +18,7 @@ from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.inputs import InputTransform, expand
 from st_predict.core.training.model import Model
 from st_predict.core.training.network import Watch
+from st_predict.core.training.pixels import TileRows, joined
 from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
 from st_predict.core.training.spots import SpotSet
 from st_predict.core.training.task import method_needs, usable_spots
@@ -43,7 +44,7 @@ _FOLDS, _TILES = 5, 32
 
 def train_model(
     sections: Sequence[Section],
-    tiles: Sequence[NDArray[Any]],
+    tiles: Sequence[Any],
     encoder: Encoder | None,
     *,
     panel: list[str],
@@ -83,9 +84,11 @@ def train_model(
         need no stopping epoch, run no inner folds.
     """
     usable = [usable_spots(s, task.min_counts) for s in sections]
-    stored = [torch.from_numpy(t) for t in tiles]
-    if encoder is None:
-        stored = [expand(recipe.inputs, t, s.centers_px) for t, s in zip(tiles, sections, strict=True)]
+    stored: Sequence[Tensor | TileRows] = (
+        TileRows.of_sections(tiles)
+        if encoder is not None
+        else [expand(recipe.inputs, t, s.centers_px) for t, s in zip(tiles, sections, strict=True)]
+    )
     spots = _spot_set(sections, stored, usable, panel, method_needs(recipe, task))
     fitting = Fitting(recipe, task.method, task.seed, hardware, watch, checkpoints)
     folds = inner_folds(sections, recipe.fit.inner_folds)
@@ -119,18 +122,17 @@ def train_model(
     )
 
 
-def with_domain(
-    model: Model, sections: Sequence[Section], tiles: Sequence[NDArray[Any]], *, device: str = "cpu"
-) -> Model:
+def with_domain(model: Model, sections: Sequence[Section], tiles: Sequence[Any], *, device: str = "cpu") -> Model:
     """The same model with what its training tiles look like; arguments as in :func:`train_model`."""
-    features = [torch.from_numpy(values) for values in tiles]
-    if model.encoder is not None:
+    if model.encoder is None:
+        features = [torch.from_numpy(values) for values in tiles]
+    else:
         device = torch_device(device)
         model.encoder.to(device).eval()
         with torch.inference_mode():
             features = [
-                torch.cat([encode_rows(model.encoder, part.to(device)).cpu() for part in pixels.split(_TILES)])
-                for pixels in features
+                encode_rows(model.encoder, rows.to(device), batch_size=_TILES).cpu()
+                for rows in TileRows.of_sections(tiles)
             ]
         model.encoder.cpu()
     kept = [
@@ -146,12 +148,12 @@ def _median(known: Sequence[float]) -> float | None:
 
 def _spot_set(
     sections: Sequence[Section],
-    stored: Sequence[Tensor],
+    stored: Sequence[Tensor | TileRows],
     usable: Sequence[NDArray[np.bool_]],
     panel: list[str],
     needs: Needs,
 ) -> SpotSet:
-    """Usable spots of all sections as flat arrays; ``stored`` are expanded rows or pixels of all spots."""
+    """Usable spots of all sections as flat arrays; ``stored`` are expanded rows or tiles of all spots."""
     parts: list[SpotSet] = []
     offset = 0
     for number, (section, rows, mask) in enumerate(zip(sections, stored, usable, strict=True)):
@@ -170,4 +172,4 @@ def _spot_set(
             )
         )
         offset += kept.n_spots
-    return SpotSet(*(torch.cat(values) for values in zip(*parts, strict=True)))
+    return SpotSet(*(joined(values) for values in zip(*parts, strict=True)))

@@ -19,10 +19,13 @@ from st_predict.core.errors import InputError
 from st_predict.core.methods.interface import SECTION_SPOTS, Method
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.progress import progress_bar
+from st_predict.core.training.augment import augment
 from st_predict.core.training.checkpoints import KeepState
-from st_predict.core.training.encode import encode_rows, turn_and_flip
+from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.hardware import gathered, new_trainer, quiet_lightning, share
-from st_predict.core.training.spots import BlockSampler, HeldOutSections, SpotBatches, SpotSet
+from st_predict.core.training.loader import training_batches
+from st_predict.core.training.pixels import read
+from st_predict.core.training.spots import BlockSampler, HeldOutSections, SpotSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -72,9 +75,8 @@ class FitModule(lightning.LightningModule):
         """One step on the targets of a batch."""
         tiles, n = batch.tiles, len(batch.places)
         if self.encoder is not None:
-            if self.config.augment:
-                tiles = turn_and_flip(tiles, torch.randint(8, (n,))[share(n)])
-            tiles = gathered(encode_rows(self.encoder, tiles), n, self.all_gather)
+            changed = augment(tiles, self.config, of=n)
+            tiles = gathered(encode_rows(self.encoder, changed), n, self.all_gather)
         terms = self.method.loss(batch._replace(tiles=tiles))
         self._losses.append({name: term.detach() for name, term in terms.items()})
         total: Tensor = torch.stack(list(terms.values())).sum()
@@ -91,7 +93,8 @@ class FitModule(lightning.LightningModule):
         """Score one whole held-out section."""
         tiles, n = spots.tiles, len(spots.tiles)
         if self.encoder is not None:
-            tiles = gathered(encode_rows(self.encoder, tiles[share(n)], batch_size=64), n, self.all_gather)
+            own = tiles[torch.arange(n)[share(n)]]
+            tiles = gathered(encode_rows(self.encoder, own, batch_size=64), n, self.all_gather)
         predicted, truth = predict_spots(self.method, spots.with_tiles(tiles)).cpu(), spots.expression.cpu()
         pcc, mse = mean_pearson(predicted, truth), float((predicted - truth).square().mean())
         self._held_out[int(spots.sections[0])] = (pcc, mse)
@@ -266,9 +269,7 @@ def _run(
         try:
             trainer.fit(
                 module,
-                DataLoader(
-                    SpotBatches(module.spots, shared=module.encoder is not None), sampler=sampler, batch_size=None
-                ),
+                training_batches(module.spots, sampler, trainer.strategy.root_device),
                 DataLoader(HeldOutSections(held_out), batch_size=None) if held_out else None,
             )
         except torch.OutOfMemoryError as error:
@@ -294,7 +295,8 @@ def _too_large(module: FitModule, device: torch.device) -> InputError:
     module.to(device)
     while fits >= 2:
         try:
-            batch = move_data_to_device(module.spots.batch(order[:fits]), device)
+            batch = module.spots.batch(order[:fits])
+            batch = move_data_to_device(batch._replace(tiles=read(batch.tiles)), device)
             module.training_step(batch, 0).backward()
             break
         except torch.OutOfMemoryError:

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from st_predict.core.methods.interface import SECTION_SPOTS, Batch, Reference
 from st_predict.core.neighbors import spatial_blocks
 from st_predict.core.training.hardware import share
+from st_predict.core.training.pixels import TileRows, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 class SpotSet(NamedTuple):
     """Spots of one or several sections. ``N`` spots, ``K`` neighbors, ``G`` genes."""
 
-    tiles: Tensor
-    """Input rows ``(N, D)``, or pixels ``(N, S, px, px, 3)`` uint8 where the encoder is trained."""
+    tiles: Any
+    """Input rows ``(N, D)``; where the encoder is trained pixels ``(N, S, px, px, 3)`` uint8, or the
+    :class:`~st_predict.core.training.pixels.TileRows` that stand for them until they are encoded."""
     expression: Tensor
     """Targets ``(N, G)``."""
     sections: Tensor
@@ -70,12 +72,12 @@ class SpotSet(NamedTuple):
         blocks = [torch.from_numpy(rows).to(self.tiles.device) for rows in self.blocks(SECTION_SPOTS)]
         return Reference(self.tiles, self.expression, self.folds(), blocks, self.places)
 
-    def with_tiles(self, tiles: Tensor) -> SpotSet:
+    def with_tiles(self, tiles: Tensor | TileRows) -> SpotSet:
         """The same spots with other tiles."""
         return self._replace(tiles=tiles)
 
     def batch(self, targets: Tensor, *, shared: bool = False) -> Batch:
-        """Targets by row, with each tile they need once; ``tiles`` are as stored, not yet encoded.
+        """Targets by row, with each tile they need once; ``tiles`` are as stored, not yet read or encoded.
 
         Where they are ``shared`` by several processes, ``tiles`` are those of this one.
         """
@@ -98,29 +100,21 @@ class SpotSet(NamedTuple):
 
 
 class SpotBatches(Dataset["Batch | None"]):
-    """Training batches by the rows of their targets.
+    """Training batches by the rows of their targets; several processes share what an encoder is to see."""
 
-    Parameters
-    ----------
-    spots
-        Training spots.
-    shared
-        Whether several processes share the tiles of a batch.
-    """
-
-    def __init__(self, spots: SpotSet, *, shared: bool) -> None:
-        self._spots, self._shared = spots, shared
+    def __init__(self, spots: SpotSet) -> None:
+        self._spots = spots
         self._folds = spots.folds()
 
     def __getitem__(self, targets: NDArray[np.int64] | None) -> Batch | None:
         if targets is None:  # trained on before the fit was broken off; Lightning passes over it
             return None
         rows = torch.from_numpy(targets)
-        batch = self._spots.batch(rows, shared=self._shared)
+        batch = self._spots.batch(rows, shared=isinstance(self._spots.tiles, TileRows))
         folds = torch.empty(len(batch.places), dtype=torch.long)
         folds[batch.targets] = self._folds[rows]
         folds[batch.neighbors] = self._folds[self._spots.neighbors[rows]]
-        return batch._replace(folds=folds)
+        return batch._replace(tiles=read(batch.tiles), folds=folds)
 
 
 class HeldOutSections(Dataset[SpotSet]):
