@@ -83,7 +83,7 @@ class Domain:
         if not folds:
             rows = list(torch.cat(rows).tensor_split(4))
             folds = [([i for i in range(4) if i != held], [held]) for held in range(4)]
-        within = sum((section - section.mean(dim=0)).square_().sum(dim=0) for section in rows)
+        within = torch.stack([(section - section.mean(dim=0)).square_().sum(dim=0) for section in rows]).sum(dim=0)
         scale, unit = (within / sum(map(len, rows))).sqrt(), torch.ones(())
         apart, shifts = [], []
         for fitted, held in folds:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from st_predict.core.training.rows import SectionRows, mean_and_std
+from st_predict.core.training.rows import SectionRows, mean_and_std, times_transposed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,13 +54,11 @@ class InputTransform:
         def times(weights: Tensor) -> Tensor:
             return cls(config, {**arrays, "components": weights}).of_sections(sections)
 
-        def times_transposed(weights: Tensor) -> Tensor:
-            parts = zip(sections, weights.split([len(section) for section in sections]), strict=True)
-            total = sum(section.times_transposed(part) for section, part in parts)
-            return (total - mean[:, None] * weights.sum(dim=0)) / scale[:, None]
+        def back(weights: Tensor) -> Tensor:
+            return (times_transposed(sections, weights) - mean[:, None] * weights.sum(dim=0)) / scale[:, None]
 
         kept = max(1, min(config.components, width, n - 1))
-        values, axes = principal_axes(times, times_transposed, (n, width), kept)
+        values, axes = principal_axes(times, back, (n, width), kept)
         # One common factor brings the inputs to unit mean square and leaves the axes their relative weight.
         axes = axes / (values.square().mean() / n).sqrt().clamp(min=_EPSILON)
         return cls(config, {**arrays, "components": axes.contiguous()})
@@ -149,5 +147,7 @@ def principal_axes(
         basis = torch.linalg.qr(back(basis)).Q
         basis = torch.linalg.qr(forth(basis)).Q
     left, values, right = torch.linalg.svd(back(basis).T, full_matrices=False)
-    axes = basis @ left if wide else right.T
-    return values[:kept], axes[:, :kept]
+    axes = (basis @ left if wide else right.T)[:, :kept]
+    # Signs follow from rounding, and networks trained on other signs are other networks: the largest entry is positive.
+    largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
+    return values[:kept], axes * largest.sign()

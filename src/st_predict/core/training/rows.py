@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from st_predict.core.neighbors import nearest_spots, spatial_blocks
 from st_predict.core.room import give_back
@@ -35,10 +36,11 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, rows: Tensor) -> Moments:
         """Of some rows ``(b, W)``."""
-        mean = rows.mean(dim=0, dtype=torch.double)
-        about = mean.to(rows.dtype)
-        squares = (rows - about).square_().sum(dim=0, dtype=torch.double) - len(rows) * (mean - about).square()
-        return cls(len(rows), mean, squares.clamp_(min=0))
+        about = rows.mean(dim=0)
+        apart = rows - about
+        rest = apart.mean(dim=0).double()  # what single precision lost of the mean
+        squares = apart.square_().sum(dim=0).double() - len(rows) * rest.square()
+        return cls(len(rows), about.double() + rest, squares.clamp_(min=0))
 
     def join(self, other: Moments) -> Moments:
         """Of these rows and others."""
@@ -66,11 +68,7 @@ class Piece(NamedTuple):
 
     def means(self, values: Tensor, k: int) -> Tensor:
         """Means over the ``k`` nearest of each spot, ``(u, q)`` -> ``(b, q)``; the spot itself where there are none."""
-        around = self._around(k)
-        total = values[around[:, 0]]
-        for column in around.T[1:]:  # sums in place of a (b, k, q) copy
-            total += values[column]
-        return total.div_(around.shape[1])
+        return functional.embedding_bag(self._around(k), values, mode="mean")
 
     def spread(self, values: Tensor, k: int) -> Tensor:
         """Each spot's values in equal shares over its ``k`` nearest, ``(b, q)`` -> ``(u, q)``: :meth:`means` transposed."""
@@ -146,14 +144,6 @@ class SectionRows:
             yield Piece(torch.from_numpy(places), features, found[: len(spots)], found[len(spots) :].view_as(around))
             give_back(self._features)
 
-    def times_transposed(self, weights: Tensor) -> Tensor:
-        """The expanded rows, transposed, times a few columns ``(n_used, q)`` -> ``(D', q)``."""
-        total = weights.new_zeros(len(self.blocks), self._flat.shape[1], weights.shape[1])
-        for piece in self:
-            for block, k in zip(total, self.blocks, strict=True):
-                block.addmm_(piece.features.T, piece.spread(weights[piece.places], k))
-        return total.flatten(0, 1)
-
     def _of_slide(self) -> tuple[Tensor, Tensor]:
         """What features are scored by within the slide: mean and scale ``(S * d,)``."""
 
@@ -170,3 +160,14 @@ def mean_and_std(sections: Sequence[SectionRows]) -> tuple[Tensor, Tensor]:
     """Of every column of the expanded rows of some sections ``(D',)``."""
     blocks = [reduce(Moments.join, parts) for parts in zip(*(section.moments for section in sections), strict=True)]
     return torch.cat([block.mean for block in blocks]).float(), torch.cat([block.std for block in blocks]).float()
+
+
+def times_transposed(sections: Sequence[SectionRows], weights: Tensor) -> Tensor:
+    """The expanded rows of some sections, transposed, times a few columns: ``(N, q)`` -> ``(D', q)``."""
+    n_blocks = len(sections[0].blocks)
+    total = weights.new_zeros(n_blocks, sections[0].width // n_blocks, weights.shape[1])
+    for section, mine in zip(sections, weights.split([len(section) for section in sections]), strict=True):
+        for piece in section:
+            for block, k in zip(total, section.blocks, strict=True):
+                block.addmm_(piece.features.T, piece.spread(mine[piece.places], k))
+    return total.flatten(0, 1)
