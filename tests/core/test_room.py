@@ -16,7 +16,7 @@ import st_predict as stp
 from st_predict.core import room
 from st_predict.core.errors import InputError
 from st_predict.core.room import give_back, room_for
-from st_predict.core.training import domain, inputs
+from st_predict.core.training import domain, rows
 
 SHAPE = (50, 3, 8)
 
@@ -63,7 +63,7 @@ def test_a_prediction_from_a_file_is_that_from_memory(
     found = []
     for memory, part in ((2**30, 4096), (0, 4096), (0, 10)):
         monkeypatch.setattr(room, "_IN_MEMORY_BYTES", memory)
-        monkeypatch.setattr(inputs, "_PART_SPOTS", part)
+        monkeypatch.setattr(rows, "_PIECE_SPOTS", part)
         monkeypatch.setattr(domain, "_PART_SPOTS", part)
         sdata = make_section("C", 2, table=False)
         stp.tl.predict(sdata, quick_model)

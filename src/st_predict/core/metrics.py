@@ -18,9 +18,13 @@ def pearson(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     predicted, truth = predicted.double(), truth.double()
     predicted, truth = predicted - predicted.mean(dim=0), truth - truth.mean(dim=0)
     spread = predicted.square().mean(dim=0).sqrt(), truth.square().mean(dim=0).sqrt()
-    varies = (spread[0] > _CONSTANT) & (spread[1] > _CONSTANT)
-    correlation = (predicted * truth).mean(dim=0) / torch.where(varies, spread[0] * spread[1], 1.0)
-    return torch.where(varies, correlation, 0.0)
+    return correlation((predicted * truth).mean(dim=0), *spread)
+
+
+def correlation(covariance: torch.Tensor, *std: torch.Tensor) -> torch.Tensor:
+    """Covariance over both standard deviations, ``(G,)`` each; 0 where either side is constant."""
+    varies = (std[0] > _CONSTANT) & (std[1] > _CONSTANT)
+    return torch.where(varies, covariance / torch.where(varies, std[0] * std[1], 1.0), 0.0)
 
 
 def mean_pearson(predicted: torch.Tensor, truth: torch.Tensor) -> float:

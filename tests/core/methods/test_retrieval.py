@@ -73,6 +73,25 @@ def test_retrieval_equals_brute_force() -> None:
         assert torch.allclose(weighted[b], (weight[:, None] * values[order]).sum(0) / weight.sum(), atol=1e-4)
 
 
+@pytest.mark.parametrize("most", [1, 60, 2**24])
+def test_a_bank_searched_in_parts_finds_the_same(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr("st_predict.core.methods.retrieval._MOST_VALUES", most)
+    generator = torch.Generator().manual_seed(0)
+    keys, values, queries = (torch.randn(*shape, generator=generator) for shape in ((41, 3), (41, 4), (7, 3)))
+    allowed = torch.rand(7, 41, generator=generator) > 0.4
+    allowed[3] = torch.arange(41) < 2  # fewer than are asked for
+    bank = RetrievalBank()
+    bank.fill(keys, values)
+    similarity = functional.cosine_similarity(queries[:, None], keys[None], dim=2)
+    expected = similarity.masked_fill(~allowed, -torch.inf).sort(dim=1, descending=True)
+    found, rows = bank.nearest(queries, 5, allowed=allowed)
+    torch.testing.assert_close(found, expected.values[:, :5])
+    known = found.isfinite()
+    assert torch.equal(rows[known], expected.indices[:, :5][known]) and known[3].tolist() == [True] * 2 + [False] * 3
+    plain = values[similarity.topk(5, dim=1).indices].mean(dim=1)
+    torch.testing.assert_close(bank.retrieve(queries, 5), plain)
+
+
 def test_a_bank_smaller_than_what_is_retrieved_gives_all_of_it() -> None:
     bank = RetrievalBank()
     bank.fill(torch.eye(3), torch.arange(3.0)[:, None])

@@ -9,6 +9,7 @@ from st_predict.core.errors import InputError
 from st_predict.core.methods.interface import Batch, Reference
 from st_predict.core.methods.registry import build_method
 from st_predict.core.methods.ridge import RidgeConfig
+from st_predict.core.metrics import mean_pearson
 
 D, G = 15, 8
 
@@ -42,7 +43,9 @@ def closed_form(data: Reference, penalty: float) -> tuple[torch.Tensor, torch.Te
     centered = x - x.mean(dim=0)
     scatter = centered.T @ centered
     scale = torch.diagonal(scatter).sum() / len(scatter)
-    weight = torch.linalg.solve(scatter + penalty * scale * torch.eye(len(scatter)), centered.T @ (y - y.mean(dim=0)))
+    weight = torch.linalg.solve(
+        scatter + penalty * scale * torch.eye(len(scatter)).double(), centered.T @ (y - y.mean(dim=0))
+    )
     return weight, y.mean(dim=0) - x.mean(dim=0) @ weight
 
 
@@ -106,6 +109,49 @@ def test_more_features_than_spots() -> None:
     data = reference(n=24, d=60)
     method = fitted(RidgeConfig(), data)
     assert torch.isfinite(predict(method, data.tiles)).all()
+
+
+def naive(data: Reference, config: RidgeConfig) -> tuple[tuple[float, int | None], torch.Tensor]:
+    """The choice and its weight, from all rows in memory and every held-out spot predicted."""
+    x, y = data.tiles.double(), data.expression.double()
+
+    def solve(rows: torch.Tensor, penalty: float, rank: int | None) -> torch.Tensor:
+        weight = closed_form(data._replace(tiles=x[rows], expression=y[rows]), penalty)[0]
+        if rank is None:
+            return weight
+        leading = torch.linalg.eigh((y[rows] - y[rows].mean(dim=0)).T.cov()).eigenvectors.flip(1)[:, :rank]
+        return weight @ leading @ leading.T
+
+    choices = [(penalty, rank) for penalty in config.penalties for rank in config.ranks]
+    score = dict.fromkeys(choices, 0.0)
+    for fold in data.folds.unique():
+        held = data.folds == fold
+        for choice in choices:
+            predicted = (x[held] - x[~held].mean(dim=0)) @ solve(~held, *choice) + y[~held].mean(dim=0)
+            score[choice] += mean_pearson(predicted, y[held])
+    best = max(choices, key=lambda choice: score[choice])
+    return best, solve(torch.ones(len(x), dtype=torch.bool), *best)
+
+
+@pytest.mark.parametrize("part", [11, 4096])
+@pytest.mark.parametrize(
+    "data",
+    [
+        reference(noise=3.0),
+        reference(n=45, noise=5.0, d=60),
+        reference(noise=3.0)._replace(tiles=reference(noise=3.0).tiles + 1000),
+    ],
+    ids=["more spots than inputs", "more inputs than spots", "far from the origin"],
+)
+def test_equals_the_form_that_holds_all_rows(monkeypatch: pytest.MonkeyPatch, data: Reference, part: int) -> None:
+    monkeypatch.setattr("st_predict.core.methods.ridge._PART_SPOTS", part)
+    config = RidgeConfig(ranks=(None, 1, 2, 4))
+    choice, weight = naive(data, config)
+    found = build_method("ridge", config, data.tiles.shape[1], G).double()
+    found.after_fit(data)
+    assert float((found.weight - weight).norm() / weight.norm()) < 1e-8, choice
+    assert torch.allclose(found.intercept, data.expression.double().mean(dim=0), rtol=1e-12)
+    assert torch.allclose(found.input_mean, data.tiles.double().mean(dim=0), rtol=1e-12)
 
 
 @pytest.mark.parametrize("change", [{"penalties": ()}, {"penalties": (0.0,)}, {"ranks": ()}, {"ranks": (None, 0)}])

@@ -12,6 +12,7 @@ import torch
 
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.encoders.registry import build_encoder
+from st_predict.core.methods.recipe import InputConfig
 from st_predict.core.methods.registry import METHODS
 from st_predict.core.protocol import fold as fold_module
 from st_predict.core.protocol.fold import fit_fold, run_fold
@@ -19,6 +20,7 @@ from st_predict.core.protocol.study import Candidate, EncodedTiles, OuterFold, S
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training import fit as fit_module
 from st_predict.core.training.inputs import InputTransform
+from st_predict.core.training.rows import SectionRows
 
 MakeCandidate = Callable[..., Candidate]
 
@@ -140,10 +142,12 @@ def leak_panel(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def leak_scaling(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     fit = InputTransform.fit.__func__
-    extra = [expanded(study, i) for i in fold_of(study).held_out]
-    monkeypatch.setattr(
-        InputTransform, "fit", classmethod(lambda cls, config, rows: fit(cls, config, torch.cat([rows, *extra])))
-    )
+
+    def leaky(cls: type[InputTransform], config: InputConfig, sections: list[SectionRows]) -> InputTransform:
+        held_out = [(study.frozen.values[i], study.sections[i].centers_px) for i in fold_of(study).held_out]
+        return fit(cls, config, [*sections, *(SectionRows(config, *section) for section in held_out)])
+
+    monkeypatch.setattr(InputTransform, "fit", classmethod(leaky))
 
 
 def leak_center(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,14 +173,6 @@ def leak_stopping(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def study_now(study: Study, sections: Any) -> list[Any]:
     return [*sections, *(study.sections[i] for i in fold_of(study).held_out)]
-
-
-def expanded(study: Study, i: int) -> torch.Tensor:
-    from st_predict.core.methods.recipe import InputConfig
-    from st_predict.core.training.inputs import expand
-
-    config = InputConfig(context=(2,), components=8)
-    return expand(config, study.frozen.values[i], study.sections[i].centers_px)
 
 
 LEAKS = {

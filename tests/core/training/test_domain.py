@@ -95,6 +95,13 @@ def test_many_tiles_are_thinned_and_measured_in_parts(monkeypatch: pytest.Monkey
     )
 
 
+def test_only_what_is_used_counts(sections: list[torch.Tensor]) -> None:
+    used = [torch.arange(200)[number::3] for number in range(4)]
+    kept = Domain.fit([section[rows] for section, rows in zip(sections, used, strict=True)], folds(4)).tensors()
+    found = Domain.fit(sections, folds(4), used).tensors()
+    assert all(torch.equal(found[name], kept[name]) for name in kept)
+
+
 def test_constant_and_few_features_stay_finite() -> None:
     still = [torch.ones(5, 1, 4), torch.ones(6, 1, 4)]
     found = Domain.fit(still, folds(2)).distance(np.ones((3, 1, 4), np.float32))

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from st_predict.core.methods.recipe import InputConfig
-from st_predict.core.training.inputs import InputTransform, expand
+from st_predict.core.training.inputs import InputTransform, principal_axes
+from st_predict.core.training.rows import SectionRows
 
 
 def plain(**changes: object) -> InputConfig:
@@ -15,8 +16,8 @@ def plain(**changes: object) -> InputConfig:
 
 
 def fitted(config: InputConfig, features: list, centers: list, used: list) -> InputTransform:
-    rows = [expand(config, f, c)[torch.from_numpy(u)] for f, c, u in zip(features, centers, used, strict=True)]
-    return InputTransform.fit(config, torch.cat(rows))
+    parts = zip(features, centers, used, strict=True)
+    return InputTransform.fit(config, [SectionRows(config, f, c, used=u) for f, c, u in parts])
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +47,12 @@ def test_nothing_asked_nothing_done(slides: tuple) -> None:
 def test_slide_scores_use_all_spots_of_the_slide_alone(slides: tuple) -> None:
     features, centers, used = slides
     transform = fitted(plain(standardize="slide", components=None), features, centers, used)
-    for one, where, mask in zip(features, centers, used, strict=True):
-        rows = one.reshape(40, 6)
-        scored = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-6)
-        assert np.allclose(expand(transform.config, one, where).numpy(), scored, atol=1e-5)
-        assert mask.shape == (40,)
+    scored = [rows.reshape(40, 6) for rows in features]
+    scored = [(rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-6) for rows in scored]
+    kept = np.concatenate([rows[mask] for rows, mask in zip(scored, used, strict=True)])
+    for one, where, rows in zip(features, centers, scored, strict=True):
+        expected = (rows - kept.mean(axis=0)) / kept.std(axis=0)
+        assert np.allclose(transform(one, where).numpy(), expected, atol=1e-5)
 
 
 def test_slides_of_another_stain_give_the_same_rows(slides: tuple) -> None:
@@ -96,6 +98,50 @@ def test_components_are_numpys_up_to_sign_and_one_factor(slides: tuple, componen
     assert found.shape == (40, components)
     sign = np.sign((found * expected).sum(axis=0))
     assert np.allclose(found * sign, expected, atol=1e-3)
+
+
+def with_signs(axes: torch.Tensor) -> torch.Tensor:
+    """Each axis turned so that its largest entry is positive."""
+    return torch.stack([axis * axis[axis.abs().argmax()].sign() for axis in axes.T], dim=1)
+
+
+@pytest.mark.parametrize("spots", [7, 4096])
+@pytest.mark.parametrize("width", [3, 40], ids=["more spots than columns", "more columns than spots"])
+def test_equals_the_form_that_holds_every_row(monkeypatch: pytest.MonkeyPatch, spots: int, width: int) -> None:
+    """Plain torch on all expanded rows: the same reduced rows, also where sections come in pieces."""
+    monkeypatch.setattr("st_predict.core.training.rows._PIECE_SPOTS", spots)
+    rng, config = np.random.default_rng(0), InputConfig(context=(2, 9), components=6)
+    spread = np.arange(1, width + 1)
+    features = [(rng.normal(size=(n, 1, width)) * spread + 5).astype(np.float32) for n in (45, 60)]
+    centers = [rng.uniform(0, 300, (len(rows), 2)) for rows in features]
+    used = [rng.random(len(rows)) > 0.2 for rows in features]
+    expanded = []
+    for one, where in zip(features, centers, strict=True):
+        rows = one[:, 0].astype(np.float64)
+        rows = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-6)
+        expanded.append(np.concatenate([rows, *(rows[nearest(where, k)].mean(axis=1) for k in (2, 9))], axis=1))
+    rows = torch.from_numpy(np.concatenate([e[u] for e, u in zip(expanded, used, strict=True)])).float()
+    rows = (rows - rows.mean(dim=0)) / rows.std(dim=0, correction=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _, values, axes = torch.svd_lowrank(rows, q=22 if width == 40 else 9, niter=4)
+    plain = rows @ with_signs(axes[:, :6]) / (values[:6].square().mean() / len(rows)).sqrt()
+
+    sections = [SectionRows(config, *part[:2], used=part[2]) for part in zip(features, centers, used, strict=True)]
+    transform = InputTransform.fit(config, sections)
+    torch.testing.assert_close(transform.of_sections(sections), plain, rtol=1e-3, atol=2e-4)
+    whole = transform(features[1], centers[1])
+    torch.testing.assert_close(whole[torch.from_numpy(used[1])], plain[int(used[0].sum()) :], rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("shape", [(30, 12), (12, 30)])
+def test_principal_axes_are_those_of_torch(shape: tuple[int, int]) -> None:
+    rows = torch.randn(*shape, generator=torch.Generator().manual_seed(5))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _, values, axes = torch.svd_lowrank(rows, q=12, niter=4)
+    found = principal_axes(rows.__matmul__, rows.T.__matmul__, shape, 4)
+    torch.testing.assert_close(found, (values[:4], with_signs(axes[:, :4])), rtol=1e-4, atol=1e-5)
 
 
 def test_inputs_have_unit_mean_square_over_the_training_spots(slides: tuple) -> None:

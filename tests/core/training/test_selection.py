@@ -16,11 +16,20 @@ from st_predict.core.section import Section
 from st_predict.core.training import selection
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.network import EpochRecord
-from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
+from st_predict.core.training.rows import SectionRows
+from st_predict.core.training.selection import (
+    Fitting,
+    Selection,
+    center_targets,
+    history_rows,
+    inner_folds,
+    select_epochs,
+)
 from st_predict.core.training.spots import SpotSet
 
 MakeSection = Callable[..., Section]
 CPU = Hardware("cpu", 1)
+INPUTS = InputConfig(context=(), standardize="none")
 
 
 def folds(sections: list[Section], n: int) -> list[tuple[list[int], list[int]]]:
@@ -74,7 +83,14 @@ def test_targets_stay_where_centering_is_off(spot_set: Callable[..., SpotSet]) -
 def fitting(method: str = "nh2st", **fit: Any) -> Fitting:
     recipe = find_recipe(method, "default", {"neighbors": 4, "width": 16, "hidden": 16} if method == "nh2st" else None)
     settings = {"batch_size": 8, "max_epochs": 6, **fit}
-    return Fitting(dataclasses.replace(recipe, fit=FitConfig(**settings)), method, 0, CPU)
+    return Fitting(dataclasses.replace(recipe, inputs=INPUTS, fit=FitConfig(**settings)), method, 0, CPU)
+
+
+def selected(fitting: Fitting, spots: SpotSet, folds: list[Any]) -> Selection:
+    """The features are the tiles of the spots."""
+    parts = [spots.of_sections([i]) for i in spots.sections.unique().tolist()]
+    rows = [SectionRows(INPUTS, part.tiles.numpy()[:, None], part.places.double().numpy()) for part in parts]
+    return select_epochs(fitting, spots.with_tiles(torch.empty(len(spots.tiles), 0)), rows, None, folds)
 
 
 @pytest.fixture
@@ -96,7 +112,7 @@ def test_epochs_are_the_median_of_the_folds_best(
         )
 
     monkeypatch.setattr(Fitting, "fit", fake)
-    found = select_epochs(fitting(), spot_set(), None, three_folds)
+    found = selected(fitting(), spot_set(), three_folds)
     assert found.epochs == 4
     own = {row["section"]: (row["pcc"], row["mse"]) for row in found.scores if row["method"] == "nh2st"}
     assert own == {0: (0.8, 0.4), 1: (0.9, 0.4), 2: (1.0, 0.4)}, "all folds are scored at the chosen epoch"
@@ -112,13 +128,13 @@ def test_score_of_a_fold_that_stopped_before_the_chosen_epoch(
         return None, None, [EpochRecord(e, {"mse": 1.0}, {section: (e / 10, e / 10)}) for e in range(1, n + 1)]
 
     monkeypatch.setattr(Fitting, "fit", fake)
-    found = select_epochs(fitting(), spot_set(), None, three_folds)
+    found = selected(fitting(), spot_set(), three_folds)
     own = {row["section"]: row["pcc"] for row in found.scores if row["method"] == "nh2st"}
     assert found.epochs == 5 and own == {0: 0.1, 1: 0.5, 2: 0.5}
 
 
 def test_scores_stand_beside_mean_and_ridge(spot_set: Callable[..., SpotSet], three_folds: list[Any]) -> None:
-    found = select_epochs(fitting(max_epochs=12, learning_rate=1e-2), spot_set(), None, three_folds)
+    found = selected(fitting(max_epochs=12, learning_rate=1e-2), spot_set(), three_folds)
     assert [(row["section"], row["method"]) for row in found.scores] == [
         (section, method) for section in range(3) for method in ("mean", "ridge", "nh2st")
     ]
@@ -136,7 +152,7 @@ def test_what_is_held_out_has_no_part_in_its_fold(spot_set: Callable[..., SpotSe
     other = spots.expression.clone()
     other[spots.sections == 0] = torch.randn_like(other[spots.sections == 0])
     fold = three_folds[:1]
-    found = [select_epochs(fitting(patience=6), s, None, fold) for s in (spots, spots.with_expression(other))]
+    found = [selected(fitting(patience=6), s, fold) for s in (spots, spots.with_expression(other))]
     losses = [[record.losses for record in one.folds[0]] for one in found]
     assert losses[0] == losses[1]
     assert found[0].folds[0][0].held_out != found[1].folds[0][0].held_out
@@ -146,7 +162,7 @@ def test_closed_form_methods_are_scored_without_training(
     monkeypatch: pytest.MonkeyPatch, spot_set: Callable[..., SpotSet], three_folds: list[Any]
 ) -> None:
     monkeypatch.setattr(selection, "fit_network", None)
-    found = select_epochs(fitting("ridge"), spot_set(), None, three_folds)
+    found = selected(fitting("ridge"), spot_set(), three_folds)
     assert [row["method"] for row in found.scores] == ["mean", "ridge"] * 3
     assert found.folds == [] and found.epochs == 6
 
@@ -170,7 +186,7 @@ def test_scaling_is_fitted_on_what_a_fold_trains_on(spot_set: Callable[..., Spot
     spots = spot_set()
     tiles = spots.tiles.clone()
     tiles[spots.sections == 0] = 50 * torch.randn_like(tiles[spots.sections == 0]) + 9
-    found = [select_epochs(fitting(patience=6), s, None, three_folds[:1]) for s in (spots, spots.with_tiles(tiles))]
+    found = [selected(fitting(patience=6), s, three_folds[:1]) for s in (spots, spots.with_tiles(tiles))]
     losses = [[record.losses for record in one.folds[0]] for one in found]
     assert losses[0] == losses[1]
     assert found[0].scores != found[1].scores

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Weighting = Literal["mean", "inverse_square_distance"]
+# Neither the similarities of all spots to a whole bank would fit in memory, nor all that they retrieve.
+_MOST_VALUES, _MOST_QUERIES = 2**24, 1024
 
 
 class RetrievalBank(nn.Module):
@@ -45,11 +47,18 @@ class RetrievalBank(nn.Module):
         allowed
             Mask ``(B, N)`` of the spots that may be found; all where it is left out.
         """
-        similarity = functional.normalize(queries, dim=1) @ self.keys.T
-        if allowed is not None:
-            similarity = similarity.masked_fill(~allowed, -torch.inf)
-        found = similarity.topk(min(k, len(self.keys)), dim=1)
-        return found.values, found.indices
+        queries, size = functional.normalize(queries, dim=1), max(1, _MOST_VALUES // max(1, len(queries)))
+        found, rows = [], []
+        for begin in range(0, len(self.keys), size):
+            part = slice(begin, begin + size)
+            similarity = queries @ self.keys[part].T
+            if allowed is not None:
+                similarity.masked_fill_(~allowed[:, part], -torch.inf)
+            best = similarity.topk(min(k, similarity.shape[1]), dim=1)
+            found.append(best.values)
+            rows.append(best.indices + begin)
+        best = torch.cat(found, dim=1).topk(min(k, len(self.keys)), dim=1)
+        return best.values, torch.cat(rows, dim=1).gather(1, best.indices)
 
     def retrieve(self, queries: Tensor, k: int, *, weighting: Weighting = "mean") -> Tensor:
         """Expression of the ``k`` most similar spots, averaged: ``(B, W)`` -> ``(B, G)``.
@@ -57,7 +66,7 @@ class RetrievalBank(nn.Module):
         ``"inverse_square_distance"`` weighs them by ``1 / d^2``, d the distance between unit vectors.
         """
         parts = []
-        for part in queries.split(1024):  # a part at a time: (B, N) similarities of a whole slide would not fit
+        for part in queries.split(max(1, min(_MOST_QUERIES, _MOST_VALUES // (k * self.values.shape[1])))):
             similarity, rows = self.nearest(part, k)
             found = self.values[rows]
             if weighting == "mean":

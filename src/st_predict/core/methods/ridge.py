@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from st_predict.core.methods.interface import Method, Needs
 from st_predict.core.methods.recipe import Recipe, require
-from st_predict.core.metrics import mean_pearson
+from st_predict.core.metrics import correlation
 
 if TYPE_CHECKING:
     from st_predict.core.methods.interface import Batch, Reference
+
+
+_PART_SPOTS = 4096
 
 
 @dataclass(frozen=True)
@@ -68,35 +71,81 @@ class Ridge(Method):
 
     def after_fit(self, reference: Reference) -> None:
         """Tune penalty and rank by section, then solve on all training spots."""
-        tiles, expression = reference.tiles.double(), reference.expression.double()
+        both = reference.tiles, reference.expression
+        origin = torch.cat([values.mean(dim=0, dtype=torch.double) for values in both])
+        total = _Scatter.of(reference, torch.arange(len(reference.folds)), origin)
         choices = [(penalty, rank) for penalty in self.config.penalties for rank in self.config.ranks]
         scores = torch.zeros(len(choices))
         for fold in reference.folds.unique():
-            held = reference.folds == fold
-            path = _RidgePath(tiles[~held], expression[~held])
-            for i, (penalty, rank) in enumerate(choices):
-                scores[i] += mean_pearson(path.predict(tiles[held], penalty, rank), expression[held])
-        path = _RidgePath(tiles, expression)
-        self.weight.copy_(path.weight(*choices[int(scores.argmax())]))
-        self.input_mean.copy_(path.input_mean)
-        self.intercept.copy_(path.output_mean)
+            held = _Scatter.of(reference, (reference.folds == fold).nonzero()[:, 0], origin)
+            path, measured = _RidgePath(total.without(held).covariance()), held.covariance()
+            scores += torch.tensor([measured.pearson(path.weight(*choice)) for choice in choices])
+        self.weight.copy_(_RidgePath(total.covariance()).weight(*choices[int(scores.argmax())]))
+        self.input_mean.copy_(origin[: len(self.input_mean)])
+        self.intercept.copy_(origin[len(self.input_mean) :])
 
     def predict(self, batch: Batch) -> Tensor:
         """``(B, G)``."""
         return (batch.tiles[batch.targets] - self.input_mean) @ self.weight + self.intercept
 
 
+class _Covariance(NamedTuple):
+    """Of inputs and outputs over some spots; all that ridge needs of them, however many they are."""
+
+    inputs: Tensor
+    """``(D, D)``."""
+    between: Tensor
+    """``(D, G)``."""
+    outputs: Tensor
+    """``(G, G)``."""
+
+    def pearson(self, weight: Tensor) -> float:
+        """Mean over genes of the PCC between the outputs and what a weight ``(D, G)`` makes of the inputs."""
+        spread = (weight * (self.inputs @ weight)).sum(dim=0).clamp(min=0).sqrt()
+        truth = self.outputs.diagonal().clamp(min=0).sqrt()
+        return float(correlation((weight * self.between).sum(dim=0), spread, truth).mean())
+
+
+class _Scatter(NamedTuple):
+    """Inputs and outputs of some spots side by side, summed and multiplied in double."""
+
+    n: int
+    sums: Tensor
+    """``(D + G,)``, of the differences to an origin."""
+    products: Tensor
+    """``(D + G, D + G)``, of every two of them."""
+    n_inputs: int
+
+    @classmethod
+    def of(cls, reference: Reference, rows: Tensor, origin: Tensor) -> _Scatter:
+        """Of some training spots, a part at a time; the nearer the origin to their mean, the less is lost to rounding."""
+        sums, products = torch.zeros_like(origin), origin.new_zeros(len(origin), len(origin))
+        for part in rows.split(_PART_SPOTS):
+            values = torch.cat([reference.tiles[part], reference.expression[part]], dim=1).double().sub_(origin)
+            sums += values.sum(dim=0)
+            products.addmm_(values.T, values)
+        return cls(len(rows), sums, products, reference.tiles.shape[1])
+
+    def without(self, others: _Scatter) -> _Scatter:
+        """Of these spots but for some of them."""
+        return _Scatter(self.n - others.n, self.sums - others.sums, self.products - others.products, self.n_inputs)
+
+    def covariance(self) -> _Covariance:
+        """About the spots' own means."""
+        found = self.products / self.n - torch.outer(self.sums / self.n, self.sums / self.n)
+        d = self.n_inputs
+        return _Covariance(found[:d, :d], found[:d, d:], found[d:, d:])
+
+
 class _RidgePath:
     """Ridge solutions for any penalty and rank from one eigendecomposition of ``(D, D)`` and one of ``(G, G)``."""
 
-    def __init__(self, inputs: Tensor, outputs: Tensor) -> None:
-        self.input_mean, self.output_mean = inputs.mean(dim=0), outputs.mean(dim=0)
-        inputs, outputs = inputs - self.input_mean, outputs - self.output_mean
-        self._values, self._vectors = torch.linalg.eigh(inputs.T @ inputs)
-        self._values = self._values.clamp(min=0)
+    def __init__(self, spots: _Covariance) -> None:
+        values, self._vectors = torch.linalg.eigh(spots.inputs)
+        self._values = values.clamp(min=0)
         self._scale = self._values.mean().clamp(min=1e-12)
-        self._projected = self._vectors.T @ (inputs.T @ outputs)
-        self._components = torch.linalg.eigh(outputs.T @ outputs).eigenvectors.flip(1)
+        self._projected = self._vectors.T @ spots.between
+        self._components = torch.linalg.eigh(spots.outputs).eigenvectors.flip(1)
 
     def weight(self, penalty: float, rank: int | None) -> Tensor:
         """``(D, G)``."""
@@ -105,9 +154,6 @@ class _RidgePath:
             return weight
         leading = self._components[:, :rank]
         return weight @ leading @ leading.T
-
-    def predict(self, inputs: Tensor, penalty: float, rank: int | None) -> Tensor:
-        return (inputs - self.input_mean) @ self.weight(penalty, rank) + self.output_mean
 
 
 PRESETS = {"default": Recipe(RidgeConfig())}

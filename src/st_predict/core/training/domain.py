@@ -59,7 +59,12 @@ class Domain:
     slide_limit: torch.Tensor
 
     @classmethod
-    def fit(cls, sections: Sequence[torch.Tensor], folds: Sequence[tuple[list[int], list[int]]]) -> Domain:
+    def fit(
+        cls,
+        sections: Sequence[torch.Tensor],
+        folds: Sequence[tuple[list[int], list[int]]],
+        used: Sequence[torch.Tensor] | None = None,
+    ) -> Domain:
         """Fit on the features of training sections.
 
         Parameters
@@ -69,15 +74,17 @@ class Domain:
         folds
             Which sections the axes are fitted on and which are then measured, in turn, to set the limit; where there
             are none, quarters of consecutive spots.
+        used
+            Rows of each section's spots that count ``(n_used,)``. ``None``: all.
         """
-        rows = [section.flatten(1) for section in sections]
-        step = -(-sum(map(len, rows)) // _MOST_TILES)
-        rows = [section[::step] for section in rows]
+        used = [torch.arange(len(section)) for section in sections] if used is None else used
+        step = -(-sum(map(len, used)) // _MOST_TILES)
+        rows = [section[mine[::step]].flatten(1) for section, mine in zip(sections, used, strict=True)]
         if not folds:
             rows = list(torch.cat(rows).tensor_split(4))
             folds = [([i for i in range(4) if i != held], [held]) for held in range(4)]
-        within = torch.cat([section - section.mean(dim=0) for section in rows])
-        scale, unit = within.square().mean(dim=0).sqrt(), torch.ones(())
+        within = torch.stack([(section - section.mean(dim=0)).square_().sum(dim=0) for section in rows]).sum(dim=0)
+        scale, unit = (within / sum(map(len, rows))).sqrt(), torch.ones(())
         apart, shifts = [], []
         for fitted, held in folds:
             part = cls(**_gaussian(torch.cat([rows[i] for i in fitted])), scale=scale, limit=unit, slide_limit=unit)
@@ -129,12 +136,13 @@ class Domain:
 
 
 def _gaussian(rows: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Mean, axes and spread of rows ``(n, D)``."""
-    mean = rows.mean(dim=0)
-    centered = rows - mean
-    values, axes = principal_axes(centered, max(1, min(_AXES, rows.shape[1] // 2, len(rows) // 2)))
-    variance = values.square() / len(rows)
-    rest = centered.square().sum() / len(rows) - variance.sum()
+    """Mean, axes and spread of rows ``(n, D)``, which are centered in place."""
+    mean, (n, width) = rows.mean(dim=0), rows.shape
+    centered = rows.sub_(mean)
+    kept = max(1, min(_AXES, width // 2, n // 2))
+    values, axes = principal_axes(centered.__matmul__, centered.T.__matmul__, (n, width), kept)
+    variance = values.square() / n
+    rest = sum(part.square().sum() for part in centered.split(_PART_SPOTS)) / n - variance.sum()
     least = torch.finfo(rows.dtype).eps * variance[0].clamp(min=torch.finfo(rows.dtype).tiny)
     return {
         "mean": mean,

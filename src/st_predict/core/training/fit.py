@@ -15,10 +15,11 @@ from st_predict.core.methods.interface import Needs
 from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
 from st_predict.core.training.domain import Domain
 from st_predict.core.training.encode import encode_rows
-from st_predict.core.training.inputs import InputTransform, expand
+from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.model import Model
 from st_predict.core.training.network import Watch
 from st_predict.core.training.pixels import TileRows, joined
+from st_predict.core.training.rows import SectionRows
 from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
 from st_predict.core.training.spots import SpotSet
 from st_predict.core.training.task import method_needs, usable_spots
@@ -84,19 +85,22 @@ def train_model(
         need no stopping epoch, run no inner folds.
     """
     usable = [usable_spots(s, task.min_counts) for s in sections]
-    stored: Sequence[Tensor | TileRows] = (
-        TileRows.of_sections(tiles)
-        if encoder is not None
-        else [expand(recipe.inputs, t, s.centers_px) for t, s in zip(tiles, sections, strict=True)]
+    # What is made of features depends on the sections that are trained on, so spots have none of them yet.
+    stored: list[Any] = (
+        [torch.empty(len(t), 0) for t in tiles] if encoder is None else list(TileRows.of_sections(tiles))
     )
     spots = _spot_set(sections, stored, usable, panel, method_needs(recipe, task))
+    rows = []
+    if encoder is None:
+        parts = zip(tiles, sections, usable, strict=True)
+        rows = [SectionRows(recipe.inputs, t, s.centers_px, used=mask) for t, s, mask in parts]
     fitting = Fitting(recipe, task.method, task.seed, hardware, watch, checkpoints)
     folds = inner_folds(sections, recipe.fit.inner_folds)
-    selection = select_epochs(fitting, spots, encoder, folds, compare=compare)
+    selection = select_epochs(fitting, spots, rows, encoder, folds, compare=compare)
     transform = InputTransform(recipe.inputs, {})
     if encoder is None:
-        transform = InputTransform.fit(recipe.inputs, spots.tiles)
-        spots = spots.with_tiles(transform.reduce(spots.tiles))
+        transform = InputTransform.fit(recipe.inputs, rows)
+        spots = spots.with_tiles(transform.of_sections(rows))
     centered, center = center_targets(spots, recipe.inputs)
     network, encoder, records = fitting.fit(centered, encoder, selection.epochs, {}, "fit all sections")
     names = [s.name for s in sections]
@@ -135,11 +139,8 @@ def with_domain(model: Model, sections: Sequence[Section], tiles: Sequence[Any],
                 for rows in TileRows.of_sections(tiles)
             ]
         model.encoder.cpu()
-    kept = [
-        values[torch.from_numpy(usable_spots(s, model.min_counts))]
-        for values, s in zip(features, sections, strict=True)
-    ]
-    return dataclasses.replace(model, domain=Domain.fit(kept, inner_folds(sections, _FOLDS)))
+    used = [torch.from_numpy(np.flatnonzero(usable_spots(s, model.min_counts))) for s in sections]
+    return dataclasses.replace(model, domain=Domain.fit(features, inner_folds(sections, _FOLDS), used))
 
 
 def _median(known: Sequence[float]) -> float | None:
@@ -153,7 +154,7 @@ def _spot_set(
     panel: list[str],
     needs: Needs,
 ) -> SpotSet:
-    """Usable spots of all sections as flat arrays; ``stored`` are expanded rows or tiles of all spots."""
+    """Usable spots of all sections as flat arrays; ``stored`` are the tiles of all spots."""
     parts: list[SpotSet] = []
     offset = 0
     for number, (section, rows, mask) in enumerate(zip(sections, stored, usable, strict=True)):

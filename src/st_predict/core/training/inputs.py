@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from st_predict.core.neighbors import nearest_spots
-from st_predict.core.room import give_back
+from st_predict.core.training.rows import SectionRows, mean_and_std, times_transposed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
     from numpy.typing import NDArray
 
     from st_predict.core.methods.recipe import InputConfig
 
+    Product = Callable[[Tensor], Tensor]
+
 _EPSILON = 1e-6
-_PART_SPOTS = 1024
 
 
 class InputTransform:
@@ -30,59 +33,63 @@ class InputTransform:
         ``mean`` and ``scale`` ``(D',)``, and ``components`` ``(D', D)`` where inputs are reduced.
     """
 
-    def __init__(self, config: InputConfig, arrays: dict[str, torch.Tensor]) -> None:
+    def __init__(self, config: InputConfig, arrays: dict[str, Tensor]) -> None:
         self.config = config
         self.arrays = arrays
 
     @classmethod
-    def fit(cls, config: InputConfig, rows: torch.Tensor) -> InputTransform:
-        """Fit on the expanded rows of training spots ``(N, D')``, see :func:`expand`."""
+    def fit(cls, config: InputConfig, sections: Sequence[SectionRows]) -> InputTransform:
+        """Fit on training sections; their expanded rows ``(N, D')`` are never held."""
         if config.standardize == "none" and config.components is None:
             return cls(config, {})
-        mean, scale = rows.mean(dim=0), rows.std(dim=0, correction=0)
+        mean, scale = mean_and_std(sections)
         if config.standardize == "none":
             scale = torch.ones_like(scale)
         scale = torch.where(scale > _EPSILON, scale, 1.0)  # a constant feature stays near 0
         arrays = {"mean": mean, "scale": scale}
-        if config.components is not None:
-            rows = (rows - mean) / scale
-            kept = max(1, min(config.components, rows.shape[1], len(rows) - 1))
-            values, axes = principal_axes(rows, kept)
-            # One common factor brings the inputs to unit mean square and leaves the axes their relative weight.
-            axes = axes / (values.square().mean() / len(rows)).sqrt().clamp(min=_EPSILON)
-            arrays["components"] = axes.contiguous()
-        return cls(config, arrays)
+        if config.components is None:
+            return cls(config, arrays)
+        n, width = sum(map(len, sections)), len(mean)
 
-    def reduce(self, rows: torch.Tensor) -> torch.Tensor:
-        """Expanded rows ``(n, D')`` to input rows ``(n, D)``."""
-        if "mean" in self.arrays:
-            rows = (rows - self.arrays["mean"]).div_(self.arrays["scale"])
-        return rows @ self.arrays["components"] if "components" in self.arrays else rows
+        def times(weights: Tensor) -> Tensor:
+            return cls(config, {**arrays, "components": weights}).of_sections(sections)
+
+        def back(weights: Tensor) -> Tensor:
+            return (times_transposed(sections, weights) - mean[:, None] * weights.sum(dim=0)) / scale[:, None]
+
+        kept = max(1, min(config.components, width, n - 1))
+        values, axes = principal_axes(times, back, (n, width), kept)
+        # One common factor brings the inputs to unit mean square and leaves the axes their relative weight.
+        axes = axes / (values.square().mean() / n).sqrt().clamp(min=_EPSILON)
+        return cls(config, {**arrays, "components": axes.contiguous()})
 
     def __call__(
         self,
         features: NDArray[np.float32],
         centers_px: NDArray[np.float64],
         arrays: NDArray[np.int64] | None = None,
-    ) -> torch.Tensor:
-        """Input rows of one section: ``(n, S, d)`` features -> ``(n, D)``.
+    ) -> Tensor:
+        """Input rows of one section: ``(n, S, d)`` features -> ``(n, D)``."""
+        return self.of_sections([SectionRows(self.config, features, centers_px, arrays=arrays)])
 
-        A part at a time: context is wide, and all features scored would be a second copy of what is largest in memory.
+    def of_sections(self, sections: Sequence[SectionRows]) -> Tensor:
+        """Input rows of the spots in use of several sections, one after another ``(N, D)``.
+
+        Means over neighbors are taken of what is reduced: they commute with everything done to a row, and cost less.
         """
-        rows, nearest = _flat(features), _context(self.config, centers_px, arrays)
-        scores = _scores(self.config, rows, features)
-        reduced = rows.new_empty(0)
-        for part in torch.arange(len(rows)).split(_PART_SPOTS):
-            used, place = torch.unique(torch.cat([part, nearest[part].flatten()]), return_inverse=True)
-            spots, around = place[: len(part)], place[len(part) :].view(len(part), nearest.shape[1])
-            found = self.reduce(_expanded(self.config, _scored(rows[used], scores), spots, around))
-            if not len(reduced):  # at once: what is kept of each part would lie between its large temporaries
-                reduced = found.new_empty(len(rows), found.shape[1])
-            reduced[part] = found
-            give_back(features)
+        reduced, begin = torch.empty(0), 0
+        change = self._change(len(sections[0].blocks))
+        for section in sections:
+            for piece in section:
+                blocks = [piece.means(change(piece.features, i), k) for i, k in enumerate(section.blocks)]
+                found = self._combined(blocks)
+                if not len(reduced):  # at once: kept of each piece it would lie between their large temporaries
+                    reduced = found.new_empty(sum(map(len, sections)), found.shape[1])
+                reduced[begin + piece.places] = found
+            begin += len(section)
         return reduced
 
-    def of_lone_tiles(self, rows: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    def of_lone_tiles(self, rows: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         """Input rows of tiles without their slide ``(n, S * d)`` -> ``(n, D)``: each its own surroundings.
 
         Parameters
@@ -94,85 +101,53 @@ class InputTransform:
         """
         if self.config.standardize == "slide":
             rows = (rows - mean) / (scale + _EPSILON)
-        return self.reduce(torch.cat([rows] * (1 + len(self.config.context)), dim=1))
+        n_blocks = 1 + len(self.config.context)
+        change = self._change(n_blocks)
+        return self._combined([change(rows, i) for i in range(n_blocks)])
+
+    def _change(self, n_blocks: int) -> Callable[[Tensor, int], Tensor]:
+        """What is done to the rows ``(u, S * d)`` of a block, by its number: scaled, and reduced where that is asked for."""
+        if "mean" not in self.arrays:
+            return lambda rows, i: rows
+        mean, scale = (self.arrays[name].chunk(n_blocks) for name in ("mean", "scale"))
+        if "components" not in self.arrays:
+            return lambda rows, i: (rows - mean[i]).div_(scale[i])
+        weights = [part / s[:, None] for part, s in zip(self.arrays["components"].chunk(n_blocks), scale, strict=True)]
+        shift = [-m @ weight for m, weight in zip(mean, weights, strict=True)]
+        return lambda rows, i: torch.addmm(shift[i], rows, weights[i])
+
+    def _combined(self, blocks: list[Tensor]) -> Tensor:
+        """Blocks of rows as input rows: side by side, or added up where each brought its share of the components."""
+        return torch.stack(blocks).sum(dim=0) if "components" in self.arrays else torch.cat(blocks, dim=1)
 
 
-def expand(config: InputConfig, features: NDArray[np.float32], centers_px: NDArray[np.float64]) -> torch.Tensor:
-    """Standardize within the slide and add context; nothing is fitted.
+def principal_axes(
+    times: Product, times_transposed: Product, shape: tuple[int, int], kept: int
+) -> tuple[Tensor, Tensor]:
+    """The largest singular values ``(kept,)`` of centered rows ``(n, D)`` and their axes ``(D, kept)``.
+
+    By random projection and subspace iteration (Halko et al. 2011, algorithms 4.4 and 5.1), as ``torch.svd_lowrank``.
 
     Parameters
     ----------
-    config
-        Settings.
-    features
-        Encoded tiles of all spots of a section ``(n, S, d)``.
-    centers_px
-        Spot centers ``(n, 2)``.
-
-    Returns
-    -------
-    ``(n, S * d * (1 + len(context)))``.
+    times, times_transposed
+        Products of the rows and of their transpose with a few columns: ``(D, q)`` -> ``(n, q)`` and back.
+    shape
+        n and D.
+    kept
+        How many.
     """
-    rows = _flat(features)
-    rows = _scored(rows.clone(), _scores(config, rows, features))
-    return _expanded(config, rows, torch.arange(len(rows)), _context(config, centers_px))
-
-
-def principal_axes(rows: torch.Tensor, kept: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest singular values ``(kept,)`` of centered rows ``(n, D)`` and their axes ``(D, kept)``."""
+    wide = shape[0] < shape[1]
+    forth, back = (times_transposed, times) if wide else (times, times_transposed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # the decomposition is randomized; the same rows always give the same axes
-        _, values, axes = torch.svd_lowrank(rows, q=min(kept + 16, *rows.shape), niter=4)
-    return values[:kept], axes[:, :kept]
-
-
-def _flat(features: NDArray[np.float32]) -> torch.Tensor:
-    """``(n, S, d)`` as ``(n, S * d)``, not copied."""
-    return torch.from_numpy(np.ascontiguousarray(features)).flatten(1)
-
-
-def _scores(
-    config: InputConfig, rows: torch.Tensor, features: NDArray[np.float32]
-) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """What the features of a slide are scored by, where that is asked for: mean and scale ``(S * d,)``."""
-    if config.standardize != "slide":
-        return None
-    if len(rows) <= _PART_SPOTS:
-        return rows.mean(dim=0), rows.std(dim=0, correction=0) + _EPSILON
-    total, squares = (torch.zeros(rows.shape[1], dtype=torch.double) for _ in range(2))
-    for part in rows.split(_PART_SPOTS):
-        total += part.sum(dim=0, dtype=torch.double)
-        give_back(features)
-    mean = (total / len(rows)).float()
-    for part in rows.split(_PART_SPOTS):
-        squares += (part - mean).square_().sum(dim=0, dtype=torch.double)
-        give_back(features)
-    return mean, (squares / len(rows)).sqrt().float() + _EPSILON
-
-
-def _scored(rows: torch.Tensor, scores: tuple[torch.Tensor, torch.Tensor] | None) -> torch.Tensor:
-    """Rows scored in place."""
-    return rows if scores is None else rows.sub_(scores[0]).div_(scores[1])
-
-
-def _context(
-    config: InputConfig, centers_px: NDArray[np.float64], arrays: NDArray[np.int64] | None = None
-) -> torch.Tensor:
-    """Neighbors of every spot, as many as the widest context needs ``(n, k)``, nearest first."""
-    widest = min(max(config.context, default=0), len(centers_px) - 1)
-    return torch.from_numpy(nearest_spots(centers_px, widest, arrays))
-
-
-def _expanded(config: InputConfig, rows: torch.Tensor, spots: torch.Tensor, around: torch.Tensor) -> torch.Tensor:
-    """Some spots with the means of those around them ``(b, k)``: ``(b, S * d * (1 + len(context)))``."""
-    return torch.cat([rows[spots], *(_mean_of(rows, spots, around[:, :k]) for k in config.context)], dim=1)
-
-
-def _mean_of(rows: torch.Tensor, spots: torch.Tensor, nearest: torch.Tensor) -> torch.Tensor:
-    """Mean over each spot's neighbors; the spot itself where there are none. Sums in place of a (b, k, d) copy."""
-    if nearest.shape[1] == 0:
-        return rows[spots]
-    total = rows.new_zeros(len(spots), rows.shape[1])
-    for column in nearest.T:
-        total += rows[column]
-    return total / nearest.shape[1]
+        torch.manual_seed(0)  # the same rows always give the same axes
+        start = torch.randn(min(shape), min(kept + 16, *shape))
+    basis = torch.linalg.qr(forth(start)).Q
+    for _ in range(4):
+        basis = torch.linalg.qr(back(basis)).Q
+        basis = torch.linalg.qr(forth(basis)).Q
+    left, values, right = torch.linalg.svd(back(basis).T, full_matrices=False)
+    axes = (basis @ left if wide else right.T)[:, :kept]
+    # Signs follow from rounding, and networks trained on other signs are other networks: the largest entry is positive.
+    largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
+    return values[:kept], axes * largest.sign()

@@ -16,7 +16,7 @@ from st_predict.core.methods.recipe import InputConfig
 from st_predict.core.methods.registry import METHODS, build_method
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.training.encode import encode_rows
-from st_predict.core.training.inputs import InputTransform, expand
+from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.network import (
     EpochRecord,
     Watch,
@@ -25,6 +25,7 @@ from st_predict.core.training.network import (
     new_network,
     predict_spots,
 )
+from st_predict.core.training.rows import SectionRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,7 +150,13 @@ class Selection(NamedTuple):
 
 
 def select_epochs(
-    fitting: Fitting, spots: SpotSet, encoder: Encoder | None, folds: Sequence[Fold], *, compare: bool = True
+    fitting: Fitting,
+    spots: SpotSet,
+    rows: Sequence[SectionRows],
+    encoder: Encoder | None,
+    folds: Sequence[Fold],
+    *,
+    compare: bool = True,
 ) -> Selection:
     """Train on each fold, stopped early on what it holds out, and score it beside mean and ridge.
 
@@ -162,7 +169,9 @@ def select_epochs(
     fitting
         How fits are made.
     spots
-        All training spots; tiles are expanded rows, or pixels where an encoder is trained.
+        All training spots, section after section; tiles are pixels where an encoder is trained, and else not looked at.
+    rows
+        Of every section, where the features are final.
     encoder
         The encoder to train, if any.
     folds
@@ -174,17 +183,18 @@ def select_epochs(
     gradient = build_method(fitting.method, fitting.recipe.method, 1, 1).needs.gradient
     folds = folds if gradient or compare else []
     inputs = fitting.recipe.inputs if encoder is None else InputConfig()
-    rows = spots if encoder is None or not folds or not compare else _frozen_rows(spots, encoder, inputs)
+    if encoder is not None and folds and compare:
+        rows = _frozen_rows(spots, encoder, inputs)
     all_records: list[list[EpochRecord]] = []
     scores: list[dict[str, Any]] = []
     for i, fold in enumerate(folds):
         train, center = center_targets(spots.of_sections(fold.train), fitting.recipe.inputs)
         held = _held_out(spots, fold, center)
         if encoder is None or compare:
-            transform = InputTransform.fit(inputs, rows.of_sections(fold.train).tiles)
-            reduced = rows.with_tiles(transform.reduce(rows.tiles))
-            reduced_train = train.with_tiles(reduced.of_sections(fold.train).tiles)
-            reduced_held = _held_out(reduced, fold, center)
+            trained_on = [rows[j] for j in fold.train]
+            transform = InputTransform.fit(inputs, trained_on)
+            reduced_train = train.with_tiles(transform.of_sections(trained_on))
+            reduced_held = {j: part.with_tiles(transform.of_sections([rows[j]])) for j, part in held.items()}
             if compare:
                 scores += _closed_form_scores(fitting, reduced_train, reduced_held)
             if encoder is None:
@@ -202,17 +212,15 @@ def select_epochs(
     return Selection(epochs, all_records, scores)
 
 
-def _frozen_rows(spots: SpotSet, encoder: Encoder, config: InputConfig) -> SpotSet:
-    """The spots with expanded features of an encoder instead of pixels."""
-    rows = torch.empty(0)
+def _frozen_rows(spots: SpotSet, encoder: Encoder, config: InputConfig) -> list[SectionRows]:
+    """The rows of an encoder's features instead of pixels, by section."""
+    rows = []
     for section in spots.sections.unique():
         mine = spots.sections == section
         with torch.inference_mode():
             features = encode_rows(encoder, spots.tiles[mine], batch_size=32)
-        expanded = expand(config, features.numpy()[:, None], spots.places[mine].double().numpy())
-        rows = expanded.new_empty(len(mine), expanded.shape[1]) if not len(rows) else rows
-        rows[mine] = expanded
-    return spots.with_tiles(rows)
+        rows.append(SectionRows(config, features.numpy()[:, None], spots.places[mine].double().numpy()))
+    return rows
 
 
 def _held_out(spots: SpotSet, fold: Fold, center: Tensor) -> dict[int, SpotSet]:

@@ -1,0 +1,173 @@
+"""Features of a section and what lies around its spots: rows too wide to be held, in pieces. Fits nothing, knows no label."""
+
+from __future__ import annotations
+
+from functools import cached_property, reduce
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from st_predict.core.neighbors import nearest_spots, spatial_blocks
+from st_predict.core.room import give_back
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from st_predict.core.methods.recipe import InputConfig
+
+_EPSILON = 1e-6
+_PIECE_SPOTS = 4096
+
+
+class Moments(NamedTuple):
+    """Mean and spread of rows seen a part at a time, in double. ``W`` columns."""
+
+    n: int
+    mean: Tensor
+    """``(W,)``."""
+    squares: Tensor
+    """Sum of squared differences to the mean ``(W,)``."""
+
+    @classmethod
+    def of(cls, rows: Tensor) -> Moments:
+        """Of some rows ``(b, W)``."""
+        about = rows.mean(dim=0)
+        apart = rows - about
+        rest = apart.mean(dim=0).double()  # what single precision lost of the mean
+        squares = apart.square_().sum(dim=0).double() - len(rows) * rest.square()
+        return cls(len(rows), about.double() + rest, squares.clamp_(min=0))
+
+    def join(self, other: Moments) -> Moments:
+        """Of these rows and others."""
+        n, apart = self.n + other.n, other.mean - self.mean
+        squares = self.squares + other.squares + apart.square() * (self.n * other.n / n)
+        return Moments(n, self.mean + apart * (other.n / n), squares)
+
+    @property
+    def std(self) -> Tensor:
+        """``(W,)``."""
+        return (self.squares / self.n).sqrt()
+
+
+class Piece(NamedTuple):
+    """Some spots that lie together, with those around them. ``b`` spots, ``u`` with those around, ``W`` features."""
+
+    places: Tensor
+    """Where the spots stand among all that are used ``(b,)``."""
+    features: Tensor
+    """Scored features ``(u, W)``."""
+    spots: Tensor
+    """Rows of the spots among these ``(b,)``."""
+    around: Tensor
+    """Rows of the spots around each, nearest first ``(b, k)``."""
+
+    def means(self, values: Tensor, k: int) -> Tensor:
+        """Means over the ``k`` nearest of each spot, ``(u, q)`` -> ``(b, q)``; the spot itself where there are none."""
+        return functional.embedding_bag(self._around(k), values, mode="mean")
+
+    def spread(self, values: Tensor, k: int) -> Tensor:
+        """Each spot's values in equal shares over its ``k`` nearest, ``(b, q)`` -> ``(u, q)``: :meth:`means` transposed."""
+        around = self._around(k)
+        total = values.new_zeros(len(self.features), values.shape[1])
+        for column in around.T:
+            total.index_add_(0, column, values, alpha=1 / around.shape[1])
+        return total
+
+    def _around(self, k: int) -> Tensor:
+        return self.around[:, :k] if min(k, self.around.shape[1]) else self.spots[:, None]
+
+
+class SectionRows:
+    """The expanded rows of a section, a piece at a time: each spot's features, and means over those around it.
+
+    A row holds ``S * d`` features for every number of nearest spots in :attr:`blocks`; 0 is the spot itself.
+
+    Parameters
+    ----------
+    config
+        How features are scored, and which means.
+    features
+        Encoded tiles of all spots ``(n, S, d)``; not copied, and may lie in a file.
+    centers_px
+        Spot centers ``(n, 2)``.
+    used
+        Spots that rows are made of ``(n,)``; the others are only seen around them. ``None``: all.
+    arrays
+        Which of several interleaved arrays each spot belongs to ``(n,)``, see :func:`nearest_spots`.
+    """
+
+    def __init__(
+        self,
+        config: InputConfig,
+        features: NDArray[np.float32],
+        centers_px: NDArray[np.float64],
+        *,
+        used: NDArray[np.bool_] | None = None,
+        arrays: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.blocks = (0, *config.context)
+        self._features = features
+        self._flat = torch.from_numpy(np.ascontiguousarray(features)).flatten(1)
+        self._scores = self._of_slide() if config.standardize == "slide" else None
+        self._nearest = torch.from_numpy(nearest_spots(centers_px, min(max(self.blocks), len(centers_px) - 1), arrays))
+        self._used = np.arange(len(features)) if used is None else np.flatnonzero(used)
+        own = np.zeros(len(features), np.int64) if arrays is None else arrays
+        self._pieces = spatial_blocks(centers_px[self._used], own[self._used], _PIECE_SPOTS)
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    @property
+    def width(self) -> int:
+        """Of an expanded row."""
+        return self._flat.shape[1] * len(self.blocks)
+
+    @cached_property
+    def moments(self) -> list[Moments]:
+        """Of the rows of all spots in use, by block."""
+        found = [[Moments.of(piece.means(piece.features, k)) for k in self.blocks] for piece in self]
+        return [reduce(Moments.join, parts) for parts in zip(*found, strict=True)]
+
+    def __iter__(self) -> Iterator[Piece]:
+        for places in self._pieces:
+            spots = torch.from_numpy(self._used[places])
+            around = self._nearest[spots]
+            wanted, found = torch.unique(torch.cat([spots, around.flatten()]), return_inverse=True)
+            features = self._flat[wanted]
+            if self._scores is not None:
+                features.sub_(self._scores[0]).div_(self._scores[1])
+            yield Piece(torch.from_numpy(places), features, found[: len(spots)], found[len(spots) :].view_as(around))
+            give_back(self._features)
+
+    def _of_slide(self) -> tuple[Tensor, Tensor]:
+        """What features are scored by within the slide: mean and scale ``(S * d,)``."""
+
+        def parts() -> Iterator[Moments]:
+            for part in self._flat.split(_PIECE_SPOTS):
+                yield Moments.of(part)
+                give_back(self._features)
+
+        found = reduce(Moments.join, parts())
+        return found.mean.float(), found.std.float() + _EPSILON
+
+
+def mean_and_std(sections: Sequence[SectionRows]) -> tuple[Tensor, Tensor]:
+    """Of every column of the expanded rows of some sections ``(D',)``."""
+    blocks = [reduce(Moments.join, parts) for parts in zip(*(section.moments for section in sections), strict=True)]
+    return torch.cat([block.mean for block in blocks]).float(), torch.cat([block.std for block in blocks]).float()
+
+
+def times_transposed(sections: Sequence[SectionRows], weights: Tensor) -> Tensor:
+    """The expanded rows of some sections, transposed, times a few columns: ``(N, q)`` -> ``(D', q)``."""
+    n_blocks = len(sections[0].blocks)
+    total = weights.new_zeros(n_blocks, sections[0].width // n_blocks, weights.shape[1])
+    for section, mine in zip(sections, weights.split([len(section) for section in sections]), strict=True):
+        for piece in section:
+            for block, k in zip(total, section.blocks, strict=True):
+                block.addmm_(piece.features.T, piece.spread(mine[piece.places], k))
+    return total.flatten(0, 1)
