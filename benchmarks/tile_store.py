@@ -59,7 +59,7 @@ def _peak_mb() -> float:
 
 
 def _train(n: int, n_spots: int, store: str, folder: Path) -> None:
-    """Train an encoder for two epochs, in this process, from a store or from tiles in memory; print what it took."""
+    """Train an encoder for an epoch, in this process, from a store or from tiles in memory; print what it took."""
     import dataclasses
 
     from st_predict.core.encoders.frozen import EncoderIdentity
@@ -73,12 +73,12 @@ def _train(n: int, n_spots: int, store: str, folder: Path) -> None:
     from st_predict.core.training.task import Task, check_task
 
     sections = _sections(n, n_spots, folder)
-    encoder = build_encoder("tiny")  # nearly no arithmetic: what is left is moving tiles
+    encoder = build_encoder("tiny")  # little arithmetic, and no weights to load
     encoder.tile_px = TILE_PX
     recipe = dataclasses.replace(
         find_recipe("stnet", "default", None),
         inputs=InputConfig((), "none", None),
-        fit=FitConfig(max_epochs=2, inner_folds=1, trainable_encoder=True),
+        fit=FitConfig(max_epochs=1, inner_folds=1, trainable_encoder=True),
     )
     task, spec = Task("stnet", 20, "heg", 1, 0), TileSpec((112.0,))
     panel = check_task(sections, recipe, task)
@@ -97,7 +97,7 @@ def _train(n: int, n_spots: int, store: str, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sections", type=int, nargs="+", default=[2, 8])
-    parser.add_argument("--spots", type=int, default=1000, help="of a section")
+    parser.add_argument("--spots", type=int, default=400, help="of a section")
     parser.add_argument("--folder", type=Path, help="where images and stores are written; default: a temporary one")
     parser.add_argument("--train", nargs=2, metavar=("N", "STORE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -106,7 +106,7 @@ def main() -> None:
         return
     gb = TILE_PX**2 * 3 * given.spots / 1e9
     print(
-        f"{given.spots} spots a section, {gb:.2f} GB of tiles each; tiny encoder on tiles of {TILE_PX} px, 3 epochs in all"
+        f"{given.spots} spots a section, {gb:.2f} GB of tiles each; tiny encoder, {TILE_PX} px, an epoch of a fold and of all"
     )
     print(f"{'':<30}{'peak MB':>10}{'tiles s':>10}{'fit s':>10}")
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
@@ -116,18 +116,8 @@ def main() -> None:
                 ("store", f"{folder}/tiles-{n}"),
                 ("memory", "memory"),
             ):
-                command = [
-                    sys.executable,
-                    __file__,
-                    "--spots",
-                    str(given.spots),
-                    "--folder",
-                    folder,
-                    "--train",
-                    str(n),
-                    store,
-                ]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                options = ["--spots", str(given.spots), "--folder", folder, "--train", str(n), store]
+                done = subprocess.run([sys.executable, __file__, *options], capture_output=True, text=True, check=True)
                 found = json.loads(done.stdout.splitlines()[-1])
                 print(
                     f"{n:>3} sections, {name:<16}{found['peak_mb']:>10.0f}{found['cut_s']:>10.2f}{found['fit_s']:>10.2f}",
