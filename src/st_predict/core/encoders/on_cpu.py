@@ -1,0 +1,118 @@
+"""An encoder on a CPU: converted for ONNX Runtime, which encodes faster than torch. Knows tiles as arrays, no slides."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from st_predict.core.encoders.encoder import Encoder
+
+logger = logging.getLogger("st_predict")
+_LARGEST_BYTES = 1_500_000_000  # a graph is one protobuf message, of 2 GB at most
+_TOLERANCE = 1e-3  # of the features' spread; rounding is a hundred times less, a wrong conversion far more
+
+
+class _Converted(NamedTuple):
+    fingerprint: str
+    """Of the weights that were converted."""
+    run: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None
+    """Encodes one tile in the thread that calls it; ``None`` where the network could not be converted."""
+
+
+# Beside the encoders and not in them: a session can be neither copied nor pickled.
+_converted: WeakKeyDictionary[Encoder, _Converted] = WeakKeyDictionary()
+
+
+def encode_on_cpu(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
+    """What encodes tiles ``(B, H, W, 3)`` uint8 to ``(B, dim)`` float32 with the weights the encoder has now.
+
+    Each tile is encoded by itself, in one of as many threads as torch is set to use: its features depend neither on the
+    tiles beside it nor on the number of threads. They are those of torch to rounding. An encoder is converted once in a
+    process, and again when its weights have changed.
+
+    Parameters
+    ----------
+    encoder
+        The encoder, on the CPU and in evaluation mode.
+
+    Returns
+    -------
+    The function, or ``None`` where the encoder must be run by torch: ONNX Runtime is not installed, or cannot run it.
+    """
+    fingerprint = encoder.fingerprint()
+    found = _converted.get(encoder)
+    if found is None or found.fingerprint != fingerprint:
+        found = _converted[encoder] = _Converted(fingerprint, _convert(encoder))
+    if found.run is None:
+        return None
+    run, threads = found.run, ThreadPoolExecutor(torch.get_num_threads())
+
+    def encode(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.concatenate(list(threads.map(run, np.split(tiles, len(tiles)))))
+
+    return encode
+
+
+def _convert(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
+    """What encodes one tile; ``None``, and said, where it cannot be had."""
+    try:
+        run = _session(encoder)
+        _compare(encoder, run)
+    except Exception as error:  # noqa: BLE001 - whatever an unusual network fails with, torch can run it
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        logger.info("%s is encoded by torch, not by ONNX Runtime, which would be faster: %s", encoder.name, reason)
+        return None
+    return run
+
+
+def _session(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    import onnxruntime
+
+    n_bytes = sum(value.nbytes for value in encoder.state_dict().values())
+    if n_bytes > _LARGEST_BYTES:
+        raise ValueError(f"{n_bytes / 1e9:.1f} GB of weights are more than a graph can hold")
+    graph = io.BytesIO()
+    tile = torch.zeros(1, encoder.tile_px, encoder.tile_px, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # That this exporter is the older one, and what a trace took for constant: the result is compared instead.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            encoder,
+            (tile,),
+            graph,  # type: ignore[arg-type]  # its annotation forgets that it writes to any file
+            input_names=["tiles"],
+            output_names=["features"],
+            dynamo=False,  # as fast when it runs, and converts in a second where the newer exporter takes twenty
+        )
+    options = onnxruntime.SessionOptions()
+    # Threads are over tiles: none wait for others within a layer, and none is there to be lost in a fork.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
+
+    def run(tile: NDArray[np.uint8]) -> NDArray[np.float32]:
+        features: NDArray[np.float32] = session.run(None, {"tiles": tile})[0]
+        return features
+
+    return run
+
+
+def _compare(encoder: Encoder, run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> None:
+    """Refuse a conversion that does not give the features of torch."""
+    tile = np.random.default_rng(0).integers(0, 256, (1, encoder.tile_px, encoder.tile_px, 3), np.uint8)
+    with torch.inference_mode():
+        expected = encoder(torch.from_numpy(tile)).numpy()
+    if not np.allclose(run(tile), expected, rtol=0, atol=_TOLERANCE * expected.std()):
+        raise ValueError("converted, it gives other features")
