@@ -19,14 +19,13 @@ from pathlib import Path
 import numpy as np
 import openslide
 import tifffile
-import torch
 import zarr
 from tqdm import tqdm
 
 import st_predict as stp
 from st_predict._spatialdata.image import image_source
 from st_predict._spatialdata.read import read_section
-from st_predict.core.encoders.embed import embed_section
+from st_predict.core.encoders.embed import embed_section, tile_encoder
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.stream import stream_tiles
@@ -96,19 +95,19 @@ def compare_prediction(path: Path) -> None:
     sdata = stp.io.slide(path, um_per_px=0.5)
     stp.pp.spot_grid(sdata)
     section, _ = read_section(sdata, need_counts=False)
-    encoder, spec = build_encoder("efficientnet_lite0").eval(), TileSpec.of(None, None)
+    encoder, spec = build_encoder("efficientnet_lite0"), TileSpec.of(None, None)
     sides = spec.sides_px(section)
     batches = [
-        torch.from_numpy(batch.pixels)
+        batch.pixels
         for batch in stream_tiles(
             section.image, section.centers_px, sides, out_px=encoder.tile_px, batch_size=32, reduced=section.reduced
         )
     ]
 
     def encode() -> None:
-        with torch.inference_mode():
-            for pixels in batches:
-                encoder(pixels)
+        run = tile_encoder(encoder, "cpu")
+        for pixels in batches:
+            run(pixels)
 
     alone, together = median_seconds([encode, lambda: embed_section(section, encoder, spec)], 3)
     n = sum(map(len, batches))

@@ -121,17 +121,32 @@ def quick_model() -> Model:
 
 @pytest.fixture
 def tile_count(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Counts the tiles every encoder is given, from now on."""
+    """Counts the tiles every encoder is given, from now on; those it is converted with are none of anybody's."""
+    from st_predict.core.encoders import embed
     from st_predict.core.encoders.encoder import Encoder
 
     seen = SimpleNamespace(tiles=0)
-    forward = Encoder.forward
+    forward, encoder_of = Encoder.forward, embed.tile_encoder
 
     def counted(self: Any, tiles: Any) -> Any:
         seen.tiles += len(tiles)
         return forward(self, tiles)
 
+    def counted_encoder(*arguments: Any) -> Any:
+        before = seen.tiles
+        encode = encoder_of(*arguments)
+        seen.tiles = before
+
+        def run(tiles: Any) -> Any:
+            before = seen.tiles
+            features = encode(tiles)
+            seen.tiles = before + len(tiles)
+            return features
+
+        return run
+
     monkeypatch.setattr(Encoder, "forward", counted)
+    monkeypatch.setattr(embed, "tile_encoder", counted_encoder)
     return seen
 
 

@@ -137,7 +137,22 @@ class Foreign(nn.Module):
         return torch.linalg.eigvalsh(torch.einsum("bchw,bdhw->bcd", pixels, pixels))
 
 
-@pytest.mark.parametrize(("network", "reason"), [(Choosy(), "other features"), (Foreign(), "eigvalsh")])
+class Large(nn.Module):
+    """More weights than are worth converting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(3, 20_000_000))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.mean((2, 3)) + self.weights[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [(Choosy(), "other features"), (Foreign(), "eigvalsh"), (Large(), "it has 240 MB of weights")],
+    ids=["choosy", "foreign", "large"],
+)
 def test_what_cannot_be_converted_is_run_by_torch_and_said_once(
     network: nn.Module, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from st_predict.core.encoders.encoder import Encoder
 
 logger = logging.getLogger("st_predict")
-_LARGEST_BYTES = 1_500_000_000  # a graph is one protobuf message, of 2 GB at most
+# Beyond, converting takes seconds and as much memory again, for nothing: networks of that size are transformers, which
+# torch runs as fast (ViT-B, 343 MB). A graph could not hold more than 2 GB.
+_LARGEST_BYTES = 200_000_000
 _TOLERANCE = 1e-3  # of the features' spread; rounding is a hundred times less, a wrong conversion far more
 
 
@@ -49,7 +51,8 @@ def encode_on_cpu(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.
 
     Returns
     -------
-    The function, or ``None`` where the encoder must be run by torch: ONNX Runtime is not installed, or cannot run it.
+    The function, or ``None`` where torch is to run the encoder, which the log says once: ONNX Runtime is not installed,
+    cannot run it, or would not be faster.
     """
     fingerprint = encoder.fingerprint()
     found = _converted.get(encoder)
@@ -72,17 +75,17 @@ def _convert(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.float
         _compare(encoder, run)
     except Exception as error:  # noqa: BLE001 - whatever an unusual network fails with, torch can run it
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        logger.info("%s is encoded by torch, not by ONNX Runtime, which would be faster: %s", encoder.name, reason)
+        logger.info("%s is encoded by torch, not by ONNX Runtime: %s", encoder.name, reason)
         return None
     return run
 
 
 def _session(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    import onnxruntime
-
     n_bytes = sum(value.nbytes for value in encoder.state_dict().values())
     if n_bytes > _LARGEST_BYTES:
-        raise ValueError(f"{n_bytes / 1e9:.1f} GB of weights are more than a graph can hold")
+        raise ValueError(f"it has {n_bytes / 1e6:.0f} MB of weights, and of large networks torch is as fast")
+    import onnxruntime
+
     graph = io.BytesIO()
     tile = torch.zeros(1, encoder.tile_px, encoder.tile_px, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
