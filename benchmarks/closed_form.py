@@ -201,7 +201,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for part in arguments.parts:
         rows = {}
-        for n in tqdm(arguments.sizes, part, unit="size"):
+        for n in tqdm(arguments.sizes, part, unit="size", leave=False):
             seconds, mb, found = fresh(measure, part, n, False)
             rows[n] = {"s": seconds, "MB": mb}
             if PARTS[part][2] is not None and n <= arguments.naive:
