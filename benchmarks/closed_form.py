@@ -98,6 +98,7 @@ def naive_inputs(drawn: Drawn) -> torch.Tensor:
     rows = (rows - mean) / scale
     torch.manual_seed(0)
     _, values, axes = torch.svd_lowrank(rows, q=REDUCED + 16, niter=4)
+    axes = axes * axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()
     return (rows @ (axes[:, :REDUCED] / (values[:REDUCED].square().mean() / len(rows)).sqrt()))[::SECTION]
 
 
