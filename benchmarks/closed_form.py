@@ -98,6 +98,7 @@ def naive_inputs(drawn: Drawn) -> torch.Tensor:
     rows = (rows - mean) / scale
     torch.manual_seed(0)
     _, values, axes = torch.svd_lowrank(rows, q=REDUCED + 16, niter=4)
+    axes = axes * axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()
     return (rows @ (axes[:, :REDUCED] / (values[:REDUCED].square().mean() / len(rows)).sqrt()))[::SECTION]
 
 
@@ -201,7 +202,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for part in arguments.parts:
         rows = {}
-        for n in tqdm(arguments.sizes, part, unit="size"):
+        for n in tqdm(arguments.sizes, part, unit="size", leave=False):
             seconds, mb, found = fresh(measure, part, n, False)
             rows[n] = {"s": seconds, "MB": mb}
             if PARTS[part][2] is not None and n <= arguments.naive:
