@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from spatialdata import SpatialData
 
     from st_predict._setup import ReadSections
@@ -34,7 +36,7 @@ class Comparison(NamedTuple):
 
 
 def check_comparison(
-    sections: Sequence[SpatialData] | Mapping[str, SpatialData],
+    sections: Sequence[SpatialData | str | Path] | Mapping[str, SpatialData | str | Path],
     *,
     methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]],
     groups: Literal["subject", "section"] | Sequence[str] | None,

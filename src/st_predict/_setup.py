@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from spatialdata import SpatialData
 
     from st_predict._spatialdata.keys import Keys
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.checkpoints import Checkpoints
     from st_predict.core.training.hardware import Hardware
+
+    Sections: TypeAlias = "SectionLike | Sequence[SectionLike] | Mapping[str, SectionLike]"
+    SectionLike: TypeAlias = SpatialData | str | Path
 
 _INPUT_SETTINGS = ("context", "standardize")
 _FIT_SETTINGS = (
@@ -211,12 +216,11 @@ class ReadSections(NamedTuple):
 
     sections: list[Section]
     keys: list[Keys]
-    objects: list[SpatialData]
+    objects: list[SpatialData | Path]
+    """As given: a store is opened anew where it is needed."""
 
 
-def read_sections(
-    sdata: SpatialData | Sequence[SpatialData] | Mapping[str, SpatialData], **choice: str | None
-) -> ReadSections:
+def read_sections(sdata: Sections, **choice: str | None) -> ReadSections:
     """Read one section, a list, or a dict that names them.
 
     Raises
@@ -225,18 +229,25 @@ def read_sections(
         If there are none, one cannot be read, or two have one name.
     """
     from st_predict._spatialdata.read import read_section
+    from st_predict._spatialdata.stored import read_stored_section
 
     if isinstance(sdata, Mapping):
-        named: list[tuple[str | None, SpatialData]] = list(sdata.items())
+        named: list[tuple[str | None, Any]] = list(sdata.items())
     else:
         named = [(None, one) for one in (sdata if isinstance(sdata, list | tuple) else [sdata])]
     if not named:
         raise InputError("there are no sections", where="sdata", expected="at least one", remedy="give sections")
-    sections, keys = [], []
-    for name, one in named:
-        section, found = read_section(one, need_counts=True, **choice)
+    sections, keys, objects = [], [], []
+    for name, given in named:
+        one = Path(given) if isinstance(given, str) else given
+        section, found = (
+            read_stored_section(one, **choice)
+            if isinstance(one, Path)
+            else read_section(one, need_counts=True, **choice)
+        )
         sections.append(section if name is None else dataclasses.replace(section, name=str(name)))
         keys.append(found)
+        objects.append(one)
     names = [section.name for section in sections]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
@@ -246,7 +257,7 @@ def read_sections(
             expected="one name a section",
             remedy="give a dict that names them: train({'A1': ..., 'B1': ...})",
         )
-    return ReadSections(sections, keys, [one for _, one in named])
+    return ReadSections(sections, keys, objects)
 
 
 def check_scales(sections: Sequence[Section], spec: TileSpec) -> None:
@@ -287,15 +298,17 @@ def encode_sections(
     ``keep`` is a folder for features while they are encoded, so that what was broken off goes on from there.
     """
     from st_predict._spatialdata.features import cached_features, check_features_key, features_key
+    from st_predict._spatialdata.stored import open_store
     from st_predict.core.protocol.study import EncodedTiles
 
     if trainable:
         tiles = store.tiles(read.sections, spec, frozen.encoder.tile_px)
         return EncodedTiles(tiles, spec, frozen.identity, frozen.encoder)
     for one, found in zip(read.objects, read.keys, strict=True):
-        check_features_key(one.tables[found.table], features_key(frozen.name))
+        if not isinstance(one, Path):
+            check_features_key(one.tables[found.table], features_key(frozen.name))
     features = [
-        cached_features(one, section, found, frozen, spec, keep=keep)[1]
+        cached_features(open_store(one) if isinstance(one, Path) else one, section, found, frozen, spec, keep=keep)[1]
         for one, section, found in zip(read.objects, read.sections, read.keys, strict=True)
     ]
     return EncodedTiles(features, spec, frozen.identity, None)

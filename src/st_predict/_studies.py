@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import st_predict as stp
+from st_predict._spatialdata.stored import is_store, open_store
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 OWN = "sections"
 """Name of the study that all given Zarr stores make together."""
 _LISTING = "sections.csv"
-_STORE_FILES = ("zarr.json", ".zattrs", ".zgroup")
 
 
 class Study(NamedTuple):
@@ -37,11 +37,6 @@ class Study(NamedTuple):
     read: Callable[[], dict[str, SpatialData]]
     settings: Mapping[str, Any]
     """What it needs other than the defaults."""
-
-
-def is_store(path: Path) -> bool:
-    """Whether a folder is a Zarr store."""
-    return any((path / name).exists() for name in _STORE_FILES)
 
 
 def is_slide(path: Path) -> bool:
@@ -75,29 +70,9 @@ def by_name(paths: Sequence[Path]) -> dict[str, Path]:
     return named
 
 
-def read_store(path: Path) -> SpatialData:
-    """Read one store.
-
-    Raises
-    ------
-    InputError
-        If it is none.
-    """
-    import spatialdata
-
-    if not is_store(path):
-        raise InputError(
-            f"{path} is not a SpatialData Zarr store",
-            where="SECTIONS",
-            expected="a folder that SpatialData.write made",
-            remedy="read the section with st_predict.io and write it: sdata.write('A1.zarr')",
-        )
-    return spatialdata.read_zarr(path)
-
-
 def read_stores(paths: Mapping[str, Path]) -> dict[str, SpatialData]:
     """Read several."""
-    return {name: read_store(path) for name, path in paths.items()}
+    return {name: open_store(path) for name, path in paths.items()}
 
 
 def find_studies(data: Sequence[str | Path]) -> list[Study]:

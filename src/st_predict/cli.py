@@ -14,7 +14,8 @@ from click.core import ParameterSource
 
 import st_predict as stp
 from st_predict._log import be_heard
-from st_predict._studies import by_name, read_store, read_stores
+from st_predict._spatialdata.stored import open_store
+from st_predict._studies import by_name
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     from st_predict.core.training.store import check_model_path
 
     check_model_path(out)
-    model = stp.tl.train(read_stores(by_name(sections)), **options)
+    model = stp.tl.train(by_name(sections), **options)
     click.echo(f"{model!r}\nwritten to {model.save(out)}")
 
 
@@ -234,7 +235,7 @@ def _predict_stores(slides: Sequence[Path], model: Model, out: Path, *, key_adde
     for slide, target in zip(slides, targets, strict=True):
         _check_target(slide, target, targets.count(target))
     for slide, target in zip(slides, targets, strict=True):
-        sdata = read_store(slide)
+        sdata = open_store(slide)
         stp.tl.predict(sdata, model, key_added=key_added, **keys)
         with replacing_folder(target) as folder:
             sdata.write(folder, update_sdata_path=False)
@@ -259,7 +260,7 @@ def evaluate(
 
     scores = {
         name: stp.tl.evaluate(
-            read_store(slide), key=key, min_counts=min_counts, layer=layer, image_key=image_key, table_key=table_key
+            open_store(slide), key=key, min_counts=min_counts, layer=layer, image_key=image_key, table_key=table_key
         )
         for name, slide in by_name(slides).items()
     }

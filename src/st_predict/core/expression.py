@@ -134,7 +134,7 @@ def choose_panel(sections: Sequence[Section], genes: Any, ranking: GeneRanking) 
     for section in sections:
         columns = gene_columns(section.gene_names, shared)
         if ranking == "heg":
-            first += np.asarray(section.counts[:, columns].sum(axis=0), dtype=np.float64).ravel()
+            first += np.asarray(section.counts.sum(axis=0), dtype=np.float64).ravel()[columns]
             continue
         for start in range(0, len(columns), 2048):  # dense only a block of genes at a time
             block = slice(start, start + 2048)

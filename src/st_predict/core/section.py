@@ -44,7 +44,7 @@ class Section:
     subject
         Patient or animal the section is from; ``None`` where it is unknown.
     counts
-        Raw counts ``(n_spots, n_genes)``, dense or scipy sparse; ``None`` for H&E only.
+        Raw counts ``(n_spots, n_genes)``, dense, scipy sparse, or what is read as these are; ``None`` for H&E only.
     gene_names
         Gene names ``(n_genes,)``; none for H&E only.
     reduced
@@ -68,7 +68,10 @@ class Section:
     def measured(self) -> Iterator[bytes]:
         """Spots, genes and counts as bytes, to tell sections apart by."""
         counts = self.counts
-        parts = (counts.indptr, counts.indices, counts.data) if hasattr(counts, "indptr") else (counts,)
+        if hasattr(counts, "parts"):
+            parts = counts.parts()
+        else:
+            parts = (counts.indptr, counts.indices, counts.data) if hasattr(counts, "indptr") else (counts,)
         for values in (self.centers_px, self.gene_names.astype("U"), *parts):
             yield np.ascontiguousarray(values).tobytes()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def cross_validate(
-    sections: Sequence[SpatialData] | Mapping[str, SpatialData],
+    sections: Sequence[SpatialData | str | Path] | Mapping[str, SpatialData | str | Path],
     *,
     methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]] = ("mean", "ridge", "nh2st"),
     groups: Literal["subject", "section"] | Sequence[str] | None = None,
@@ -49,7 +49,7 @@ def cross_validate(
     Parameters
     ----------
     sections
-        One SpatialData a section; a dict names the sections.
+        One SpatialData a section, or the path of its Zarr store; a dict names the sections.
     methods
         Names of methods, ``"all"``, or a dict of labels to settings: any of ``method`` (default: the label),
         ``preset``, ``params``, ``context``, ``standardize``, ``trainable_encoder``, ``max_epochs``, ``batch_size``,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    sdata: SpatialData | Sequence[SpatialData] | Mapping[str, SpatialData],
+    sdata: SpatialData | str | Path | Sequence[SpatialData | str | Path] | Mapping[str, SpatialData | str | Path],
     *,
     method: str = "nh2st",
     encoder: str = "efficientnet_lite0",
@@ -70,7 +70,8 @@ def train(
     Parameters
     ----------
     sdata
-        One SpatialData a section; a dict names the sections. Gene lists are reconciled by name.
+        One SpatialData a section, or the path of its Zarr store, whose counts are then left there; a dict names the
+        sections. Gene lists are reconciled by name.
     method
         ``"nh2st"``, ``"cmrcnet"``, ``"ridge"`` or another of :data:`~st_predict.core.methods.registry.METHODS`.
     encoder

@@ -1,0 +1,142 @@
+"""Sections in Zarr stores: opened one at a time, their counts left on disk and read a band of rows at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict._spatialdata.read import read_section
+from st_predict.core.errors import InputError
+from st_predict.core.expression import total_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from st_predict._spatialdata.keys import Keys
+    from st_predict.core.section import Section
+
+_BAND_ROWS = 8192
+_STORE_FILES = ("zarr.json", ".zattrs", ".zgroup")
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is a Zarr store."""
+    return any((path / name).exists() for name in _STORE_FILES)
+
+
+def open_store(path: Path) -> SpatialData:
+    """Read one store; images stay where they are.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is cut.
+    """
+    import spatialdata
+
+    if not is_store(path):
+        raise InputError(
+            f"{path} is not a SpatialData Zarr store",
+            where="sections",
+            expected="a folder that SpatialData.write made",
+            remedy="read the section with st_predict.io and write it: sdata.write('A1.zarr')",
+        )
+    try:
+        return spatialdata.read_zarr(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path} cannot be read ({' '.join(str(error).split())[:200]})",
+            where="sections",
+            expected="a whole SpatialData Zarr store",
+            remedy="write it again: sdata.write('A1.zarr')",
+        ) from error
+
+
+def read_stored_section(path: Path, *, layer: str | None, **choice: str | None) -> tuple[Section, Keys]:
+    """Read a section with counts from a store, see :func:`read_section`; the counts are checked, and then left there."""
+    section, keys = read_section(open_store(path), need_counts=True, layer=layer, **choice)
+    if not hasattr(section.counts, "indptr"):  # dense, and thus small
+        return section, keys
+    place = f"tables/{keys.table}/" + ("X" if layer is None else f"layers/{layer}")
+    stored = StoredCounts(path, place, section.counts.shape[1], total_counts(section.counts))
+    return replace(section, counts=stored), keys
+
+
+class StoredCounts:
+    """Raw counts in a store, as much of a sparse matrix as counts are used by: sums, rows, and columns of all rows.
+
+    Parameters
+    ----------
+    path, place
+        The store, and the group of the matrix in it.
+    n_genes
+        Its columns.
+    totals
+        Sums over all genes of the rows that are used.
+    rows
+        These rows, in order; ``None``: all.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        place: str,
+        n_genes: int,
+        totals: NDArray[np.float64],
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
+        self._path, self._place, self._totals = path, place, totals
+        self._rows = np.arange(len(totals)) if rows is None else rows
+        self.shape = len(totals), n_genes
+
+    def sum(self, axis: int) -> NDArray[np.float64]:
+        """Of each row (1), which is known, or of each column (0)."""
+        if axis == 1:
+            return self._totals
+        total = np.zeros(self.shape[1])
+        for band in self._bands():
+            total += np.asarray(band.sum(axis=0, dtype=np.float64)).ravel()
+        return total
+
+    def __getitem__(self, key: Any) -> Any:
+        """Some rows, still on disk; or ``[:, columns]``, read."""
+        if not isinstance(key, tuple):
+            return StoredCounts(self._path, self._place, self.shape[1], self._totals[key], self._rows[key])
+        from scipy.sparse import csr_matrix, vstack
+
+        columns = key[1]
+        parts = [band[:, columns] for band in self._bands()]
+        return vstack(parts, format="csr") if parts else csr_matrix((0, len(columns)), dtype=np.float32)
+
+    def parts(self) -> Iterator[NDArray[Any]]:
+        """What counts are made of, to tell them apart by."""
+        for band in self._bands():
+            yield from (band.indptr, band.indices, band.data)
+
+    def _bands(self) -> Iterator[Any]:
+        """Bands of rows as sparse matrices; Zarr takes chunks that are gone for zeros, which the totals tell."""
+        import zarr
+        from anndata.io import sparse_dataset
+
+        try:
+            matrix = sparse_dataset(zarr.open_group(self._path, mode="r")[self._place])
+            for start in range(0, len(self._rows), _BAND_ROWS):
+                rows = self._rows[start : start + _BAND_ROWS]
+                first = int(rows.min())
+                band = matrix[first : int(rows.max()) + 1].tocsr()[rows - first]
+                if not np.allclose(total_counts(band), self._totals[start : start + _BAND_ROWS]):
+                    raise ValueError("they are not what they were")
+                yield band
+        except (OSError, KeyError, ValueError, IndexError) as error:
+            raise InputError(
+                f"the counts of {self._path} can no longer be read ({' '.join(str(error).split())[:200]})",
+                where=f"{self._path}/{self._place}",
+                expected="the store as it was when it was first read",
+                remedy="put it back, or leave this section out",
+            ) from error
