@@ -134,7 +134,7 @@ def test_the_numbers_do_not_depend_on_how_slides_are_spread(
     run(slides, quick_model, tmp_path / "alone")
     stp.tl.predict_cohort(slides[::-1], quick_model, tmp_path / "two", um_per_px=UM, n_jobs=2)
     with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         manifest = stp.tl.predict_cohort(slides, quick_model, tmp_path / "client", um_per_px=UM, client=client)

@@ -107,11 +107,12 @@ def cross_validate(
     )  # fmt: skip
     if folder is not None:
         make_comparison_folder(folder)
-    study = _study(asked, encoder, encoder_weights, accelerator, TileStore(tile_store, limit_gb=tile_store_gb))
-    labels = ", ".join(candidate.label for candidate in asked.candidates)
-    logger.info("%s: %d folds of %s", asked.split, len(asked.folds), labels)
-    kept = KeptFolds(folder, study)
-    results, failures = _run(study, asked.candidates, asked.folds, kept, _processes(n_jobs, study))
+    with TileStore(tile_store, limit_gb=tile_store_gb) as store:
+        study = _study(asked, encoder, encoder_weights, accelerator, store)
+        labels = ", ".join(candidate.label for candidate in asked.candidates)
+        logger.info("%s: %d folds of %s", asked.split, len(asked.folds), labels)
+        kept = KeptFolds(folder, study)
+        results, failures = _run(study, asked.candidates, asked.folds, kept, _processes(n_jobs, study))
     table = assemble(results, failures, split=asked.split)
     if folder is not None:
         for name, part in {"scores": table, "gene_scores": table.genes, "failures": table.failures}.items():

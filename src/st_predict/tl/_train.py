@@ -180,7 +180,6 @@ def train(
     check_scales(read.sections, spec)
     _check_inner_folds(read.sections, inner_folds)
     panel = check_task(read.sections, recipe, task)
-    store = TileStore(tile_store, limit_gb=tile_store_gb)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)
     checkpoints = open_checkpoints(
         checkpoint_dir,
@@ -191,21 +190,22 @@ def train(
         settings={**vars(task), "recipe": asdict(recipe), "panel": panel, "precision": str(precision)},
     )
     keep = None if checkpoints is None else checkpoints.folder / "features"
-    tiles = encode_sections(read, frozen, spec, store, trainable=recipe.fit.trainable_encoder, keep=keep)
-    model = train_model(
-        read.sections,
-        tiles.values,
-        tiles.encoder,
-        panel=panel,
-        recipe=recipe,
-        task=task,
-        identity=tiles.identity,
-        tile_spec=spec,
-        hardware=hardware,
-        watch=Watch(logger, callbacks),
-        checkpoints=checkpoints,
-    )
-    model = with_domain(model, read.sections, tiles.values, device=device)
+    with TileStore(tile_store, limit_gb=tile_store_gb) as store:
+        tiles = encode_sections(read, frozen, spec, store, trainable=recipe.fit.trainable_encoder, keep=keep)
+        model = train_model(
+            read.sections,
+            tiles.values,
+            tiles.encoder,
+            panel=panel,
+            recipe=recipe,
+            task=task,
+            identity=tiles.identity,
+            tile_spec=spec,
+            hardware=hardware,
+            watch=Watch(logger, callbacks),
+            checkpoints=checkpoints,
+        )
+        model = with_domain(model, read.sections, tiles.values, device=device)
     remember(model)
     _say_held_out(model, held_out_groups(read.sections)[0])
     return model

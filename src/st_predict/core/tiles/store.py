@@ -90,7 +90,7 @@ class TileStore:
     Parameters
     ----------
     folder
-        The folder, made if need be; ``None``: a temporary one that goes when the last of its tiles does.
+        The folder, made if need be; ``None``: a temporary one that goes with the store, which is a context for that.
     limit_gb
         Most that files in the folder take, as far as the runs beside this one let it; those that were used least
         recently are removed first. A temporary one is not limited.
@@ -113,13 +113,20 @@ class TileStore:
         self._temporary = folder is None
         if folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="st_predict_tiles_"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            self._close = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
             return
         self._folder = Path(folder)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._refused(error) from error
+
+    def __enter__(self) -> TileStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._temporary:
+            self._close()
 
     def tiles(self, sections: Sequence[Section], spec: TileSpec, tile_px: int) -> list[StoredTiles]:
         """Tiles of every spot of some sections, cut where they are not in the store yet.
