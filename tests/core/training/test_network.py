@@ -154,7 +154,7 @@ def test_encoder_in_training_moves_at_its_own_rate_and_keeps_its_statistics(spot
     fit_network(method, encoder, spots, config, epochs=3, held_out=held, seed=0, hardware=CPU, label="fit")
     assert method.weight.item() == pytest.approx(-0.3, abs=1e-5)
     assert encoder.weight.item() == pytest.approx(-0.03, abs=1e-5)
-    assert encoder.modes == [False] * 6 and encoder.norm.num_batches_tracked == 0
+    assert set(encoder.modes) == {False} and encoder.norm.num_batches_tracked == 0
 
 
 def test_training_leaves_the_global_generator_alone(spot_set: Callable[..., SpotSet]) -> None:

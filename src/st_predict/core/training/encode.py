@@ -27,7 +27,7 @@ def encode_rows(encoder: Encoder | None, tiles: Tensor | TileRows, *, batch_size
     tiles
         Pixels, read or not, or features.
     batch_size
-        Spots at a time, where no gradient is needed; ``None``: all at once.
+        Spots at a time; ``None``: all at once.
     """
     if encoder is None:
         return read(tiles)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from st_predict.core.training.checkpoints import FitCheckpoint
     from st_predict.core.training.hardware import Hardware
 
+_CPU_PART = 16  # spots encoded at a time: their activations stay closer to the core
+
 
 class EpochRecord(NamedTuple):
     """One epoch of one fit."""
@@ -76,7 +78,8 @@ class FitModule(lightning.LightningModule):
         tiles, n = batch.tiles, len(batch.places)
         if self.encoder is not None:
             changed = augment(tiles, self.config, of=n)
-            tiles = gathered(encode_rows(self.encoder, changed), n, self.all_gather)
+            part = _CPU_PART if self.device.type == "cpu" else None
+            tiles = gathered(encode_rows(self.encoder, changed, batch_size=part), n, self.all_gather)
         terms = self.method.loss(batch._replace(tiles=tiles))
         self._losses.append({name: term.detach() for name, term in terms.items()})
         total: Tensor = torch.stack(list(terms.values())).sum()
