@@ -47,7 +47,7 @@ def check_spatialdata(sdata: Any) -> None:
             f"a {type(sdata).__name__} was given",
             where="sdata",
             expected="a SpatialData (a list or dict of them where several sections are taken)",
-            remedy="read the section with st_predict.io, or spatialdata.read_zarr(path)",
+            remedy="read the section with st_predict.io, or spatialdata.read_zarr(path); training takes paths of stores too",
         )
 
 
