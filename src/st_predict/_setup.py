@@ -97,7 +97,7 @@ def find_hardware(
     *,
     num_nodes: int = 1,
     strategy: Any = "auto",
-    precision: Any = "32-true",
+    precision: Any = "auto",
 ) -> tuple[Hardware, str]:
     """Where Lightning runs, and the torch device of frozen encoding.
 

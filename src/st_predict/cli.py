@@ -159,7 +159,7 @@ def demo(out: Path, seed: int) -> None:
 @click.option("--devices", default="1", show_default=True, callback=_devices, help="How many devices, or auto.")
 @click.option("--num-nodes", default=1, show_default=True, help="Machines, under SLURM or torchrun.")
 @click.option("--strategy", default="auto", show_default=True, help="As in Lightning: ddp, ...")
-@click.option("--precision", default="32-true", show_default=True, help="As in Lightning: 32-true, bf16-mixed, ...")
+@click.option("--precision", default="auto", show_default=True, help="As in Lightning: 32-true, bf16-mixed, ...")
 @click.option("--checkpoints", "checkpoint_dir", type=_OUT, help="Folder where the training is kept as it goes.")
 @click.option("--resume", is_flag=True, help="Go on with the training in --checkpoints.")
 @click.option(

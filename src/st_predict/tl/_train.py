@@ -52,7 +52,7 @@ def train(
     devices: int | Sequence[int] | Literal["auto"] = 1,
     num_nodes: int = 1,
     strategy: str | Strategy = "auto",
-    precision: str | int = "32-true",
+    precision: str | int = "auto",
     logger: bool | Logger | Sequence[Logger] = False,
     callbacks: Sequence[Callback] = (),
     checkpoint_dir: str | Path | None = None,
@@ -118,7 +118,8 @@ def train(
     accelerator
         ``"auto"``, ``"cpu"``, ``"gpu"`` or another name Lightning knows; the encoder runs there too.
     devices, num_nodes, strategy, precision
-        As of ``lightning.pytorch.Trainer``. Devices share the tiles of every batch that an encoder in training sees; the
+        As of ``lightning.pytorch.Trainer``; a precision of ``"auto"`` is ``"bf16-mixed"`` for an encoder in training where
+        the device multiplies bfloat16 in hardware, else ``"32-true"``. Devices share the tiles of every batch that an encoder in training sees; the
         gradient is that of one device with the whole batch. With frozen features there is nothing to share.
     logger, callbacks
         Lightning's, for the fit on all sections.

@@ -47,7 +47,7 @@ Encoder.forward = counted
 sections = stp.datasets.synthetic_tissue(n_sections=2, n_subjects=2, size_um=900)
 model = stp.tl.train(
     sections, encoder="tiny", genes=20, max_epochs=2, batch_size=13, trainable_encoder=trainable, inner_folds=1,
-    accelerator="cpu", devices=devices, callbacks=[Gradients()],
+    accelerator="cpu", devices=devices, precision="32-true", callbacks=[Gradients()],
 )
 rank, size = rank_and_size()
 found = {"gradients": Gradients.kept, "tensors": model.tensors(), "held_out": model.held_out_rows, "seen": sum(seen)}
@@ -120,3 +120,13 @@ def test_idle_parts_of_a_method_are_allowed_for() -> None:
     assert not Hardware("cpu", [1]).several and not Hardware("cpu", 1).several
     trainer = new_trainer(Hardware("cpu", 2))
     assert trainer.strategy._ddp_kwargs["find_unused_parameters"]
+
+
+@pytest.mark.parametrize("amx", [True, False])
+def test_an_encoder_is_trained_in_bfloat16_where_the_cpu_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, amx: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
+    assert new_trainer(Hardware("cpu"), trainable=True).precision == ("bf16-mixed" if amx else "32-true")
+    assert new_trainer(Hardware("cpu")).precision == "32-true"
+    assert new_trainer(Hardware("cpu", precision="64-true"), trainable=True).precision == "64-true"

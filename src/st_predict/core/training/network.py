@@ -268,7 +268,10 @@ def _run(
     sampler.start(done, found["batch"] if found else 0)
     with quiet_lightning(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trainer = new_trainer(hardware, max_epochs=epochs - done, callbacks=callbacks, logger=watch.logger)
+        trainer = new_trainer(
+            hardware, trainable=module.encoder is not None, max_epochs=epochs - done, callbacks=callbacks,
+            logger=watch.logger,
+        )  # fmt: skip
         try:
             trainer.fit(
                 module,
@@ -310,7 +313,7 @@ def _too_large(module: FitModule, device: torch.device) -> InputError:
         f"a batch of {asked} spots does not fit in the memory of {device}",
         where="batch_size",
         expected=f"at most about {fits}, which was tried and fits" if fits >= 2 else "a smaller encoder",
-        remedy=f"batch_size={fits}, or precision='bf16-mixed'" if fits >= 2 else "use a smaller encoder or the CPU",
+        remedy=f"batch_size={fits}" if fits >= 2 else "use a smaller encoder or the CPU",
     )
 
 
