@@ -141,7 +141,7 @@ def trainable(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     method: Any = build_method("nh2st", recipe.method, encoder.dim, GENES)
     method.before_fit(spots.reference())
-    own = new_trainer(Hardware(), trainable=True).precision
+    own = new_trainer(Hardware(), encoder=encoder).precision
     ours = {precision: Form(spots, encoder, method, config, precision) for precision in {own: 0, "32-true": 0}}
     naive = Form(spots, encoder, method, config, "32-true")
     naive.module.encoder.network.to(memory_format=torch.contiguous_format)  # type: ignore[union-attr]

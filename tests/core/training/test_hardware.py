@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from st_predict.core.training import hardware
 from st_predict.core.training.hardware import Hardware, gathered, new_trainer, share
@@ -123,10 +124,10 @@ def test_idle_parts_of_a_method_are_allowed_for() -> None:
 
 
 @pytest.mark.parametrize("amx", [True, False])
-def test_an_encoder_is_trained_in_bfloat16_where_the_cpu_multiplies_it(
-    monkeypatch: pytest.MonkeyPatch, amx: bool
-) -> None:
+def test_an_encoder_is_trained_in_bfloat16_where_that_is_faster(monkeypatch: pytest.MonkeyPatch, amx: bool) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
-    assert new_trainer(Hardware("cpu"), trainable=True).precision == ("bf16-mixed" if amx else "32-true")
+    dense, depthwise = nn.Sequential(nn.Conv2d(8, 8, 3)), nn.Sequential(nn.Conv2d(8, 8, 3, groups=8))
+    assert new_trainer(Hardware("cpu"), encoder=dense).precision == ("bf16-mixed" if amx else "32-true")
+    assert new_trainer(Hardware("cpu"), encoder=depthwise).precision == "32-true"
     assert new_trainer(Hardware("cpu")).precision == "32-true"
-    assert new_trainer(Hardware("cpu", precision="64-true"), trainable=True).precision == "64-true"
+    assert new_trainer(Hardware("cpu", precision="64-true"), encoder=dense).precision == "64-true"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import lightning.pytorch as lightning
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ class Hardware(NamedTuple):
         return self.num_nodes > 1 or not one
 
 
-def new_trainer(hardware: Hardware, *, trainable: bool = False, **settings: Any) -> lightning.Trainer:
-    """A Lightning Trainer that leaves checkpoints, bars and the sharing of batches to us; ``trainable`` of an encoder."""
+def new_trainer(hardware: Hardware, *, encoder: nn.Module | None = None, **settings: Any) -> lightning.Trainer:
+    """A Lightning Trainer that leaves checkpoints, bars and the sharing of batches to us; ``encoder`` is to be trained."""
     on = hardware._asdict()
     if hardware.precision == "auto":
-        on["precision"] = _precision(hardware.accelerator, trainable)
+        on["precision"] = _precision(hardware.accelerator, encoder)
     if hardware.several and hardware.strategy == "auto":  # parts of a method may lie idle in a step
         on["strategy"] = "ddp_find_unused_parameters_true"
     with quiet_lightning():
@@ -52,18 +52,22 @@ def new_trainer(hardware: Hardware, *, trainable: bool = False, **settings: Any)
         )
 
 
-def _precision(accelerator: str, trainable: bool) -> str:
+def _precision(accelerator: str, encoder: nn.Module | None) -> str:
     """What ``"auto"`` is.
 
-    bfloat16 for an encoder in training where the device multiplies it in hardware (NVIDIA GPUs since Ampere, CPUs with
-    AMX): several times as fast, with the losses of single precision, in which weights and optimizer stay.
+    bfloat16 for an encoder in training where the device multiplies it in hardware: several times as fast, with the
+    losses of single precision, in which weights and optimizer stay. NVIDIA GPUs do so since Ampere. CPUs with AMX do for
+    products of matrices, which depthwise convolutions are not: a network of those is slower in bfloat16.
     """
+    if encoder is None:
+        return "32-true"
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        native = torch.cuda.get_device_capability() >= (8, 0)
+        pays = torch.cuda.get_device_capability() >= (8, 0)
     else:
         capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        native = accelerator in ("auto", "cpu") and capabilities.get("amx_bf16", False)
-    return "bf16-mixed" if trainable and native else "32-true"
+        depthwise = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in encoder.modules())
+        pays = accelerator in ("auto", "cpu") and capabilities.get("amx_bf16", False) and not depthwise
+    return "bf16-mixed" if pays else "32-true"
 
 
 @contextmanager

@@ -269,9 +269,8 @@ def _run(
     with quiet_lightning(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trainer = new_trainer(
-            hardware, trainable=module.encoder is not None, max_epochs=epochs - done, callbacks=callbacks,
-            logger=watch.logger,
-        )  # fmt: skip
+            hardware, encoder=module.encoder, max_epochs=epochs - done, callbacks=callbacks, logger=watch.logger
+        )
         try:
             trainer.fit(
                 module,
