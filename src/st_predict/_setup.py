@@ -85,7 +85,7 @@ def _with_changes(recipe: Recipe, inputs: dict[str, Any], fit: dict[str, Any]) -
 def tile_spec(
     tile_um: float | Sequence[float] | None, tile_px: float | Sequence[float] | None, *, trainable: bool
 ) -> TileSpec:
-    """Tile widths as given; by default three, of which a trained encoder takes the narrowest."""
+    """Tile widths as given; by default four, of which a trained encoder takes the narrowest."""
     from st_predict.core.tiles.geometry import DEFAULT_TILE_UM, TileSpec
 
     return TileSpec.of(DEFAULT_TILE_UM[:1] if trainable and tile_px is None and tile_um is None else tile_um, tile_px)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SETTINGS: dict[str, dict[str, Any]] = {
     "her2st": {},
     "als": {},
-    "mob": {"tile_px": (32, 64, 128), "min_counts": 0},
+    "mob": {"tile_px": (32, 64, 128, 256), "min_counts": 0},
 }
 """The public sets, and what each needs other than the defaults, as ``st_predict.tl.train`` takes it."""
 OWN = "sections"

@@ -71,7 +71,7 @@ def test_olfactory_bulb_of_unknown_scale(folder: Path) -> None:
         train(sections)
     assert "st_predict.pp.set_scale" in error.value.remedy and "tile_px=" in error.value.remedy
     folds = [[name] for name in sections]
-    settings = {"tile_px": (32, 64, 128), "min_counts": 0}
+    settings = {"tile_px": (32, 64, 128, 256), "min_counts": 0}
     nh2st, ridge = (mean_pcc(sections, folds, method, **settings) for method in ("nh2st", "ridge"))
     assert nh2st >= ridge - 0.01
     assert nh2st > 0.3

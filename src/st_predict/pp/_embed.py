@@ -38,7 +38,7 @@ def embed(
     encoder_weights
         Local weights file for the encoder.
     tile_um
-        Tile widths in um; default 112, 154 and 308. Each tile is resampled to the encoder's own size.
+        Tile widths in um; default 112, 154, 308 and 616. Each tile is resampled to the encoder's own size.
     tile_px
         Tile widths in px of the image instead, where the scale is unknown.
     key_added

@@ -83,7 +83,7 @@ def train(
     min_counts
         Spots with fewer counts over all genes are not trained on.
     tile_um
-        Widths of the tiles around each spot in um; default 112, 154 and 308 (112 where the encoder is trained).
+        Widths of the tiles around each spot in um; default 112, 154, 308 and 616 (112 where the encoder is trained).
     tile_px
         Widths in image px instead, where the scale is unknown; all sections must then share one scale.
     preset

@@ -49,8 +49,8 @@ def test_widths_in_any_number_type(given: object) -> None:
 
 
 def test_default_widths() -> None:
-    assert TileSpec.of(None, None).widths_um == DEFAULT_TILE_UM == (112.0, 154.0, 308.0)
-    assert TileSpec.of(None, None).n_scales == 3 and TileSpec.of(None, 5).n_scales == 1
+    assert TileSpec.of(None, None).widths_um == DEFAULT_TILE_UM == (112.0, 154.0, 308.0, 616.0)
+    assert TileSpec.of(None, None).n_scales == 4 and TileSpec.of(None, 5).n_scales == 1
 
 
 @pytest.mark.parametrize("spec", [TileSpec((112.0, 154.0)), TileSpec((), (32.0,))])

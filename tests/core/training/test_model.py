@@ -35,7 +35,7 @@ def test_provenance_is_plain_values(quick_model: Model) -> None:
     assert json.loads(json.dumps(found)) == found
     assert found["target"] == "log1p of counts per 10,000" and found["panel"] == quick_model.panel
     assert (found["model"], found["method"], found["encoder"]) == (quick_model.id, "nh2st", "tiny")
-    assert (found["tile_um"], found["tile_px"], found["min_counts"]) == ([112.0, 154.0, 308.0], [], 500.0)
+    assert (found["tile_um"], found["tile_px"], found["min_counts"]) == ([112.0, 154.0, 308.0, 616.0], [], 500.0)
 
 
 @pytest.mark.parametrize(("trained", "given"), [(0.5, 0.6), (0.5, 0.45)])

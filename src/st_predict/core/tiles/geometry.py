@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from st_predict.core.section import Section
 
-DEFAULT_TILE_UM = (112.0, 154.0, 308.0)
+DEFAULT_TILE_UM = (112.0, 154.0, 308.0, 616.0)
 
 
 @dataclass(frozen=True)
