@@ -71,7 +71,7 @@ def test_a_prediction_from_a_file_is_that_from_memory(
         assert isinstance(table.X, np.memmap) == (memory == 0)
         assert not np.shares_memory(table.X, table.layers["predicted"])
         found.append((table.X, table.obs["predicted_distance"].to_numpy(), table.uns["predicted"]["slide_shift"]))
-    assert tile_count.tiles == 3 * 3 * 42
+    assert tile_count.tiles == 3 * 4 * 42
     for mapped, exact in ((found[1], True), (found[2], False)):
         for one, other in zip(mapped, found[0], strict=True):
             np.testing.assert_allclose(one, other, rtol=0 if exact else 1e-3, atol=0 if exact else 1e-4)

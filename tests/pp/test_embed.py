@@ -21,7 +21,7 @@ def test_returns_the_key_it_wrote(make_section: Make) -> None:
     sdata = make_section("A")
     assert embed(sdata, encoder="tiny") == "X_tiny"
     table = sdata.tables["table"]
-    assert table.obsm["X_tiny"].shape == (42, 3 * 24) and table.obsm["X_tiny"].dtype == np.float32
+    assert table.obsm["X_tiny"].shape == (42, 4 * 24) and table.obsm["X_tiny"].dtype == np.float32
     assert embed(sdata, encoder="tiny", tile_um=100, key_added="X_narrow") == "X_narrow"
     assert table.obsm["X_narrow"].shape == (42, 24)
 
@@ -46,15 +46,15 @@ def test_frozen_encoder_sees_each_tile_once_over_embed_train_predict_and_train_a
 ) -> None:
     sections = [make_section("A", 0), make_section("B", 1)]
     embed(sections[0], encoder="tiny")
-    assert tile_count.tiles == 42 * 3
+    assert tile_count.tiles == 42 * 4
     model = train(sections, **quick)
-    assert tile_count.tiles == 2 * 42 * 3
+    assert tile_count.tiles == 2 * 42 * 4
     for sdata in sections:
         predict(sdata, model)
     train(sections, **quick, method="ridge")
-    assert tile_count.tiles == 2 * 42 * 3
+    assert tile_count.tiles == 2 * 42 * 4
     train(sections, **quick, method="ridge", tile_um=(112, 160))
-    assert tile_count.tiles == 2 * 42 * 3 + 2 * 42 * 2
+    assert tile_count.tiles == 2 * 42 * 4 + 2 * 42 * 2
 
 
 def test_slide_without_table(make_section: Make) -> None:

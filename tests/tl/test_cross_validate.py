@@ -40,7 +40,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 def test_one_row_a_method_fold_section_set_and_metric(three_sections: Sections, tile_count: SimpleNamespace) -> None:
     table = cross_validate(three_sections, methods=NH2ST, **QUICK)
-    assert tile_count.tiles == 3 * 42 * 3, "every tile of every scale once, for all methods and folds"
+    assert tile_count.tiles == 3 * 42 * 4, "every tile of every scale once, for all methods and folds"
     assert isinstance(table, pd.DataFrame)
     assert list(dict.fromkeys(table["method"])) == ["mean", "shuffled", "ridge", "nh2st"]
     keys = ["method", "fold", "section", "gene_set", "metric"]

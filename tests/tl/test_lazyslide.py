@@ -86,7 +86,7 @@ def test_tiles_at_half_the_resolution(wsi: wsidata.WSIData, alone: Model) -> Non
 def test_models_that_see_the_slide_say_what_is_lost(
     wsi: wsidata.WSIData, make_section: Make, quick: dict[str, Any], method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = trained(make_section, quick, method=method)
+    model = trained(make_section, quick, method=method, tile_um=(112, 308))
     zs.pp.tile_tissues(wsi, round(max(model.tiles.widths_um) / UM), mpp=UM, stride_px=100)
     zs.tl.tile_prediction(wsi, model, pbar=False)
     assert caplog.text.count("tiles are predicted one by one") == 1
