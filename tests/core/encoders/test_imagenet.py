@@ -52,7 +52,7 @@ def packaged_network() -> Any:
     return network.eval()
 
 
-def test_efficientnet_lite0_features_are_means_and_deviations_of_three_stages(tiles: torch.Tensor) -> None:
+def test_efficientnet_lite0_features_are_statistics_of_three_stages(tiles: torch.Tensor) -> None:
     encoder, network = build_encoder("efficientnet_lite0"), packaged_network()
     seen: list[torch.Tensor] = []
     for block in (2, 4, 6):
@@ -62,7 +62,9 @@ def test_efficientnet_lite0_features_are_means_and_deviations_of_three_stages(ti
         network(normalized(tiles, (0.5,) * 3, (0.5,) * 3))
     assert [maps.shape[1:] for maps in seen] == [(40, 28, 28), (112, 14, 14), (320, 7, 7)]
     expected = [part for maps in seen for part in (maps.mean(dim=(2, 3)), maps.flatten(2).std(dim=2, correction=0))]
-    assert found.shape == (2, 944) and encoder.dim == 944 and encoder.tile_px == 224
+    together = torch.stack([torch.corrcoef(maps.flatten(1)) for maps in seen[0]])
+    expected.append(together[:, *torch.triu_indices(40, 40, offset=1)])
+    assert found.shape == (2, 1724) and encoder.dim == 1724 and encoder.tile_px == 224
     assert torch.isfinite(found).all() and float(found.std()) > 0.05
     assert torch.allclose(found, torch.cat(expected, dim=1), atol=1e-3)
     assert not encoder.training
@@ -74,8 +76,37 @@ def test_an_even_tile_has_features_and_a_gradient() -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
 
 
+def test_even_tiles_have_features_in_half_precision() -> None:
+    encoder = build_encoder("efficientnet_lite0")
+    with torch.autocast("cpu", torch.float16):
+        found = encoder(torch.full((1, 224, 224, 3), 255, dtype=torch.uint8))
+    assert found.dtype == torch.float32 and found.isfinite().all()
+
+
 def test_efficientnet_lite0_has_one_identity() -> None:
-    assert build_encoder("efficientnet_lite0").fingerprint() == "3094316d8788485a"
+    assert build_encoder("efficientnet_lite0").fingerprint() == "6fd8e4a285970bac"
+
+
+def test_other_features_of_the_same_weights_are_another_encoder() -> None:
+    encoder = build_encoder("resnet18", pretrained=False)
+    before = encoder.fingerprint()
+    encoder.scale_features(torch.randn(8, 512))
+    scaled = encoder.fingerprint()
+    encoder.dim = 256
+    assert len({before, scaled, encoder.fingerprint()}) == 3
+
+
+def test_features_are_centered_and_scaled_by_some_of_them(tiles: torch.Tensor) -> None:
+    encoder = build_encoder("resnet18", pretrained=False).eval()
+    with torch.inference_mode():
+        many = torch.cat([encoder(tiles), encoder(255 - tiles)])
+    encoder.scale_features(many)
+    with torch.inference_mode():
+        found = torch.cat([encoder(tiles), encoder(255 - tiles)])
+    varied = many.std(dim=0) > 1e-6
+    torch.testing.assert_close(found.mean(dim=0), torch.zeros(512), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found[:, varied].std(dim=0), torch.ones(int(varied.sum())), atol=1e-2, rtol=0)
+    assert found.isfinite().all()
 
 
 def test_efficientnet_lite0_without_weights_is_another() -> None:

