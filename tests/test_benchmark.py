@@ -69,12 +69,27 @@ def test_command_writes_what_it_names(made: SimpleNamespace) -> None:
     assert len(genes) == 4 * 3 * 20
     page = (made.out / "index.html").read_text(encoding="utf-8")
     assert "leave one subject out" in page and "--methods &#x27;stnet, ridge&#x27;" in page
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3
     assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page)
     assert sorted(p.name for p in made.out.iterdir()) == [
         "gene_scores.csv", "index.html", "scores.csv", "scores.png", "sections", "summary.csv"
     ]  # fmt: skip
     assert not [p for p in made.out.rglob("*") if p.name.startswith(".")]
+
+
+def test_gene_sets_are_scored_beside_the_panel(stores: list[Path], tmp_path: Path) -> None:
+    names = [str(name) for name in stp.datasets.synthetic_tissue(n_genes=40, size_um=1200.0)["S1"]["table"].var_names]
+    (tmp_path / "sets.gmt").write_text(f"odd set\t\t{names[1]}\t{names[3]}\nfirst set\t\t{names[0]}\n")
+    options = ["--methods", "ridge", "--out", tmp_path / "out", "--gene-sets", tmp_path / "sets.gmt"]
+    result = run(*stores, *options, *TINY)
+    assert result.exit_code == 0, result.output
+    scores, summary = (pd.read_csv(tmp_path / "out" / f"{n}.csv") for n in ("scores", "summary"))
+    ridge = scores[(scores["metric"] == "pcc") & (scores["method"] == "ridge")]
+    means = ridge.groupby(["gene_set", "fold"])["value"].mean().groupby("gene_set").mean()
+    assert set(means.index) == {"heg20", "gene_sets"}
+    assert summary.set_index("method").loc["ridge", "pcc"] == pytest.approx(means["heg20"])
+    assert ", 20 genes, " in result.output
+    assert "odd set, first set" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
 def test_second_run_fits_nothing(
@@ -267,7 +282,7 @@ def test_page_in_a_browser(made: SimpleNamespace, tmp_path: Path) -> None:
     for width in (1200, 500):
         dom = browse(probe, width, "--dump-dom")
         seen = json.loads(unescape(re.search(r'data-seen="([^"]*)"', dom)[1]))
-        assert len(seen["pictures"]) == 2 and all(natural > 500 < 2 * shown for natural, shown in seen["pictures"])
+        assert len(seen["pictures"]) == 3 and all(natural > 500 < 2 * shown for natural, shown in seen["pictures"])
         assert seen["rows"] == [2, 6, 6, 5, 5]  # what was compared, summary, folds, as in papers, seconds
         assert {"stnet", "tuned ridge", "sections"} <= set(seen["names"])
         assert seen["beyond"] <= 0  # tables scroll by themselves

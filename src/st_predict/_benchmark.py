@@ -31,7 +31,17 @@ FILES = {
     "scores.csv": "scores of every section",
     "gene_scores.csv": "scores of every gene",
 }
-_TOLD = ("encoder", "encoder_weights", "genes", "gene_ranking", "min_counts", "tile_um", "tile_px", "layer")
+_TOLD = (
+    "encoder",
+    "encoder_weights",
+    "genes",
+    "gene_sets",
+    "gene_ranking",
+    "min_counts",
+    "tile_um",
+    "tile_px",
+    "layer",
+)
 _ELEMENTS = ("image_key", "table_key", "layer")  # of the user's stores; public sets leave no choice
 
 
@@ -207,6 +217,8 @@ def _told(settings: Mapping[str, Any]) -> dict[str, str]:
         found["tile_um"] = DEFAULT_TILE_UM
     if not isinstance(found["genes"], int):
         found["genes"] = f"{len(found['genes'])} given by name"
+    if found["gene_sets"]:
+        found["gene_sets"] = ", ".join(found["gene_sets"])
     told = {}
     for name, value in found.items():
         if value is not None:
@@ -236,6 +248,13 @@ def _draw(table: pd.DataFrame, best: str | None, folder: Path) -> dict[str, Path
         plt.close(axes.flat[0].figure)
         caption = f"Which genes can be trusted: the PCC of every gene against its noise ceiling, by {' and '.join(shown)}. A gene of the panels of some folds only is a dot as well."
         drawn[caption] = folder / "gene_scores.png"
+    of_best = table.genes[table.genes["method"] == best]
+    if best is not None and "expected_pcc" in of_best and of_best["expected_pcc"].notna().any():
+        with replacing_file(folder / "reliability.png") as file:
+            axes = stp.pl.reliability(table.genes, method=best, save=file, show=False)
+        plt.close(axes.flat[0].figure)
+        caption = f"Whether {best} knew how sure it was: what it expected of every gene and what it reached, and how many spots lie within its intervals."
+        drawn[caption] = folder / "reliability.png"
     return drawn
 
 

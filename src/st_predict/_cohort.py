@@ -42,6 +42,8 @@ class Settings(NamedTuple):
     um_per_px: float | None
     pitch_um: float | None
     device: str
+    interval: float | None = None
+    min_reliability: float | None = None
 
 
 class _Job(NamedTuple):
@@ -55,11 +57,13 @@ def run_cohort(
 ) -> pd.DataFrame:
     """Predict every slide, see :func:`st_predict.tl.predict_cohort`."""
     from st_predict._log import be_heard, logger
+    from st_predict._prediction import kept_genes
     from st_predict._workers import n_cores, run_jobs
     from st_predict.core.encoders.frozen import torch_device
     from st_predict.core.progress import progress_bar
 
     be_heard()
+    kept_genes(model, settings.interval, settings.min_reliability)  # what cannot be done for any slide is an error now
     jobs = _jobs(paths, out_dir)
     _check_out(out_dir)
     with _alone(out_dir):
@@ -110,7 +114,10 @@ def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> di
         sdata = stp.io.slide(job.path, um_per_px=settings.um_per_px)
         if settings.pitch_um is not None:
             stp.pp.spot_grid(sdata, pitch_um=settings.pitch_um, diameter_um=0.55 * settings.pitch_um)
-        predict_sdata(sdata, model, key_added=settings.key_added, device=settings.device, keep=part)
+        predict_sdata(
+            sdata, model, key_added=settings.key_added, device=settings.device, interval=settings.interval,
+            min_reliability=settings.min_reliability, keep=part,
+        )  # fmt: skip
         table = sdata.tables[settings.key_added]
         notes = {name: round(table.uns[settings.key_added][name], 4) for name in ("unlike_training", "slide_shift")}
         found = {"n_spots": table.n_obs, **notes}

@@ -41,6 +41,7 @@ def check_comparison(
     methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]],
     groups: Literal["subject", "section"] | Sequence[str] | None,
     genes: int | Sequence[str],
+    gene_sets: Mapping[str, Sequence[str]] | None,
     gene_ranking: Literal["heg", "hvg"],
     min_counts: float,
     tile_um: float | Sequence[float] | None,
@@ -64,7 +65,9 @@ def check_comparison(
     candidates = _candidates(methods, genes, gene_ranking, min_counts, seed)
     wanted = {candidate.recipe.fit.trainable_encoder for candidate in candidates}
     specs = {trainable: tile_spec(tile_um, tile_px, trainable=trainable) for trainable in sorted(wanted)}
-    read = read_sections(sections, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer)
+    read = read_sections(
+        sections, gene_sets=gene_sets, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer
+    )
     split, folds = outer_folds(read.sections, groups)
     _check_folds(read.sections, candidates, folds)
     for spec in specs.values():
@@ -112,6 +115,7 @@ def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], 
 def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], folds: Sequence[OuterFold]) -> None:
     """Refuse what a fold could not fit or score, naming the fold, before any tile is encoded."""
     from st_predict._log import logger, quiet
+    from st_predict.core.expression import count_genes
     from st_predict.core.training.task import check_fit, check_scorable, task_panel
 
     shared = candidates[0].task  # all but the method is the same for all
@@ -125,8 +129,9 @@ def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], f
                 panel = task_panel(training, shared)
             for i in fold.held_out:
                 check_scorable(sections[i], panel, shared)
-        if isinstance(shared.genes, int) and len(panel) < shared.genes:
-            logger.warning("with %s held out only %d of %d genes are common", fold.name, len(panel), shared.genes)
+        n_genes = count_genes(panel, sections[0].gene_sets)
+        if isinstance(shared.genes, int) and n_genes < shared.genes:
+            logger.warning("with %s held out only %d of %d genes are common", fold.name, n_genes, shared.genes)
 
 
 @contextmanager

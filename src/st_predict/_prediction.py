@@ -6,6 +6,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+
+from st_predict.core.errors import InputError
+from st_predict.core.training.reliability import check_level
+from st_predict.core.training.rows import FEW_SPOTS, own_share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,10 +22,12 @@ if TYPE_CHECKING:
     from st_predict._spatialdata.keys import Keys
     from st_predict.core.section import Section
     from st_predict.core.training.model import Model
+    from st_predict.core.training.reliability import Reliability
 
 logger = logging.getLogger("st_predict")
 _SAME_PITCH, _SAME_GRID, _COARSER = 0.2, 0.02, 1.5
 _MANY_UNLIKE = 5  # % of spots
+_NAMED = 10
 
 
 def predict_sdata(
@@ -33,21 +40,24 @@ def predict_sdata(
     table_key: str | None = None,
     encoder_weights: str | None = None,
     device: str = "auto",
+    interval: float | None = None,
+    min_reliability: float | None = None,
     keep: Path | None = None,
 ) -> None:
     """Predict one section or slide, see :func:`st_predict.tl.predict`.
 
     Parameters
     ----------
-    sdata, model, key_added, image_key, shapes_key, table_key, encoder_weights, device
+    sdata, model, key_added, image_key, shapes_key, table_key, encoder_weights, device, interval, min_reliability
         As there.
     keep
         Folder for features of a bare slide while it is encoded: a run that is killed goes on from them.
     """
     from st_predict._spatialdata.read import read_section
     from st_predict._spatialdata.slide import add_spots, grid_record, sdata_has_spots
-    from st_predict._spatialdata.write import check_free, distance_column, write_prediction
+    from st_predict._spatialdata.write import Predicted, check_free, distance_column, write_prediction
 
+    kept = kept_genes(model, interval, min_reliability)
     if not sdata_has_spots(sdata, shapes_key):
         add_spots(sdata, image_key, pitch_um=model.pitch_um)
     section, keys = read_section(
@@ -60,20 +70,79 @@ def predict_sdata(
     if arrays is None:
         _compare_pitch(model, section)
     _compare_scale(model, section)
+    _compare_size(model, section)
     _compare_grid(section, record)
-    check_free(sdata, keys, key_added)
-    if keys.table is not None and not set(model.panel) & set(section.gene_names):
-        logger.warning("the table has none of the %d predicted genes: its layer is all NaN, see obsm", len(model.panel))
+    check_free(sdata, keys, key_added, interval=interval is not None)
+    panel = [model.panel[i] for i in kept]
+    if keys.table is not None and not set(panel) & set(section.gene_names):
+        logger.warning("the table has none of the %d predicted genes: its layer is all NaN, see obsm", len(panel))
     if model.tiles.widths_px and None in (section.um_per_px, model.um_per_px):
         logger.warning("tiles are in pixels and a scale is unknown; nobody can tell whether the scales agree")
     features = _features(sdata, section, keys, model, encoder_weights, device, keep)
-    predicted = model.predict_features(features, section.centers_px, arrays)
+    expression = model.predict_features(features, section.centers_px, arrays, kept)
     distance = model.distance(features)
     notes: dict[str, Any] = {"unlike_training": float((distance > 1).mean()), "slide_shift": model.shift(features)}
+    if model.reliability is not None:
+        notes["expected_pcc"] = model.reliability.expected_pcc[torch.from_numpy(kept)].tolist()
+    ends = None
+    if interval is not None and model.reliability is not None:
+        _say_groups(model.reliability)
+        ends = model.reliability.only(torch.from_numpy(kept)).interval(expression, interval)
+        notes["interval"] = float(interval)
     if section.um_per_px is not None:
         notes["um_per_px"] = section.um_per_px
-    write_prediction(sdata, keys, key_added, predicted, distance, section.centers_px, {**model.provenance(), **notes})
+    predicted = Predicted(expression, distance, model.genes.iloc[kept], ends)
+    provenance = {**model.provenance(panel), **notes}
+    write_prediction(sdata, keys, key_added, predicted, section.centers_px, provenance)
     _say_unlike(keys.image.removesuffix("_image"), notes["slide_shift"], distance, distance_column(key_added))
+
+
+def kept_genes(model: Model, interval: float | None, min_reliability: float | None) -> NDArray[np.intp]:
+    """Numbers of the genes that are predicted: all, or those of which enough is expected.
+
+    Raises
+    ------
+    InputError
+        If the model does not know how sure it is, or expects as much of no gene; or the interval is none it knows.
+    """
+    if interval is not None:
+        check_level(interval)
+    if interval is None and min_reliability is None:
+        return np.arange(len(model.panel))
+    if model.reliability is None:
+        raise InputError(
+            f"{model!r} does not know how sure it is: nothing was held out while it was trained",
+            where="interval" if min_reliability is None else "min_reliability",
+            expected="a model trained on two or more sections, with inner folds",
+            remedy="train on more sections, or leave interval and min_reliability out",
+        )
+    if min_reliability is None:
+        return np.arange(len(model.panel))
+    expected = model.reliability.expected_pcc.numpy()
+    kept = np.flatnonzero(expected >= min_reliability)
+    if not len(kept):
+        raise InputError(
+            f"min_reliability is {min_reliability:g}; the best of {len(expected)} genes has an expected PCC of "
+            f"{expected.max():.2f}",
+            where="min_reliability",
+            expected="a PCC that some gene reaches on sections that were held out, see model.genes",
+            remedy="lower min_reliability",
+        )
+    if left := [f"{model.panel[i]} ({expected[i]:.2f})" for i in np.flatnonzero(expected < min_reliability)]:
+        logger.warning(
+            "%d of %d genes are left out, as a PCC under %g is expected of them: %s%s",
+            len(left), len(expected), min_reliability, ", ".join(left[:_NAMED]), ", ..." if len(left) > _NAMED else "",
+        )  # fmt: skip
+    return kept
+
+
+def _say_groups(reliability: Reliability) -> None:
+    """Say so where intervals know nothing of how sections differ."""
+    if reliability.n_groups == 1:
+        logger.warning(
+            "intervals were set on one section that was held out: how much sections differ is not known, and on a slide "
+            "unlike that one they cover less than they say. Train on more sections, with more inner folds"
+        )
 
 
 def _features(
@@ -137,6 +206,17 @@ def _compare_grid(section: Section, record: dict[str, Any] | None) -> None:
             "the grid was laid %.0f um apart, and is %.0f um apart by the scale the image has now; "
             "st_predict.pp.spot_grid lays it anew",
             record["pitch_um"], pitch,
+        )  # fmt: skip
+
+
+def _compare_size(model: Model, section: Section) -> None:
+    """Say so where a slide has too few spots to be scored by what it has itself."""
+    own = own_share(section.n_spots)
+    if model.recipe.inputs.standardize == "slide" and model.encoder is None and own < 1:
+        logger.warning(
+            "%d spots are too few to tell a slide's stain by: their features are scored by those of a typical training "
+            "slide, to %.0f %%. From %d spots on a slide is scored by itself, which is more accurate",
+            section.n_spots, 100 * (1 - own), FEW_SPOTS,
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LEAST_IS_BEST, _ONE_IS_BEST = ("mse",), ("relative_variance",)  # of all others the most
-_NOT_RANKED = ("pcc_sd", "folds", "vs_ridge", "constant")
+_NOT_RANKED = ("pcc_sd", "folds", "vs_ridge", "constant", "covered90")
 _MEANINGS = {
     "PCC": "Pearson correlation per gene over the spots of one held-out section, then the mean over genes, sections and "
     "folds; a constant prediction counts 0",
@@ -30,6 +30,8 @@ _MEANINGS = {
     "rel. var.": "variance of the prediction over that of the measured; below 1 the prediction is too smooth",
     "gene-gene": "agreement of the correlations between genes, predicted with measured",
     "Moran's I": "agreement of the genes' spatial autocorrelation, predicted with measured",
+    "foreseen": "rank correlation, over genes, of the PCC that the model expected of each with the one it reached",
+    "within 90 %": "spots within the intervals that are to cover 90 % of them, mean over genes",
     "const.": "genes of a section that were predicted or measured as constant, and count 0; mean over sections",
     "vs ridge": "mean difference of the PCC to that of ridge, fold by fold",
 }

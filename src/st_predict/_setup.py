@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _INPUT_SETTINGS = ("context", "standardize")
 _FIT_SETTINGS = (
     "trainable_encoder", "max_epochs", "batch_size", "learning_rate", "encoder_learning_rate", "inner_folds",
-    "stain_jitter",
+    "stain_jitter", "members",
 )  # fmt: skip
 RECIPE_SETTINGS = ("preset", "params", *_INPUT_SETTINGS, *_FIT_SETTINGS)
 """Arguments of ``train`` that make the recipe."""
@@ -60,7 +60,7 @@ def settle_recipe(
 
 
 def _with_changes(recipe: Recipe, inputs: dict[str, Any], fit: dict[str, Any]) -> Recipe:
-    """The recipe with what the user set; a trained encoder's tiles cannot be standardized or reduced beforehand."""
+    """The recipe with what the user set; a trained encoder's tiles cannot be reduced or scored by their slide beforehand."""
     from st_predict.core.methods.recipe import FitConfig, InputConfig
 
     recipe = dataclasses.replace(
@@ -68,15 +68,16 @@ def _with_changes(recipe: Recipe, inputs: dict[str, Any], fit: dict[str, Any]) -
     )
     if not recipe.fit.trainable_encoder:
         return recipe
-    if inputs:
+    if inputs.get("context") or inputs.get("standardize") == "slide":
         raise InputError(
             f"{', '.join(inputs)} cannot be set where the encoder is trained",
             where="context, standardize",
-            expected="frozen features",
+            expected="frozen features, or standardize='training' or 'none' and no context",
             remedy="leave them out, or trainable_encoder=False",
         )
-    plain = InputConfig((), "none", None, recipe.inputs.center_targets)
-    costly: dict[str, Any] = {"inner_folds": min(recipe.fit.inner_folds, 1)}
+    asked = inputs.get("standardize", recipe.inputs.standardize)
+    plain = InputConfig((), "none" if asked == "none" else "training", None, recipe.inputs.center_targets)
+    costly: dict[str, Any] = {"inner_folds": min(recipe.fit.inner_folds, 1), "members": 1}
     if recipe.fit.batch_size == FitConfig.batch_size:  # the preset has no batch of its own
         costly["batch_size"] = 2 * recipe.fit.block_size
     return dataclasses.replace(recipe, inputs=plain, fit=dataclasses.replace(recipe.fit, **{**costly, **fit}))
@@ -220,16 +221,17 @@ class ReadSections(NamedTuple):
     """As given: a store is opened anew where it is needed."""
 
 
-def read_sections(sdata: Sections, **choice: str | None) -> ReadSections:
-    """Read one section, a list, or a dict that names them.
+def read_sections(sdata: Sections, *, gene_sets: Any = None, **choice: str | None) -> ReadSections:
+    """Read one section, a list, or a dict that names them, and the gene sets of them that are targets.
 
     Raises
     ------
     InputError
-        If there are none, one cannot be read, or two have one name.
+        If there are none, one cannot be read, two have one name, or the gene sets cannot be used.
     """
     from st_predict._spatialdata.read import read_section
     from st_predict._spatialdata.stored import read_stored_section
+    from st_predict.core.gene_sets import with_gene_sets
 
     if isinstance(sdata, Mapping):
         named: list[tuple[str | None, Any]] = list(sdata.items())
@@ -257,7 +259,7 @@ def read_sections(sdata: Sections, **choice: str | None) -> ReadSections:
             expected="one name a section",
             remedy="give a dict that names them: train({'A1': ..., 'B1': ...})",
         )
-    return ReadSections(sections, keys, objects)
+    return ReadSections(with_gene_sets(sections, gene_sets), keys, objects)
 
 
 def check_scales(sections: Sequence[Section], spec: TileSpec) -> None:

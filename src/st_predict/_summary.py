@@ -22,6 +22,7 @@ every fold. Chance moves a fold by much more (ridge on shuffled images, which ho
 are scored on the same spots share most of it."""
 _METRICS = (
     "pcc_of_ceiling", "spearman", "mse", "relative_variance", "gene_correlation", "morans_i", "constant",
+    "expected_rank_correlation", "covered90",
 )  # fmt: skip
 _VARIABLE = "hvg50"
 COLUMNS = {
@@ -37,6 +38,8 @@ COLUMNS = {
     "relative_variance": "rel. var.",
     "gene_correlation": "gene-gene",
     "morans_i": "Moran's I",
+    "expected_rank_correlation": "foreseen",
+    "covered90": "within 90 %",
     "constant": "const.",
     "folds": "folds",
 }
@@ -75,7 +78,7 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     -------
     Means over folds, of the means over the sections of each: ``pcc`` with its s.d. over folds (population),
     ``pcc_hvg50``, ``pcc_of_ceiling``, ``spearman``, ``mse``, ``relative_variance``, ``gene_correlation`` and
-    ``morans_i`` (both: agreement with the measured), ``constant`` (genes); ``folds`` that were done, and
+    ``morans_i`` (both: agreement with the measured), ``expected_rank_correlation``, ``covered90``, ``constant`` (genes); ``folds`` that were done, and
     ``folds_failed``; ``vs_ridge``, the mean over folds of the difference of PCC, fold by fold, and the ``verdict``:
     ``better`` or ``worse`` in every fold and by more than :func:`noise_of` them in the mean, else ``same``. The attribute
     ``compared`` holds what :func:`counted` gives, ``failures`` the folds that failed.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import pandas as pd
+    from spatialdata import SpatialData
 
     from st_predict.core.training.model import Model
 
@@ -33,7 +34,8 @@ _STORE = click.Path(exists=True, file_okay=False, path_type=Path)
 _SLIDE = click.Path(exists=True, path_type=Path)
 _OUT = click.Path(path_type=Path)
 _TYPED = "st_predict.typed"
-_FOR_BARE, _FOR_STORES = ("um_per_px", "pitch_um", "n_jobs"), ("image_key", "table_key")
+_FOR_ALL = ("interval", "min_reliability")
+_FOR_BARE, _FOR_STORES = ("um_per_px", "pitch_um", "n_jobs", *_FOR_ALL), ("image_key", "table_key", *_FOR_ALL)
 
 
 class _Commands(click.Group):
@@ -83,6 +85,13 @@ def _genes(_ctx: click.Context, _option: click.Parameter, given: str) -> int | l
     return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
+def _gene_sets(_ctx: click.Context, _option: click.Parameter, given: str | None) -> dict[str, tuple[str, ...]] | None:
+    """The sets in a GMT file."""
+    from st_predict.core.gene_sets import read_gmt
+
+    return None if given is None else read_gmt(given)
+
+
 def _devices(_ctx: click.Context, _option: click.Parameter, given: str) -> int | str:
     return int(given) if given.isdigit() else given
 
@@ -116,6 +125,8 @@ _fit_on = _options(
         "--genes", default="250", show_default=True, callback=_genes,
         help="How many genes, or a text file with one name a line.",
     ),
+    click.option("--gene-sets", callback=_gene_sets, metavar="FILE",
+                 help="GMT file of gene sets to predict as well, each as the mean of its genes."),
     click.option("--gene-ranking", type=click.Choice(["heg", "hvg"]), default="heg", show_default=True,
                  help="Genes most expressed or most variable in training."),
     click.option("--min-counts", default=500.0, show_default=True, help="Least counts of a spot to be used."),
@@ -155,6 +166,7 @@ def demo(out: Path, seed: int) -> None:
 @click.option("--trainable-encoder", is_flag=True, default=None, help="Train the encoder end to end.")
 @click.option("--max-epochs", type=int, help="Epochs at most.")
 @click.option("--batch-size", type=int, help="Spots a batch.")
+@click.option("--members", type=click.IntRange(min=1), help="Networks trained side by side that predict their mean.")
 @click.option("--inner-folds", type=int, help="Groups of sections held out in turn; 0: none.")
 @click.option("--devices", default="1", show_default=True, callback=_devices, help="How many devices, or auto.")
 @click.option("--num-nodes", default=1, show_default=True, help="Machines, under SLURM or torchrun.")
@@ -183,6 +195,8 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
 @click.option("--um-per-px", type=float, help="Scale of bare slides that state none.")
 @click.option("--pitch-um", type=float, help="Pitch of the grid on bare slides; default: that of the training spots.")
 @click.option("--jobs", "n_jobs", type=click.IntRange(min=1), help="Bare slides at a time; default: one a core.")
+@click.option("--interval", type=float, help="Write intervals that cover this share of spots: 0.5, 0.8, 0.9 or 0.95.")
+@click.option("--min-reliability", type=float, help="Leave out genes of which a lower PCC is expected on a new slide.")
 @_keys
 def predict(slides: tuple[Path, ...], model_path: Path, out: Path, key_added: str, **options: Any) -> None:
     """Predict the expression of SLIDES with a trained model.
@@ -239,7 +253,15 @@ def _predict_stores(slides: Sequence[Path], model: Model, out: Path, *, key_adde
         stp.tl.predict(sdata, model, key_added=key_added, **keys)
         with replacing_folder(target) as folder:
             sdata.write(folder, update_sdata_path=False)
-        click.echo(f"{target}: {len(model.panel)} genes under {key_added!r}")
+        click.echo(f"{target}: {_written(sdata, model, key_added)} under {key_added!r}")
+
+
+def _written(sdata: SpatialData, model: Model, key: str) -> str:
+    """How many genes and sets a prediction is of; fewer than the model's where some were left out."""
+    from st_predict.core.expression import describe_panel
+
+    (record,) = (table.uns[key] for table in sdata.tables.values() if key in table.uns)
+    return describe_panel(list(record["panel"]), {name: () for name in model.gene_sets if name in record["panel"]})
 
 
 @main.command()

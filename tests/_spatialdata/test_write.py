@@ -13,7 +13,7 @@ import spatialdata
 from spatialdata import SpatialData
 
 from st_predict._spatialdata.keys import find_keys
-from st_predict._spatialdata.write import check_free, prediction_record, write_prediction
+from st_predict._spatialdata.write import Predicted, check_free, prediction_record, recorded_sets, write_prediction
 from st_predict.core.errors import InputError
 
 Make = Callable[..., SpatialData]
@@ -21,12 +21,18 @@ PANEL = ["g3", "g0", "absent"]
 PROVENANCE = {"panel": PANEL, "model": "0123456789ab", "tile_px": [], "min_counts": 500.0}
 
 
+def of(predicted: np.ndarray, panel: list[str]) -> Predicted:
+    """What is written of a model that does not know how sure it is."""
+    unknown = pd.DataFrame(np.nan, panel, ["expected_pcc", "pcc_sd", "ceiling", "predictable"])
+    return Predicted(predicted, predicted[:, 0] / 100, unknown, None)
+
+
 def write(sdata: SpatialData, value: float = 0.0, key: str = "predicted") -> np.ndarray:
     keys = find_keys(sdata, need_table=False)
     check_free(sdata, keys, key)
     n = len(sdata.shapes[keys.shapes])
     predicted = np.arange(3 * n, dtype=np.float32).reshape(n, 3) + value
-    write_prediction(sdata, keys, key, predicted, predicted[:, 0] / 100, np.zeros((n, 2)), dict(PROVENANCE))
+    write_prediction(sdata, keys, key, of(predicted, PANEL), np.zeros((n, 2)), dict(PROVENANCE))
     return predicted
 
 
@@ -45,6 +51,24 @@ def test_layer_and_obsm_of_a_measured_table(make_section: Make) -> None:
     np.testing.assert_array_equal(table.obs["predicted_distance"], predicted[:, 0] / 100)
     assert prediction_record(table.uns, "predicted")["model"] == "0123456789ab"
     assert (table.X != counts).nnz == 0
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_gene_sets_are_recorded_by_names_that_zarr_takes(make_section: Make, tmp_path: Path, *, table: bool) -> None:
+    """And are found again by their own; a gene of the table that is named like a set is not it."""
+    sdata = make_section("A", table=table)
+    sets = {"g3": ["g1", "g2"], "CD4/CD8": ["g4"]}
+    predicted = np.arange(3 * 42, dtype=np.float32).reshape(42, 3)
+    provenance = {**PROVENANCE, "panel": ["g0", *sets], "gene_sets": sets}
+    keys = find_keys(sdata, need_table=False)
+    write_prediction(sdata, keys, "predicted", of(predicted, provenance["panel"]), np.zeros((42, 2)), provenance)
+    sdata.write(tmp_path / "A.zarr")
+    written = spatialdata.read_zarr(tmp_path / "A.zarr")["table" if table else "predicted"]
+    record = prediction_record(written.uns, "predicted")
+    assert sorted(record["gene_sets"]) == ["CD4_CD8", "g3"]
+    assert recorded_sets(record) == {name: tuple(genes) for name, genes in sets.items()}
+    assert np.isnan(written.layers["predicted"]).all(axis=0).sum() == (23 if table else 0)
+    assert recorded_sets({"panel": ["g0"]}) == {}
 
 
 def test_new_table_on_a_slide(make_section: Make) -> None:
@@ -118,7 +142,7 @@ def test_gene_names_with_a_slash_can_be_saved(make_section: Make, tmp_path: Path
     keys = find_keys(sdata, need_table=True)
     predicted = np.random.default_rng(0).normal(size=(42, 2)).astype(np.float32)
     provenance = {**PROVENANCE, "panel": ["HLA-A", "a/b"]}
-    write_prediction(sdata, keys, "predicted", predicted, predicted[:, 0], np.zeros((42, 2)), provenance)
+    write_prediction(sdata, keys, "predicted", of(predicted, provenance["panel"]), np.zeros((42, 2)), provenance)
     sdata.write(tmp_path / "a.zarr")
     table = spatialdata.read_zarr(tmp_path / "a.zarr").tables["table"]
     assert table.obsm["predicted"].columns.tolist() == ["HLA-A", "a_b"]

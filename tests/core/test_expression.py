@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.sparse import csc_matrix, csr_matrix
@@ -10,9 +12,13 @@ from st_predict.core.errors import InputError
 from st_predict.core.expression import (
     choose_panel,
     common_genes,
+    count_genes,
+    describe_panel,
     gene_columns,
+    known_targets,
     log_normalize,
     section_expression,
+    target_counts,
     total_counts,
 )
 from st_predict.core.section import Section
@@ -61,6 +67,60 @@ def test_section_without_counts_has_no_expression() -> None:
     bare = Section("H", ArraySource(np.zeros((4, 4, 3), np.uint8)), np.zeros((1, 2)), 1.0)
     with pytest.raises(ValueError, match="section 'H' carries no expression"):
         section_expression(bare, ["a"])
+
+
+def with_sets(kind: type, genes: str = "wxyz") -> Section:
+    """A section of three spots with a set it has, one it has a gene of, and one named like a gene of its own."""
+    sets = {"both": ("z", "w"), "part": ("x", "other"), "y": ("x",)}
+    return dataclasses.replace(section("A", kind(COUNTS), list(genes)), gene_sets=sets)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_matrix, csc_matrix])
+def test_a_set_is_the_mean_of_log1p_of_its_genes(kind: type) -> None:
+    found = section_expression(with_sets(kind), ["both", "x", "part", "w"])
+    w, x = np.log1p([1e3, 0, 500]), np.log1p([0, 0, 500])
+    z = np.log1p([6e3, 0, 9e3])
+    assert found.dtype == np.float32
+    assert np.allclose(found[:, [0, 1, 3]], np.column_stack([(w + z) / 2, x, w]), rtol=1e-6)
+    assert np.isnan(found[:, 2]).all(), "a set of which a gene is missing is missing"
+
+
+def test_a_set_follows_names_not_positions() -> None:
+    one = with_sets(csr_matrix)
+    other = dataclasses.replace(
+        section("B", csr_matrix(COUNTS[:, ::-1]), ["z", "y", "x", "w"]), gene_sets=one.gene_sets
+    )
+    assert np.array_equal(section_expression(one, ["w", "both"]), section_expression(other, ["w", "both"]))
+
+
+def test_a_set_goes_before_a_gene_of_its_name() -> None:
+    """A section that is predicted may have a gene that is named like a set of the model."""
+    found = with_sets(np.asarray)
+    assert np.allclose(section_expression(found, ["y"])[:, 0], np.log1p([0, 0, 500]))
+    assert target_counts(found, ["y"]).tolist() == [[0], [0], [5]]
+    assert known_targets(with_sets(np.asarray, "waby"), ["y"]).tolist() == [False], "and is not taken for it"
+    assert np.isnan(section_expression(with_sets(np.asarray, "waby"), ["y"])).all()
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_matrix, csc_matrix])
+def test_counts_of_a_set_are_summed(kind: type) -> None:
+    found = target_counts(with_sets(kind), ["x", "both", "z"])
+    assert found.dtype == np.float32
+    assert found.tolist() == [[0, 7, 6], [0, 0, 0], [5, 95, 90]]
+
+
+def test_known_are_genes_and_whole_sets() -> None:
+    targets = ["w", "other", "both", "part"]
+    assert known_targets(with_sets(csr_matrix), targets).tolist() == [True, False, True, False]
+    assert known_targets(section("A", COUNTS, list("wxyz")), targets).tolist() == [True, False, False, False]
+
+
+def test_a_panel_is_counted_without_its_sets() -> None:
+    sets = {"s": ("a", "b"), "t": ("c",)}
+    assert count_genes(["a", "b", "c", "s", "t"], sets) == 3
+    assert describe_panel(["a", "b", "c", "s", "t"], sets) == "3 genes and 2 gene sets"
+    assert describe_panel(["a", "b", "t"], {"t": ("c",)}) == "2 genes and 1 gene set"
+    assert describe_panel(["a", "b"], {}) == "2 genes"
 
 
 @pytest.fixture(scope="module")

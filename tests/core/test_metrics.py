@@ -99,6 +99,20 @@ def test_ceiling_follows_its_seed() -> None:
     assert not np.array_equal(noise_ceiling(counts, totals, seed=3), noise_ceiling(counts, totals, seed=4))
 
 
+def test_ceiling_of_a_set_is_that_of_the_mean_of_its_genes() -> None:
+    """Against another pair of halves of the same rates: the correlation of two independent sections of half the depth."""
+    rng = np.random.default_rng(5)
+    rates = rng.gamma(4.0, 5.0, (4000, 1)) * rng.uniform(0.2, 4, 6)
+    counts, totals = rng.poisson(rates).astype(np.float32), np.full(4000, 3000.0)
+    halves = [np.log1p(rng.poisson(rates / 2) / totals[:, None] * 2e4).mean(axis=1) for _ in range(2)]
+    r = pearsonr(*halves)[0]
+    found = noise_ceiling(counts, totals, seed=0, together=True)
+    assert found.shape == (1,) and found[0] == pytest.approx(np.sqrt(2 * r / (1 + r)), abs=0.01)
+    assert found[0] > noise_ceiling(counts, totals, seed=0).max() + 0.005, "noise of several genes averages out"
+    one = counts[:, :1]
+    assert noise_ceiling(one, totals, seed=0, together=True) == noise_ceiling(one, totals, seed=0)
+
+
 def test_ceiling_survives_an_empty_spot() -> None:
     counts = np.random.default_rng(2).poisson(5.0, (50, 3)).astype(np.float32)
     counts[4] = 0

@@ -55,7 +55,7 @@ def make_section(
     from spatialdata.transformations import Identity, Scale
 
     from st_predict._spatialdata.keys import Keys
-    from st_predict._spatialdata.write import write_prediction
+    from st_predict._spatialdata.write import Predicted, write_prediction
 
     rng = np.random.default_rng(0)
     centers = np.array([(400.0 + 90 * x, 260.0 + 80 * y) for y in range(4) for x in range(5)])
@@ -90,7 +90,9 @@ def make_section(
     predicted = rng.normal(3, 0.5, (len(centers), len(PANEL))).astype(np.float32)[rows]
     provenance = {"panel": PANEL, "min_counts": 500.0, "method": "ridge", "encoder": "tiny"}
     keys = Keys("P_image", "P", "table" if measured else None)
-    write_prediction(sdata, keys, "predicted", predicted, predicted[:, 0], centers[rows], provenance)
+    unknown = pd.DataFrame(np.nan, PANEL, ["expected_pcc", "pcc_sd", "ceiling", "predictable"])
+    made = Predicted(predicted, predicted[:, 0], unknown, None)
+    write_prediction(sdata, keys, "predicted", made, centers[rows], provenance)
     return SimpleNamespace(
         sdata=sdata, centers_px=centers[rows], counts=counts[rows], predicted=predicted, few=int(np.argmax(rows == 3))
     )

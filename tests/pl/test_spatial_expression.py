@@ -81,6 +81,15 @@ def test_pcc_is_that_of_evaluate(made: SimpleNamespace) -> None:
         assert [ax.get_title() for ax in axes[:, 2]] == [f"predicted, PCC {scores.pcc[g]:.2f}" for g in made.panel]
 
 
+def test_gene_that_the_model_cannot_predict_is_flagged(made: SimpleNamespace) -> None:
+    sdata = made.section().sdata
+    expected = np.where(np.array(made.panel) == made.panel[1], 0.04, 0.3)
+    sdata.tables["table"].uns["predicted"]["expected_pcc"] = expected
+    axes = stp.pl.spatial_expression(sdata, made.panel[:2], show=False)
+    titles = [ax.get_title() for ax in axes[:, 2]]
+    assert "unpredictable" not in titles[0] and titles[1].endswith("\nunpredictable")
+
+
 def test_image_lies_under_the_spots_y_downward(made: SimpleNamespace) -> None:
     one = made.section()
     (axes,) = stp.pl.spatial_expression(one.sdata, "Actb")

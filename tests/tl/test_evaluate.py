@@ -39,7 +39,7 @@ def test_columns_and_rows(predicted: SpatialData, quick_model: Model) -> None:
     assert scores.index.tolist() == quick_model.panel and scores.index.name == "gene"
     assert scores.columns.tolist() == [
         "pcc", "spearman", "mse", "mae", "r2", "relative_variance", "constant", "mean_count", "ceiling",
-        "morans_i", "morans_i_measured",
+        "morans_i", "morans_i_measured", "expected_pcc",
     ]  # fmt: skip
     assert scores.attrs == {"section": "C", "n_spots": 42, "n_spots_left_out": 0, "genes_missing": []}
 

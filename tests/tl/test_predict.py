@@ -343,3 +343,24 @@ def test_an_image_coarser_than_those_of_training_is_said(
     caplog.clear()
     predict(make_section("C", 2, um_per_px=2.0), of_four)
     assert "um/px, training" not in caplog.text
+
+
+def test_a_slide_of_few_spots_is_predicted_and_said(
+    make_section: Make, quick_model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One spot of a slide, scored by itself, would have no features at all; 42 are enough."""
+    whole = make_section("C", 2)
+    expected = prediction(whole, quick_model)
+    assert "too few" not in caplog.text
+    found = {}
+    for n in (1, 12):
+        part = make_section("C", 2)
+        part.tables["table"] = part.tables["table"][:n].copy()
+        (name,) = part.shapes
+        part.shapes[name] = part.shapes[name].iloc[:n]
+        with caplog.at_level(logging.WARNING, "st_predict"):
+            found[n] = prediction(part, quick_model)
+        assert f"{n} spots are too few to tell a slide's stain by" in caplog.text
+    mean = quick_model.center.numpy()
+    assert np.isfinite(found[1]).all() and np.abs(found[1][0] - mean).max() > 0.01
+    assert np.isfinite(found[12]).all() and expected.shape[0] == 42

@@ -320,3 +320,20 @@ def test_a_client_that_grows_is_used() -> None:
         patch.setattr(distributed, "as_completed", Ended)
         found = list(_side_by_side(Future, range(7), lambda: room[0]))
     assert sorted(result for _, result, _ in found) == list(range(7)) and max(seen) == 3 and seen[0] == 1
+
+
+def test_intervals_and_genes_left_out_in_a_cohort(
+    slides: list[Path], three_sections: dict[str, Any], quick: dict[str, Any], tmp_path: Path
+) -> None:
+    model = stp.tl.train(three_sections, **quick)
+    least = model.genes["expected_pcc"].median()  # a NumPy scalar
+    asked = {"interval": np.float64(0.9), "min_reliability": least}
+    assert set(run(slides[:1], model, tmp_path / "out", **asked)["status"]) == {"done"}
+    assert set(run(slides[:1], model, tmp_path / "out", **asked)["status"]) == {"skipped"}
+    found = spatialdata.read_zarr(tmp_path / "out" / "case_0.zarr")["predicted"]
+    assert found.var_names.tolist() == model.genes.index[model.genes["expected_pcc"] >= least].tolist()
+    lower, upper = (found.layers[f"predicted_{end}"] for end in ("lower", "upper"))
+    assert (lower <= upper).all() and (upper > found.X).mean() > 0.9
+    with pytest.raises(InputError, match="min_reliability is 2"):
+        run(slides, model, tmp_path / "none", min_reliability=2)
+    assert not (tmp_path / "none").exists()

@@ -20,7 +20,7 @@ from st_predict.core.section import Section
 from st_predict.core.tiles import store as store_module
 from st_predict.core.tiles.cut import cut_section
 from st_predict.core.training.model import Model
-from st_predict.tl import _session, evaluate, predict, train
+from st_predict.tl import _session, evaluate, load_model, predict, train
 
 Make = Callable[..., SpatialData]
 Quick = dict[str, Any]
@@ -347,3 +347,32 @@ def test_arguments_that_make_no_sense(
 ) -> None:
     with pytest.raises(InputError, match=text):
         train(make_section("A"), **{**quick, **change})
+
+
+def test_members_are_saved_and_predict_alike(make_section: Make, quick: Quick, tmp_path: Path) -> None:
+    model = train(make_section("A"), **quick, members=2)
+    assert model.recipe.fit.members == 2 and any(key.startswith("network.members.1.") for key in model.tensors())
+    loaded = load_model(model.save(tmp_path / "model"))
+    sections = make_section("C", 2), make_section("C", 2)
+    for sdata, one in zip(sections, (model, loaded), strict=True):
+        predict(sdata, one)
+    assert np.array_equal(*(sdata.tables["table"].obsm["predicted"].to_numpy() for sdata in sections))
+    assert train(make_section("A"), **quick, trainable_encoder=True).recipe.fit.members == 1
+
+
+def test_members_of_a_method_without_chance_are_refused(make_section: Make, quick: Quick) -> None:
+    with pytest.raises(InputError, match="3 of it are all the same"):
+        train(make_section("A"), **{**quick, "method": "ridge"}, members=3)
+    with pytest.raises(InputError, match="members is 0"):
+        train(make_section("A"), **quick, members=0)
+
+
+def test_where_ridge_did_better_it_is_said(make_section: Make, quick: Quick, caplog: pytest.LogCaptureFixture) -> None:
+    """Of what was trained by gradient; a control is below ridge by intent."""
+    sections = [make_section("A", 0), make_section("B", 1)]
+    with caplog.at_level(logging.INFO, "st_predict"):
+        train(sections, **{**quick, "method": "mean"})
+        assert "Tuned ridge did better" not in caplog.text
+        model = train(sections, **quick, learning_rate=1e-9)
+    pcc = model.held_out["pcc"]
+    assert f"Tuned ridge did better on what was held out, by {(pcc['ridge'] - pcc['nh2st']).mean():.3f}" in caplog.text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from st_predict.core.errors import InputError
 from st_predict.core.room import give_back, room_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
@@ -22,8 +25,28 @@ _KIND = "prediction"
 _TABLE_KIND = "prediction table"
 
 
-def check_free(sdata: SpatialData, keys: Keys, key: str) -> None:
+class Predicted(NamedTuple):
+    """What is written of one prediction. ``n`` spots, ``G`` genes."""
+
+    expression: NDArray[np.float32]
+    """``(n, G)``."""
+    distance: NDArray[np.float32]
+    """How unlike the training tiles the spots are ``(n,)``."""
+    genes: pd.DataFrame
+    """What to expect of each gene, a row a gene; its columns go into ``var``."""
+    interval: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    """Lower and upper ends ``(n, G)``."""
+
+    def parts(self, key: str) -> dict[str, NDArray[np.float32]]:
+        """By name."""
+        ends = {} if self.interval is None else dict(zip(interval_keys(key), self.interval, strict=True))
+        return {key: self.expression, **ends}
+
+
+def check_free(sdata: SpatialData, keys: Keys, key: str, *, interval: bool = False) -> None:
     """Refuse a key under which the user has something of their own; an earlier prediction may be replaced.
+
+    ``interval`` is whether ends of intervals will be written.
 
     Raises
     ------
@@ -35,12 +58,18 @@ def check_free(sdata: SpatialData, keys: Keys, key: str) -> None:
         taken = {} if key not in sdata else {f"sdata[{key!r}]": _ours(getattr(sdata.get(key), "uns", {}), key)}
     else:
         table = sdata.tables[keys.table]
-        slots = {"layers": table.layers, "obsm": table.obsm, "uns": table.uns, "obs": table.obs}
+        slots: list[tuple[str, Any, Sequence[str]]] = [
+            ("layers", table.layers, (key,)),
+            ("obsm", table.obsm, (key,)),
+            ("uns", table.uns, (key,)),
+            ("obs", table.obs, (distance_column(key),)),
+            ("var", table.var, _var_columns(key)),
+        ]
         taken = {
-            f"{slot}[{name!r}]": _ours(table.uns, key)
-            for slot, values in slots.items()
-            if (name := distance_column(key) if slot == "obs" else key) in values
+            f"{slot}[{name!r}]": _ours(table.uns, key) for slot, held, names in slots for name in names if name in held
         }
+        if interval and not _has_interval(table.uns, key):
+            taken |= {f"obsm[{name!r}]": False for name in interval_keys(key) if name in table.obsm}
     foreign = [place for place, ours in taken.items() if not ours]
     if foreign:
         raise InputError(
@@ -55,31 +84,51 @@ def write_prediction(
     sdata: SpatialData,
     keys: Keys,
     key: str,
-    predicted: NDArray[np.float32],
-    distance: NDArray[np.float32],
+    predicted: Predicted,
     centers_px: NDArray[np.float64],
     provenance: dict[str, Any],
 ) -> None:
-    """Write a prediction ``(n, G)``, how unlike the training tiles the spots are ``(n,)``, and the provenance.
+    """Write a prediction and its provenance, in place of an earlier one under this key.
 
-    On either table the second goes into ``obs`` (:func:`distance_column`). On a section with a table: ``layers[key]`` ``(n_obs, n_vars)``, NaN outside the panel, ``obsm[key]`` a DataFrame
-    ``(n_obs, G)`` in the panel's order ("/" in a name becomes "_", which Zarr needs), ``uns[key]``. On an H&E-only one: ``sdata.tables[key]``, genes the panel.
+    On either table: ``obs`` (:func:`distance_column`), ``var`` (what to expect of each gene) and ``uns[key]``. On a section with a table: ``layers[key]`` ``(n_obs, n_vars)``, NaN outside the panel, ``obsm[key]`` a DataFrame
+    ``(n_obs, G)`` in the panel's order ("/" in a name becomes "_", which Zarr needs). On an H&E-only one:
+    ``sdata.tables[key]``, genes the panel. Ends of intervals are ``<key>_lower`` and ``<key>_upper``: in obsm beside a table's
+    own, which may have many more genes than the panel; layers of a new table.
     """
     import pandas as pd
 
-    panel = provenance["panel"]
+    panel, sets = provenance["panel"], provenance.get("gene_sets", {})
     if keys.table is None:
         sdata.tables[key] = _new_table(sdata, keys, key, predicted, centers_px, provenance)
-        sdata.tables[key].obs[distance_column(key)] = distance
-        return
-    table = sdata.tables[keys.table]
-    layer = np.full(table.shape, np.nan, np.float32)
-    columns = table.var_names.get_indexer(panel)
-    layer[:, columns[columns >= 0]] = predicted[:, columns >= 0]
-    table.layers[key] = layer
-    table.obsm[key] = pd.DataFrame(predicted, index=table.obs_names, columns=[gene.replace("/", "_") for gene in panel])
-    table.obs[distance_column(key)] = distance
-    table.uns[key] = {PROVENANCE_KIND: _KIND, **provenance}
+        table = sdata.tables[key]
+    else:
+        table = sdata.tables[keys.table]
+        if _has_interval(table.uns, key):
+            for name in interval_keys(key):
+                table.obsm.pop(name, None)
+        columns = table.var_names.get_indexer([None if name in sets else name for name in panel])
+        names = [gene.replace("/", "_") for gene in panel]
+        layer = np.full(table.shape, np.nan, np.float32)
+        layer[:, columns[columns >= 0]] = predicted.expression[:, columns >= 0]
+        table.layers[key] = layer
+        for name, values in predicted.parts(key).items():
+            table.obsm[name] = pd.DataFrame(values, index=table.obs_names, columns=names)
+        table.uns[key] = _record(_KIND, provenance)
+    table.obs[distance_column(key)] = predicted.distance
+    for column, name in zip(predicted.genes.columns, _var_columns(key), strict=True):
+        found = predicted.genes[column].drop(sets if table.uns[key][PROVENANCE_KIND] == _KIND else [])
+        found = found.reindex(table.var_names)
+        table.var[name] = found.eq(True) if column == "predictable" else found.astype(np.float32)
+
+
+def interval_keys(key: str) -> tuple[str, str]:
+    """Names of the lower and the upper ends of the intervals: of obsm, or of layers where the table is new."""
+    return f"{key}_lower", f"{key}_upper"
+
+
+def _var_columns(key: str) -> list[str]:
+    """Columns of ``var``, as those of :attr:`~st_predict.core.training.model.Model.genes`."""
+    return [f"{key}_{name}" for name in ("expected_pcc", "pcc_sd", "ceiling", "predictable")]
 
 
 def distance_column(key: str) -> str:
@@ -91,7 +140,7 @@ def _new_table(
     sdata: SpatialData,
     keys: Keys,
     key: str,
-    predicted: NDArray[np.float32],
+    predicted: Predicted,
     centers_px: NDArray[np.float64],
     provenance: dict[str, Any],
 ) -> AnnData:
@@ -100,16 +149,16 @@ def _new_table(
     from spatialdata.models import TableModel
 
     spots = sdata.shapes[keys.shapes].index
-    own = room_for("predictions", predicted.shape)  # X is the user's to change, the layer stays as predicted
-    own[:] = predicted
+    own = room_for("predictions", predicted.expression.shape)  # X is the user's to change, the layer stays as predicted
+    own[:] = predicted.expression
     give_back(own)
     table = AnnData(
         X=own,
         obs=pd.DataFrame({"instance_id": spots.to_numpy()}, index=spots.astype(str)),
         var=pd.DataFrame(index=provenance["panel"]),
-        layers={key: predicted},
+        layers=predicted.parts(key),
         obsm={"spatial": centers_px},
-        uns={key: {PROVENANCE_KIND: _TABLE_KIND, **provenance}},
+        uns={key: _record(_TABLE_KIND, provenance)},
     )
     table.obs["region"] = pd.Categorical([keys.shapes] * table.n_obs)
     return TableModel.parse(table, region=keys.shapes, region_key="region", instance_key="instance_id")
@@ -132,6 +181,23 @@ def prediction_record(uns: Any, key: str) -> dict[str, Any]:
         )
     record: dict[str, Any] = uns[key]
     return record
+
+
+def _record(kind: str, provenance: dict[str, Any]) -> dict[str, Any]:
+    """Provenance as it is kept, gene sets by names that Zarr takes."""
+    sets = {name.replace("/", "_"): genes for name, genes in provenance.get("gene_sets", {}).items()}
+    return {PROVENANCE_KIND: kind, **provenance, **({"gene_sets": sets} if sets else {})}
+
+
+def recorded_sets(record: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Genes of every gene set in a prediction's panel, by the set's own name."""
+    sets = record.get("gene_sets", {})
+    names = {str(name).replace("/", "_"): str(name) for name in record["panel"]}
+    return {names[stored]: tuple(str(gene) for gene in genes) for stored, genes in sets.items()}
+
+
+def _has_interval(uns: Any, key: str) -> bool:
+    return _ours(uns, key) and "interval" in uns[key]
 
 
 def _ours(uns: Any, key: str) -> bool:

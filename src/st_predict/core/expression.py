@@ -1,6 +1,7 @@
-"""Counts to training targets: totals, log1p of counts per 10,000, and the choice of the gene panel.
+"""Counts to training targets: totals, log1p of counts per 10,000, gene sets, and the choice of the gene panel.
 
-Counts come dense or as scipy sparse matrices ``(n_spots, n_genes)``; nothing here knows tables or files.
+A target is a gene, or a set of genes that the section knows by name: the mean of its genes. Counts come dense or as
+scipy sparse matrices ``(n_spots, n_genes)``; nothing here knows tables or files.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -48,12 +49,17 @@ def log_normalize(counts: Any, columns: NDArray[np.intp]) -> NDArray[np.float32]
     -------
     ``(n_spots, G)`` float32. A spot without any count is 0 throughout.
     """
-    totals = total_counts(counts)
-    scale = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
     out = np.full((counts.shape[0], len(columns)), np.nan, dtype=np.float32)
     known = columns >= 0
-    out[:, known] = np.log1p(dense(counts[:, columns[known]]) * scale[:, None].astype(np.float32))
+    out[:, known] = np.log1p(dense(counts[:, columns[known]]) * _per_count(counts))
     return out
+
+
+def _per_count(counts: Any) -> NDArray[np.float32]:
+    """What one count of a spot is per 10,000, ``(n_spots, 1)``; 0 in a spot without any."""
+    totals = total_counts(counts)
+    scale = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
+    return scale[:, None].astype(np.float32)
 
 
 def gene_columns(gene_names: NDArray[np.str_], wanted: Sequence[str]) -> NDArray[np.intp]:
@@ -63,11 +69,85 @@ def gene_columns(gene_names: NDArray[np.str_], wanted: Sequence[str]) -> NDArray
 
 
 def section_expression(section: Section, panel: Sequence[str]) -> NDArray[np.float32]:
-    """Targets of one section, ``(n_spots, G)``: log1p of counts per 10,000, NaN for genes it lacks."""
+    """Targets of one section, ``(n_spots, G)``: log1p of counts per 10,000, of a gene set the mean over its genes.
+
+    NaN for genes it lacks, and for sets of which it lacks a gene.
+    """
     if section.counts is None:
         msg = f"section {section.name!r} carries no expression"
         raise ValueError(msg)
-    return log_normalize(section.counts, gene_columns(section.gene_names, panel))
+    out = log_normalize(section.counts, _columns(section, panel))
+    for place, counts in set_counts(section, panel):
+        out[:, place] = np.log1p(counts * _per_count(section.counts)).mean(axis=1, dtype=np.float64)
+    return out
+
+
+def target_counts(section: Section, targets: Sequence[str]) -> NDArray[np.float32]:
+    """Raw counts ``(n_spots, G)`` of targets that the section has, of a gene set their sum over its genes."""
+    columns = _columns(section, targets)
+    genes = dense(section.counts[:, columns[columns >= 0]])
+    sums = {place: counts.sum(axis=1) for place, counts in set_counts(section, targets)}
+    if not sums:
+        return genes
+    out = np.empty((len(genes), len(targets)), np.float32)
+    out[:, columns >= 0] = genes
+    for place, values in sums.items():
+        out[:, place] = values
+    return out
+
+
+def known_targets(section: Section, targets: Sequence[str]) -> NDArray[np.bool_]:
+    """Which targets a section has ``(G,)``: the gene, or every gene of the set."""
+    known: NDArray[np.bool_] = _columns(section, targets) >= 0
+    for place, columns in _set_columns(section, targets).items():
+        known[place] = (columns >= 0).all()
+    return known
+
+
+def count_genes(targets: Sequence[str], gene_sets: Collection[str]) -> int:
+    """How many of some targets are genes; in a panel they come first."""
+    return sum(target not in gene_sets for target in targets)
+
+
+def describe_panel(panel: Sequence[str], gene_sets: Collection[str]) -> str:
+    """How large a panel is, in words."""
+    genes = f"{count_genes(panel, gene_sets)} genes"
+    sets = f"{len(gene_sets)} gene set{'s' * (len(gene_sets) > 1)}"
+    return f"{genes} and {sets}" if gene_sets else genes
+
+
+def set_counts(section: Section, targets: Sequence[str]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Every gene set among some targets all of whose genes the section has.
+
+    Yields
+    ------
+    Its place among the targets, and the raw counts of its genes ``(n_spots, n_members)``.
+    """
+    sets = {place: c for place, c in _set_columns(section, targets).items() if (c >= 0).all()}
+    if not sets:
+        return
+    used = np.unique(np.concatenate(list(sets.values())))
+    counts = section.counts[:, used]  # once for all sets: it may be read from a file
+    for place, columns in sets.items():
+        yield place, dense(counts[:, np.searchsorted(used, columns)])
+
+
+def _columns(section: Section, targets: Sequence[str]) -> NDArray[np.intp]:
+    """:func:`gene_columns` of the targets that are genes, -1 for sets, also where a gene has the name of one."""
+    columns = gene_columns(section.gene_names, targets)
+    columns[np.array([target in section.gene_sets for target in targets], dtype=bool)] = -1
+    return columns
+
+
+def _set_columns(section: Section, targets: Sequence[str]) -> dict[int, NDArray[np.intp]]:
+    """:func:`gene_columns` of the genes of every set among the targets, by the set's place."""
+    places = [i for i, target in enumerate(targets) if target in section.gene_sets]
+    if not places:
+        return {}
+    members = [section.gene_sets[targets[i]] for i in places]
+    columns = gene_columns(section.gene_names, [gene for genes in members for gene in genes])
+    ends = np.cumsum([len(genes) for genes in members])
+    return dict(zip(places, np.split(columns, ends[:-1]), strict=True))
 
 
 def common_genes(sections: Sequence[Section]) -> list[str]:

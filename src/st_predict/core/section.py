@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,6 +49,8 @@ class Section:
         Gene names ``(n_genes,)``; none for H&E only.
     reduced
         Smaller copies of ``image``, finer ones first, from which wide tiles are cut; none where the image is no pyramid.
+    gene_sets
+        Genes of every set that is a target under its own name, see :mod:`~st_predict.core.expression`.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Section:
     counts: Any = None
     gene_names: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, dtype=np.str_))
     reduced: Sequence[ImageSource] = ()
+    gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def n_spots(self) -> int:

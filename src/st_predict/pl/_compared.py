@@ -6,11 +6,13 @@ Reads through the boundary; draws nothing.
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from st_predict.core.errors import InputError
+from st_predict.core.training.reliability import UNPREDICTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +44,12 @@ class Compared(NamedTuple):
     pcc: list[float | None]
     """Of each gene over the scored spots, as ``evaluate`` has it; ``None`` where there is nothing to correlate."""
 
+    @property
+    def unpredictable(self) -> list[bool]:
+        """Genes of which the model expected no more than chance gives."""
+        expected = dict(zip(map(str, self.record["panel"]), self.record.get("expected_pcc", ()), strict=False))
+        return [expected.get(gene, 1.0) < UNPREDICTABLE for gene in self.genes]
+
 
 def compare(
     sdata: SpatialData,
@@ -62,7 +70,7 @@ def compare(
         If the section cannot be read, there is no such prediction, or a gene is not in it.
     """
     from st_predict._spatialdata.read import read_section
-    from st_predict._spatialdata.write import prediction_record
+    from st_predict._spatialdata.write import prediction_record, recorded_sets
 
     alone = _is_own_table(sdata, key, table_key)
     section, keys = read_section(
@@ -75,6 +83,7 @@ def compare(
     )
     table = sdata.tables[str(keys.table)]
     record = prediction_record(table.uns, key)
+    section = replace(section, gene_sets=recorded_sets(record))
     panel = [str(gene) for gene in record["panel"]]
     genes = panel if genes is None else [str(gene) for gene in genes]
     _check_genes(genes, panel, [str(gene) for gene in table.var_names])

@@ -47,14 +47,15 @@ def spatial_expression(
 
     Measured expression is what models are trained on, log1p of counts per 10,000 over all genes. Spots are drawn in
     their true size, those with too few counts hollow in the measured panel: neither the PCC, which is that of
-    :func:`st_predict.tl.evaluate`, nor the color scale follows them.
+    :func:`st_predict.tl.evaluate`, nor the color scale follows them. A gene of which the model expected no more than chance
+    gives (``model.genes``) is called unpredictable.
 
     Parameters
     ----------
     sdata
         A section that :func:`~st_predict.tl.predict` was run on. On an H&E-only one there is no measured panel.
     genes
-        One or more predicted genes.
+        One or more predicted genes or gene sets.
     key
         ``key_added`` of the prediction.
     min_counts
@@ -115,7 +116,8 @@ def spatial_expression(
         draw_image(panels[number, 0], thumbnail, box)
         draw_scale_bar(panels[number, 0], box, section.um_per_px)
         panels[number, 0].set_title("H&E")
-        panels[number, 0].set_ylabel(gene, fontstyle="italic", fontsize=size)
+        style = "normal" if gene in section.gene_sets else "italic"
+        panels[number, 0].set_ylabel(gene, fontstyle=style, fontsize=size)
         _draw_gene(panels[number, 1:], compared, number, spots, box, cmap, shared_scale=shared_scale)
     return finish(panels, show=show, save=save)
 
@@ -128,7 +130,8 @@ def _draw_gene(
 
     predicted, scored = compared.predicted[:, number], compared.scored
     everywhere = np.ones_like(scored)
-    maps = [(f"predicted{_score(compared.pcc[number])}", predicted, everywhere)]
+    flag = "\nunpredictable" if compared.unpredictable[number] else ""
+    maps = [(f"predicted{_score(compared.pcc[number])}{flag}", predicted, everywhere)]
     if compared.measured is not None:
         measured = compared.measured[:, number]
         known = scored & np.isfinite(measured)

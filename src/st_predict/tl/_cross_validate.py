@@ -24,6 +24,7 @@ def cross_validate(
     groups: Literal["subject", "section"] | Sequence[str] | None = None,
     encoder: str = "efficientnet_lite0",
     genes: int | Sequence[str] = 250,
+    gene_sets: Mapping[str, Sequence[str]] | None = None,
     gene_ranking: Literal["heg", "hvg"] = "heg",
     min_counts: float = 500,
     tile_um: float | Sequence[float] | None = None,
@@ -61,6 +62,9 @@ def cross_validate(
         where several are known, else by section, and the table then says that it is within one subject.
     encoder, genes, gene_ranking, min_counts, tile_um, tile_px, encoder_weights, tile_store, tile_store_gb
         As in :func:`st_predict.tl.train`; spots with fewer than ``min_counts`` counts are not scored either.
+    gene_sets
+        As in :func:`st_predict.tl.train`; a set is of the genes that all sections have, so that it is the same in every
+        fold. Scores over the panel stay those of its genes; over the sets they are told beside them.
     out
         Folder for the results. Every finished fold is kept there, and a comparison that was interrupted goes on from
         them; tables are written as ``scores.csv``, ``gene_scores.csv`` and ``failures.csv``.
@@ -76,12 +80,14 @@ def cross_validate(
     Returns
     -------
     A DataFrame, one row a ``method``, ``fold``, ``section``, ``gene_set`` and ``metric`` with its ``value``; ``seconds``
-    is what the fit took. Gene sets: the panel (``"heg250"``) and its 50 genes most variable in training (``"hvg50"``).
+    is what the fit took. Gene sets: the panel (``"heg250"``) and its 50 genes most variable in training (``"hvg50"``);
+    ``"gene_sets"`` are those of the argument, of which each counts as one gene.
     Metrics: means over genes of ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance`` and ``ceiling``,
     ``pcc_of_ceiling``, ``constant`` (genes whose PCC could not be computed and counts 0), ``n_genes``, and how well
     ``gene_correlation`` (between genes) and ``morans_i`` agree with the measured. Metrics named
     ``pcc_h_testselected``, ``pcc_hvg_from_test_truth`` and ``pcc_pooled_slides`` are for comparison with papers only:
-    they flatter. ``.genes`` is the gene-level table, ``.failures`` lists folds that failed.
+    they flatter. Of methods that inner folds stop, ``covered50`` to ``covered95``: the share of spots within intervals for
+    50 to 95 %, and ``expected_rank_correlation``: between the PCC the model expected of each gene and the one it reached. ``.genes`` is the gene-level table, ``.failures`` lists folds that failed.
 
     Raises
     ------
@@ -101,8 +107,8 @@ def cross_validate(
         check_comparison_folder(folder)
     _check_n_jobs(n_jobs)
     asked = check_comparison(
-        sections, methods=methods, groups=groups, genes=genes, gene_ranking=gene_ranking, min_counts=min_counts,
-        tile_um=tile_um, tile_px=tile_px, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer,
+        sections, methods=methods, groups=groups, genes=genes, gene_sets=gene_sets, gene_ranking=gene_ranking,
+        min_counts=min_counts, tile_um=tile_um, tile_px=tile_px, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer,
         seed=seed,
     )  # fmt: skip
     if folder is not None:

@@ -43,22 +43,25 @@ def evaluate(
 
     Returns
     -------
-    One row a gene of the panel that the section has: ``pcc`` and ``spearman`` (0 where prediction or truth is
+    One row a gene of the panel that the section has, and a gene set of which it has every gene: ``pcc`` and ``spearman`` (0 where prediction or truth is
     constant), ``mse``, ``mae``, ``r2``, ``relative_variance`` (predicted over measured; well under 1 is
-    over-smoothed), ``constant``, ``mean_count``, ``ceiling``, the highest PCC that the noise of the counts lets any
+    over-smoothed), ``constant``, ``mean_count`` (of a set their sum), ``ceiling``, the highest PCC that the noise of the counts lets any
     predictor reach, and Moran's I over each spot's six nearest, ``morans_i`` of the prediction and
-    ``morans_i_measured``. ``attrs`` tells ``n_spots``, ``n_spots_left_out`` and ``genes_missing``.
+    ``morans_i_measured``. Where the model knew how sure it was, ``expected_pcc``; where intervals were predicted,
+    ``covered``, the share of spots within them. ``attrs`` tells ``n_spots``, ``n_spots_left_out`` and ``genes_missing``.
 
     Raises
     ------
     InputError
         If there is no such prediction, no panel gene, or fewer than three spots to score.
     """
+    from dataclasses import replace
+
     import pandas as pd
 
     from st_predict._spatialdata.read import read_section
-    from st_predict._spatialdata.write import prediction_record
-    from st_predict.core.expression import gene_columns, section_expression
+    from st_predict._spatialdata.write import interval_keys, prediction_record, recorded_sets
+    from st_predict.core.expression import known_targets, section_expression
     from st_predict.core.protocol.scores import score_genes
     from st_predict.core.training.task import usable_spots
 
@@ -68,8 +71,9 @@ def evaluate(
     table = sdata.tables[keys.table]
     record = prediction_record(table.uns, key)
     panel = [str(gene) for gene in record["panel"]]
-    columns = gene_columns(section.gene_names, panel)
-    shared = [gene for gene, column in zip(panel, columns, strict=True) if column >= 0]
+    section = replace(section, gene_sets=recorded_sets(record))
+    known = known_targets(section, panel)
+    shared = [gene for gene, has in zip(panel, known, strict=True) if has]
     if not shared:
         raise InputError(
             f"section {section.name!r} has none of the {len(panel)} predicted genes ({', '.join(panel[:3])}, ...)",
@@ -86,9 +90,14 @@ def evaluate(
             remedy="lower min_counts",
         )
     kept = section.keep(scored)
-    predicted = table.obsm[key].to_numpy(np.float32)[scored][:, columns >= 0]
-    values = score_genes(kept, predicted, section_expression(kept, shared), shared, seed=seed)
+    predicted, truth = table.obsm[key].to_numpy(np.float32)[scored][:, known], section_expression(kept, shared)
+    values = score_genes(kept, predicted, truth, shared, seed=seed)
     scores = pd.DataFrame(values, index=pd.Index(shared, name="gene"))
+    if "expected_pcc" in record:
+        scores["expected_pcc"] = np.asarray(record["expected_pcc"])[known]
+    if (ends := interval_keys(key))[0] in table.obsm:
+        lower, upper = (table.obsm[end].to_numpy(np.float32)[scored][:, known] for end in ends)
+        scores["covered"] = ((truth >= lower) & (truth <= upper)).mean(axis=0)
     scores.attrs = {
         "section": section.name,
         "n_spots": int(scored.sum()),

@@ -20,6 +20,8 @@ def predict(
     table_key: str | None = None,
     encoder_weights: str | None = None,
     device: str = "auto",
+    interval: float | None = None,
+    min_reliability: float | None = None,
 ) -> None:
     """Predict the expression of every spot from the image alone; measured expression is neither read nor needed.
 
@@ -43,14 +45,26 @@ def predict(
         Where the encoder's local weights file is now, if the model was trained with one and it was moved.
     device
         Torch device of the encoder; ``"auto"``: a GPU if there is one.
+    interval
+        Share of spots, 0.5, 0.8, 0.9 or 0.95, that intervals around the predictions are to cover on average over genes,
+        calibrated on training sections while they were held out (see :class:`~st_predict.core.training.reliability.Reliability`); ``None``: no
+        intervals.
+    min_reliability
+        Leave out genes of which a lower PCC is to be expected on a new slide (``model.genes``); ``None``: predict all.
 
     Returns
     -------
     ``None``. With a table that annotates the spots: ``table.layers[key_added]`` ``(n_obs, n_vars)`` float32, NaN for
-    genes outside the panel, ``table.obsm[key_added]``, a DataFrame ``(n_obs, panel)`` ("/" in a name is "_"), and ``table.uns[key_added]``,
-    the provenance. Without one: a new table ``sdata.tables[key_added]`` on the spots. Values are log1p of counts per
-    10,000. In both, ``table.obs["<key_added>_distance"]`` tells how unlike the training tiles a spot's are: distance in
-    feature space, 1 where one in a hundred tiles of a section like those trained on lies beyond (see
+    genes outside the panel, ``table.obsm[key_added]``, a DataFrame ``(n_obs, panel)`` ("/" in a name is "_"), and
+    ``table.uns[key_added]``, the provenance. Without one: a new table ``sdata.tables[key_added]`` on the spots. Values
+    are log1p of counts per 10,000.
+
+    In both, ``table.var`` gets what is to be expected of every gene on a new slide: ``<key_added>_expected_pcc``,
+    ``_pcc_sd``, ``_ceiling`` and ``_predictable`` (see ``model.genes``). Ends of intervals are ``<key_added>_lower`` and
+    ``<key_added>_upper``: DataFrames in obsm beside a table's own, layers of a new table.
+
+    ``table.obs["<key_added>_distance"]`` tells how unlike the training tiles a spot's are: distance in feature space, 1
+    where one in a hundred tiles of a section like those trained on lies beyond (see
     :class:`~st_predict.core.training.domain.Domain`); ``uns`` holds the share beyond 1 as ``"unlike_training"``
     and how far the slide as a whole lies off the training sections as ``"slide_shift"``. Where either is large, this is
     said.
@@ -58,8 +72,9 @@ def predict(
     Raises
     ------
     InputError
-        If there is no model, the section cannot be used or is of another scale, a bare slide has no known scale or no
-        tissue, or ``key_added`` holds your data.
+        If there is no model, it does not know how sure it is and was asked, no gene is as reliable as was asked, the
+        section cannot be used or is of another scale, a bare slide has no known scale or no tissue, or ``key_added``
+        holds your data.
     """
     from st_predict._log import be_heard, logger
     from st_predict._prediction import predict_sdata
@@ -71,5 +86,5 @@ def predict(
         logger.info("no model was given; using this session's last: %r", model)
     predict_sdata(
         sdata, model, key_added=key_added, image_key=image_key, shapes_key=shapes_key, table_key=table_key,
-        encoder_weights=encoder_weights, device=device,
+        encoder_weights=encoder_weights, device=device, interval=interval, min_reliability=min_reliability,
     )  # fmt: skip

@@ -24,6 +24,8 @@ def predict_cohort(
     pitch_um: float | None = None,
     n_jobs: int | None = None,
     device: str = "auto",
+    interval: float | None = None,
+    min_reliability: float | None = None,
 ) -> pd.DataFrame:
     """Predict bare slides, several at a time; a slide that fails costs itself alone.
 
@@ -50,17 +52,20 @@ def predict_cohort(
         Slides at a time; ``None``: one a core, or one a worker of the client.
     device
         Torch device of the encoder; ``"auto"``: a GPU if there is one.
+    interval, min_reliability
+        As in :func:`st_predict.tl.predict`.
 
     Returns
     -------
     The manifest, which is also written as ``out_dir/manifest.csv`` after every slide: ``slide``, ``status`` (``done``,
-    ``skipped``, ``failed``), ``reason``, ``n_spots``, ``seconds``, ``path`` and ``store``. A store is a SpatialData with
+    ``skipped``, ``failed``), ``reason``, ``n_spots``, ``unlike_training`` and ``slide_shift`` (see
+    :func:`st_predict.tl.predict`), ``seconds``, ``path`` and ``store``. A store is a SpatialData with
     the table ``key_added`` on its spots, the outlines of the tissue, and a small copy of the slide to look at.
 
     Raises
     ------
     InputError
-        If two slides share a name, ``out_dir`` holds something else or cannot be written to, or another run is at work
+        If two slides share a name, the model is not as sure as is asked, ``out_dir`` holds something else or cannot be written to, or another run is at work
         there. What is wrong with one slide is told in the manifest.
     """
     from st_predict._cohort import Settings, run_cohort
@@ -75,5 +80,7 @@ def predict_cohort(
         raise InputError(f"n_jobs is {n_jobs}", where="n_jobs", expected="at least 1, or None", remedy="correct n_jobs")
     if isinstance(paths, (str, Path)):
         paths = [paths]
-    settings = Settings(key_added, um_per_px, pitch_um, device)
+    settings = Settings(
+        key_added, um_per_px, pitch_um, device, *(None if v is None else float(v) for v in (interval, min_reliability))
+    )
     return run_cohort(paths, model, Path(out_dir).resolve(), settings=settings, n_jobs=n_jobs, client=client)

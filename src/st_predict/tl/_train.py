@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from st_predict.core.section import Section
     from st_predict.core.training.model import Model
 
+_NAMED = 10
+
 
 def train(
     sdata: SpatialData | str | Path | Sequence[SpatialData | str | Path] | Mapping[str, SpatialData | str | Path],
@@ -26,6 +28,7 @@ def train(
     method: str = "nh2st",
     encoder: str = "efficientnet_lite0",
     genes: int | Sequence[str] = 250,
+    gene_sets: Mapping[str, Sequence[str]] | None = None,
     gene_ranking: Literal["heg", "hvg"] = "heg",
     min_counts: float = 500,
     tile_um: float | Sequence[float] | None = None,
@@ -41,6 +44,7 @@ def train(
     learning_rate: float | None = None,
     encoder_learning_rate: float | None = None,
     inner_folds: int | None = None,
+    members: int | None = None,
     stain_jitter: float | None = None,
     tile_store: str | Path | None = None,
     tile_store_gb: float = 200.0,
@@ -78,6 +82,10 @@ def train(
         Image encoder: ``"efficientnet_lite0"``, ``"resnet18"``, any timm model name, or ``"hf-hub:owner/model"``.
     genes
         How many genes to predict, or their names.
+    gene_sets
+        Sets of genes to predict as well, by name (``{"T cells": ["CD3D", "CD3E"]}``): each is one more target, the
+        mean over its genes of their log1p of counts per 10,000. A gene that one of the sections lacks is left out of
+        its sets, and named.
     gene_ranking
         Which genes a number means: highest mean raw count (``"heg"``), or most variable after log1p (``"hvg"``).
     min_counts
@@ -103,6 +111,9 @@ def train(
         trained). An encoder in training has its own learning rate.
     inner_folds
         How often training sections are held out to find when to stop; 0: train for ``max_epochs``.
+    members
+        Networks that are trained side by side and predict their mean; by default five of ``"nh2st"`` on frozen features,
+        else one.
     stain_jitter
         Where the encoder is trained, change the stain of each spot's tiles at random by at most so much (0.05 is
         little, 0.2 much), on top of turning and flipping them.
@@ -135,7 +146,8 @@ def train(
 
     Returns
     -------
-    The model, which is also the session's. Frozen features are kept in each table (see :func:`st_predict.pp.embed`).
+    The model, which is also the session's. ``model.genes`` tells what PCC to expect of every gene on a new slide; it is
+    unknown where nothing was held out (sections of one group, or ``inner_folds=0``). Frozen features are kept in each table (see :func:`st_predict.pp.embed`).
 
     Raises
     ------
@@ -173,12 +185,15 @@ def train(
         learning_rate=learning_rate,
         encoder_learning_rate=encoder_learning_rate,
         inner_folds=inner_folds,
+        members=members,
         stain_jitter=stain_jitter,
     )
     spec = tile_spec(tile_um, tile_px, trainable=recipe.fit.trainable_encoder)
     task = Task(method, genes, gene_ranking, min_counts, seed)
     hardware, device = find_hardware(accelerator, devices, num_nodes=num_nodes, strategy=strategy, precision=precision)
-    read = read_sections(sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer)
+    read = read_sections(
+        sdata, gene_sets=gene_sets, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer
+    )
     check_scales(read.sections, spec)
     _check_inner_folds(read.sections, inner_folds)
     panel = check_task(read.sections, recipe, task)
@@ -189,7 +204,13 @@ def train(
         read=read,
         frozen=frozen,
         spec=spec,
-        settings={**vars(task), "recipe": asdict(recipe), "panel": panel, "precision": str(precision)},
+        settings={
+            **vars(task),
+            "recipe": asdict(recipe),
+            "panel": panel,
+            "precision": str(precision),
+            **({"gene_sets": dict(read.sections[0].gene_sets)} if gene_sets else {}),
+        },
     )
     keep = None if checkpoints is None else checkpoints.folder / "features"
     with TileStore(tile_store, limit_gb=tile_store_gb) as store:
@@ -210,6 +231,7 @@ def train(
         model = with_domain(model, read.sections, tiles.values, device=device)
     remember(model)
     _say_held_out(model, held_out_groups(read.sections)[0])
+    _say_unpredictable(model, asked=not isinstance(task.genes, int))
     return model
 
 
@@ -231,10 +253,34 @@ def _say_held_out(model: Model, groups: str) -> None:
         return
     table = model.held_out["pcc"]
     logger.info(
-        "%r. Mean PCC over %d genes of each section while its %s was held out%s:\n%s",
+        "%r. Mean PCC over %s of each section while its %s was held out%s:\n%s",
         model,
-        len(model.panel),
+        model.panel_size,
         groups,
         f" ({model.epochs} epochs)" if model.history_rows else "",
         table.round(3).to_string(),
     )
+    ridge = (table["ridge"] - table[model.method]).mean()
+    if ridge > 0 and model.history_rows:
+        logger.info(
+            "Tuned ridge did better on what was held out, by %.3f on average: method='ridge' trains it in seconds",
+            ridge,
+        )
+
+
+def _say_unpredictable(model: Model, *, asked: bool) -> None:
+    """Genes of which no more than chance is expected: a warning where they were asked for by name."""
+    from st_predict._log import logger
+    from st_predict.core.training.reliability import UNPREDICTABLE
+
+    found = model.genes
+    poor = found[found["expected_pcc"] < UNPREDICTABLE] if model.reliability is not None else found[:0]
+    if poor.empty:
+        return
+    ceiling = poor["ceiling"].mean()
+    named = ", ".join(f"{gene} ({pcc:.2f})" for gene, pcc in poor["expected_pcc"].sort_values()[:_NAMED].items())
+    (logger.warning if asked else logger.info)(
+        "%d of %d genes cannot be predicted: on sections that were held out their PCC is under %g, as by chance: %s%s. "
+        "The noise of their counts would let a perfect predictor reach %.2f",
+        len(poor), len(found), UNPREDICTABLE, named, ", ..." if len(poor) > _NAMED else "", ceiling,
+    )  # fmt: skip

@@ -20,7 +20,7 @@ from st_predict.core.tiles.sources import ArraySource
 from st_predict.core.training.fit import train_model
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.model import Model
-from st_predict.core.training.network import predict_spots
+from st_predict.core.training.predict import predict_spots
 from st_predict.core.training.selection import Fitting
 from st_predict.core.training.spots import SpotSet
 from st_predict.core.training.store import load_model

@@ -15,7 +15,8 @@ from st_predict.core.methods.interface import Batch
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import build_method, find_recipe
 from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import fit_network, predict_spots
+from st_predict.core.training.network import fit_network
+from st_predict.core.training.predict import predict_spots
 from st_predict.core.training.spots import SpotSet
 
 SMALL = HisToGeneConfig(width=16, heads=2, n_places=8, dropout=0.0, head_dropout=0.0)

@@ -18,7 +18,8 @@ from st_predict.core.methods.mclstexp import PRESETS, MclSTExp, MclSTExpConfig
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import build_method, find_recipe
 from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import fit_network, predict_spots
+from st_predict.core.training.network import fit_network
+from st_predict.core.training.predict import predict_spots
 from st_predict.core.training.spots import SpotSet
 from st_predict.core.training.store import load_model
 

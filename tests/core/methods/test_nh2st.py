@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from st_predict.core.methods.nh2st import NH2ST, NH2STConfig
 from st_predict.core.methods.registry import build_method, find_recipe
 
 N_INPUTS, N_GENES, N_TILES, N_TARGETS, K = 12, 20, 40, 16, 8
-PLAIN = NH2STConfig(width=16, hidden=16, dropout=0.0, gene_dropout=0.0)
+PLAIN = NH2STConfig(width=16, hidden=16, dropout=0.0, gene_dropout=0.0, input_noise=0.0)
 
 
 def make_batch(seed: int = 0) -> Batch:
@@ -224,3 +225,45 @@ def test_settings_that_make_no_sense(change: dict, text: str) -> None:
     with pytest.raises(InputError, match=text) as error:
         find_recipe("nh2st", "default", change)
     assert error.value.where == "params of nh2st"
+
+
+def test_input_noise_is_of_training_alone() -> None:
+    method, batch = make_method(dataclasses.replace(PLAIN, input_noise=1.0)), make_batch()
+    quiet = make_method(PLAIN)
+    assert torch.equal(method.eval().predict(batch), quiet.eval().predict(batch))
+    losses = [method.train().loss(batch)["mse"].item() for _ in range(2)]
+    assert losses[0] != losses[1] and quiet.loss(batch)["mse"].item() == method.eval().loss(batch)["mse"].item()
+
+
+@pytest.mark.parametrize("kind", ["mean", "attention"])
+def test_surroundings_start_from_nothing_and_are_learned(kind: Literal["mean", "attention"]) -> None:
+    """At first a network that does not see its neighbors; what they tell of the target is found in training."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(PLAIN, surroundings=kind, query_weight=0.0, neighbor_weight=0.0, rank=None)
+    batch = make_batch()
+    around = batch.tiles[batch.neighbors].mean(dim=1)
+    expression = batch.measured().clone()
+    expression[batch.targets] = around @ torch.randn(N_INPUTS, N_GENES)
+    batch = batch._replace(expression=expression)
+    other = batch._replace(neighbors=batch.neighbors.flip(0))
+    method = make_method(config)
+    assert torch.equal(method.predict(batch), method.predict(other))
+    optimizer = torch.optim.Adam(method.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(300):
+        loss = method.loss(batch)["mse"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 * losses[0]
+    assert not torch.allclose(method.predict(batch), method.predict(other), atol=0.1)
+
+
+def test_a_lone_tile_is_its_own_surroundings() -> None:
+    method = make_method(dataclasses.replace(PLAIN, surroundings="mean"))
+    torch.nn.init.eye_(method.surroundings.out.weight)
+    batch = make_batch()
+    lone = batch._replace(neighbors=batch.neighbors[:, :0])
+    itself = batch._replace(neighbors=batch.targets[:, None])
+    torch.testing.assert_close(method.predict(lone), method.predict(itself))

@@ -16,7 +16,8 @@ from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import find_recipe
 from st_predict.core.methods.triplex import TRIPLEX, TRIPLEXConfig
 from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import fit_network, predict_spots
+from st_predict.core.training.network import fit_network
+from st_predict.core.training.predict import predict_spots
 from st_predict.core.training.spots import SpotSet
 
 Spots = Callable[..., SpotSet]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from st_predict.core import paper_style
 from st_predict.core.expression import section_expression
 from st_predict.core.metrics import gene_scores, structure_agreement
 from st_predict.core.protocol import fold as fold_module
@@ -56,6 +58,56 @@ def test_paper_style_scores_have_names_that_say_so(study: Study, candidate: Make
     names = {row["metric"]: row["section"] for row in result["scores"]}
     assert {"pcc_h_testselected", "pcc_hvg_from_test_truth", "pcc_pooled_slides"} <= set(names)
     assert names["pcc_pooled_slides"] == "A1, A2"
+
+
+SETS = {"low": ("g1", "g3", "g5"), "one": ("g7",)}
+
+
+def with_sets(study: Study, sets: dict[str, tuple[str, ...]] = SETS) -> Study:
+    return dataclasses.replace(study, sections=[dataclasses.replace(s, gene_sets=sets) for s in study.sections])
+
+
+def test_gene_sets_are_targets_that_are_scored_apart(study: Study, candidate: MakeCandidate) -> None:
+    fold = outer_folds(study.sections, "subject")[1][0]
+    ridge, given = candidate("ridge"), with_sets(study)
+    result, model = run_fold(given, ridge, fold), fit_fold(given, ridge, fold)
+    assert model.panel[10:] == ["low", "one"] and model.gene_sets == SETS
+    section = given.sections[0]
+    predicted = model.predict_features(study.frozen.values[0], section.centers_px)
+    truth = section_expression(section, model.panel)
+    assert truth[:, 10] == pytest.approx(section_expression(study.sections[0], SETS["low"]).mean(axis=1))
+    expected = gene_scores(predicted, truth)
+    for name, part in {"heg10": slice(10), "gene_sets": slice(10, 12)}.items():
+        found = values_of(result, "A1", name)
+        assert found["pcc"] == pytest.approx(expected["pcc"][part].mean()), name
+        assert found["n_genes"] == truth[:, part].shape[1]
+    assert expected["pcc"][10] > 0.5
+    assert result["genes"]["gene"][:12] == model.panel
+    of_genes = predicted[:, :10], truth[:, :10]
+    panel = values_of(result, "A1", "heg10")
+    assert panel["pcc_h_testselected"] == pytest.approx(paper_style.pcc_h_testselected(expected["pcc"][:10]))
+    assert panel["pcc_hvg_from_test_truth"] == pytest.approx(paper_style.pcc_hvg_from_test_truth(*of_genes))
+    assert "pcc_pooled_slides" in metrics_of(result)
+
+
+def test_the_panels_scores_are_of_its_genes_alone(study: Study, candidate: MakeCandidate) -> None:
+    """The training mean of a gene does not depend on other targets, so that nothing of its scores may."""
+    fold = outer_folds(study.sections, "subject")[1][0]
+    plain, beside = (run_fold(s, candidate("mean"), fold) for s in (study, with_sets(study)))
+    rows = [row for row in beside["scores"] if row["gene_set"] != "gene_sets"]
+    assert len(rows) < len(beside["scores"]) and rows == [*plain["scores"]]
+    of_genes = np.array([gene not in SETS for gene in beside["genes"]["gene"]])
+    for name, values in plain["genes"].items():
+        assert np.array(beside["genes"][name])[of_genes].tolist() == values, name
+
+
+def test_kept_folds_notice_changed_gene_sets(study: Study, candidate: MakeCandidate, tmp_path: Path) -> None:
+    ridge, fold = candidate("ridge"), outer_folds(study.sections, "subject")[1][0]
+    make_comparison_folder(tmp_path / "out")
+    KeptFolds(tmp_path / "out", with_sets(study)).keep(ridge, fold, {"kept": 1})
+    assert KeptFolds(tmp_path / "out", with_sets(study)).find(ridge, fold) == {"kept": 1}
+    for other in (study, with_sets(study, {**SETS, "one": ("g8",)}), with_sets(study, dict(reversed(SETS.items())))):
+        assert KeptFolds(tmp_path / "out", other).find(ridge, fold) is None
 
 
 def without(section: Section, gene: str) -> Section:
@@ -179,3 +231,17 @@ def test_a_cut_file_is_run_again(study: Study, candidate: MakeCandidate, tmp_pat
     (file,) = (tmp_path / "folds").iterdir()
     file.write_text(file.read_text()[:5])
     assert kept.find(ridge, fold) is None and "is run again" in caplog.text
+
+
+def test_what_a_model_expected_stands_beside_what_it_reached(study: Study, candidate: MakeCandidate) -> None:
+    """From its inner folds, which know nothing of the held-out section; closed-form methods run none."""
+    fold = outer_folds(study.sections, "section")[1][0]
+    result, model = run_fold(study, candidate("stnet"), fold), fit_fold(study, candidate("stnet"), fold)
+    genes = result["genes"]
+    assert genes["expected_pcc"] == pytest.approx(model.genes["expected_pcc"].tolist() * len(fold.held_out))
+    found = {row["metric"]: row["value"] for row in result["scores"] if row["section"] == result["sections"][0]}
+    assert found["covered90"] == pytest.approx(np.mean(genes["covered90"][: len(model.panel)]))
+    assert np.mean(genes["covered50"]) < np.mean(genes["covered95"])
+    assert -1 <= found["expected_rank_correlation"] <= 1
+    plain = run_fold(study, candidate("ridge"), fold)
+    assert "expected_pcc" not in plain["genes"] and "covered90" not in {row["metric"] for row in plain["scores"]}

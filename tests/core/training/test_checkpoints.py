@@ -68,7 +68,14 @@ def fit(
     weights = dict(method.state_dict())
     if encoder is not None:
         weights |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
-    return weights, records
+    return weights, [
+        (
+            r.epoch,
+            r.losses,
+            {n: (s.pcc.tolist(), s.mse, s.rows.tolist(), s.predicted.tolist()) for n, s in r.held_out.items()},
+        )
+        for r in records
+    ]
 
 
 @pytest.fixture(params=["features", "pixels"])

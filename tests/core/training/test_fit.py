@@ -233,4 +233,4 @@ def test_training_from_files_is_training_from_memory(plain_section: MakeSection,
     assert found[0].history_rows == found[1].history_rows and found[0].held_out_rows == found[1].held_out_rows
     assert len(found[0].history_rows) > 2 and {row["section"] for row in found[0].held_out_rows} == {"C"}
     for name, values in found[0].tensors().items():
-        assert torch.equal(values, found[1].tensors()[name]), name
+        torch.testing.assert_close(values, found[1].tensors()[name], rtol=0, atol=0, equal_nan=True, msg=name)

@@ -73,6 +73,7 @@ def run(folder: Path, devices: int, kind: str, *, by: tuple[str, ...] = ()) -> l
 def far_apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
     """Largest difference, relative to the largest value."""
     assert one.keys() == other.keys()
+    one, other = ({name: values.nan_to_num(-1.0) for name, values in found.items()} for found in (one, other))
     largest = max(float(values.abs().max()) for values in one.values())
     return max(float((one[name] - other[name]).abs().max()) for name in one) / largest
 
@@ -86,7 +87,8 @@ def test_two_processes_train_as_one_does(kind: str, by: tuple[str, ...], tmp_pat
         assert far_apart(one, other) < 1e-4
     assert far_apart(alone["tensors"], together[0]["tensors"]) < 1e-4
     for name, values in together[0]["tensors"].items():
-        assert torch.equal(values, together[1]["tensors"][name]), f"the processes have parted: {name}"
+        other = together[1]["tensors"][name]
+        assert torch.equal(values.nan_to_num(-1.0), other.nan_to_num(-1.0)), f"the processes have parted: {name}"
     for one, other in zip(alone["held_out"], together[1]["held_out"], strict=True):
         assert one["pcc"] == pytest.approx(other["pcc"], abs=1e-4)
     assert load_model(tmp_path / "model-2").sections == ["S1", "S2"]

@@ -13,11 +13,11 @@ from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.methods.interface import Batch
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import build_method, find_recipe
-from st_predict.core.training.network import FitModule
+from st_predict.core.training.module import FitModule
 from st_predict.core.training.spots import SpotSet
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "nh2st": {"width": 16, "hidden": 16, "neighbors": 8, "dropout": 0.0, "gene_dropout": 0.0},
+    "nh2st": {"width": 16, "hidden": 16, "neighbors": 8, "dropout": 0.0, "gene_dropout": 0.0, "input_noise": 0.0},
     "stnet": {},
 }
 

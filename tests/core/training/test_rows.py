@@ -82,3 +82,22 @@ def test_features_are_not_copied_and_stay_as_they_are() -> None:
     assert rows._flat.data_ptr() == features.ctypes.data
     times_transposed([rows], torch.ones(9, 2))
     assert np.array_equal(features, before)
+
+
+def test_a_slide_of_few_spots_is_scored_by_a_typical_one() -> None:
+    """Wholly where there is one spot, not at all from thirty on, and in between in proportion."""
+    rng = np.random.default_rng(0)
+    config = InputConfig(context=(), standardize="slide")
+    typical = torch.full((6,), 2.0), torch.full((6,), 0.5)
+    for n in (1, 16, 30, 40):
+        features = rng.normal(5, 3, (n, 2, 3)).astype(np.float32)
+        centers = rng.random((n, 2))
+        own, alone = (SectionRows(config, features, centers, typical=t) for t in (typical, None))
+        flat, share = torch.from_numpy(features).flatten(1), min((n - 1) / 29, 1)
+        mean = share * flat.mean(dim=0) + (1 - share) * 2
+        scale = share * flat.std(dim=0, correction=0) + (1 - share) * 0.5
+        (piece,), (other,) = own, alone
+        torch.testing.assert_close(
+            piece.features[piece.spots], ((flat - mean) / scale)[piece.places], atol=1e-4, rtol=1e-4
+        )
+        assert torch.equal(piece.features, other.features) == (n >= 30)

@@ -83,6 +83,11 @@ class Method(nn.Module):
 
     needs: Needs = Needs()
 
+    @property
+    def is_fitted_after(self) -> bool:
+        """Whether ``after_fit`` does anything."""
+        return type(self).after_fit is not Method.after_fit
+
     def before_fit(self, reference: Reference) -> None:
         """Set what follows from the training set alone, before the first step. Nothing, unless a method says so."""
 

@@ -55,6 +55,13 @@ class NH2STConfig:
         Contrast both ways; the paper's Eq. 2 goes from image to expression.
     query_weight, neighbor_weight
         lambda_1 and lambda_2 of Eq. 5; 0 turns the branch's contrast off.
+    surroundings
+        What the translator sees of the K neighbors' images, at prediction too, added to the target's own embedding:
+        ``"mean"``: a linear map of the mean of their embeddings; ``"attention"``: of those the target attends to;
+        ``"none"``: nothing, as the paper. Either starts from nothing and is learned.
+    input_noise
+        Standard deviation of the noise that is added to the input features in training; the features have a mean square
+        of 1 by default.
     rank
         Leading principal components of training expression that predictions are made of; ``None``: no limit.
     dropout
@@ -75,6 +82,8 @@ class NH2STConfig:
     symmetric: bool = False
     query_weight: float = 0.1
     neighbor_weight: float = 0.05
+    surroundings: Literal["mean", "attention", "none"] = "none"
+    input_noise: float = 0.5
     rank: int | None = 8
     dropout: float = 0.3
     gene_dropout: float = 0.1
@@ -89,12 +98,36 @@ class NH2STConfig:
             "attention must be 'tokens', 'single' or 'none'": self.attention in {"tokens", "single", "none"},
             "hypergraphs must be 'both', 'image', 'graph' or 'none'": self.hypergraphs
             in {"both", "image", "graph", "none"},
+            "surroundings must be 'mean', 'attention' or 'none'": self.surroundings in {"mean", "attention", "none"},
+            "input_noise must not be negative": self.input_noise >= 0,
             "temperature must be positive": self.temperature > 0,
             "weights must not be negative": min(self.query_weight, self.neighbor_weight) >= 0,
             "rank must be at least 1, or None": self.rank is None or self.rank >= 1,
             "dropouts must be in [0, 1)": 0 <= min(self.dropout, self.gene_dropout)
             and max(self.dropout, self.gene_dropout) < 1,
         })  # fmt: skip
+
+
+class Surroundings(nn.Module):
+    """What the neighbors' images add to each target's own: ``W m``, ``m`` their mean or what the target attends to.
+
+    ``W`` starts at 0, so a network that has no use for its surroundings is one that does not see them.
+    """
+
+    def __init__(self, width: int, *, attend: bool) -> None:
+        super().__init__()
+        self.attention = CrossAttention(width, width, width) if attend else None
+        self.out = nn.Linear(width, width, bias=False)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, images: Tensor, batch: Batch) -> Tensor:
+        """Embeddings of all tiles ``(U, N)`` -> ``(B, N)``; of a spot without neighbors, what its own tile adds."""
+        around = gather_tokens(images, batch.targets, batch.neighbors)  # (B, K + 1, N)
+        if batch.neighbors.shape[1]:
+            around = around[:, 1:]
+        if self.attention is None:
+            return self.out(around.mean(dim=1))
+        return self.out(self.attention(images.index_select(0, batch.targets)[:, None], around)[:, 0])
 
 
 class NH2ST(Method):
@@ -133,6 +166,8 @@ class NH2ST(Method):
         self.translator = nn.Sequential(
             nn.Linear(width, config.hidden), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, n_outputs)
         )
+        if config.surroundings != "none":
+            self.surroundings = Surroundings(width, attend=config.surroundings == "attention")
         program = width // config.programs if tokens else width
         self.image_to_genes = CrossAttention(width, program, width)
         self.genes_to_image = CrossAttention(program, width, width)
@@ -158,10 +193,8 @@ class NH2ST(Method):
         """Eq. 5: weighted query and neighbor contrast, and the translator's MSE."""
         config = self.config
         expression = batch.measured()
-        images = self.image_encoder(batch.tiles)
-        terms = {
-            "mse": (self._translate(images.index_select(0, batch.targets)) - expression[batch.targets]).square().mean()
-        }
+        images = self.image_encoder(self._noisy(batch.tiles))
+        terms = {"mse": (self._translate(images, batch) - expression[batch.targets]).square().mean()}
         if config.query_weight == config.neighbor_weight == 0:
             return terms
         genes = self.expression_encoder(expression / self.expression_scale)
@@ -174,10 +207,25 @@ class NH2ST(Method):
         return terms
 
     def predict(self, batch: Batch) -> Tensor:
-        """Expression from the targets' own tiles, ``(B, G)`` (query branch alone, section 2.4)."""
-        return self._translate(self.image_encoder(batch.tiles[batch.targets]))
+        """Expression from images alone, ``(B, G)`` (query branch, section 2.4)."""
+        if self.config.surroundings == "none":
+            return self._expression(self.image_encoder(batch.tiles[batch.targets]))
+        return self._translate(self.image_encoder(batch.tiles), batch)
 
-    def _translate(self, images: Tensor) -> Tensor:
+    def _noisy(self, tiles: Tensor) -> Tensor:
+        """Inputs with noise in training: what differs less between spots than the noise does is not learned by heart."""
+        if not (self.training and self.config.input_noise):
+            return tiles
+        return tiles + self.config.input_noise * torch.randn_like(tiles)
+
+    def _translate(self, images: Tensor, batch: Batch) -> Tensor:
+        """``(U, N)`` -> ``(B, G)``."""
+        own = images.index_select(0, batch.targets)
+        if self.config.surroundings != "none":
+            own = own + self.surroundings(images, batch)
+        return self._expression(own)
+
+    def _expression(self, images: Tensor) -> Tensor:
         """``(B, N)`` -> ``(B, G)``."""
         scores = self.translator(images)
         return scores if self.config.rank is None else self.expression_mean + scores @ self.basis
@@ -228,12 +276,12 @@ class NH2ST(Method):
 
 
 PRESETS = {
-    "default": Recipe(NH2STConfig()),
+    "default": Recipe(NH2STConfig(), fit=FitConfig(members=5)),
     # Section 3 of the paper; heads, hidden width and dropout are not stated there. N = 512 as in its code.
     "paper": Recipe(
         NH2STConfig(
             width=512, hidden=512, attention="single", temperature=0.05, query_weight=1.0, neighbor_weight=0.5,
-            rank=None, dropout=0.0, gene_dropout=0.0,
+            input_noise=0.0, rank=None, dropout=0.0, gene_dropout=0.0,
         ),
         PLAIN_INPUTS,
         FitConfig(

@@ -43,7 +43,7 @@ class InputConfig:
     standardize
         z-score every feature within its own slide (``"slide"``, no labels used, also at prediction), by the
         training spots (``"training"``), or not at all. Slide-wise scoring is what keeps a slide of another stain
-        from collapsing.
+        from collapsing. Where the encoder is trained, ``"training"`` scales what it gives once, before the first step.
     components
         Principal components of the training inputs that are kept; ``None`` keeps the features themselves.
     center_targets
@@ -85,6 +85,9 @@ class FitConfig:
         stop; the network is then trained on all of them for that many epochs. 0: train for ``max_epochs``.
     patience
         Epochs without a better PCC on the held-out sections before an inner fold stops.
+    members
+        Networks that are trained side by side and predict their mean; they differ by their initial weights. Methods that
+        are not trained by gradient have one.
     trainable_encoder
         Train the image encoder end to end.
     augment
@@ -106,6 +109,7 @@ class FitConfig:
     final_learning_rate: float = 0.0
     inner_folds: int = 5
     patience: int = 10
+    members: int = 1
     trainable_encoder: bool = False
     augment: bool = True
     stain_jitter: float = 0.0
@@ -128,6 +132,7 @@ class FitConfig:
             decay_every=(self.decay_every >= 1, "at least 1"),
             decay=(0 < self.decay <= 1, "in (0, 1]"),
             inner_folds=(self.inner_folds >= 0, "0 or more"),
+            members=(self.members >= 1, "at least 1"),
             patience=(self.patience >= 1, "at least 1"),
             stain_jitter=(0 <= self.stain_jitter < 1, "at least 0, under 1"),
         )

@@ -22,6 +22,7 @@ from st_predict.core.methods import (
     stnet,
     triplex,
 )
+from st_predict.core.methods.ensemble import Ensemble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,6 +102,15 @@ def build_method(name: str, config: Any, n_inputs: int, n_genes: int) -> Method:
     build: Any = METHODS[name].method
     method: Method = build(n_inputs, n_genes, config)
     return method
+
+
+def build_network(name: str, recipe: Recipe, n_inputs: int, n_genes: int) -> Method:
+    """A fresh, unfitted method as its recipe wants it: one, or several side by side."""
+
+    def one() -> Method:
+        return build_method(name, recipe.method, n_inputs, n_genes)
+
+    return one() if recipe.fit.members == 1 else Ensemble([one() for _ in range(recipe.fit.members)])
 
 
 def _unknown(what: str, name: str, known: list[str]) -> InputError:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 
 from st_predict.core import paper_style
-from st_predict.core.expression import gene_columns, section_expression
-from st_predict.core.protocol.scores import score_genes, score_sets
+from st_predict.core.expression import count_genes, known_targets, section_expression
+from st_predict.core.metrics import agreement
+from st_predict.core.protocol.scores import score_genes, score_reliability, score_sets
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.fit import train_model
 from st_predict.core.training.pixels import TileRows
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 N_VARIABLE = 50
 """Size of the gene set of the most variable panel genes."""
+GIVEN = "gene_sets"
+"""What tables call the gene sets that the user gave, which are scored beside the genes."""
 
 
 def fit_fold(study: Study, candidate: Candidate, fold: OuterFold) -> Model:
@@ -49,16 +53,19 @@ def fit_fold(study: Study, candidate: Candidate, fold: OuterFold) -> Model:
 
 
 def gene_sets(training: Sequence[Section], panel: list[str], candidate: Candidate) -> dict[str, list[str]]:
-    """The panel, and its 50 most variable genes where it has more; chosen on training sections."""
+    """The panel's genes, the 50 most variable where it has more, chosen on training sections; the user's sets, if any."""
     task = candidate.task
+    given = training[0].gene_sets
+    panel = panel[: count_genes(panel, given)]
+    last = {GIVEN: list(given)} if given else {}
     # By what was asked for, so that folds whose sections share fewer genes are of the same set.
     name = f"{task.gene_ranking}{task.genes}" if isinstance(task.genes, int) else "listed"
     if len(panel) <= N_VARIABLE:
-        return {name: panel}
+        return {name: panel, **last}
     shown = [section.keep(usable_spots(section, task.min_counts)) for section in training]
     variance = np.concatenate([section_expression(section, panel) for section in shown]).var(axis=0)
     variable = np.argsort(-variance, kind="stable")[:N_VARIABLE]
-    return {name: panel, f"hvg{N_VARIABLE}": [panel[i] for i in variable]}
+    return {name: panel, f"hvg{N_VARIABLE}": [panel[i] for i in variable], **last}
 
 
 def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, Any]:
@@ -82,17 +89,23 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
         # Every spot is predicted, also those that are not scored: which those are follows from the held-out truth.
         whole = model.predict_features(_features(study.tiles_of(candidate).values[number], model), section.centers_px)
         scored = usable_spots(section, candidate.task.min_counts)
-        kept, known = section.keep(scored), gene_columns(section.gene_names, model.panel) >= 0
+        kept, known = section.keep(scored), known_targets(section, model.panel)
         genes = [gene for gene, has in zip(model.panel, known, strict=True) if has]
         predicted, truth = whole[scored][:, known], section_expression(kept, genes)
         values = score_genes(kept, predicted, truth, genes, seed=candidate.task.seed)
+        sure: dict[str, NDArray[np.float64]] = {}
+        if model.reliability is not None:
+            sure = score_reliability(model.reliability.only(torch.from_numpy(known)), predicted, truth)
         counted = {"n_spots": kept.n_spots, "n_spots_left_out": section.n_spots - kept.n_spots}
         found = score_sets(predicted, truth, genes, values, sets)
-        found += _paper_style(next(iter(sets)), values["pcc"], predicted, truth)
+        columns.append({"section": np.full(len(genes), section.name), "gene": np.array(genes), **values, **sure})
+        n_genes = count_genes(genes, model.gene_sets)
+        predicted, truth, pcc = predicted[:, :n_genes], truth[:, :n_genes], values["pcc"][:n_genes]
+        found += _paper_style(next(iter(sets)), pcc, predicted, truth)
+        found += _reliability_rows(next(iter(sets)), pcc, {name: share[:n_genes] for name, share in sure.items()})
         rows += [{"section": section.name, **row, **counted} for row in found]
-        columns.append({"section": np.full(len(genes), section.name), "gene": np.array(genes), **values})
         pooled.append((predicted, truth))
-        panels.add(tuple(genes))
+        panels.add(tuple(genes[:n_genes]))
     if len(pooled) > 1 and len(panels) == 1:
         value = paper_style.pcc_pooled_slides(*zip(*pooled, strict=True))
         name = ", ".join(study.sections[i].name for i in fold.held_out)
@@ -117,6 +130,18 @@ def _features(tiles: Any, model: Model) -> NDArray[np.float32]:
     with torch.inference_mode():
         rows = encode_rows(model.encoder, TileRows.of_sections([tiles])[0], batch_size=32)
     return rows.view(*tiles.shape[:2], -1).numpy()
+
+
+def _reliability_rows(
+    gene_set: str, pcc: NDArray[np.float64], sure: Mapping[str, NDArray[np.float64]]
+) -> list[dict[str, Any]]:
+    """How well what was expected of genes ranks what was reached, and the share of spots within each interval."""
+    if not sure:
+        return []
+    ranks = [rankdata(values) for values in (sure["expected_pcc"], pcc)]
+    values = {"expected_rank_correlation": agreement(*ranks)}
+    values |= {name: float(share.mean()) for name, share in sure.items() if name.startswith("covered")}
+    return [{"gene_set": gene_set, "metric": metric, "value": value} for metric, value in values.items()]
 
 
 def _paper_style(

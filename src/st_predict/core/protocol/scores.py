@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict.core.expression import dense, gene_columns, total_counts
-from st_predict.core.metrics import agreement, gene_scores, morans_i, noise_ceiling, structure_agreement
+from st_predict.core.expression import count_genes, set_counts, target_counts, total_counts
+from st_predict.core.metrics import agreement, gene_scores, morans_i, structure_agreement, target_ceilings
 from st_predict.core.neighbors import nearest_spots
+from st_predict.core.training.reliability import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from st_predict.core.section import Section
+    from st_predict.core.training.reliability import Reliability
 
 _NEIGHBORS = 6  # a spot's surroundings on a hexagonal array
 _MEANS = ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling")
@@ -33,7 +35,7 @@ def score_genes(
     predicted, truth
         ``(n_spots, G)``, log1p of counts per 10,000.
     genes
-        Names of the G genes; the section has them all.
+        Names of the G genes, after them of the section's gene sets that are scored as well; it has all of these.
     seed
         Seed of the split behind the noise ceiling.
 
@@ -42,15 +44,40 @@ def score_genes(
     Arrays ``(G,)``: those of :func:`~st_predict.core.metrics.gene_scores`, ``mean_count``, ``ceiling``, and Moran's I
     over each spot's six nearest, ``morans_i`` of the prediction and ``morans_i_measured``.
     """
-    counts = dense(section.counts[:, gene_columns(section.gene_names, genes)])
+    counts = target_counts(section, genes)
+    of_genes = counts[:, : count_genes(genes, section.gene_sets)]
+    of_sets = (members for _, members in set_counts(section, genes))
     nearest = nearest_spots(section.centers_px, min(_NEIGHBORS, section.n_spots - 1))
     return {
         **gene_scores(predicted, truth),
         "mean_count": counts.mean(axis=0),
-        "ceiling": noise_ceiling(counts, total_counts(section.counts), seed=seed),
+        "ceiling": target_ceilings(of_genes, of_sets, total_counts(section.counts), seed=seed),
         "morans_i": morans_i(predicted, nearest),
         "morans_i_measured": morans_i(truth, nearest),
     }
+
+
+def score_reliability(
+    reliability: Reliability, predicted: NDArray[np.float32], truth: NDArray[np.float32]
+) -> dict[str, NDArray[np.float64]]:
+    """What was expected of every gene, and how many of its spots lie within each interval.
+
+    Parameters
+    ----------
+    reliability
+        Of these genes, as the model knew it before.
+    predicted, truth
+        ``(n_spots, G)``.
+
+    Returns
+    -------
+    Arrays ``(G,)``: ``expected_pcc``, and ``covered50``, ``covered80``, ``covered90`` and ``covered95``.
+    """
+    found = {"expected_pcc": reliability.expected_pcc.double().numpy()}
+    for level in LEVELS:
+        lower, upper = reliability.interval(predicted, level)
+        found[f"covered{100 * level:.0f}"] = ((truth >= lower) & (truth <= upper)).mean(axis=0)
+    return found
 
 
 def score_sets(

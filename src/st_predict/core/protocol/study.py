@@ -114,6 +114,8 @@ class Study:
         tiles = self.tiles_of(candidate)
         names = [(section.name, section.subject) for section in self.sections]
         found.update(repr((names, tiles.spec, tiles.identity.name, tiles.identity.fingerprint)).encode())
+        if self.sections[0].gene_sets:
+            found.update(repr(list(self.sections[0].gene_sets.items())).encode())
         for section in self.sections:
             for part in section.measured():
                 found.update(part)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from st_predict.core.encoders.frozen import torch_device
-from st_predict.core.expression import dense, gene_columns, section_expression, total_counts
+from st_predict.core.expression import count_genes, section_expression, set_counts, target_counts, total_counts
 from st_predict.core.methods.interface import Needs
+from st_predict.core.metrics import target_ceilings
 from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
 from st_predict.core.training.domain import Domain
 from st_predict.core.training.encode import encode_rows
@@ -19,6 +20,7 @@ from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.model import Model
 from st_predict.core.training.network import Watch
 from st_predict.core.training.pixels import TileRows, joined
+from st_predict.core.training.reliability import HeldOut, Reliability
 from st_predict.core.training.rows import SectionRows
 from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
 from st_predict.core.training.spots import SpotSet
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("st_predict")
 _FOLDS, _TILES = 5, 32
+_CEILING_SPOTS = 4096  # of a section
 
 
 def train_model(
@@ -69,7 +72,7 @@ def train_model(
     encoder
         Encoder to train end to end; ``None`` where the features are final.
     panel
-        Genes to predict.
+        Genes to predict, then the sections' gene sets.
     recipe, task
         Settings.
     identity, tile_spec
@@ -102,12 +105,15 @@ def train_model(
         transform = InputTransform.fit(recipe.inputs, rows)
         spots = spots.with_tiles(transform.of_sections(rows))
     centered, center = center_targets(spots, recipe.inputs)
+    kept = [s.keep(mask) for s, mask in zip(sections, usable, strict=True)]
+    reliability = _reliability(selection.held_out(task.method, spots), spots, kept, panel, task.seed)
     network, encoder, records = fitting.fit(centered, encoder, selection.epochs, {}, "fit all sections")
     names = [s.name for s in sections]
     return Model(
         method=task.method,
         recipe=recipe,
         panel=panel,
+        gene_sets=sections[0].gene_sets,
         encoder_identity=identity,
         tiles=tile_spec,
         um_per_px=_median([s.um_per_px for s in sections if s.um_per_px is not None]),
@@ -123,6 +129,7 @@ def train_model(
         center=center,
         network=network,
         encoder=encoder,
+        reliability=reliability,
     )
 
 
@@ -141,6 +148,23 @@ def with_domain(model: Model, sections: Sequence[Section], tiles: Sequence[Any],
         model.encoder.cpu()
     used = [torch.from_numpy(np.flatnonzero(usable_spots(s, model.min_counts))) for s in sections]
     return dataclasses.replace(model, domain=Domain.fit(features, inner_folds(sections, _FOLDS), used))
+
+
+def _reliability(
+    held_out: Sequence[HeldOut], spots: SpotSet, sections: Sequence[Section], panel: list[str], seed: int
+) -> Reliability | None:
+    """How sure predictions are, and how sure the noise of the counts lets them be; unknown where nothing was held out."""
+    if not held_out or spots.counts is None or spots.totals is None:
+        return None
+    ceilings = []
+    for number, section in enumerate(sections):
+        sampled = slice(None, None, -(-section.n_spots // _CEILING_SPOTS))
+        rows = (spots.sections == number).nonzero()[sampled, 0]
+        genes = spots.counts[rows, : count_genes(panel, section.gene_sets)].numpy()
+        sets = (counts[sampled] for _, counts in set_counts(section, panel))
+        totals = spots.totals[rows].double().numpy()
+        ceilings.append(torch.from_numpy(target_ceilings(genes, sets, totals, seed=seed)))
+    return Reliability.fit(held_out, torch.stack(ceilings).mean(dim=0))
 
 
 def _median(known: Sequence[float]) -> float | None:
@@ -168,7 +192,7 @@ def _spot_set(
                 sections=torch.full((kept.n_spots,), number),
                 neighbors=torch.from_numpy(nearest + offset),
                 places=torch.from_numpy(places).float(),
-                counts=torch.from_numpy(dense(kept.counts[:, gene_columns(kept.gene_names, panel)])),
+                counts=torch.from_numpy(target_counts(kept, panel)),
                 totals=torch.from_numpy(total_counts(kept.counts)).float(),
             )
         )

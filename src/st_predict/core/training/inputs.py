@@ -68,9 +68,10 @@ class InputTransform:
         features: NDArray[np.float32],
         centers_px: NDArray[np.float64],
         arrays: NDArray[np.int64] | None = None,
+        typical: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Input rows of one section: ``(n, S, d)`` features -> ``(n, D)``."""
-        return self.of_sections([SectionRows(self.config, features, centers_px, arrays=arrays)])
+        """Input rows of one section: ``(n, S, d)`` features -> ``(n, D)``; the rest as in :class:`SectionRows`."""
+        return self.of_sections([SectionRows(self.config, features, centers_px, arrays=arrays, typical=typical)])
 
     def of_sections(self, sections: Sequence[SectionRows]) -> Tensor:
         """Input rows of the spots in use of several sections, one after another ``(N, D)``.

@@ -14,7 +14,7 @@ from st_predict.core.encoders.frozen import FrozenEncoder
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.stream import resample
 from st_predict.core.training.encode import encode_rows
-from st_predict.core.training.network import predict_spots
+from st_predict.core.training.predict import predict_spots
 from st_predict.core.training.spots import SpotSet
 
 if TYPE_CHECKING:

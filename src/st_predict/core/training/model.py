@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,13 @@ import numpy as np
 import torch
 
 from st_predict.core.errors import InputError
+from st_predict.core.expression import describe_panel
 from st_predict.core.neighbors import array_places, nearest_spots
 from st_predict.core.room import give_back, room_for
 from st_predict.core.training.lone_tiles import TileModel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.training.domain import Domain
     from st_predict.core.training.inputs import InputTransform
+    from st_predict.core.training.reliability import Reliability
 
 TARGET = "log1p of counts per 10,000"
 _SCALE_TOLERANCE = 0.05
@@ -46,7 +49,7 @@ class Model(TileModel):
     recipe
         All its settings.
     panel
-        Genes it predicts, in order.
+        Genes it predicts, in order, and after them its gene sets.
     encoder_identity
         Encoder of the tiles.
     tiles
@@ -71,6 +74,10 @@ class Model(TileModel):
         What predicts: inputs, mean over training sections ``(G,)``, the fitted method, the encoder if trained.
     domain
         What the training tiles look like.
+    reliability
+        How sure its predictions are; ``None`` where nothing was held out.
+    gene_sets
+        Genes of each gene set in the panel.
     """
 
     method: str
@@ -92,10 +99,12 @@ class Model(TileModel):
     network: Any
     encoder: Encoder | None
     domain: Domain | None = None
+    reliability: Reliability | None = None
+    gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
-            f"Model {self.id}: {self.method} on {self.encoder_identity.name}, {len(self.panel)} genes, "
+            f"Model {self.id}: {self.method} on {self.encoder_identity.name}, {self.panel_size}, "
             f"trained on {', '.join(self.sections[:6])}{', ...' if len(self.sections) > 6 else ''}"
         )
 
@@ -103,11 +112,18 @@ class Model(TileModel):
     def id(self) -> str:
         """Twelve digits that follow from weights, panel and settings alone."""
         settings = [self.panel, dataclasses.asdict(self.recipe), self.tiles.to_dict(), self.encoder_identity.name]
+        if self.gene_sets:
+            settings.append(dict(self.gene_sets))
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for key, value in sorted(self.tensors().items()):
             digest.update(key.encode())
             digest.update(value.contiguous().numpy().tobytes())
         return digest.hexdigest()[:12]
+
+    @property
+    def panel_size(self) -> str:
+        """How many genes and gene sets it predicts, in words."""
+        return describe_panel(self.panel, self.gene_sets)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -131,6 +147,30 @@ class Model(TileModel):
         return wide.reindex(columns=[(score, m) for score in ("pcc", "mse") for m in methods])
 
     @property
+    def genes(self) -> pd.DataFrame:
+        """What to expect of every gene on a slide that was not trained on, one row a gene.
+
+        ``expected_pcc``: mean over training sections of the PCC while they were held out, ``pcc_sd`` its standard
+        deviation between them, ``ceiling``, the highest PCC that the noise of the counts allows, and ``predictable``:
+        whether more is expected than chance gives. All of it is unknown where nothing was held out.
+        """
+        import pandas as pd
+
+        names = pd.Index(self.panel, name="gene")
+        if self.reliability is None:
+            return pd.DataFrame(index=names, columns=["expected_pcc", "pcc_sd", "ceiling", "predictable"])
+        found = self.reliability
+        return pd.DataFrame(
+            {
+                "expected_pcc": found.expected_pcc.numpy(),
+                "pcc_sd": found.pcc_sd.numpy(),
+                "ceiling": found.ceiling.numpy(),
+                "predictable": found.predictable.numpy(),
+            },
+            index=names,
+        )
+
+    @property
     def looks_around(self) -> bool:
         """Whether a prediction depends on how far neighboring spots are."""
         return self.reach > 0 or self.network.needs.section
@@ -148,13 +188,17 @@ class Model(TileModel):
             "targets": {"mean": self.center},
         }
         if self.encoder is not None:
-            parts["encoder"] = self.encoder.network.state_dict()
+            parts["encoder"] = self.encoder.state_dict()
         if self.domain is not None:
             parts["domain"] = self.domain.tensors()
+        if self.reliability is not None:
+            parts["reliability"] = self.reliability.tensors()
         return {f"{part}.{key}": value.detach().cpu() for part, state in parts.items() for key, value in state.items()}
 
-    def provenance(self) -> dict[str, Any]:
-        """What is written beside every prediction."""
+    def provenance(self, panel: Sequence[str] | None = None) -> dict[str, Any]:
+        """What is written beside every prediction; ``panel`` are the genes of it, ``None``: all."""
+        panel = self.panel if panel is None else panel
+        sets = {name: list(genes) for name, genes in self.gene_sets.items() if name in panel}
         return {
             "package_version": version("st-predict"),
             "model": self.id,
@@ -162,9 +206,10 @@ class Model(TileModel):
             "encoder": self.encoder_identity.name,
             "tile_um": list(self.tiles.widths_um),
             "tile_px": list(self.tiles.widths_px),
-            "panel": list(self.panel),
+            "panel": list(panel),
             "target": TARGET,
             "min_counts": float(self.min_counts),
+            **({"gene_sets": sets} if sets else {}),
         }
 
     def check_section(self, section: Section) -> None:
@@ -207,6 +252,7 @@ class Model(TileModel):
         features: NDArray[np.float32],
         centers_px: NDArray[np.float64],
         arrays: NDArray[np.int64] | None = None,
+        genes: NDArray[np.intp] | None = None,
     ) -> NDArray[np.float32]:
         """Predict one section from its encoded tiles; expression plays no part.
 
@@ -219,17 +265,21 @@ class Model(TileModel):
         arrays
             Which of several interleaved arrays each spot belongs to ``(n,)``: its surroundings are the spots of its own.
             Each needs more than :attr:`reach` spots. ``None``: one array.
+        genes
+            Numbers of the genes that are wanted; ``None``: all.
 
         Returns
         -------
-        ``(n, G)`` float32, log1p of counts per 10,000, genes as in ``panel``; in a temporary file where they are many.
+        ``(n, G)`` float32, log1p of counts per 10,000, genes as in ``panel`` (or as wanted); in a temporary file where they are many.
         """
-        from st_predict.core.training.network import predicted_parts
+        from st_predict.core.training.predict import predicted_parts
         from st_predict.core.training.spots import SpotSet
 
-        predicted = room_for("predictions", (len(features), len(self.panel)))
+        wanted = slice(None) if genes is None else genes
+        predicted = room_for("predictions", (len(features), len(self.panel if genes is None else genes)))
 
-        rows = self.transform(features, centers_px, arrays)
+        typical = None if self.domain is None else (self.domain.mean, self.domain.scale)
+        rows = self.transform(features, centers_px, arrays, typical)
         n = len(rows)
         neighbors = nearest_spots(centers_px, min(self.network.needs.neighbors, n - 1), arrays)
         spots = SpotSet(
@@ -240,7 +290,7 @@ class Model(TileModel):
             places=torch.from_numpy(array_places(centers_px, arrays)).float(),
         )
         for part, values in predicted_parts(self.network, spots):
-            predicted[part.numpy()] = (values + self.center).numpy()
+            predicted[part.numpy()] = (values + self.center).numpy()[:, wanted]
             give_back(predicted)
         return predicted
 

@@ -1,4 +1,4 @@
-"""A method with its optional trainable encoder: encode what a batch holds, train on it, predict whole sections.
+"""A method with its optional trainable encoder, trained by Lightning.
 
 Several processes share the encoding of every batch, and each computes the loss on all of it.
 """
@@ -12,157 +12,26 @@ import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import EarlyStopping
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from st_predict.core.errors import InputError
 from st_predict.core.methods.interface import SECTION_SPOTS, Method
-from st_predict.core.metrics import mean_pearson
 from st_predict.core.progress import progress_bar
-from st_predict.core.training.augment import augment
 from st_predict.core.training.checkpoints import KeepState
-from st_predict.core.training.encode import encode_rows
-from st_predict.core.training.hardware import gathered, new_trainer, quiet_lightning, share
+from st_predict.core.training.hardware import new_trainer, quiet_lightning
 from st_predict.core.training.loader import training_batches
+from st_predict.core.training.module import EpochRecord, FitModule
 from st_predict.core.training.pixels import read
 from st_predict.core.training.spots import BlockSampler, HeldOutSections, SpotSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from st_predict.core.encoders.encoder import Encoder
-    from st_predict.core.methods.interface import Batch, Reference
     from st_predict.core.methods.recipe import FitConfig
     from st_predict.core.training.checkpoints import FitCheckpoint
     from st_predict.core.training.hardware import Hardware
-
-_CPU_PART = 16  # spots encoded at a time: their activations stay closer to the core
-
-
-class EpochRecord(NamedTuple):
-    """One epoch of one fit."""
-
-    epoch: int
-    losses: dict[str, float]
-    held_out: dict[int, tuple[float, float]]
-    """PCC and MSE by held-out section."""
-
-
-class FitModule(lightning.LightningModule):
-    """The Lightning side of a fit.
-
-    Parameters
-    ----------
-    method
-        A method trained by gradient.
-    encoder
-        Encoder to train with it, or ``None`` where tiles arrive as features.
-    config
-        Optimizer settings.
-    spots
-        Training spots, for what a method keeps of them.
-    """
-
-    def __init__(self, method: Method, encoder: Encoder | None, config: FitConfig, spots: SpotSet) -> None:
-        super().__init__()
-        self.spots = spots
-        self.method: Any = method
-        self.encoder = encoder
-        self.config = config
-        self.records: list[EpochRecord] = []
-        self._held_out: dict[int, tuple[float, float]] = {}
-        self._losses: list[dict[str, Tensor]] = []
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step on the targets of a batch."""
-        tiles, n = batch.tiles, len(batch.places)
-        if self.encoder is not None:
-            changed = augment(tiles, self.config, of=n)
-            part = _CPU_PART if self.device.type == "cpu" else None
-            tiles = gathered(encode_rows(self.encoder, changed, batch_size=part), n, self.all_gather)
-        terms = self.method.loss(batch._replace(tiles=tiles))
-        self._losses.append({name: term.detach() for name, term in terms.items()})
-        total: Tensor = torch.stack(list(terms.values())).sum()
-        return total
-
-    def on_validation_start(self) -> None:
-        """Let a method that keeps what it predicts from do so as it stands now."""
-        if type(self.method).after_fit is Method.after_fit:
-            return
-        spots = self.spots.each(lambda values: values.to(self.device))
-        self.method.after_fit(fit_reference(self.method, self.encoder, spots))
-
-    def validation_step(self, spots: SpotSet, batch_idx: int) -> None:
-        """Score one whole held-out section."""
-        tiles, n = spots.tiles, len(spots.tiles)
-        if self.encoder is not None:
-            own = tiles[torch.arange(n)[share(n)]]
-            tiles = gathered(encode_rows(self.encoder, own, batch_size=64), n, self.all_gather)
-        predicted, truth = predict_spots(self.method, spots.with_tiles(tiles)).cpu(), spots.expression.cpu()
-        pcc, mse = mean_pearson(predicted, truth), float((predicted - truth).square().mean())
-        self._held_out[int(spots.sections[0])] = (pcc, mse)
-        self.log("held_out_pcc", pcc, batch_size=1)
-
-    def check_losses(self) -> None:
-        """Refuse to go on where a loss is no longer a number; a network like that would predict nothing, and score 0.
-
-        Raises
-        ------
-        InputError
-            With the first step whose losses are none.
-        """
-        if not self._losses:
-            return
-        names = list(self._losses[0])
-        steps = torch.stack([torch.stack([step[name].float() for name in names]) for step in self._losses]).cpu()
-        bad = (~steps.isfinite()).any(dim=1)
-        if not bad.any():
-            return
-        first = int(bad.int().argmax())
-        raise InputError(
-            f"training diverged in epoch {len(self.records) + 1}, step {first + 1} of {len(steps)} run: the losses are "
-            + ", ".join(f"{name} {loss:.3g}" for name, loss in zip(names, steps[first].tolist(), strict=True)),
-            where="learning_rate",
-            expected="losses that stay finite",
-            remedy=f"use a learning_rate below {self.config.learning_rate:g}, and check the counts for odd values",
-        )
-
-    def on_train_epoch_end(self) -> None:
-        """Keep the epoch's losses beside the held-out scores (validation runs before this hook)."""
-        self.check_losses()
-        losses = {name: float(torch.stack([step[name] for step in self._losses]).mean()) for name in self._losses[0]}
-        self.records.append(EpochRecord(len(self.records) + 1, losses, self._held_out))
-        self.log_dict({f"loss_{name}": loss for name, loss in losses.items()})
-        self._losses, self._held_out = [], {}
-
-    def progress(self) -> dict[str, Any]:
-        """Weights and records as they stand, as tensors and plain values."""
-        return {
-            "module": self.state_dict(),
-            "records": [list(record) for record in self.records],
-            "losses": [dict(step) for step in self._losses],
-        }
-
-    def go_on(self, progress: dict[str, Any]) -> None:
-        """Take up what :meth:`progress` gave."""
-        self.load_state_dict(progress["module"])
-        self.records = [EpochRecord(*record) for record in progress["records"]]
-        self._losses = progress["losses"]
-
-    def configure_optimizers(self) -> Any:
-        """AdamW with a stepped or a cosine learning rate."""
-        groups = [{"params": self.method.parameters(), "lr": self.config.learning_rate}]
-        if self.encoder is not None:
-            groups.append({"params": self.encoder.parameters(), "lr": self.config.encoder_learning_rate})
-        optimizer = torch.optim.AdamW(groups, weight_decay=self.config.weight_decay)
-        schedule: torch.optim.lr_scheduler.LRScheduler
-        if self.config.schedule == "cosine":
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-                optimizer, self.config.max_epochs, self.config.final_learning_rate
-            )
-        else:
-            schedule = torch.optim.lr_scheduler.StepLR(optimizer, self.config.decay_every, self.config.decay)
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
 class _Progress(lightning.Callback):
@@ -232,7 +101,7 @@ def fit_network(
     InputError
         If training diverges, or a batch does not fit in the memory of the GPU.
     """
-    module = FitModule(method, encoder, config, spots)
+    module = FitModule(method, encoder, config, spots, len(held_out))
     # The encoder stays in evaluation mode, also where it is trained: batch statistics of tiles that lie beside each
     # other are not those of a slide.
     module.method.train()
@@ -314,34 +183,6 @@ def _too_large(module: FitModule, device: torch.device) -> InputError:
         expected=f"at most about {fits}, which was tried and fits" if fits >= 2 else "a smaller encoder",
         remedy=f"batch_size={fits}" if fits >= 2 else "use a smaller encoder or the CPU",
     )
-
-
-def fit_reference(method: Method, encoder: Encoder | None, spots: SpotSet) -> Reference:
-    """What a method may see of the training set before and after a fit; encoded only where it looks at tiles."""
-    reference = spots.reference()
-    if encoder is None or not method.needs.bank:
-        return reference
-    with torch.no_grad():
-        return reference._replace(tiles=encode_rows(encoder, spots.tiles, batch_size=64))
-
-
-def predict_spots(method: Method, spots: SpotSet, *, batch_size: int = 4096) -> Tensor:
-    """Predict every spot from images alone, ``(n, G)``; see :func:`predicted_parts`."""
-    predicted = spots.tiles.new_empty(0)
-    for rows, values in predicted_parts(method, spots, batch_size=batch_size):
-        if not len(predicted):
-            predicted = values.new_empty(len(spots.tiles), values.shape[1])
-        predicted[rows] = values
-    return predicted
-
-
-def predicted_parts(method: Method, spots: SpotSet, *, batch_size: int = 4096) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows ``(b,)`` and their predictions ``(b, G)``, part by part: a section at a time where the method asks for that."""
-    for block in spots.blocks(SECTION_SPOTS if method.needs.section else batch_size):
-        rows = torch.from_numpy(block).to(spots.tiles.device)
-        with torch.inference_mode():
-            predicted = method.predict(spots.images(rows))
-        yield rows, predicted
 
 
 def new_network(build: Any, seed: int) -> nn.Module:

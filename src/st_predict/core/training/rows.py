@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _EPSILON = 1e-6
 _PIECE_SPOTS = 4096
 
+FEW_SPOTS = 30
+"""Spots from which on a slide's own mean and scale are taken as they are."""
+
 
 class Moments(NamedTuple):
     """Mean and spread of rows seen a part at a time, in double. ``W`` columns."""
@@ -99,6 +102,9 @@ class SectionRows:
         Spots that rows are made of ``(n,)``; the others are only seen around them. ``None``: all.
     arrays
         Which of several interleaved arrays each spot belongs to ``(n,)``, see :func:`nearest_spots`.
+    typical
+        Mean and scale of the features of a typical slide ``(S * d,)``, by which those of a slide of fewer than
+        :data:`FEW_SPOTS` spots are scored in part: wholly where there is one.
     """
 
     def __init__(
@@ -109,11 +115,12 @@ class SectionRows:
         *,
         used: NDArray[np.bool_] | None = None,
         arrays: NDArray[np.int64] | None = None,
+        typical: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         self.blocks = (0, *config.context)
         self._features = features
         self._flat = torch.from_numpy(np.ascontiguousarray(features)).flatten(1)
-        self._scores = self._of_slide() if config.standardize == "slide" else None
+        self._scores = self._of_slide(typical) if config.standardize == "slide" else None
         self._nearest = torch.from_numpy(nearest_spots(centers_px, min(max(self.blocks), len(centers_px) - 1), arrays))
         self._used = np.arange(len(features)) if used is None else np.flatnonzero(used)
         own = np.zeros(len(features), np.int64) if arrays is None else arrays
@@ -144,7 +151,7 @@ class SectionRows:
             yield Piece(torch.from_numpy(places), features, found[: len(spots)], found[len(spots) :].view_as(around))
             give_back(self._features)
 
-    def _of_slide(self) -> tuple[Tensor, Tensor]:
+    def _of_slide(self, typical: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """What features are scored by within the slide: mean and scale ``(S * d,)``."""
 
         def parts() -> Iterator[Moments]:
@@ -153,7 +160,16 @@ class SectionRows:
                 give_back(self._features)
 
         found = reduce(Moments.join, parts())
-        return found.mean.float(), found.std.float() + _EPSILON
+        mean, scale = found.mean.float(), found.std.float()
+        own = own_share(found.n)
+        if typical is not None and own < 1:
+            mean, scale = own * mean + (1 - own) * typical[0], own * scale + (1 - own) * typical[1]
+        return mean, scale + _EPSILON
+
+
+def own_share(n_spots: int) -> float:
+    """How far a slide of so many spots is scored by what it has itself: from 0, for one spot, to 1."""
+    return min((n_spots - 1) / (FEW_SPOTS - 1), 1.0)
 
 
 def mean_and_std(sections: Sequence[SectionRows]) -> tuple[Tensor, Tensor]:

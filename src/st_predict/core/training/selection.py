@@ -12,19 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.methods.recipe import InputConfig
-from st_predict.core.methods.registry import METHODS, build_method
-from st_predict.core.metrics import mean_pearson
+from st_predict.core.methods.registry import METHODS, build_method, build_network
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.inputs import InputTransform
-from st_predict.core.training.network import (
-    EpochRecord,
-    Watch,
-    fit_network,
-    fit_reference,
-    new_network,
-    predict_spots,
-)
+from st_predict.core.training.module import EpochRecord, Score
+from st_predict.core.training.network import Watch, fit_network, new_network
+from st_predict.core.training.predict import fit_reference, predict_spots
+from st_predict.core.training.reliability import HeldOut
 from st_predict.core.training.rows import SectionRows
 
 if TYPE_CHECKING:
@@ -38,6 +34,9 @@ if TYPE_CHECKING:
     from st_predict.core.training.checkpoints import Checkpoints
     from st_predict.core.training.hardware import Hardware
     from st_predict.core.training.spots import SpotSet
+
+
+_SCALED_BY = 256  # training spots
 
 
 class Fold(NamedTuple):
@@ -107,9 +106,11 @@ class Fitting:
         if self.checkpoints is not None:
             watch = watch._replace(checkpoint=self.checkpoints.of_fit(label))
         encoder = copy.deepcopy(encoder)
+        if encoder is not None and self.recipe.inputs.standardize == "training":
+            _scale_features(encoder, spots, torch_device("cpu" if self.hardware.accelerator == "cpu" else "auto"))
         n_inputs = spots.tiles.shape[1] * (1 if encoder is None else encoder.dim)
         network: Any = new_network(
-            lambda: build_method(self.method, self.recipe.method, n_inputs, spots.expression.shape[1]), self.seed
+            lambda: build_network(self.method, self.recipe, n_inputs, spots.expression.shape[1]), self.seed
         )
         records: list[EpochRecord] = []
         network.before_fit(fit_reference(network, encoder, spots))
@@ -132,13 +133,36 @@ class Fitting:
         return network, encoder, records
 
 
+def _scale_features(encoder: Encoder, spots: SpotSet, device: str) -> None:
+    """Have an encoder that is about to be trained give centered features of one scale, as it finds them in some tiles.
+
+    Stages of a network differ in scale by orders of magnitude, and steps of one size would be too large for some.
+    """
+    rows = torch.linspace(0, len(spots.sections) - 1, min(len(spots.sections), _SCALED_BY)).long()
+    with torch.no_grad():
+        features = encode_rows(encoder.to(device).eval(), spots.tiles[rows].to(device), batch_size=32)
+    encoder.cpu().scale_features(features.view(-1, encoder.dim).cpu())
+
+
+class Held(NamedTuple):
+    """A section while it was held out, and what one method made of it."""
+
+    section: int
+    method: str
+    fold: int
+    score: Score
+    """Of targets and predictions that are differences to the mean over the sections trained on."""
+
+
 class Selection(NamedTuple):
     """What the inner folds found."""
 
     epochs: int
     folds: list[list[EpochRecord]]
-    scores: list[dict[str, Any]]
-    """``section`` (number), ``method``, ``pcc`` and ``mse`` of every held-out section."""
+    held: list[Held]
+    """By section, then method."""
+    centers: list[Tensor]
+    """By fold, what targets are differences to ``(G,)``."""
 
     def history_rows(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Epochs of all folds, a row each."""
@@ -146,7 +170,21 @@ class Selection(NamedTuple):
 
     def held_out_rows(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Scores with section names."""
-        return [{**row, "section": names[row["section"]]} for row in self.scores]
+        return [
+            {"section": names[one.section], "method": one.method, "pcc": one.score.mean_pcc, "mse": one.score.mse}
+            for one in self.held
+        ]
+
+    def held_out(self, method: str, spots: SpotSet) -> list[HeldOut]:
+        """What a method made of each section, beside what was measured there; ``spots`` are all that is trained on."""
+        found = []
+        alone = len(self.centers) == 1  # one fold: its sections then stand for the groups
+        for one in self.held:
+            if one.method == method:
+                measured = spots.expression[spots.sections == one.section][one.score.rows]
+                predicted = one.score.predicted + self.centers[one.fold]
+                found.append(HeldOut(one.section if alone else one.fold, one.score.pcc, predicted, measured))
+        return found
 
 
 def select_epochs(
@@ -186,9 +224,11 @@ def select_epochs(
     if encoder is not None and folds and compare:
         rows = _frozen_rows(spots, encoder, inputs)
     all_records: list[list[EpochRecord]] = []
-    scores: list[dict[str, Any]] = []
+    held_out: list[Held] = []
+    centers: list[Tensor] = []
     for i, fold in enumerate(folds):
         train, center = center_targets(spots.of_sections(fold.train), fitting.recipe.inputs)
+        centers.append(center)
         held = _held_out(spots, fold, center)
         if encoder is None or compare:
             trained_on = [rows[j] for j in fold.train]
@@ -196,7 +236,7 @@ def select_epochs(
             reduced_train = train.with_tiles(transform.of_sections(trained_on))
             reduced_held = {j: part.with_tiles(transform.of_sections([rows[j]])) for j, part in held.items()}
             if compare:
-                scores += _closed_form_scores(fitting, reduced_train, reduced_held)
+                held_out += _closed_form(fitting, i, reduced_train, reduced_held)
             if encoder is None:
                 train, held = reduced_train, reduced_held
         if gradient:
@@ -204,12 +244,12 @@ def select_epochs(
             all_records.append(fitting.fit(train, encoder, config.max_epochs, held, label)[2])
     best = [max(records, key=_mean_held_out).epoch for records in all_records]
     epochs = int(np.median(best)) if best else config.max_epochs
-    for records in all_records:
+    for i, records in enumerate(all_records):
         reached = records[min(epochs, len(records)) - 1].held_out
-        scores += [{"section": s, "method": fitting.method, "pcc": p, "mse": m} for s, (p, m) in reached.items()]
+        held_out += [Held(number, fitting.method, i, score) for number, score in reached.items()]
     order = {name: i for i, name in enumerate(dict.fromkeys(["mean", "ridge", fitting.method]))}
-    scores.sort(key=lambda row: (row["section"], order[row["method"]]))
-    return Selection(epochs, all_records, scores)
+    held_out.sort(key=lambda one: (one.section, order[one.method]))
+    return Selection(epochs, all_records, held_out, centers)
 
 
 def _frozen_rows(spots: SpotSet, encoder: Encoder, config: InputConfig) -> list[SectionRows]:
@@ -229,11 +269,11 @@ def _held_out(spots: SpotSet, fold: Fold, center: Tensor) -> dict[int, SpotSet]:
 
 
 def _mean_held_out(record: EpochRecord) -> float:
-    return float(np.mean([pcc for pcc, _ in record.held_out.values()]))
+    return float(np.mean([score.mean_pcc for score in record.held_out.values()]))
 
 
-def _closed_form_scores(fitting: Fitting, train: SpotSet, held_out: Mapping[int, SpotSet]) -> list[dict[str, Any]]:
-    rows = []
+def _closed_form(fitting: Fitting, fold: int, train: SpotSet, held_out: Mapping[int, SpotSet]) -> list[Held]:
+    found = []
     network: Any = build_method(fitting.method, fitting.recipe.method, 1, 1)
     for name in dict.fromkeys(["mean", "ridge", *([] if network.needs.gradient else [fitting.method])]):
         own = name == fitting.method
@@ -241,12 +281,9 @@ def _closed_form_scores(fitting: Fitting, train: SpotSet, held_out: Mapping[int,
         network = build_method(name, config, train.tiles.shape[1], train.expression.shape[1])
         network.after_fit(train.reference())
         for number, spots in held_out.items():
-            predicted = predict_spots(network, spots)
-            mse = float((predicted - spots.expression).square().mean())
-            rows.append(
-                {"section": number, "method": name, "pcc": mean_pearson(predicted, spots.expression), "mse": mse}
-            )
-    return rows
+            score = Score.of(predict_spots(network, spots), spots.expression, len(held_out))
+            found.append(Held(number, name, fold, score))
+    return found
 
 
 def history_rows(fit: str, records: Sequence[EpochRecord], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -257,6 +294,6 @@ def history_rows(fit: str, records: Sequence[EpochRecord], names: Sequence[str])
         if record.held_out:
             row["held_out"] = ", ".join(names[number] for number in record.held_out)
             row["held_out_pcc"] = _mean_held_out(record)
-            row["held_out_mse"] = float(np.mean([mse for _, mse in record.held_out.values()]))
+            row["held_out_mse"] = float(np.mean([score.mse for score in record.held_out.values()]))
         rows.append(row)
     return rows

@@ -17,12 +17,13 @@ from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_folder
 from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
-from st_predict.core.methods.registry import METHODS, build_method
+from st_predict.core.methods.registry import METHODS, build_network
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training.domain import Domain
 from st_predict.core.training.hardware import rank_and_size
 from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.model import Model
+from st_predict.core.training.reliability import Reliability
 
 _FORMAT, _CONFIG, _WEIGHTS = "st-predict model 1", "config.json", "weights.safetensors"
 
@@ -102,13 +103,15 @@ def _config(model: Model) -> dict[str, Any]:
         "epochs": model.epochs,
         "n_inputs": model.n_inputs,
         "panel": model.panel,
+        "gene_sets": dict(model.gene_sets),
         "history": model.history_rows,
         "held_out": model.held_out_rows,
     }
 
 
 def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
-    parts: dict[str, dict[str, Any]] = {"network": {}, "inputs": {}, "targets": {}, "encoder": {}, "domain": {}}
+    named = ("network", "inputs", "targets", "encoder", "domain", "reliability")
+    parts: dict[str, dict[str, Any]] = {name: {} for name in named}
     for key, value in tensors.items():
         part, name = key.split(".", 1)
         parts[part][name] = value
@@ -122,8 +125,8 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
     encoder = None
     if config["encoder_trained"]:
         encoder = build_encoder(identity.name, pretrained=False)
-        encoder.network.load_state_dict(parts["encoder"])
-    network = build_method(config["method"], recipe.method, config["n_inputs"], len(config["panel"]))
+        encoder.load_state_dict(parts["encoder"])
+    network = build_network(config["method"], recipe, config["n_inputs"], len(config["panel"]))
     network.load_state_dict(parts["network"])
     return Model(
         method=config["method"],
@@ -145,6 +148,8 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
         network=network.eval(),
         encoder=encoder,
         domain=Domain(**parts["domain"]) if parts["domain"] else None,
+        reliability=Reliability(**parts["reliability"]) if parts["reliability"] else None,
+        gene_sets=_tuples(config.get("gene_sets", {})),
     )
 
 

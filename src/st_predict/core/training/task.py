@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from st_predict.core.errors import InputError
-from st_predict.core.expression import choose_panel, gene_columns, total_counts
+from st_predict.core.expression import choose_panel, count_genes, describe_panel, known_targets, total_counts
 from st_predict.core.methods.interface import Needs
 from st_predict.core.methods.registry import build_method
 
@@ -78,7 +78,7 @@ def check_fit(sections: Sequence[Section], recipe: Recipe, task: Task) -> None:
     Raises
     ------
     InputError
-        If there are too few spots, or an encoder cannot be trained with the method.
+        If there are too few spots, or neither an encoder nor several members can be trained with the method.
     """
     needs = method_needs(recipe, task)
     if recipe.fit.trainable_encoder and not needs.gradient:
@@ -87,6 +87,13 @@ def check_fit(sections: Sequence[Section], recipe: Recipe, task: Task) -> None:
             where="trainable_encoder",
             expected="a method with a loss, such as nh2st",
             remedy="leave trainable_encoder out",
+        )
+    if recipe.fit.members > 1 and not needs.gradient:
+        raise InputError(
+            f"method {task.method!r} is not trained by gradient, so {recipe.fit.members} of it are all the same",
+            where="members",
+            expected="1, or a method with a loss, such as nh2st",
+            remedy="leave members out",
         )
     usable = [int(usable_spots(s, task.min_counts).sum()) for s in sections]
     for section, n in zip(sections, usable, strict=True):
@@ -108,7 +115,7 @@ def check_fit(sections: Sequence[Section], recipe: Recipe, task: Task) -> None:
 
 
 def task_panel(sections: Sequence[Section], task: Task) -> list[str]:
-    """Choose the panel on the usable spots of the sections, and say how much there is.
+    """Choose the panel on the usable spots of the sections, then their gene sets, and say how much there is.
 
     Raises
     ------
@@ -116,17 +123,19 @@ def task_panel(sections: Sequence[Section], task: Task) -> list[str]:
         If there is no gene in common.
     """
     kept = [s.keep(usable_spots(s, task.min_counts)) for s in sections]
-    panel = choose_panel(kept, task.genes, task.gene_ranking)
+    gene_sets = sections[0].gene_sets
+    panel = [*choose_panel(kept, task.genes, task.gene_ranking), *gene_sets]
     logger.info(
-        "%d sections, %d of %d spots with at least %g counts, %d genes",
+        "%d sections, %d of %d spots with at least %g counts, %s",
         len(sections),
         sum(s.n_spots for s in kept),
         sum(s.n_spots for s in sections),
         max(task.min_counts, 1),
-        len(panel),
+        describe_panel(panel, gene_sets),
     )
-    if isinstance(task.genes, int) and len(panel) < task.genes:
-        logger.warning("only %d genes are common to all sections; %d were asked for", len(panel), task.genes)
+    n_genes = count_genes(panel, gene_sets)
+    if isinstance(task.genes, int) and n_genes < task.genes:
+        logger.warning("only %d genes are common to all sections; %d were asked for", n_genes, task.genes)
     return panel
 
 
@@ -146,7 +155,7 @@ def check_scorable(section: Section, panel: Sequence[str], task: Task) -> None:
             expected=f"at least {_LEAST_SCORED} spots with {task.min_counts:g} counts",
             remedy="lower min_counts, or leave this section out",
         )
-    if not (gene_columns(section.gene_names, panel) >= 0).any():
+    if not known_targets(section, panel).any():
         raise InputError(
             f"section {section.name!r} has none of the {len(panel)} genes ({', '.join(panel[:3])}, ...)",
             where="var_names",
