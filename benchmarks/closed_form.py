@@ -2,7 +2,7 @@
 
 python benchmarks/closed_form.py [--sizes 10000 20000 50000 100000] [--naive 20000] [--parts inputs ridge retrieval train]
 
-Features are drawn (4 x 944 a spot, sections of 2,000 spots, in a file beyond 256 MB), expression follows them. Every
+Features are drawn (4 x 1724 a spot, sections of 2,000 spots, in a file beyond 256 MB), expression follows them. Every
 figure is of a process of its own; memory is the peak of what is resident over what was resident with the data drawn and,
 where it lies in a file, let go of (Linux). The naive forms are written here: plain torch on whole matrices.
 """
@@ -33,12 +33,12 @@ from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
 from st_predict.core.training.fit import train_model, with_domain
+from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.inputs import InputTransform
-from st_predict.core.training.network import Hardware
 from st_predict.core.training.rows import SectionRows
 from st_predict.core.training.task import Task
 
-SCALES, WIDTH, PROGRAMS, SECTION, GENES, REDUCED = 4, 944, 100, 2000, 250, 256
+SCALES, WIDTH, PROGRAMS, SECTION, GENES, REDUCED = 4, 1724, 100, 2000, 250, 256
 QUERIES, RETRIEVED = 2048, 50
 CONFIG = InputConfig()
 

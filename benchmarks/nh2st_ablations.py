@@ -22,7 +22,8 @@ from st_predict._studies import SETTINGS
 from st_predict._summary import by_fold, noise_of
 from st_predict.core.methods.nh2st import NH2ST, NH2STConfig
 from st_predict.core.methods.recipe import FitConfig
-from st_predict.core.training.network import Hardware, fit_network
+from st_predict.core.training.hardware import Hardware
+from st_predict.core.training.network import fit_network
 from st_predict.core.training.spots import SpotSet
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ PARAMS: dict[str, dict[str, dict[str, Any]]] = {
     "loss weights": {str(w): weights(*w) for w in ((0.1, 0.05), (0, 1), (0.5, 1), (1, 1))},
     "contrast": {"both ways": {"symmetric": True}},
     "rank": {"none": {"rank": None}},
+    "surroundings at prediction": {"mean": {"surroundings": "mean"}, "attention": {"surroundings": "attention"}},
+    "input noise": {"none": {"input_noise": 0.0}, "1": {"input_noise": 1.0}},
 }  # fmt: skip
 BATCH_SIZES = (8, 16, 32, 128)
 INPUTS: dict[str, dict[str, Any]] = {
@@ -86,7 +89,8 @@ def contrast_on_constant_images(attention: str) -> dict[str, float]:
     grid = torch.stack(torch.meshgrid(torch.arange(32), torch.arange(16), indexing="ij"), dim=-1).view(-1, 2)
     neighbors = torch.cdist(grid.double(), grid.double()).argsort(dim=1)[:, 1:9]
     spots = SpotSet(torch.ones(n, 16), programs, torch.zeros(n, dtype=torch.long), neighbors, grid.float())
-    config = NH2STConfig(attention=attention, query_weight=1.0, neighbor_weight=1.0, dropout=0.0, gene_dropout=0.0)
+    config = NH2STConfig(attention=attention, query_weight=1.0, neighbor_weight=1.0, dropout=0.0, gene_dropout=0.0,
+                         input_noise=0.0)  # fmt: skip
     torch.manual_seed(0)
     method = NH2ST(16, genes, config)
     method.before_fit(spots.reference())

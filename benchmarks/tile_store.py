@@ -69,7 +69,7 @@ def _train(n: int, n_spots: int, store: str, folder: Path) -> None:
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.fit import train_model
-    from st_predict.core.training.network import Hardware
+    from st_predict.core.training.hardware import Hardware
     from st_predict.core.training.task import Task, check_task
 
     sections = _sections(n, n_spots, folder)

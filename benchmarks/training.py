@@ -38,7 +38,8 @@ from st_predict.core.neighbors import array_places, nearest_spots
 from st_predict.core.tiles.cut import cut_section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training.hardware import Hardware, new_trainer
-from st_predict.core.training.network import FitModule, fit_network
+from st_predict.core.training.module import FitModule
+from st_predict.core.training.network import fit_network
 from st_predict.core.training.spots import BlockSampler, SpotSet
 
 K, GENES, NAIVE_PART = 8, 250, 80
@@ -137,7 +138,7 @@ def trainable(arguments: argparse.Namespace) -> None:
     config = FitConfig(
         batch_size=arguments.batch_size, block_size=arguments.block_size, trainable_encoder=True, augment=False
     )
-    recipe = find_recipe("nh2st", "default", {"neighbors": K, "dropout": 0.0, "gene_dropout": 0.0})
+    recipe = find_recipe("nh2st", "default", {"neighbors": K, "dropout": 0.0, "gene_dropout": 0.0, "input_noise": 0.0})
     torch.manual_seed(0)
     method: Any = build_method("nh2st", recipe.method, encoder.dim, GENES)
     method.before_fit(spots.reference())
