@@ -57,13 +57,11 @@ def run_cohort(
 ) -> pd.DataFrame:
     """Predict every slide, see :func:`st_predict.tl.predict_cohort`."""
     from st_predict._log import be_heard, logger
-    from st_predict._prediction import kept_genes
     from st_predict._workers import n_cores, run_jobs
     from st_predict.core.encoders.frozen import torch_device
     from st_predict.core.progress import progress_bar
 
     be_heard()
-    kept_genes(model, settings.interval, settings.min_reliability)  # what cannot be done for any slide is an error now
     jobs = _jobs(paths, out_dir)
     _check_out(out_dir)
     with _alone(out_dir):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from st_predict.core.checks import check_number
 from st_predict.core.errors import InputError
 from st_predict.core.training.reliability import check_level
 from st_predict.core.training.rows import FEW_SPOTS, own_share
@@ -103,10 +104,13 @@ def kept_genes(model: Model, interval: float | None, min_reliability: float | No
     Raises
     ------
     InputError
-        If the model does not know how sure it is, or expects as much of no gene; or the interval is none it knows.
+        If the model does not know how sure it is, or expects as much of no gene; or the interval is none it knows, or
+        the least reliability no number.
     """
     if interval is not None:
         check_level(interval)
+    if min_reliability is not None:
+        check_number(min_reliability, where="min_reliability")
     if interval is None and min_reliability is None:
         return np.arange(len(model.panel))
     if model.reliability is None:

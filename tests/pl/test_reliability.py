@@ -43,6 +43,11 @@ def test_a_line_a_section_of_what_was_covered() -> None:
     assert ax.get_title() == "Intervals: 92% within those for 90%"
 
 
+def test_shares_that_are_far_too_small_are_still_seen() -> None:
+    _, ax = stp.pl.reliability(genes().assign(covered50=0.2))
+    assert ax.get_ylim()[0] < 0.2 and ax.get_xlim() == ax.get_ylim()
+
+
 def test_many_sections_have_no_legend() -> None:
     ax, _ = stp.pl.reliability(genes(tuple("ABCDEFGH")))
     assert ax.get_legend() is None and len(ax.collections) == 8

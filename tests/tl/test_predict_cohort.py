@@ -336,4 +336,6 @@ def test_intervals_and_genes_left_out_in_a_cohort(
     assert (lower <= upper).all() and (upper > found.X).mean() > 0.9
     with pytest.raises(InputError, match="min_reliability is 2"):
         run(slides, model, tmp_path / "none", min_reliability=2)
+    with pytest.raises(InputError, match="min_reliability is 'high'"):
+        run(slides, model, tmp_path / "none", min_reliability="high")
     assert not (tmp_path / "none").exists()

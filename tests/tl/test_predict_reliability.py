@@ -123,6 +123,10 @@ def test_what_no_gene_reaches_is_refused(make_section: Make, sure: Model) -> Non
         InputError, match=r"min_reliability is 0.999; the best of \d+ genes has an expected PCC of 0\.\d"
     ):
         stp.tl.predict(make_section("D", 3), sure, min_reliability=0.999)
+    for least in ("high", float("nan"), True, [0.2]):
+        with pytest.raises(InputError, match="min_reliability is") as error:
+            stp.tl.predict(make_section("D", 3), sure, min_reliability=least)
+        assert error.value.expected == "a finite number"
     with pytest.raises(InputError, match="interval is 90"):
         stp.tl.predict(make_section("D", 3), sure, interval=90)
 

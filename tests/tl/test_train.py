@@ -367,6 +367,23 @@ def test_members_of_a_method_without_chance_are_refused(make_section: Make, quic
         train(make_section("A"), **quick, members=0)
 
 
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ({"members": 2.5}, "a whole number"),
+        ({"max_epochs": True}, "a whole number"),
+        ({"learning_rate": "low"}, "a number"),
+    ],
+)
+def test_settings_of_the_wrong_type_are_refused(
+    make_section: Make, quick: Quick, setting: dict[str, Any], expected: str
+) -> None:
+    (name,) = setting
+    with pytest.raises(InputError, match=f"{name} is") as error:
+        train(make_section("A"), **{**quick, **setting})
+    assert error.value.where == name and error.value.expected == expected
+
+
 def test_where_ridge_did_better_it_is_said(make_section: Make, quick: Quick, caplog: pytest.LogCaptureFixture) -> None:
     """Of what was trained by gradient; a control is below ridge by intent."""
     sections = [make_section("A", 0), make_section("B", 1)]

@@ -90,10 +90,11 @@ def write_prediction(
 ) -> None:
     """Write a prediction and its provenance, in place of an earlier one under this key.
 
-    On either table: ``obs`` (:func:`distance_column`), ``var`` (what to expect of each gene) and ``uns[key]``. On a section with a table: ``layers[key]`` ``(n_obs, n_vars)``, NaN outside the panel, ``obsm[key]`` a DataFrame
+    On either table: ``obs`` (:func:`distance_column`), ``var`` (what to expect of each gene) and ``uns[key]``. On a
+    section with a table: ``layers[key]`` ``(n_obs, n_vars)``, NaN outside the panel, ``obsm[key]`` a DataFrame
     ``(n_obs, G)`` in the panel's order ("/" in a name becomes "_", which Zarr needs). On an H&E-only one:
-    ``sdata.tables[key]``, genes the panel. Ends of intervals are ``<key>_lower`` and ``<key>_upper``: in obsm beside a table's
-    own, which may have many more genes than the panel; layers of a new table.
+    ``sdata.tables[key]``, genes the panel. Ends of intervals are ``<key>_lower`` and ``<key>_upper``: in obsm beside
+    a table's own, which may have many more genes than the panel; layers of a new table.
     """
     import pandas as pd
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,12 @@ def check_positive(value: float, *, where: str) -> None:
         raise InputError(
             f"{where} is {value}", where=where, expected="a positive finite number", remedy=f"correct {where}"
         )
+
+
+def check_number(value: Any, *, where: str) -> None:
+    """Refuse what is not a finite number."""
+    if isinstance(value, bool) or not (isinstance(value, Real) and math.isfinite(value)):
+        raise InputError(f"{where} is {value!r}", where=where, expected="a finite number", remedy=f"correct {where}")
 
 
 def check_um_per_px(um_per_px: float, *, where: str) -> None:

@@ -121,7 +121,8 @@ def _draw_intervals(ax: Axes, sections: dict[str, pd.DataFrame]) -> None:
     shares = np.array([[part[column].mean() for column in columns] for part in sections.values()])
     for number, (name, row) in enumerate(zip(sections, shares, strict=True)):
         ax.plot(wanted, row, marker="o", markersize=4, linewidth=1, color=_color(number, len(sections)), label=name)
-    ax.set(xlim=(0.4, 1.0), ylim=(0.4, 1.0), aspect="equal", xticks=wanted, xticklabels=[f"{w:.0%}" for w in wanted],
+    low = min(0.4, np.nanmin(shares) - 0.03)
+    ax.set(xlim=(low, 1.0), ylim=(low, 1.0), aspect="equal", xticks=wanted, xticklabels=[f"{w:.0%}" for w in wanted],
            yticks=wanted, yticklabels=[f"{w:.0%}" for w in wanted],
            xlabel="spots that intervals were to cover", ylabel="spots within them")  # fmt: skip
     ax.tick_params(axis="x", labelrotation=45)

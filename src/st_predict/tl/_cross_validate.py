@@ -79,15 +79,16 @@ def cross_validate(
 
     Returns
     -------
-    A DataFrame, one row a ``method``, ``fold``, ``section``, ``gene_set`` and ``metric`` with its ``value``; ``seconds``
-    is what the fit took. Gene sets: the panel (``"heg250"``) and its 50 genes most variable in training (``"hvg50"``);
-    ``"gene_sets"`` are those of the argument, of which each counts as one gene.
-    Metrics: means over genes of ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance`` and ``ceiling``,
+    A DataFrame, one row a ``method``, ``fold``, ``section``, ``gene_set`` and ``metric`` with its ``value``;
+    ``seconds`` is what the fit took. Gene sets: the panel (``"heg250"``) and its 50 genes most variable in training
+    (``"hvg50"``); ``"gene_sets"`` are those of the argument, of which each counts as one gene. Metrics: means over
+    genes of ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance`` and ``ceiling``,
     ``pcc_of_ceiling``, ``constant`` (genes whose PCC could not be computed and counts 0), ``n_genes``, and how well
     ``gene_correlation`` (between genes) and ``morans_i`` agree with the measured. Metrics named
     ``pcc_h_testselected``, ``pcc_hvg_from_test_truth`` and ``pcc_pooled_slides`` are for comparison with papers only:
-    they flatter. Of methods that inner folds stop, ``covered50`` to ``covered95``: the share of spots within intervals for
-    50 to 95 %, and ``expected_rank_correlation``: between the PCC the model expected of each gene and the one it reached. ``.genes`` is the gene-level table, ``.failures`` lists folds that failed.
+    they flatter. Of methods that inner folds stop, ``covered50`` to ``covered95``: the share of spots within
+    intervals for 50 to 95 %, and ``expected_rank_correlation``: between the PCC the model expected of each gene and
+    the one it reached. ``.genes`` is the gene-level table, ``.failures`` lists folds that failed.
 
     Raises
     ------
@@ -108,8 +109,8 @@ def cross_validate(
     _check_n_jobs(n_jobs)
     asked = check_comparison(
         sections, methods=methods, groups=groups, genes=genes, gene_sets=gene_sets, gene_ranking=gene_ranking,
-        min_counts=min_counts, tile_um=tile_um, tile_px=tile_px, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer,
-        seed=seed,
+        min_counts=min_counts, tile_um=tile_um, tile_px=tile_px, image_key=image_key, shapes_key=shapes_key,
+        table_key=table_key, layer=layer, seed=seed,
     )  # fmt: skip
     if folder is not None:
         make_comparison_folder(folder)

@@ -46,9 +46,9 @@ def predict(
     device
         Torch device of the encoder; ``"auto"``: a GPU if there is one.
     interval
-        Share of spots, 0.5, 0.8, 0.9 or 0.95, that intervals around the predictions are to cover on average over genes,
-        calibrated on training sections while they were held out (see :class:`~st_predict.core.training.reliability.Reliability`); ``None``: no
-        intervals.
+        Share of spots, 0.5, 0.8, 0.9 or 0.95, that intervals around the predictions are to cover on average over
+        genes, calibrated on training sections while they were held out (see
+        :class:`~st_predict.core.training.reliability.Reliability`); ``None``: no intervals.
     min_reliability
         Leave out genes of which a lower PCC is to be expected on a new slide (``model.genes``); ``None``: predict all.
 

@@ -65,10 +65,11 @@ def predict_cohort(
     Raises
     ------
     InputError
-        If two slides share a name, the model is not as sure as is asked, ``out_dir`` holds something else or cannot be written to, or another run is at work
-        there. What is wrong with one slide is told in the manifest.
+        If two slides share a name, the model is not as sure as is asked, ``out_dir`` holds something else or cannot
+        be written to, or another run is at work there. What is wrong with one slide is told in the manifest.
     """
     from st_predict._cohort import Settings, run_cohort
+    from st_predict._prediction import kept_genes
     from st_predict.core.checks import check_positive, check_um_per_px
     from st_predict.core.errors import InputError
 
@@ -80,6 +81,7 @@ def predict_cohort(
         raise InputError(f"n_jobs is {n_jobs}", where="n_jobs", expected="at least 1, or None", remedy="correct n_jobs")
     if isinstance(paths, (str, Path)):
         paths = [paths]
+    kept_genes(model, interval, min_reliability)  # what cannot be done for any slide is an error now
     settings = Settings(
         key_added, um_per_px, pitch_um, device, *(None if v is None else float(v) for v in (interval, min_reliability))
     )

@@ -129,10 +129,10 @@ def train(
     accelerator
         ``"auto"``, ``"cpu"``, ``"gpu"`` or another name Lightning knows; the encoder runs there too.
     devices, num_nodes, strategy, precision
-        As of ``lightning.pytorch.Trainer``; a precision of ``"auto"`` is ``"bf16-mixed"`` for an encoder in training where
-        the device is faster in bfloat16 (recent NVIDIA GPUs; CPUs with AMX, but for depthwise convolutions), else
-        ``"32-true"``. Devices share the tiles of every batch that an encoder in training sees; the
-        gradient is that of one device with the whole batch. With frozen features there is nothing to share.
+        As of ``lightning.pytorch.Trainer``; a precision of ``"auto"`` is ``"bf16-mixed"`` for an encoder in training
+        where the device is faster in bfloat16 (recent NVIDIA GPUs; CPUs with AMX, but for depthwise convolutions),
+        else ``"32-true"``. Devices share the tiles of every batch that an encoder in training sees; the gradient is
+        that of one device with the whole batch. With frozen features there is nothing to share.
     logger, callbacks
         Lightning's, for the fit on all sections.
     checkpoint_dir

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_KINDS = {"bool": "True or False", "int": "a whole number", "float": "a number", "str": "a name"}
 
 
 def require(config: Any, method: str, rules: Mapping[str, bool]) -> None:
@@ -22,6 +26,13 @@ def require(config: Any, method: str, rules: Mapping[str, bool]) -> None:
     for rule, holds in rules.items():
         if not holds:
             raise InputError(str(config), where=f"params of {method}", expected=rule, remedy="correct the setting")
+
+
+def is_like(value: Any, default: Any) -> bool:
+    """Whether a value is of the type of a default: 128.0 is no whole number, "no" no switch; None is left to others."""
+    whole, switch = isinstance(value, Integral), isinstance(value, bool)
+    fits = {bool: switch, int: whole and not switch, float: isinstance(value, Real) and not switch}.get(type(default))
+    return value is None or fits is not False
 
 
 def _check(config: Any, **rules: tuple[bool, str]) -> None:
@@ -115,6 +126,11 @@ class FitConfig:
     stain_jitter: float = 0.0
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            value, kind = getattr(self, setting.name), type(setting.default).__name__
+            _check(
+                self, **{setting.name: (value is not None and is_like(value, setting.default), _KINDS.get(kind, kind))}
+            )
         rates = self.learning_rate, self.encoder_learning_rate
         _check(
             self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from st_predict.core.errors import InputError
@@ -23,6 +22,7 @@ from st_predict.core.methods import (
     triplex,
 )
 from st_predict.core.methods.ensemble import Ensemble
+from st_predict.core.methods.recipe import is_like
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,8 @@ def find_recipe(method: str, preset: str, params: Mapping[str, Any] | None) -> R
     changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
     try:
         for name, value in changes.items():
-            _check_type(name, value, getattr(recipe.method, name))
+            if not is_like(value, getattr(recipe.method, name)):
+                raise TypeError(f"{name} is {value!r}")
         return dataclasses.replace(recipe, method=dataclasses.replace(recipe.method, **changes))
     except TypeError as error:
         raise InputError(
@@ -87,14 +88,6 @@ def find_recipe(method: str, preset: str, params: Mapping[str, Any] | None) -> R
             expected=", ".join(f"{field.name}: {field.type}" for field in dataclasses.fields(recipe.method)),
             remedy="correct the value",
         ) from error
-
-
-def _check_type(name: str, value: Any, default: Any) -> None:
-    """Refuse a value that would pass for another type's: 128.0 for a width, "no" for a switch."""
-    whole, switch = isinstance(value, Integral), isinstance(value, bool)
-    fits = {bool: switch, int: whole and not switch, float: isinstance(value, Real) and not switch}.get(type(default))
-    if value is not None and fits is False:
-        raise TypeError(f"{name} is {value!r}")
 
 
 def build_method(name: str, config: Any, n_inputs: int, n_genes: int) -> Method:
