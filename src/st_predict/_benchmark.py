@@ -98,7 +98,8 @@ def run_benchmark(
 
 def _check_methods(methods: str | Sequence[str]) -> list[str]:
     """Known names, each once."""
-    from st_predict.core.methods.registry import METHODS, find_recipe
+    from st_predict._setup import settle_method
+    from st_predict.core.methods.registry import METHODS
 
     names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
     if not names:
@@ -106,7 +107,7 @@ def _check_methods(methods: str | Sequence[str]) -> list[str]:
     if names == ["all"]:
         return list(METHODS)
     for name in names:
-        find_recipe(name, "default", None)
+        settle_method(name)
     return names
 
 

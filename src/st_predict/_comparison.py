@@ -77,7 +77,7 @@ def check_comparison(
 
 def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], *shared: Any) -> list[Candidate]:
     """What is compared, controls first."""
-    from st_predict._setup import RECIPE_SETTINGS, settle_recipe
+    from st_predict._setup import RECIPE_SETTINGS, settle_method
     from st_predict.core.methods.registry import METHODS
     from st_predict.core.protocol.study import Candidate
     from st_predict.core.training.task import Task
@@ -108,7 +108,8 @@ def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], 
                 expected=", ".join(("method", *RECIPE_SETTINGS)),
                 remedy="correct the names",
             )
-        candidates.append(Candidate(label, settle_recipe(method, **settings), Task(method, *shared)))
+        method, recipe = settle_method(method, **settings)
+        candidates.append(Candidate(label, recipe, Task(method, *shared)))
     return candidates
 
 

@@ -39,23 +39,27 @@ RECIPE_SETTINGS = ("preset", "params", *_INPUT_SETTINGS, *_FIT_SETTINGS)
 """Arguments of ``train`` that make the recipe."""
 
 
-def settle_recipe(
+def settle_method(
     method: str, *, preset: str = "default", params: Mapping[str, Any] | None = None, **changes: Any
-) -> Recipe:
-    """A preset with what the user set (what is not ``None``).
+) -> tuple[str, Recipe]:
+    """The method that is meant, and a preset of it with what the user set (what is not ``None``).
+
+    ``"auto"`` is ``"nh2st"`` with ridge as its floor.
 
     Raises
     ------
     InputError
         If a name is unknown, or a setting makes no sense.
     """
-    from st_predict.core.methods.registry import find_recipe
+    from st_predict.core.methods.registry import AUTO, find_recipe
 
+    if method == AUTO:
+        method, changes = "nh2st", {**changes, "floor": True}
     given = {name: tuple(v) if name == "context" else v for name, v in changes.items() if v is not None}
-    return _with_changes(
+    return method, _with_changes(
         find_recipe(method, preset, params),
         {name: value for name, value in given.items() if name in _INPUT_SETTINGS},
-        {name: value for name, value in given.items() if name in _FIT_SETTINGS},
+        {name: value for name, value in given.items() if name in (*_FIT_SETTINGS, "floor")},
     )
 
 
@@ -74,6 +78,13 @@ def _with_changes(recipe: Recipe, inputs: dict[str, Any], fit: dict[str, Any]) -
             where="context, standardize",
             expected="frozen features, or standardize='training' or 'none' and no context",
             remedy="leave them out, or trainable_encoder=False",
+        )
+    if recipe.fit.floor:
+        raise InputError(
+            "the encoder is to be trained, and ridge is fitted to features that are final",
+            where="method",
+            expected="frozen features, or a method by name",
+            remedy="method='nh2st'",
         )
     asked = inputs.get("standardize", recipe.inputs.standardize)
     plain = InputConfig((), "none" if asked == "none" else "training", None, recipe.inputs.center_targets)

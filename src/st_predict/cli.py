@@ -161,7 +161,12 @@ def demo(out: Path, seed: int) -> None:
 @main.command()
 @click.argument("sections", nargs=-1, required=True, type=_STORE)
 @click.option("--out", type=_OUT, required=True, help="Folder for the model.")
-@click.option("--method", default="nh2st", show_default=True, help="nh2st, cmrcnet, ridge or any other method.")
+@click.option(
+    "--method",
+    default="nh2st",
+    show_default=True,
+    help="nh2st, cmrcnet, ridge or any other method; auto: nh2st, or ridge where that did better.",
+)
 @click.option("--preset", default="default", show_default=True, help="Settings of the method: default or paper.")
 @click.option("--trainable-encoder", is_flag=True, default=None, help="Train the encoder end to end.")
 @click.option("--max-epochs", type=int, help="Epochs at most.")

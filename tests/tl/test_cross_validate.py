@@ -231,3 +231,12 @@ def test_folds_with_fewer_common_genes_are_of_the_same_set(make_section: Any, ca
     assert n_genes == {"A": 23, "B": 23, "C": 23}
     assert "with A held out only 23 of 24 genes are common" in caplog.text
     assert "with C held out" not in caplog.text
+
+
+def test_auto_is_compared_like_any_other(three_sections: dict[str, SpatialData]) -> None:
+    """Two epochs are too few for the network: its scores are those of ridge, and of NH2ST what NH2ST reached."""
+    nh2st = NH2ST["nh2st"]
+    table = cross_validate(three_sections, methods={"auto": nh2st, "nh2st": nh2st}, **QUICK)
+    scores = table[table["metric"] == "pcc"].groupby(["method", "section", "gene_set"])["value"].first()
+    np.testing.assert_array_equal(scores["auto"], scores["ridge"])
+    assert (scores["nh2st"] < scores["auto"]).all()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from anndata import AnnData
 from spatialdata import SpatialData
 
@@ -392,4 +393,43 @@ def test_where_ridge_did_better_it_is_said(make_section: Make, quick: Quick, cap
         assert "Tuned ridge did better" not in caplog.text
         model = train(sections, **quick, learning_rate=1e-9)
     pcc = model.held_out["pcc"]
-    assert f"Tuned ridge did better on what was held out, by {(pcc['ridge'] - pcc['nh2st']).mean():.3f}" in caplog.text
+    assert f"Tuned ridge did better than nh2st on what was held out, by {(pcc['ridge'] - pcc['nh2st']).mean():.3f}" in caplog.text
+
+
+def test_auto_is_ridge_where_ridge_did_better(
+    make_section: Make, quick: Quick, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Two epochs are too few for the network; the model, what it expects and what it predicts are those of ridge."""
+    sections = [make_section(name, seed) for seed, name in enumerate("ABC")]
+    with caplog.at_level(logging.INFO, "st_predict"):
+        model = train(sections, **{**quick, "method": "auto"})
+    told = model.held_out["pcc"]
+    assert told["ridge"].mean() > told["nh2st"].mean() and model.method == "ridge"
+    assert (
+        "Tuned ridge did better than nh2st on what was held out" in caplog.text and "so it is the model" in caplog.text
+    )
+    ridge = train(sections, **{**quick, "method": "ridge"})
+    loaded = load_model(model.save(tmp_path / "model"))
+    predicted = []
+    for one in (ridge, model, loaded):
+        sdata = make_section("D", 3)
+        predict(sdata, one, interval=0.9)
+        predicted.append(sdata.tables["table"].obsm["predicted_upper"].to_numpy())
+    np.testing.assert_array_equal(predicted[0], predicted[1])
+    np.testing.assert_array_equal(predicted[1], predicted[2])
+    assert set(model.history["fit"]) == {"fold 1", "fold 2", "fold 3"} and not any(
+        key.startswith("network.members") for key in model.tensors()
+    )
+
+
+def test_auto_is_nh2st_where_nothing_was_held_out(make_section: Make, quick: Quick) -> None:
+    auto, nh2st = (train(make_section("A"), **{**quick, "method": method}) for method in ("auto", "nh2st"))
+    assert auto.method == "nh2st"
+    for key, value in nh2st.tensors().items():
+        assert torch.equal(value, auto.tensors()[key]), key
+
+
+def test_auto_takes_no_encoder_to_train(make_section: Make, quick: Quick, no_work: None) -> None:
+    with pytest.raises(InputError, match="ridge is fitted to features that are final") as error:
+        train(make_section("A"), **{**quick, "method": "auto"}, trainable_encoder=True)
+    assert error.value.where == "method"

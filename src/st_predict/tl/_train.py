@@ -77,7 +77,8 @@ def train(
         One SpatialData a section, or the path of its Zarr store, whose counts are then left there; a dict names the
         sections. Gene lists are reconciled by name.
     method
-        ``"nh2st"``, ``"cmrcnet"``, ``"ridge"`` or another of :data:`~st_predict.core.methods.registry.METHODS`.
+        ``"nh2st"``, ``"cmrcnet"``, ``"ridge"`` or another of :data:`~st_predict.core.methods.registry.METHODS`; or
+        ``"auto"``: ``"nh2st"``, or tuned ridge where that did better on the sections that were held out.
     encoder
         Image encoder: ``"efficientnet_lite0"``, ``"resnet18"``, any timm model name, or ``"hf-hub:owner/model"``.
     genes
@@ -161,7 +162,7 @@ def train(
         find_hardware,
         open_checkpoints,
         read_sections,
-        settle_recipe,
+        settle_method,
         tile_spec,
     )
     from st_predict.core.encoders.frozen import FrozenEncoder
@@ -173,7 +174,7 @@ def train(
     from st_predict.tl._session import remember
 
     be_heard()
-    recipe = settle_recipe(
+    method, recipe = settle_method(
         method,
         preset=preset,
         params=params,
@@ -230,7 +231,7 @@ def train(
         )
         model = with_domain(model, read.sections, tiles.values, device=device)
     remember(model)
-    _say_held_out(model, held_out_groups(read.sections)[0])
+    _say_held_out(model, method, held_out_groups(read.sections)[0])
     _say_unpredictable(model, asked=not isinstance(task.genes, int))
     return model
 
@@ -245,7 +246,7 @@ def _check_inner_folds(sections: Sequence[Section], asked: int | None) -> None:
         )
 
 
-def _say_held_out(model: Model, groups: str) -> None:
+def _say_held_out(model: Model, method: str, groups: str) -> None:
     from st_predict._log import logger
 
     if not model.held_out_rows:
@@ -260,12 +261,10 @@ def _say_held_out(model: Model, groups: str) -> None:
         f" ({model.epochs} epochs)" if model.history_rows else "",
         table.round(3).to_string(),
     )
-    ridge = (table["ridge"] - table[model.method]).mean()
+    ridge = (table["ridge"] - table[method]).mean()
     if ridge > 0 and model.history_rows:
-        logger.info(
-            "Tuned ridge did better on what was held out, by %.3f on average: method='ridge' trains it in seconds",
-            ridge,
-        )
+        told = "so it is the model" if model.method != method else "method='ridge' trains it in seconds"
+        logger.info("Tuned ridge did better than %s on what was held out, by %.3f on average: %s", method, ridge, told)
 
 
 def _say_unpredictable(model: Model, *, asked: bool) -> None:

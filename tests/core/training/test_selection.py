@@ -21,6 +21,7 @@ from st_predict.core.training.pixels import TileRows
 from st_predict.core.training.rows import SectionRows
 from st_predict.core.training.selection import (
     Fitting,
+    Held,
     Selection,
     center_targets,
     history_rows,
@@ -239,3 +240,17 @@ def test_an_encoder_in_training_starts_from_scaled_features(standardize: Any) ->
     assert scaled == (standardize == "training")
     if scaled:
         torch.testing.assert_close(found.std(dim=0), torch.ones(encoder.dim), atol=1e-3, rtol=0)
+
+
+def test_the_method_that_did_better_over_sections() -> None:
+    """A tie, and nothing held out, leave the first."""
+
+    def held(*pcc: tuple[str, float]) -> Selection:
+        empty = torch.zeros(0)
+        scores = [(name, Score(torch.full((4,), value), 0.0, empty.long(), empty)) for name, value in pcc]
+        return Selection(1, [], [Held(i, name, i, score) for i, (name, score) in enumerate(scores)], [])
+
+    assert held(("nh2st", 0.5), ("ridge", 0.5)).better("nh2st", "ridge") == "nh2st"
+    assert held(("nh2st", 0.9), ("nh2st", 0.1), ("ridge", 0.6), ("ridge", 0.5)).better("nh2st", "ridge") == "ridge"
+    assert held(("nh2st", 0.9), ("nh2st", 0.3), ("ridge", 0.6), ("ridge", 0.5)).better("nh2st", "ridge") == "nh2st"
+    assert held().better("nh2st", "ridge") == "nh2st"

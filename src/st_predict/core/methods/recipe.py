@@ -99,6 +99,8 @@ class FitConfig:
     members
         Networks that are trained side by side and predict their mean; they differ by their initial weights. Methods that
         are not trained by gradient have one.
+    floor
+        Ridge is the model where it did better on what the inner folds held out.
     trainable_encoder
         Train the image encoder end to end.
     augment
@@ -121,6 +123,7 @@ class FitConfig:
     inner_folds: int = 5
     patience: int = 10
     members: int = 1
+    floor: bool = False
     trainable_encoder: bool = False
     augment: bool = True
     stain_jitter: float = 0.0

@@ -40,6 +40,8 @@ class Entry(NamedTuple):
     """Recipes by name; ``"default"`` is always there."""
 
 
+AUTO = "auto"
+"""Asks for the most accurate: ``"nh2st"``, or ridge where that does better on what inner folds hold out."""
 METHODS = {
     "mean": Entry(mean.Mean, mean.PRESETS),
     "shuffled": Entry(shuffled.Shuffled, shuffled.PRESETS),
@@ -66,7 +68,7 @@ def find_recipe(method: str, preset: str, params: Mapping[str, Any] | None) -> R
     """
     entry = METHODS.get(method)
     if entry is None:
-        raise _unknown("method", method, list(METHODS))
+        raise _unknown("method", method, [*METHODS, AUTO])
     recipe = entry.presets.get(preset)
     if recipe is None:
         raise _unknown(f"preset of {method}", preset, list(entry.presets))

@@ -99,19 +99,21 @@ def train_model(
         rows = [SectionRows(recipe.inputs, t, s.centers_px, used=mask) for t, s, mask in parts]
     fitting = Fitting(recipe, task.method, task.seed, hardware, watch, checkpoints)
     folds = inner_folds(sections, recipe.fit.inner_folds)
-    selection = select_epochs(fitting, spots, rows, encoder, folds, compare=compare)
+    selection = select_epochs(fitting, spots, rows, encoder, folds, compare=compare or recipe.fit.floor)
+    if recipe.fit.floor and selection.better(task.method, "ridge") == "ridge":
+        fitting = fitting.of_ridge()
     transform = InputTransform(recipe.inputs, {})
     if encoder is None:
         transform = InputTransform.fit(recipe.inputs, rows)
         spots = spots.with_tiles(transform.of_sections(rows))
     centered, center = center_targets(spots, recipe.inputs)
     kept = [s.keep(mask) for s, mask in zip(sections, usable, strict=True)]
-    reliability = _reliability(selection.held_out(task.method, spots), spots, kept, panel, task.seed)
+    reliability = _reliability(selection.held_out(fitting.method, spots), spots, kept, panel, task.seed)
     network, encoder, records = fitting.fit(centered, encoder, selection.epochs, {}, "fit all sections")
     names = [s.name for s in sections]
     return Model(
-        method=task.method,
-        recipe=recipe,
+        method=fitting.method,
+        recipe=fitting.recipe,
         panel=panel,
         gene_sets=sections[0].gene_sets,
         encoder_identity=identity,
