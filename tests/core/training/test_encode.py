@@ -56,7 +56,7 @@ def test_room_for_activations(monkeypatch: pytest.MonkeyPatch) -> None:
         def forward(self, tiles: torch.Tensor) -> torch.Tensor:
             return (tiles.float() * self.weight[:3]).square().mean(dim=(1, 2))
 
-    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 3 * 1_000_000)
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 4 * 1_000_000)
     a_tile = 2 * 4 * 32 * 32 * 3  # the pixels, for the weight's gradient, and their products
     encoder: Any = Squares()
     for n in (1, 4):

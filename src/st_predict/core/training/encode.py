@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from st_predict.core.encoders.encoder import Encoder
 
 
-_SHARE_OF_MEMORY = 3  # a third of what this process may use holds activations
+_SHARE_OF_MEMORY = 4  # a quarter of what this process may use holds activations
 
 
 def encode_rows(
