@@ -8,5 +8,8 @@ cd "$st_root"
 export PYTEST_DEBUG_TEMPROOT=$st_root/.test_cache MPLBACKEND=agg
 # Threads that wait by spinning slow each other down many times over where cores are shared.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+# A process a core, four at most (each holds some GB), one thread each; a later -n 0 among the arguments runs one alone.
+cores=$("$st_venv/bin/python" -c 'import os; print(min(4, os.cpu_count() or 1))')
+[ "$cores" = 1 ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 mkdir -p "$PYTEST_DEBUG_TEMPROOT"
-exec "$st_venv/bin/python" -m pytest "$@"
+exec "$st_venv/bin/python" -m pytest -n "$cores" --dist loadfile "$@"

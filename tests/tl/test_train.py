@@ -393,7 +393,10 @@ def test_where_ridge_did_better_it_is_said(make_section: Make, quick: Quick, cap
         assert "Tuned ridge did better" not in caplog.text
         model = train(sections, **quick, learning_rate=1e-9)
     pcc = model.held_out["pcc"]
-    assert f"Tuned ridge did better than nh2st on what was held out, by {(pcc['ridge'] - pcc['nh2st']).mean():.3f}" in caplog.text
+    assert (
+        f"Tuned ridge did better than nh2st on what was held out, by {(pcc['ridge'] - pcc['nh2st']).mean():.3f}"
+        in caplog.text
+    )
 
 
 def test_auto_is_ridge_where_ridge_did_better(

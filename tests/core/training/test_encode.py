@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from st_predict.core.encoders.registry import build_encoder
-from st_predict.core.training.encode import encode_rows, spots_kept
+from st_predict.core.training.encode import ActivationRoom, encode_rows
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 3, 50])
@@ -30,12 +30,12 @@ def drawn(n: int, scales: int = 1) -> torch.Tensor:
     return torch.randint(0, 256, (n, scales, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("kept", "calls"), [(None, 4), (7, 4), (6, 5), (3, 7), (0, 8)])
-def test_what_is_not_kept_is_computed_again(kept: int | None, calls: int) -> None:
+@pytest.mark.parametrize(("kept", "calls"), [(7, 4), (6, 5), (3, 7), (0, 8)])
+def test_what_is_not_kept_is_computed_again(kept: int, calls: int) -> None:
     """Parts of two of seven spots; the same values and gradients to the bit."""
     encoder, called = build_encoder("tiny"), []
     encoder.register_forward_pre_hook(lambda *_: called.append(1))
-    rows = encode_rows(encoder, drawn(7), batch_size=2, kept=kept)
+    rows = encode_rows(encoder, drawn(7), batch_size=2, room=ActivationRoom(kept))
     rows.square().sum().backward()
     whole = build_encoder("tiny")
     expected = encode_rows(whole, drawn(7), batch_size=2)
@@ -45,22 +45,26 @@ def test_what_is_not_kept_is_computed_again(kept: int | None, calls: int) -> Non
         assert found.grad is not None and wanted.grad is not None and torch.equal(found.grad, wanted.grad)
 
 
-def test_room_for_activations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a network whose activations are known: what a square keeps is its input, four bytes a value."""
+class Squares(torch.nn.Module):
+    """Keeps the pixels, for the gradient of its weight, and their products, for the squares: four bytes a value."""
 
-    class Squares(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.ones(1000))
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1000))
 
-        def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-            return (tiles.float() * self.weight[:3]).square().mean(dim=(1, 2))
+    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
+        return (tiles.float() * self.weight[:3]).square().mean(dim=(1, 2))
 
-    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 4 * 1_000_000)
-    a_tile = 2 * 4 * 32 * 32 * 3  # the pixels, for the weight's gradient, and their products
+
+@pytest.mark.parametrize(("batch_size", "scales", "processes"), [(1, 1, 1), (4, 1, 1), (2, 2, 1), (3, 1, 2)])
+def test_room_for_activations(monkeypatch: pytest.MonkeyPatch, batch_size: int, scales: int, processes: int) -> None:
+    """As found with the first part, which is encoded once like the others."""
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 4_000_000)
+    monkeypatch.setattr("st_predict.core.training.encode.rank_and_size", lambda: (0, processes))
     encoder: Any = Squares()
-    for n in (1, 4):
-        assert spots_kept(encoder, drawn(n)) == 1_000_000 // a_tile
-    assert spots_kept(encoder, drawn(2, scales=2)) == 500_000 // a_tile
-    monkeypatch.setattr("st_predict.core.training.encode.rank_and_size", lambda: (0, 2))
-    assert spots_kept(encoder, drawn(1)) == 500_000 // a_tile
+    called: list[int] = []
+    encoder.register_forward_pre_hook(lambda _, tiles: called.append(len(tiles[0])))
+    room = ActivationRoom()
+    encode_rows(encoder, drawn(7, scales), batch_size=batch_size, room=room)
+    assert room.kept == 1_000_000 // processes // (2 * 4 * 32 * 32 * 3)
+    assert sum(called) == 7 * scales

@@ -21,8 +21,40 @@ if TYPE_CHECKING:
 _SHARE_OF_MEMORY = 4  # a quarter of what this process may use holds activations
 
 
+class ActivationRoom:
+    """Room for the activations of a batch while its encoder is trained.
+
+    Activations of tiles for which there is none are not kept, and the backward pass computes them once more, part by
+    part (Chen et al. 2016); values and gradients are the same.
+
+    Parameters
+    ----------
+    kept
+        Tiles of a batch whose activations are kept; ``None``: as many as a quarter of the memory holds that this process
+        may use, shared by all processes of the fit, as found with the first tiles.
+    """
+
+    def __init__(self, kept: int | None = None) -> None:
+        self.kept = kept
+
+    def encoded(self, encoder: Encoder, tiles: Tensor, *, before: int) -> Tensor:
+        """Features ``(n, d)`` of tiles, of whose batch so many were encoded before."""
+        if self.kept is None:
+            features, n_bytes = _measured(encoder, tiles)
+            self.kept = int(_memory() / _SHARE_OF_MEMORY / rank_and_size()[1] * len(tiles) / max(n_bytes, 1))
+            return features
+        if before + len(tiles) <= self.kept:
+            return encoder(tiles)
+        again: Tensor = checkpoint(encoder, tiles, use_reentrant=False)
+        return again
+
+
 def encode_rows(
-    encoder: Encoder | None, tiles: Tensor | TileRows, *, batch_size: int | None = None, kept: int | None = None
+    encoder: Encoder | None,
+    tiles: Tensor | TileRows,
+    *,
+    batch_size: int | None = None,
+    room: ActivationRoom | None = None,
 ) -> Tensor:
     """Encode pixels ``(n, S, px, px, 3)`` to rows ``(n, S * d)``; rows that are features already pass through.
 
@@ -36,9 +68,8 @@ def encode_rows(
         Pixels, read or not, or features.
     batch_size
         Spots at a time; ``None``: all at once.
-    kept
-        Spots whose activations are kept for the backward pass, which computes those of the others once more, part by
-        part (Chen et al. 2016); values and gradients are the same. ``None``: of all.
+    room
+        Where the encoder is trained, for what the backward pass needs; ``None``: without limit.
     """
     if encoder is None:
         return read(tiles)
@@ -46,28 +77,24 @@ def encode_rows(
     parts = ahead(part.read() for part in tiles.split(size)) if isinstance(tiles, TileRows) else tiles.split(size)
     rows, n = [], 0
     for part in parts:
-        n, pixels = n + len(part), part.flatten(0, 1)
-        again = kept is not None and n > kept
-        features = checkpoint(encoder, pixels, use_reentrant=False) if again else encoder(pixels)
+        pixels = part.flatten(0, 1)
+        features = encoder(pixels) if room is None else room.encoded(encoder, pixels, before=n)
         rows.append(features.view(len(part), -1))
+        n += len(pixels)
     return torch.cat(rows)
 
 
-def spots_kept(encoder: Encoder, tiles: Tensor) -> int:
-    """Spots whose activations a CPU has room for while the encoder is trained, all processes of the fit beside it.
+def _memory() -> int:
+    """Bytes that this process may use, under a scheduler or in a container too."""
+    from distributed.system import MEMORY_LIMIT
 
-    Parameters
-    ----------
-    encoder
-        The encoder.
-    tiles
-        Of some spots ``(n, S, px, px, 3)``, by which the room of one is measured.
-    """
-    from distributed.system import MEMORY_LIMIT  # what this process may use, under a scheduler or in a container too
+    return int(MEMORY_LIMIT)
 
-    # By where they lie: operations share them, and weights are not made by a tile.
-    own = {values.untyped_storage().data_ptr() for values in encoder.state_dict().values()}
-    found: dict[int, int] = {}
+
+def _measured(encoder: Encoder, tiles: Tensor) -> tuple[Tensor, int]:
+    """Features ``(n, d)``, and the bytes kept for their backward pass."""
+    weights = {values.untyped_storage().data_ptr() for values in encoder.state_dict().values()}
+    found: dict[int, int] = {}  # by where they lie: operations share them
     alive = []
 
     def noted(values: Tensor) -> Tensor:
@@ -76,6 +103,5 @@ def spots_kept(encoder: Encoder, tiles: Tensor) -> int:
         return values
 
     with saved_tensors_hooks(noted, lambda values: values):
-        encoder(tiles.flatten(0, 1))
-    a_spot = sum(n_bytes for place, n_bytes in found.items() if place not in own) / len(tiles)
-    return int(MEMORY_LIMIT / _SHARE_OF_MEMORY / rank_and_size()[1] / max(a_spot, 1))
+        features = encoder(tiles)
+    return features, sum(n_bytes for place, n_bytes in found.items() if place not in weights)

@@ -11,7 +11,7 @@ from torch import Tensor
 from st_predict.core.errors import InputError
 from st_predict.core.metrics import pearson
 from st_predict.core.training.augment import augment
-from st_predict.core.training.encode import encode_rows, spots_kept
+from st_predict.core.training.encode import ActivationRoom, encode_rows
 from st_predict.core.training.hardware import gathered, share
 from st_predict.core.training.predict import fit_reference, predict_spots
 from st_predict.core.training.reliability import sampled_rows
@@ -84,7 +84,7 @@ class FitModule(lightning.LightningModule):
         self.config = config
         self.records: list[EpochRecord] = []
         self._n_held_out = n_held_out
-        self._kept: int | None = None  # spots of a batch whose activations are kept
+        self._room = ActivationRoom()
         self._held_out: dict[int, Score] = {}
         self._losses: list[dict[str, Tensor]] = []
 
@@ -101,11 +101,9 @@ class FitModule(lightning.LightningModule):
 
     def _encoded(self, encoder: Encoder, tiles: Tensor) -> Tensor:
         """Tiles of a batch, encoded in a way that fits this device."""
-        if self.device.type != "cpu":
-            return encode_rows(encoder, tiles)
-        if self._kept is None:
-            self._kept = spots_kept(encoder, tiles[:_CPU_PART])
-        return encode_rows(encoder, tiles, batch_size=_CPU_PART, kept=self._kept)
+        if self.device.type == "cpu":
+            return encode_rows(encoder, tiles, batch_size=_CPU_PART, room=self._room)
+        return encode_rows(encoder, tiles)
 
     def on_validation_start(self) -> None:
         """Let a method that keeps what it predicts from do so as it stands now."""
