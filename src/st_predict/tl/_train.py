@@ -274,7 +274,7 @@ def _say_unpredictable(model: Model, *, asked: bool) -> None:
 
     found = model.genes
     poor = found[found["expected_pcc"] < UNPREDICTABLE] if model.reliability is not None else found[:0]
-    if poor.empty:
+    if poor.empty or model.method in ("mean", "shuffled"):  # controls predict nothing, by intent
         return
     ceiling = poor["ceiling"].mean()
     named = ", ".join(f"{gene} ({pcc:.2f})" for gene, pcc in poor["expected_pcc"].sort_values()[:_NAMED].items())
