@@ -55,3 +55,16 @@ def test_our_error_crosses_a_process_border_whole() -> None:
 
     for _, _, error in run_jobs(work, None, [(), ()], n_jobs=2):
         assert (error.what, error.where, error.expected, error.remedy) == ("what", "where", "expected", "remedy")
+
+
+def test_lazy_arrays_of_a_job_are_computed_where_it_runs() -> None:
+    def work(shared: None) -> tuple[int, list[int]]:
+        import os
+
+        import dask.array as da
+
+        blocks = da.zeros(8, chunks=1, dtype=int).map_blocks(lambda block: block + os.getpid(), dtype=int)
+        return os.getpid(), sorted(set(blocks.compute().tolist()))
+
+    for _, (process, computed_in), _ in run_jobs(work, None, [(), ()], n_jobs=2):
+        assert computed_in == [process]

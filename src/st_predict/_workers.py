@@ -164,12 +164,20 @@ def _environment_of_workers(threads: int) -> Iterator[None]:
 
 def _unpacked(packed: bytes, job: tuple[Any, ...]) -> Any:
     work, shared = pickle.loads(packed)
-    return work(shared, *job)
+    return _here(work, shared, *job)
 
 
 def _run_one(path: str, i: int) -> Any:
     work, shared, jobs = _load(path)
-    return work(shared, *jobs[i])
+    return _here(work, shared, *jobs[i])
+
+
+def _here(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a job; its lazy arrays are computed in this process, not sent to the cluster that runs the job."""
+    import dask
+
+    with dask.config.set(scheduler="threads"):
+        return work(*arguments)
 
 
 @lru_cache(maxsize=1)
