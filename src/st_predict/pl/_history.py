@@ -103,7 +103,7 @@ def _draw_epochs(ax: Axes, *, rows: pd.DataFrame, column: str, chosen: int | Non
         )
     ax.set(xlabel="epoch", ylabel=_BY_EPOCH[column])
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    ax.legend(facecolor="white", edgecolor="none", framealpha=0.9, fontsize="small")
+    ax.legend(frameon=False, fontsize="small")
 
 
 def _without(held_out: str) -> str:
