@@ -2,6 +2,7 @@
 
 python benchmarks/training.py trainable [--encoder resnet18] [--batch-size 160] [--block-size 80]
 python benchmarks/training.py frozen [--spots 10000]
+python benchmarks/training.py memory [--encoder efficientnet_lite0] [--tiles 256]
 
 ``trainable``: NH2ST with K = 8 on drawn tissue, the encoder trained with it. The naive form encodes ten tiles for every
 target at every step (the target, and the nine nodes of its neighborhood), in torch's default memory format, as released
@@ -9,13 +10,16 @@ code does, eight targets at a time, and in single precision; loss, optimizer, or
 same, so that the losses must be. Ours runs in single precision too, which shows what encoding each tile once brings, and
 in the precision that ``train`` takes on this machine. The bare encoder is its forward and backward pass on random tiles of
 one batch. ``frozen``: an epoch on features that were encoded once,
-beside the encoding that the naive form repeats in every epoch. Runs on a GPU where there is one.
+beside the encoding that the naive form repeats in every epoch. ``memory``: an encoder's forward and backward pass on the
+tiles of a batch, on the CPU, with the activations kept of all, of as many as ``train`` would keep here, and of none; each in
+a process of its own. ``trainable`` and ``frozen`` run on a GPU where there is one.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import resource
 import time
 import warnings
 from collections.abc import Iterator
@@ -24,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from slide_scale import fresh
 from torch import Tensor
 from tqdm import tqdm
 
@@ -37,6 +42,7 @@ from st_predict.core.methods.registry import build_method, find_recipe
 from st_predict.core.neighbors import array_places, nearest_spots
 from st_predict.core.tiles.cut import cut_section
 from st_predict.core.tiles.geometry import TileSpec
+from st_predict.core.training.encode import ActivationRoom, encode_rows
 from st_predict.core.training.hardware import Hardware, new_trainer
 from st_predict.core.training.module import FitModule
 from st_predict.core.training.network import fit_network
@@ -233,12 +239,46 @@ def frozen(arguments: argparse.Namespace) -> None:
           f"{naive / epoch:.0f} times, wanted: at least 100")  # fmt: skip
 
 
+def measured_steps(
+    encoder_name: str, n_tiles: int, kept: int | None, steps: int = 3
+) -> tuple[int, float, float, float]:
+    """Tiles whose activations were kept, seconds of the last of some steps, peak memory in GB, and a gradient."""
+    encoder = (
+        build_encoder(encoder_name, pretrained=False) if encoder_name == "resnet18" else build_encoder(encoder_name)
+    )
+    tiles = torch.randint(
+        0, 256, (n_tiles, 1, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    room = ActivationRoom(kept)
+    for _ in range(steps):
+        encoder.zero_grad()
+        begin = time.perf_counter()
+        encode_rows(encoder, tiles, batch_size=16, room=room).square().mean().backward()
+        seconds = time.perf_counter() - begin
+    gradient = sum(float(p.grad.double().abs().sum()) for p in encoder.parameters() if p.grad is not None)
+    return room.kept or 0, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, gradient
+
+
+def memory(arguments: argparse.Namespace) -> None:
+    """What keeping fewer activations saves, and costs."""
+    n = arguments.tiles
+    rows = [fresh(measured_steps, arguments.encoder, n, kept) for kept in tqdm((n, None, 0), unit="run", leave=False)]
+    print(f"{arguments.encoder} in training, {n} tiles a step, cpu, {torch.get_num_threads()} threads")
+    print("  kept   a step, s   peak GB   gradient")
+    for (kept, seconds, peak, gradient), name in zip(rows, ("", "as train does", ""), strict=True):
+        same = "the same" if gradient == rows[0][3] else f"{gradient / rows[0][3] - 1:.0e} off"
+        print(f"{min(kept, n):6d}{seconds:12.1f}{peak:10.1f}   {same}  {name}".rstrip())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
-    parsers = {name: commands.add_parser(name) for name in ("trainable", "frozen")}
+    parsers = {name: commands.add_parser(name) for name in ("trainable", "frozen", "memory")}
     parsers["trainable"].set_defaults(command=trainable)
     parsers["frozen"].set_defaults(command=frozen)
+    parsers["memory"].set_defaults(command=memory)
+    parsers["memory"].add_argument("--encoder", default="efficientnet_lite0")
+    parsers["memory"].add_argument("--tiles", type=int, default=256, help="of a batch of 160 targets, with their rim")
     parsers["trainable"].add_argument("--encoder", default="resnet18")
     parsers["trainable"].add_argument("--batch-size", type=int, default=160)
     parsers["trainable"].add_argument("--block-size", type=int, default=80)
