@@ -178,7 +178,7 @@ class FitModule(lightning.LightningModule):
         groups = [{"params": self.method.parameters(), "lr": self.config.learning_rate}]
         if self.encoder is not None:
             groups.append({"params": self.encoder.parameters(), "lr": self.config.encoder_learning_rate})
-        optimizer = torch.optim.AdamW(groups, weight_decay=self.config.weight_decay)
+        optimizer = torch.optim.AdamW(groups, weight_decay=self.config.weight_decay, fused=True)
         schedule: torch.optim.lr_scheduler.LRScheduler
         if self.config.schedule == "cosine":
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
