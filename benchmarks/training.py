@@ -7,12 +7,13 @@ python benchmarks/training.py memory [--encoder efficientnet_lite0] [--tiles 256
 ``trainable``: NH2ST with K = 8 on drawn tissue, the encoder trained with it. The naive form encodes ten tiles for every
 target at every step (the target, and the nine nodes of its neighborhood), in torch's default memory format, as released
 code does, eight targets at a time, and in single precision; loss, optimizer, order of targets and first weights are the
-same, so that the losses must be. Ours runs in single precision too, which shows what encoding each tile once brings, and
-in the precision that ``train`` takes on this machine. The bare encoder is its forward and backward pass on random tiles of
-one batch. ``frozen``: an epoch on features that were encoded once,
-beside the encoding that the naive form repeats in every epoch. ``memory``: an encoder's forward and backward pass on the
-tiles of a batch, on the CPU, with the activations kept of all, of as many as ``train`` would keep here, and of none; each in
-a process of its own. ``trainable`` and ``frozen`` run on a GPU where there is one.
+same, so that the losses must be; so are those of a section held out, which shows how long each form takes to reach one.
+Ours runs in single precision too, which shows what encoding each tile once brings, and in the precision that ``train``
+takes on this machine. The bare encoder is its forward and backward pass on random tiles of one batch. ``frozen``: an
+epoch on features that were encoded once, beside the encoding that the naive form repeats in every epoch. ``memory``: an
+encoder's forward and backward pass on the tiles of a batch, on the CPU, with the activations kept of all, of as many as
+``train`` would keep here, and of none; each in a process of its own. ``trainable`` and ``frozen`` run on a GPU where
+there is one.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ K, GENES, NAIVE_PART = 8, 250, 80
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def drawn_spots(encoder_px: int, n_sections: int = 2) -> SpotSet:
-    """Drawn sections of some six hundred spots with their tiles as pixels."""
+def drawn_spots(encoder_px: int, n_sections: int, size_um: float, seed: int) -> SpotSet:
+    """Drawn sections with their tiles as pixels."""
     parts, offset = [], 0
-    sections = stp.datasets.synthetic_tissue(n_sections=n_sections, n_subjects=n_sections, size_um=3000)
+    sections = stp.datasets.synthetic_tissue(n_sections=n_sections, n_subjects=n_sections, size_um=size_um, seed=seed)
     for number, one in enumerate(sections.values()):
         section, _ = read_section(one, need_counts=True)
         tiles = np.empty((section.n_spots, 1, encoder_px, encoder_px, 3), np.uint8)
@@ -89,6 +90,7 @@ class Form:
         self.optimizer = self.module.configure_optimizers()["optimizer"]
         self.precision, self.encoded, self.targets, self.seconds = precision, 0, 0, 0.0
         self.losses: list[float] = []
+        self.held_out: list[tuple[float, float]] = []
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -133,6 +135,21 @@ class Form:
             return
         self.encoded, self.targets = self.encoded + len(batch.tiles), self.targets + len(batch.targets)
 
+    def validate(self, spots: SpotSet) -> None:
+        """Note the loss on spots held out, beside the seconds of training until now."""
+        encoder: Any = self.module.encoder
+        with torch.no_grad(), in_precision(self.precision):
+            features = encode_rows(encoder, spots.tiles.to(DEVICE), batch_size=NAIVE_PART)
+            predicted = self.module.method.predict(
+                on_device(spots.with_tiles(features).images(torch.arange(len(spots.tiles))))
+            )
+        loss = (predicted.float().cpu() - spots.expression).square().mean()
+        self.held_out.append((self.seconds, float(loss)))
+
+    def seconds_to(self, loss: float) -> float:
+        """Of training until the loss on spots held out was that of another form, or lower, to three digits."""
+        return next((seconds for seconds, own in self.held_out if own <= 1.001 * loss), float("nan"))
+
 
 def on_device(batch: Batch) -> Batch:
     return Batch(*(None if values is None else values.to(DEVICE) for values in batch))
@@ -140,7 +157,8 @@ def on_device(batch: Batch) -> Batch:
 
 def trainable(arguments: argparse.Namespace) -> None:
     encoder = build_encoder(arguments.encoder, pretrained=False).eval()
-    spots = drawn_spots(encoder.tile_px)
+    spots = drawn_spots(encoder.tile_px, n_sections=2, size_um=3000, seed=0)
+    held_out = drawn_spots(encoder.tile_px, n_sections=1, size_um=1400, seed=1)
     config = FitConfig(
         batch_size=arguments.batch_size, block_size=arguments.block_size, trainable_encoder=True, augment=False
     )
@@ -156,20 +174,25 @@ def trainable(arguments: argparse.Namespace) -> None:
         for form in ours.values():
             form.step(spots.batch(rows))
         naive.step_in_parts(naive_batch(spots, rows), NAIVE_PART)
+        for form in (*ours.values(), naive):
+            form.validate(held_out)
     print(
         f"\n{arguments.encoder}, K = {K}, {DEVICE}, {torch.get_num_threads()} threads, "
         f"batches of {config.batch_size} in blocks of {config.block_size}, {len(spots.tiles)} spots"
     )
-    print(f"  {'':<18}{'tiles':>9}{'targets/s':>11}{'times':>7}{'tiles/s':>9}{'of bare':>9}{'loss':>9}{'apart':>9}")
-    slowest = naive.targets / naive.seconds
+    print(f"  {'':<18}{'tiles':>9}{'targets/s':>11}{'times':>7}{'tiles/s':>9}{'of bare':>9}{'loss':>9}{'apart':>9}"
+          f"{'held out':>10}{'s to it':>9}")  # fmt: skip
+    slowest, reached = naive.targets / naive.seconds, min(loss for _, loss in naive.held_out)
     for name, form in {f"ours, {own}": ours[own], "ours, 32-true": ours["32-true"], "naive, 32-true": naive}.items():
         rate, tiles = form.targets / form.seconds, form.encoded / form.seconds
         bare = bare_rate(form.module.encoder, max(8, round(ours[own].encoded / (arguments.steps - 1))), form.precision)
         apart = max(abs(a - b) for a, b in zip(form.losses, naive.losses, strict=True))
         print(f"  {name:<18}{form.encoded / form.targets:9.2f}{rate:11.2f}{rate / slowest:7.1f}{tiles:9.1f}"
-              f"{tiles / bare:9.2f}{form.losses[-1]:9.4f}{apart:9.1e}")  # fmt: skip
+              f"{tiles / bare:9.2f}{form.losses[-1]:9.4f}{apart:9.1e}"
+              f"{form.held_out[-1][1]:10.4f}{form.seconds_to(reached):9.1f}")  # fmt: skip
     print("  tiles: encoded a target, wanted at most 1.6; times: the naive form, wanted at least 9; "
-          "of bare: the bare encoder's forward and backward pass; apart: the losses' largest distance")  # fmt: skip
+          "of bare: the bare encoder's forward and backward pass; apart: the losses' largest distance; "
+          "s to it: seconds of training to the naive form's lowest loss on spots held out")  # fmt: skip
 
 
 @contextmanager
