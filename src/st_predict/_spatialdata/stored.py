@@ -42,7 +42,7 @@ def open_store(path: Path) -> SpatialData:
 
     if not is_store(path):
         raise InputError(
-            f"{path} is not a SpatialData Zarr store",
+            f"{path} is not a SpatialData Zarr store" if path.exists() else f"{path} does not exist",
             where="sections",
             expected="a folder that SpatialData.write made",
             remedy="read the section with st_predict.io and write it: sdata.write('A1.zarr')",

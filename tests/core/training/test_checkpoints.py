@@ -141,7 +141,7 @@ def test_a_cut_file_is_refused(spot_set: Callable[..., SpotSet], tmp_path: Path)
     assert "remove the file" in error.value.remedy
 
 
-SETTINGS = {"seed": 0, "panel": ["a", "b"], "section A": "0123", "recipe": {"fit": (1, 2)}}
+SETTINGS = {"seed": 0, "panel": ["a", "b"], "section A": "0123", "recipe": {"fit": {"rate": 0.5, "size": 64}}}
 
 
 def test_the_same_training_is_gone_on_with(tmp_path: Path) -> None:
@@ -156,6 +156,8 @@ def test_the_same_training_is_gone_on_with(tmp_path: Path) -> None:
         ({"seed": 1}, "seed (0, now 1)"),
         ({"section A": "4567"}, "section A"),
         ({"section B": "0123"}, "section B"),
+        ({"recipe": {"fit": {"rate": 0.1, "size": 64}}}, "recipe.fit.rate (0.5, now 0.1)"),
+        ({"recipe": {"fit": {"rate": 0.5}}}, "recipe.fit.size (64, now None)"),
         ({"seed": 1, "panel": ["a"]}, "seed (0, now 1), panel (['a', 'b'], now ['a'])"),
     ],
 )

@@ -67,6 +67,18 @@ def test_too_few_usable_spots(plain_section: MakeSection) -> None:
     assert "lower min_counts" in error.value.remedy and "more than 4 usable spots" in error.value.expected
 
 
+def test_more_neighbors_than_a_section_has(plain_section: MakeSection) -> None:
+    def check(neighbors: int) -> None:
+        found = recipe()
+        found = dataclasses.replace(found, method=dataclasses.replace(found.method, neighbors=neighbors))
+        check_task([plain_section("B")], found, dataclasses.replace(TASK, min_counts=1))
+
+    with pytest.raises(InputError, match="section 'B' has 30 of 30 spots") as error:
+        check(30)
+    assert (error.value.where, error.value.remedy) == ("neighbors", "use fewer neighbors, or leave this section out")
+    check(29)
+
+
 def test_fewer_spots_than_a_batch(plain_section: MakeSection) -> None:
     with pytest.raises(InputError, match="60 usable spots are fewer than one batch of 64") as error:
         check_task([plain_section("A"), plain_section("B")], recipe(batch_size=64), TASK)

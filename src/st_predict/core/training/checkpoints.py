@@ -52,10 +52,10 @@ class Checkpoints:
                 expected="a new or empty folder",
                 remedy="resume=True goes on with it; to begin anew, remove the folder or choose another one",
             )
-        changed = [name for name in {**wanted, **(found or wanted)} if wanted.get(name) != (found or wanted).get(name)]
-        if found is not None and changed:
+        changed = [] if found is None else _changed(_flat(found), _flat(wanted))
+        if changed:
             raise InputError(
-                f"the training in {folder} was begun with other values of {', '.join(map(_told(found, wanted), changed))}",
+                f"the training in {folder} was begun with other values of {', '.join(changed)}",
                 where="resume",
                 expected="the same sections and settings",
                 remedy="give what it was begun with, or train into another checkpoint_dir",
@@ -84,15 +84,23 @@ class Checkpoints:
         return FitCheckpoint(self.folder / f"{re.sub(r'[^a-z0-9]+', '_', label)}.ckpt")
 
 
-def _told(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Any:
-    """A setting with its values; a hash says nothing to anybody."""
+def _flat(settings: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Settings within settings by one name: ``recipe.fit.learning_rate``."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{within}{name}.") if isinstance(value, dict) else {within + name: value}
+    return flat
+
+
+def _changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Settings that differ, with their values; a hash says nothing to anybody."""
 
     def told(name: str) -> str:
         old, new = found.get(name), wanted.get(name)
         short = max(len(repr(old)), len(repr(new))) < 40 and not name.startswith("section")
         return f"{name} ({old!r}, now {new!r})" if short else name
 
-    return told
+    return [told(name) for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
 
 
 class FitCheckpoint:

@@ -98,11 +98,14 @@ def check_fit(sections: Sequence[Section], recipe: Recipe, task: Task) -> None:
     usable = [int(usable_spots(s, task.min_counts).sum()) for s in sections]
     for section, n in zip(sections, usable, strict=True):
         if n <= max(needs.neighbors, 1):
+            remedies = ["lower min_counts (shallow data)"] if n < section.n_spots else []
+            remedies += ["use fewer neighbors"] if needs.neighbors else []
             raise InputError(
                 f"section {section.name!r} has {n} of {section.n_spots} spots with at least {task.min_counts:g} counts",
-                where="min_counts",
-                expected=f"more than {max(needs.neighbors, 1)} usable spots in every section",
-                remedy="lower min_counts (shallow data), or leave this section out",
+                where="min_counts" if n < section.n_spots else "neighbors" if needs.neighbors else "sections",
+                expected=f"more than {max(needs.neighbors, 1)} usable spots in every section"
+                + (f": a spot and its {needs.neighbors} neighbors" if needs.neighbors else ""),
+                remedy=", or ".join([*remedies, "leave this section out"]),
             )
     whole_sections = needs.section and not recipe.fit.trainable_encoder
     if needs.gradient and not whole_sections and sum(usable) < recipe.fit.batch_size:
