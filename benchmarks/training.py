@@ -157,6 +157,7 @@ def on_device(batch: Batch) -> Batch:
 
 
 def trainable(arguments: argparse.Namespace) -> None:
+    torch.manual_seed(0)
     encoder = build_encoder(arguments.encoder, pretrained=False).eval()
     spots = drawn_spots(encoder.tile_px, n_sections=2, size_um=3000, seed=0)
     held_out = drawn_spots(encoder.tile_px, n_sections=1, size_um=1400, seed=1)
@@ -164,7 +165,6 @@ def trainable(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size, block_size=arguments.block_size, trainable_encoder=True, augment=False
     )
     recipe = find_recipe("nh2st", "default", {"neighbors": K, "dropout": 0.0, "gene_dropout": 0.0, "input_noise": 0.0})
-    torch.manual_seed(0)
     method: Any = build_method("nh2st", recipe.method, encoder.dim, GENES)
     method.before_fit(spots.reference())
     own = new_trainer(Hardware(), encoder=encoder).precision
