@@ -168,7 +168,7 @@ def test_one_subject_is_said(make_section: Any, caplog: pytest.LogCaptureFixture
         ({"n_jobs": 0}, "n_jobs is 0", "n_jobs"),
         ({"genes": ["g0", "nope"]}, "with 'P0' held out: the gene list cannot be used", "genes"),
         ({"min_counts": 1e9}, "with 'P0' held out: section 'B' has 0 of 42 spots", "min_counts"),
-        ({"methods": {"nh2st": {"params": {"neighbors": 42}}}}, "has 42 of 42 spots", "min_counts"),
+        ({"methods": {"nh2st": {"params": {"neighbors": 42}}}}, "has 42 of 42 spots", "neighbors"),
     ],
 )
 def test_bad_input_is_refused_before_any_tile_is_encoded(
