@@ -42,30 +42,28 @@ RECIPE_SETTINGS = ("preset", "params", *_INPUT_SETTINGS, *_FIT_SETTINGS)
 def settle_method(
     method: str, *, preset: str = "default", params: Mapping[str, Any] | None = None, **changes: Any
 ) -> tuple[str, Recipe]:
-    """The method that is meant, and a preset of it with what the user set (what is not ``None``).
-
-    ``"auto"`` is ``"nh2st"`` with ridge as its floor.
+    """A method's name, and a preset of it with what the user set (what is not ``None``), nothing left unset.
 
     Raises
     ------
     InputError
         If a name is unknown, or a setting makes no sense.
     """
-    from st_predict.core.methods.registry import AUTO, find_recipe
+    from st_predict.core.methods.registry import build_method, find_recipe
 
-    if method == AUTO:
-        method, changes = "nh2st", {**changes, "floor": True}
     given = {name: tuple(v) if name == "context" else v for name, v in changes.items() if v is not None}
-    return method, _with_changes(
+    recipe = _with_changes(
         find_recipe(method, preset, params),
         {name: value for name, value in given.items() if name in _INPUT_SETTINGS},
-        {name: value for name, value in given.items() if name in (*_FIT_SETTINGS, "floor")},
+        {name: value for name, value in given.items() if name in _FIT_SETTINGS},
     )
+    gradient = build_method(method, recipe.method, 1, 1).needs.gradient
+    return method, dataclasses.replace(recipe, fit=recipe.fit.settled(gradient=gradient))
 
 
 def _with_changes(recipe: Recipe, inputs: dict[str, Any], fit: dict[str, Any]) -> Recipe:
     """The recipe with what the user set; a trained encoder's tiles cannot be reduced or scored by their slide beforehand."""
-    from st_predict.core.methods.recipe import FitConfig, InputConfig
+    from st_predict.core.methods.recipe import InputConfig
 
     recipe = dataclasses.replace(
         recipe, inputs=dataclasses.replace(recipe.inputs, **inputs), fit=dataclasses.replace(recipe.fit, **fit)
@@ -79,19 +77,9 @@ def _with_changes(recipe: Recipe, inputs: dict[str, Any], fit: dict[str, Any]) -
             expected="frozen features, or standardize='training' or 'none' and no context",
             remedy="leave them out, or trainable_encoder=False",
         )
-    if recipe.fit.floor:
-        raise InputError(
-            "the encoder is to be trained, and ridge is fitted to features that are final",
-            where="method",
-            expected="frozen features, or a method by name",
-            remedy="method='nh2st'",
-        )
     asked = inputs.get("standardize", recipe.inputs.standardize)
     plain = InputConfig((), "none" if asked == "none" else "training", None, recipe.inputs.center_targets)
-    costly: dict[str, Any] = {"inner_folds": min(recipe.fit.inner_folds, 1), "members": 1}
-    if recipe.fit.batch_size == FitConfig.batch_size:  # the preset has no batch of its own
-        costly["batch_size"] = 2 * recipe.fit.block_size
-    return dataclasses.replace(recipe, inputs=plain, fit=dataclasses.replace(recipe.fit, **{**costly, **fit}))
+    return dataclasses.replace(recipe, inputs=plain)
 
 
 def tile_spec(

@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 import torch
 
+from st_predict._setup import settle_method
 from st_predict.core.errors import InputError
 from st_predict.core.methods.contrast import info_nce
 from st_predict.core.methods.interface import Batch, Reference
@@ -71,10 +72,59 @@ def test_every_variant_trains_every_part_it_uses(attention: str, hypergraphs: st
     batch = batch._replace(tiles=batch.tiles.double(), expression=batch.expression.double())
     torch.stack(list(method.loss(batch).values())).sum().backward()
     idle = {name for name, p in method.named_parameters() if p.grad is None or float(p.grad.abs().max()) < 1e-13}
-    crosses = ["image_to_genes", "genes_to_image", "image_nodes_to_genes", "gene_nodes_to_image"]
     without_use = {"tokens": [], "single": ["query", "key"], "none": ["query", "key", "value"]}[attention]
     # One token: queries and keys have nothing to choose between, only values learn.
-    assert idle == {f"{cross}.{part}.weight" for cross in crosses for part in without_use}
+    assert idle == {
+        f"{branch}_attention.to_genes.{part}.weight" for branch in ("query", "neighbor") for part in without_use
+    }
+
+
+def swapped(batch: Batch) -> Batch:
+    """The same batch with each target's tile exchanged for its nearest neighbor's; the others of its neighborhood stay."""
+    order = torch.arange(N_TILES)
+    target, neighbor = batch.targets[0], batch.neighbors[0, 0]
+    order[target], order[neighbor] = neighbor, target
+    return batch._replace(tiles=batch.tiles[order])
+
+
+@pytest.mark.parametrize("attention", ["tokens", "single", "none"])
+def test_the_query_branch_is_about_its_target(attention: Literal["tokens", "single", "none"]) -> None:
+    """A target and a neighbor that exchange tiles are the same neighborhood, and another target."""
+    method = make_method(dataclasses.replace(PLAIN, attention=attention))
+    batch = make_batch()
+    batch = batch._replace(neighbors=torch.where(batch.neighbors == batch.targets[:, None], 0, batch.neighbors))
+    genes = method.expression_encoder(batch.measured())
+
+    def query(one: Batch) -> torch.Tensor:
+        return torch.cat(method._query_branch(method.image_encoder(one.tiles), genes, one), dim=1)[0]
+
+    moved = (query(batch) - query(swapped(batch))).norm() / query(batch).norm()
+    assert moved > 0.05
+    tiles = batch.tiles.clone().requires_grad_()
+    query(batch._replace(tiles=tiles)).square().sum().backward()
+    assert tiles.grad is not None
+    reached = tiles.grad.norm(dim=1)
+    assert reached[batch.targets[0]] > 2 * reached[batch.neighbors[0]].max(), "the gradient is the target's"
+
+
+def test_the_paper_has_one_attention_function_a_branch() -> None:
+    """One W_q, W_k and W_v for both directions (Eq. 1 and 4); the default has one for each direction."""
+    names = {
+        attention: {
+            name.rsplit(".", 2)[0]
+            for name in make_method(dataclasses.replace(PLAIN, attention=attention)).state_dict()
+            if "attention" in name
+        }
+        for attention in ("single", "tokens")
+    }
+    assert names["single"] == {"query_attention.to_genes", "neighbor_attention.to_genes"}
+    assert names["tokens"] == names["single"] | {"query_attention.to_images", "neighbor_attention.to_images"}
+    method, batch = make_method(dataclasses.replace(PLAIN, attention="single")), make_batch()
+    images, genes = method.image_encoder(batch.tiles), method.expression_encoder(batch.measured())
+    of_genes, of_images = method._query_branch(images, genes, batch)
+    value = method.query_attention.to_genes.value
+    assert torch.allclose(of_genes, value(genes[batch.targets]), atol=1e-6)
+    assert torch.allclose(of_images, value(images[batch.targets]), atol=1e-6)
 
 
 def test_shared_hypergraph_is_the_images() -> None:
@@ -92,7 +142,7 @@ def test_single_token_contrast_holds_expression_only_on_its_image_side() -> None
         method._query_branch(method.image_encoder(tiles), genes, batch) for tiles in (batch.tiles, batch.tiles * 0)
     ]
     assert torch.allclose(sides[0][0], sides[1][0], atol=1e-6)
-    assert torch.allclose(sides[0][0], method.image_to_genes.value(genes[batch.targets]), atol=1e-6)
+    assert torch.allclose(sides[0][0], method.query_attention.to_genes.value(genes[batch.targets]), atol=1e-6)
     assert not torch.allclose(sides[0][1], sides[1][1], atol=1e-3)
 
 
@@ -197,14 +247,15 @@ def test_training_batches_carry_expression() -> None:
 
 
 def test_paper_preset_has_the_papers_numbers() -> None:
-    recipe = find_recipe("nh2st", "paper", None)
+    recipe = settle_method("nh2st", preset="paper")[1]
     method, fit = recipe.method, recipe.fit
     assert (method.neighbors, method.layers, method.degree) == (8, 2, 4)
     assert (method.query_weight, method.neighbor_weight, method.temperature) == (1.0, 0.5, 0.05)
     assert (method.attention, method.hypergraphs, method.symmetric, method.rank) == ("single", "both", False, None)
     assert (fit.learning_rate, fit.batch_size, fit.max_epochs) == (1e-4, 8, 20)
     assert (fit.decay_every, fit.decay, fit.weight_decay) == (50, 0.9, 0.0)
-    assert fit.trainable_encoder and fit.inner_folds == 0
+    assert fit.trainable_encoder and fit.inner_folds == 0 and fit.members == 1
+    assert fit.block_size == 1, "a batch is of random spots"
     assert (recipe.inputs.context, recipe.inputs.standardize, recipe.inputs.components) == ((), "none", None)
 
 

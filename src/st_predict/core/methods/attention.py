@@ -38,6 +38,31 @@ class CrossAttention(nn.Module):
         return functional.scaled_dot_product_attention(self.query(tokens), self.key(others), self.value(others))
 
 
+class MutualAttention(nn.Module):
+    """Both directions of a branch: the tokens of each modality attend to those of the other.
+
+    Parameters
+    ----------
+    image_width, gene_width
+        Widths of the tokens of either side.
+    out_width
+        Width N of both results.
+    shared
+        One function for both directions, as in the paper (one ``W_q``, ``W_k`` and ``W_v`` a branch; the widths are then
+        the same); else one each.
+    """
+
+    def __init__(self, image_width: int, gene_width: int, out_width: int, *, shared: bool) -> None:
+        super().__init__()
+        self.to_genes = CrossAttention(image_width, gene_width, out_width)
+        self.to_images = None if shared else CrossAttention(gene_width, image_width, out_width)
+
+    def forward(self, images: Tensor, genes: Tensor) -> tuple[Tensor, Tensor]:
+        """``(B, T, M)`` and ``(B, S, O)`` -> what is made of the images ``(B, S, N)``, and of the genes ``(B, T, N)``."""
+        to_images = self.to_genes if self.to_images is None else self.to_images
+        return to_images(genes, images), self.to_genes(images, genes)
+
+
 def gather_tokens(rows: Tensor, targets: Tensor, neighbors: Tensor) -> Tensor:
     """Embeddings of each target followed by its neighbors': ``(U, N)`` -> ``(B, K + 1, N)``."""
     wanted = torch.cat([targets[:, None], neighbors], dim=1)

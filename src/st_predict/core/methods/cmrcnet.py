@@ -77,8 +77,8 @@ class Reconstruction(nn.Module):
 
     def forward(self, images: Tensor, genes: Tensor) -> Tensor:
         """``(B, T, N)`` twice -> ``(B, N)``. B targets, T tokens, N width."""
-        tokens = dropped(images, self.masked)
-        tokens = tokens + self.ask(tokens, genes, genes, need_weights=False)[0]
+        # No residual here: what the image lost comes back from expression, or not at all.
+        tokens = self.ask(dropped(images, self.masked), genes, genes, need_weights=False)[0]
         for _ in range(self.fusion_blocks):
             tokens = self.attend(tokens)
             tokens = tokens + self.ask_again(tokens, genes, genes, need_weights=False)[0]
@@ -89,7 +89,7 @@ class CMRCNet(Method):
     """Cross-modal mask reconstruction and contrast (Liu et al., Medical Image Analysis 2026, arXiv 2506.08854).
 
     Follows the publication's code: projection heads, contrast with soft targets, element-wise masking without
-    rescaling, fusion blocks that share their weights, a reconstruction target that is not detached, the logarithm of
+    rescaling, a first attention without residual, fusion blocks that share their weights, a reconstruction target that is not detached, the logarithm of
     both losses, prediction as the mean expression of the most similar training spots. Differs: image tokens are a
     linear map of the encoder's features (any encoder, frozen by default) where the publication trains a ViT-B/32 from
     scratch and takes its 50 patches; standard cross-attention.
@@ -119,15 +119,15 @@ class CMRCNet(Method):
         self.bank = RetrievalBank()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean ``log(1 + contrast)`` and mean ``log(1 + reconstruction)``, each taken spot by spot."""
+        """``log(1 + .)`` of the mean contrast and of the mean squared error of the reconstruction."""
         tiles, expression = batch.tiles.index_select(0, batch.targets), batch.measured()[batch.targets]
         images = self.image_head(tiles)
         contrast = soft_contrast(images, self.gene_head(expression), temperature=self.config.temperature)
-        terms = {"contrast": contrast.log1p().mean()}
+        terms = {"contrast": contrast.mean().log1p()}
         if self.config.reconstruction_weight:
             rebuilt = self.reconstruction(self.image_tokens(tiles), self.gene_tokens(expression))
-            error = (rebuilt - images).square().mean(dim=1)
-            terms["reconstruction"] = self.config.reconstruction_weight * error.log1p().mean()
+            error = (rebuilt - images).square().mean()
+            terms["reconstruction"] = self.config.reconstruction_weight * error.log1p()
         return terms
 
     def after_fit(self, reference: Reference) -> None:

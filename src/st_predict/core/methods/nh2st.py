@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from st_predict.core.methods.attention import CrossAttention, gather_tokens
+from st_predict.core.methods.attention import CrossAttention, MutualAttention, gather_tokens
 from st_predict.core.methods.contrast import info_nce
 from st_predict.core.methods.hypergraph import (
     GraphConvolution,
@@ -40,9 +40,10 @@ class NH2STConfig:
     layers
         L, hypergraph convolutions.
     attention
-        ``"tokens"``: the K + 1 tiles of the neighborhood and the gene programs attend to each other, and what is
-        attended to is added (residual path). ``"single"``: one token each and no residual, as the paper writes it;
-        the softmax is then identically 1. ``"none"``: no cross-attention.
+        ``"tokens"``: the K + 1 tiles of the neighborhood and the gene programs attend to each other, by a function for
+        each direction; what is attended to is added to the target's own embedding (query branch) or to the pooled nodes
+        (neighbor branch). ``"single"``: one token each, no residual and one function for both directions of a branch, as
+        the paper writes it; the softmax is then identically 1. ``"none"``: no cross-attention.
     programs
         Gene-program tokens the expression embedding is split into (``"tokens"`` only); divides ``width``.
     hypergraphs
@@ -169,12 +170,10 @@ class NH2ST(Method):
         if config.surroundings != "none":
             self.surroundings = Surroundings(width, attend=config.surroundings == "attention")
         program = width // config.programs if tokens else width
-        self.image_to_genes = CrossAttention(width, program, width)
-        self.genes_to_image = CrossAttention(program, width, width)
+        self.query_attention = MutualAttention(width, program, width, shared=not tokens)
         self.image_hypergraph = GraphConvolution(width, config.layers)
         self.gene_hypergraph = GraphConvolution(width, config.layers)
-        self.image_nodes_to_genes = CrossAttention(width, width, width)
-        self.gene_nodes_to_image = CrossAttention(width, width, width)
+        self.neighbor_attention = MutualAttention(width, width, width, shared=not tokens)
 
     def before_fit(self, reference: Reference) -> None:
         """Take the scale of training expression; its mean and leading principal components (times their s.d.)."""
@@ -239,13 +238,13 @@ class NH2ST(Method):
         if self.config.attention == "none":
             return own_image, own_genes
         if self.config.attention == "single":  # Eq. 1: z_p is made of expression, z_g of the image
-            image, gene = own_image[:, None], own_genes[:, None]  # (B, 1, N)
-            return self.image_to_genes(image, gene)[:, 0], self.genes_to_image(gene, image)[:, 0]
-        neighborhood = gather_tokens(images, batch.targets, batch.neighbors)  # (B, K + 1, N)
+            of_images, of_genes = self.query_attention(own_image[:, None], own_genes[:, None])
+            return of_genes[:, 0], of_images[:, 0]
+        around = gather_tokens(images, batch.targets, batch.neighbors)  # (B, K + 1, N)
         programs = own_genes.unflatten(1, (self.config.programs, -1))  # (B, P, N / P)
-        image = neighborhood.mean(dim=1) + self.genes_to_image(programs, neighborhood).mean(dim=1)
-        gene = own_genes + self.image_to_genes(neighborhood, programs).mean(dim=1)
-        return image, gene
+        of_images, of_genes = self.query_attention(around, programs)
+        # The branch is about the target: what is found around it refines the target's own embedding, no mean of all.
+        return own_image + of_images.mean(dim=1), own_genes + of_genes.mean(dim=1)
 
     def _neighbor_branch(self, images: Tensor, genes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Refined pair of each neighborhood, ``(U, N)`` twice -> ``(B, N)`` twice. U tiles, B targets, N width."""
@@ -260,12 +259,10 @@ class NH2ST(Method):
         if self.config.attention == "none":
             return image, gene
         if self.config.attention == "single":  # Eq. 4, on the pooled nodes
-            image, gene = image[:, None], gene[:, None]
-            return self.image_nodes_to_genes(image, gene)[:, 0], self.gene_nodes_to_image(gene, image)[:, 0]
-        return (
-            image + self.gene_nodes_to_image(gene_nodes, image_nodes).mean(dim=1),
-            gene + self.image_nodes_to_genes(image_nodes, gene_nodes).mean(dim=1),
-        )
+            of_images, of_genes = self.neighbor_attention(image[:, None], gene[:, None])
+            return of_genes[:, 0], of_images[:, 0]
+        of_images, of_genes = self.neighbor_attention(image_nodes, gene_nodes)
+        return image + of_images.mean(dim=1), gene + of_genes.mean(dim=1)
 
     def _edges(self, nodes: Tensor) -> Tensor:
         """Propagation ``(B, M, M)`` of a neighborhood's M nodes."""
@@ -276,7 +273,7 @@ class NH2ST(Method):
 
 
 PRESETS = {
-    "default": Recipe(NH2STConfig(), fit=FitConfig(members=5)),
+    "default": Recipe(NH2STConfig()),
     # Section 3 of the paper; heads, hidden width and dropout are not stated there. N = 512 as in its code.
     "paper": Recipe(
         NH2STConfig(
@@ -286,7 +283,7 @@ PRESETS = {
         PLAIN_INPUTS,
         FitConfig(
             max_epochs=20, batch_size=8, learning_rate=1e-4, weight_decay=0.0, decay_every=50, decay=0.9,
-            block_size=4, inner_folds=0, trainable_encoder=True, augment=False,
+            block_size=1, members=1, inner_folds=0, trainable_encoder=True, augment=False,
         ),
     ),
 }  # fmt: skip

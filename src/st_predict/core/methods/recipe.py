@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,7 +61,7 @@ class InputConfig:
         Fit the difference to each training section's own mean; predictions add the mean over training sections.
     """
 
-    context: tuple[int, ...] = (8, 24)
+    context: tuple[int, ...] = ()
     standardize: Literal["slide", "training", "none"] = "slide"
     components: int | None = 256
     center_targets: bool = True
@@ -81,8 +81,10 @@ class FitConfig:
 
     Parameters
     ----------
-    max_epochs, batch_size, learning_rate, weight_decay
+    max_epochs, learning_rate, weight_decay
         AdamW (Adam where the decay is 0).
+    batch_size
+        Targets a step. Not set (``None``): 64, or two blocks where an encoder is trained.
     encoder_learning_rate
         Learning rate of an encoder in training; what it knows is worth keeping, so it moves slowly.
     block_size
@@ -93,14 +95,13 @@ class FitConfig:
         ``final_learning_rate`` over ``max_epochs``.
     inner_folds
         How often a group of training sections (by subject, where there are several) is held out to find when to
-        stop; the network is then trained on all of them for that many epochs. 0: train for ``max_epochs``.
+        stop; the network is then trained on all of them for that many epochs. 0: train for ``max_epochs``. Not set: 5, or
+        1 where an encoder is trained.
     patience
         Epochs without a better PCC on the held-out sections before an inner fold stops.
     members
-        Networks that are trained side by side and predict their mean; they differ by their initial weights. Methods that
-        are not trained by gradient have one.
-    floor
-        Ridge is the model where it did better on what the inner folds held out.
+        Networks that are trained side by side and predict their mean; they differ by their initial weights. Not set: 5, for
+        every method alike; 1 where an encoder is trained, or nothing is trained by gradient.
     trainable_encoder
         Train the image encoder end to end.
     augment
@@ -111,7 +112,7 @@ class FitConfig:
     """
 
     max_epochs: int = 25
-    batch_size: int = 64
+    batch_size: int | None = None
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     encoder_learning_rate: float = 1e-4
@@ -120,25 +121,28 @@ class FitConfig:
     decay_every: int = 50
     decay: float = 0.9
     final_learning_rate: float = 0.0
-    inner_folds: int = 5
+    inner_folds: int | None = None
     patience: int = 10
-    members: int = 1
-    floor: bool = False
+    members: int | None = None
     trainable_encoder: bool = False
     augment: bool = True
     stain_jitter: float = 0.0
 
     def __post_init__(self) -> None:
         for setting in fields(self):
-            value, kind = getattr(self, setting.name), type(setting.default).__name__
-            _check(
-                self, **{setting.name: (value is not None and is_like(value, setting.default), _KINDS.get(kind, kind))}
-            )
+            value, unset = getattr(self, setting.name), setting.default is None
+            like = 1 if unset else setting.default  # what may be left unset is a whole number
+            kind = type(like).__name__
+            fits = is_like(value, like) and (unset or value is not None)
+            _check(self, **{setting.name: (fits, _KINDS.get(kind, kind))})
         rates = self.learning_rate, self.encoder_learning_rate
         _check(
             self,
             max_epochs=(self.max_epochs >= 1, "at least 1"),
-            batch_size=(self.batch_size >= 2, "at least 2 (contrast needs another spot in the batch)"),
+            batch_size=(
+                self.batch_size is None or self.batch_size >= 2,
+                "at least 2 (contrast needs another spot in the batch)",
+            ),
             learning_rate=(self.learning_rate > 0, "a positive number"),
             encoder_learning_rate=(self.encoder_learning_rate > 0, "a positive number"),
             block_size=(self.block_size >= 1, "at least 1"),
@@ -150,11 +154,21 @@ class FitConfig:
             ),
             decay_every=(self.decay_every >= 1, "at least 1"),
             decay=(0 < self.decay <= 1, "in (0, 1]"),
-            inner_folds=(self.inner_folds >= 0, "0 or more"),
-            members=(self.members >= 1, "at least 1"),
+            inner_folds=(self.inner_folds is None or self.inner_folds >= 0, "0 or more"),
+            members=(self.members is None or self.members >= 1, "at least 1"),
             patience=(self.patience >= 1, "at least 1"),
             stain_jitter=(0 <= self.stain_jitter < 1, "at least 0, under 1"),
         )
+
+    def settled(self, *, gradient: bool) -> FitConfig:
+        """With a value for everything that was not set, as it is trained; ``gradient``: whether the method has a loss."""
+        trained = self.trainable_encoder
+        left = {
+            "batch_size": 2 * self.block_size if trained else 64,
+            "inner_folds": 1 if trained else 5,  # each trains the encoder anew
+            "members": 5 if gradient and not trained else 1,
+        }
+        return replace(self, **{name: value for name, value in left.items() if getattr(self, name) is None})
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,7 @@ def train_model(
         rows = [SectionRows(recipe.inputs, t, s.centers_px, used=mask) for t, s, mask in parts]
     fitting = Fitting(recipe, task.method, task.seed, hardware, watch, checkpoints)
     folds = inner_folds(sections, recipe.fit.inner_folds)
-    selection = select_epochs(fitting, spots, rows, encoder, folds, compare=compare or recipe.fit.floor)
-    if recipe.fit.floor and selection.better(task.method, "ridge") == "ridge":
-        fitting = fitting.of_ridge()
+    selection = select_epochs(fitting, spots, rows, encoder, folds, compare=compare)
     transform = InputTransform(recipe.inputs, {})
     if encoder is None:
         transform = InputTransform.fit(recipe.inputs, rows)

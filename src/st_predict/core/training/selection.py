@@ -6,7 +6,7 @@ Nothing outside the training sections is seen here.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -98,15 +98,6 @@ class Fitting:
     watch: Watch = Watch()
     checkpoints: Checkpoints | None = None
 
-    def of_ridge(self) -> Fitting:
-        """The same with tuned ridge in the method's place."""
-        recipe = replace(
-            self.recipe,
-            method=METHODS["ridge"].presets["default"].method,
-            fit=replace(self.recipe.fit, members=1),
-        )
-        return replace(self, recipe=recipe, method="ridge")
-
     def fit(
         self, spots: SpotSet, encoder: Encoder | None, epochs: int, held_out: Mapping[int, SpotSet], label: str
     ) -> tuple[Any, Encoder | None, list[EpochRecord]]:
@@ -172,11 +163,6 @@ class Selection(NamedTuple):
     """By section, then method."""
     centers: list[Tensor]
     """By fold, what targets are differences to ``(G,)``."""
-
-    def better(self, method: str, other: str) -> str:
-        """Which of two methods did better, on average over the sections held out; the first where nothing was."""
-        pcc = {name: [one.score.mean_pcc for one in self.held if one.method == name] for name in (method, other)}
-        return other if self.held and np.mean(pcc[other]) > np.mean(pcc[method]) else method
 
     def history_rows(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Epochs of all folds, a row each."""
