@@ -126,7 +126,9 @@ def _candidates(
                 remedy="correct the names",
             )
         method, recipe = settle_method(method, **settings)
-        candidates += [Candidate(label, one, Task(method, *shared, seed)) for seed, one in _seeded(method, recipe, seeds)]
+        candidates += [
+            Candidate(label, one, Task(method, *shared, seed)) for seed, one in _seeded(method, recipe, seeds)
+        ]
     return candidates
 
 
@@ -136,7 +138,9 @@ def _seeded(method: str, recipe: Recipe, seeds: range) -> list[tuple[int, Recipe
 
     if method == "shuffled":  # what its seed changes is a setting of its own
         draws = [recipe.method.shuffle + seed % _DRAWS for seed in seeds]
-        return [(s, replace(recipe, method=replace(recipe.method, shuffle=n))) for s, n in zip(seeds, draws, strict=True)]
+        return [
+            (s, replace(recipe, method=replace(recipe.method, shuffle=n))) for s, n in zip(seeds, draws, strict=True)
+        ]
     drawn = build_method(method, recipe.method, 1, 1).needs.gradient
     return [(seed, recipe) for seed in (seeds if drawn else seeds[:1])]
 

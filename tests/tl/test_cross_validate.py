@@ -97,7 +97,9 @@ def test_several_seeds_are_what_each_gives_alone(
             assert mine.loc[mine["seed"] == seed, "value"].tolist() == other["value"].tolist(), (method, seed)
     assert set(table.loc[table["method"].isin(["mean", "ridge"]), "seed"]) == {3}
     assert set(table.genes.loc[table.genes["method"] == "nh2st", "seed"]) == {3, 4}
-    shuffled = table.query("method == 'shuffled' and metric == 'pcc'").pivot(index="fold", columns="seed", values="value")
+    shuffled = table.query("method == 'shuffled' and metric == 'pcc'").pivot(
+        index="fold", columns="seed", values="value"
+    )
     assert (shuffled[3] != shuffled[4]).all(), "another permutation"
 
 

@@ -197,7 +197,9 @@ def _run(
                 failed = {"method": candidate.label, "fold": fold.name, "seed": candidate.task.seed}
                 failures[todo[n]] = {**failed, "error": _said(error)}
     for failure in failures.values():
-        logger.warning("%(method)s failed with %(fold)s held out (seed %(seed)d), and has no score there: %(error)s", failure)
+        logger.warning(
+            "%(method)s failed with %(fold)s held out (seed %(seed)d), and has no score there: %(error)s", failure
+        )
     ordered = [{**results[i], "label": jobs[i][0].label} for i in sorted(results)]
     return ordered, [failures[i] for i in sorted(failures)]
 

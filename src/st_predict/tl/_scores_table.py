@@ -43,6 +43,8 @@ def assemble(results: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[st
         rows += [{**shared, **row, **fit, "split": split} for row in result["scores"]]
         genes.append(pd.DataFrame({**shared, "seed": result["seed"], **result["genes"]}))
     table = ScoreTable(pd.DataFrame(rows, columns=COLUMNS))
-    table.genes = pd.concat(genes, ignore_index=True) if genes else pd.DataFrame(columns=["method", "fold", "seed", "gene"])
+    table.genes = (
+        pd.concat(genes, ignore_index=True) if genes else pd.DataFrame(columns=["method", "fold", "seed", "gene"])
+    )
     table.failures = pd.DataFrame(failures, columns=_FAILED)
     return table

@@ -253,9 +253,7 @@ def test_how_unlike_training_a_section_looks_is_told_alike_for_every_method(
 ) -> None:
     """Sections of the same make lie within the limit; one whose tiles are all shifted lies beyond it."""
     domains: list[object] = []
-    monkeypatch.setattr(
-        fold_module, "with_domain", lambda *parts: domains.append(parts) or with_domain(*parts)
-    )
+    monkeypatch.setattr(fold_module, "with_domain", lambda *parts: domains.append(parts) or with_domain(*parts))
     fold = outer_folds(study.sections, "subject")[1][1]
     assert study.sections[fold.held_out[0]].name == "B1"
     alike = [values_of(run_fold(study, candidate(method), fold), "B1", "heg10") for method in ("mean", "ridge")]

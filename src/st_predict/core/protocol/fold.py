@@ -139,9 +139,7 @@ def _features(tiles: Any, model: Model) -> NDArray[np.float32]:
     return rows.view(*tiles.shape[:2], -1).numpy()
 
 
-def _likeness_rows(
-    gene_set: str, study: Study, model: Model, fold: OuterFold, number: int
-) -> list[dict[str, Any]]:
+def _likeness_rows(gene_set: str, study: Study, model: Model, fold: OuterFold, number: int) -> list[dict[str, Any]]:
     """How unlike the training sections a held-out one looks, by features that are the same for every method."""
     if study.frozen is None:
         return []
