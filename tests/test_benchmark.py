@@ -21,6 +21,7 @@ from PIL import Image
 import st_predict as stp
 from st_predict import _benchmark as benchmark
 from st_predict._benchmark import PARTS, SEEDS, run_benchmark, split_methods
+from st_predict._setup import settle_method
 from st_predict._studies import SETTINGS, find_studies
 from st_predict._summary import CEILING
 from st_predict.cli import main
@@ -30,7 +31,7 @@ from st_predict.core.protocol import fold as protocol_fold
 from st_predict.tl._scores_table import ScoreTable, assemble
 
 TINY = ["--encoder", "tiny", "--tile-um", "112", "--genes", "20", "--jobs", "1", "--seeds", "2"]
-STNET_NETWORKS = METHODS["stnet"].presets["default"].fit.members
+STNET_NETWORKS = settle_method("stnet")[1].fit.members
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -199,7 +200,7 @@ def test_public_sets_bring_their_settings(tmp_path: Path, monkeypatch: pytest.Mo
     assert asked["mob"]["min_counts"] == 7 and asked["mob"]["tile_px"] == SETTINGS["mob"]["tile_px"]
     everything = {**dict.fromkeys(METHODS, {}), **PARTS}
     for options, expected in [({}, everything), ({"parts": False}, dict.fromkeys(METHODS, {}))]:
-        run_benchmark(["mob"], out=tmp_path / "b", settings={"seeds": 1}, **options)
+        run_benchmark(["mob"], out=tmp_path / f"c{len(expected)}", settings={"seeds": 1}, **options)
         assert asked["mob"]["methods"] == expected and asked["mob"]["seeds"] == 1
 
 
@@ -226,7 +227,9 @@ def test_parts_of_nh2st_are_rows_of_their_own(stores: list[Path], tmp_path: Path
             "run_fold",
             lambda _study, one, _fold: seen.append({"label": one.label, **vars(one.recipe.method)}) or 1 / 0,
         )
-        result = run(*stores, "--methods", "nh2st, no contrast,nh2st, no neighbor branch", "--out", tmp_path / "o", *TINY)
+        result = run(
+            *stores, "--methods", "nh2st, no contrast,nh2st, no neighbor branch", "--out", tmp_path / "o", *TINY
+        )
     assert result.exit_code == 1, result.output
     weights = {one["label"]: (one["query_weight"], one["neighbor_weight"]) for one in seen if "query_weight" in one}
     assert weights == {"nh2st, no contrast": (0, 0), "nh2st, no neighbor branch": (0.1, 0)}

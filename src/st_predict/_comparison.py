@@ -127,7 +127,7 @@ def _candidates(
             )
         method, recipe = settle_method(method, **settings)
         candidates += [
-            Candidate(label, one, Task(method, *shared, seed)) for seed, one in _seeded(method, recipe, seeds)
+            Candidate(label, one, Task(method, *shared, seed=seed)) for seed, one in _seeded(method, recipe, seeds)
         ]
     return candidates
 

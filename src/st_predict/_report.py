@@ -39,7 +39,7 @@ _MEANINGS = {
     "epochs": "of the final fit, mean over folds and seeds",
     "seconds": "wall time of one fit with its inner folds, mean over folds and seeds; fits that ran side by side slow each other",
     "slide shift": "in the tables of folds: how far the held-out slide as a whole lies off the training sections by its "
-    "images, beyond 1 where farther than any of them from the others; the most of the fold's sections",
+    "images, beyond 1 half as far again as any of them off the others; the most of the fold's sections",
 }
 _PAPER_NAMES = {
     "pcc_h_testselected": "the 50 genes predicted best on the test section",
@@ -126,7 +126,7 @@ training sections of each fold alone. Bold is the best of a column, among method
 <li>Gray rows are controls: the training mean, ridge on shuffled images (which hold nothing), and tuned ridge on frozen
 features, which a deep method has to beat. A method is called better or worse than ridge if the {100 * LEVEL:.0f} % interval of their
 difference, over folds, leaves out 0; the same if all of it lies within {SAME} of 0; else, and with one seed or two folds, it is
-unclear. Chance alone calls one method in twenty better or worse, and so one or more in about three tables of ten methods;
+unclear. Chance alone calls one method in twenty better or worse, and so at least one of ten methods in about three of ten tables;
 folds that share training sections make it more.</li>
 <li>Counts are noisy, so a PCC of 1 is out of reach. The noise ceiling is an estimate of what a perfect prediction would reach.</li>
 </ul>

@@ -86,11 +86,14 @@ def cross_validate(
     -------
     A DataFrame, one row a ``method``, ``fold``, ``seed``, ``section``, ``gene_set`` and ``metric`` with its ``value``.
     What each method had beside the sections stands there too: ``networks`` whose mean it predicts (0: closed form),
-    ``inputs`` and ``stopping`` in words, ``epochs`` of the final fit, and the ``seconds`` the whole fit took. Gene sets: the panel (``"heg250"``) and its 50 genes most variable in training
-    (``"hvg50"``); ``"gene_sets"`` are those of the argument, of which each counts as one gene. Metrics: means over
-    genes of ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance`` and ``ceiling``,
+    ``inputs`` and ``stopping`` in words, ``epochs`` of the final fit, and the ``seconds`` the whole fit took. Gene
+    sets: the panel (``"heg250"``) and its 50 genes most variable in training (``"hvg50"``); ``"gene_sets"`` are those
+    of the argument, of which each counts as one gene. Metrics: means over genes of ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance`` and ``ceiling``,
     ``pcc_of_ceiling``, ``constant`` (genes whose PCC could not be computed and counts 0), ``n_genes``, and how well
-    ``gene_correlation`` (between genes) and ``morans_i`` agree with the measured. Metrics named
+    ``gene_correlation`` (between genes) and ``morans_i`` agree with the measured. By images alone, and so the same
+    whatever the method: ``slide_shift``, how far the section lies off those trained on (beyond 1: half as far again as any
+    of them off the others), and ``unlike_training``, the share of its spots that lie beyond the limit of one training
+    spot in a hundred. Metrics named
     ``pcc_h_testselected``, ``pcc_hvg_from_test_truth`` and ``pcc_pooled_slides`` are for comparison with papers only:
     they flatter. Of methods that inner folds stop, ``covered50`` to ``covered95``: the share of spots within
     intervals for 50 to 95 %, and ``expected_rank_correlation``: between the PCC the model expected of each gene and
