@@ -71,7 +71,7 @@ def test_command_writes_what_it_names(made: SimpleNamespace) -> None:
         assert f"{pcc:.3f}" in made.output
     assert set(rows["section"]) == {"S1", "<b>", "S3"}
     assert len(genes) == (1 + 2 + 1 + 2) * 3 * 20, "mean, shuffled, ridge, stnet by their seeds"
-    assert "20 genes, 2 folds, 2 seed(s), leave one subject out\ninputs of all: tiny, tiles of 112 um" in made.output
+    assert "20 genes, 2 folds, 2 seeds, leave one subject out\ninputs of all: tiny, tiles of 112 um" in made.output
     had = summary.set_index("method")
     assert had["networks"].drop(CEILING).to_dict() == {"mean": 0, "shuffled": 0, "ridge": 0, "stnet": STNET_NETWORKS}
     assert had.loc["stnet", "seeds"] == 2 and (had["seconds"].drop(CEILING) > 0).all()

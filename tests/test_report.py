@@ -135,12 +135,14 @@ def test_what_methods_had_alike_is_said_once_and_else_in_a_column() -> None:
     alike = summarize(table_of(methods))
     assert in_common(alike) == {
         "inputs": "tiny, no context",
-        "stopping": "epochs by subject; ridge: penalty by subject",
+        "stopping": "epochs by subject; in closed form: penalty by subject",
     }
     assert not {"inputs", "stopping"} & set(shown_columns(alike))
     assert alike.set_index("method")["networks"].to_dict() == {
         "mean": "0", "ridge": "0", "deep": "5", "wide": "5", CEILING: ""
     }  # fmt: skip
+    own = {"mean": {"inputs": "tiny, means over 8"}}  # in closed form as ridge is, and with other inputs
+    assert "inputs" not in in_common(summarize(table_of(methods, had=own)))
     had = {"wide": {"inputs": "tiny, means over 8", "networks": 1}, "deep": {"stopping": "25 epochs, nothing held out"}}
     table = table_of(methods, had=had)
     apart = summarize(table)
@@ -189,7 +191,7 @@ def test_page_marks_the_best_and_names_what_failed() -> None:
     assert rows[CEILING][0] == "0.650"
     assert page.count("ValueError: it broke") == 3
     assert "torn, with P1 held out (seed 0)" in page
-    assert rows["deep"][-4:] == ["5", "4", "2", "2"] and rows["tuned ridge"][-4:] == ["0", "3", "2", "2"]
+    assert rows["deep"][-4:] == ["5", "4", "1.5", "2"] and rows["tuned ridge"][-4:] == ["0", "3", "1.5", "2"]
     assert page.split("slide shift</th>")[1].startswith("<td>0.50</td><td>1.50</td>"), "the most of a fold's sections"
     assert "leave one subject out" in page and "15 left out" in page
     papers = page.split("For comparison with papers only")[1]

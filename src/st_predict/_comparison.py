@@ -67,7 +67,8 @@ def check_comparison(
     from st_predict.core.protocol.study import outer_folds
 
     _check_seeds(seeds)
-    candidates = _candidates(methods, range(seed, seed + seeds), genes, gene_ranking, min_counts)
+    shared = {"genes": genes, "gene_ranking": gene_ranking, "min_counts": min_counts}
+    candidates = _candidates(methods, range(seed, seed + seeds), shared)
     wanted = {candidate.recipe.fit.trainable_encoder for candidate in candidates}
     specs = {trainable: tile_spec(tile_um, tile_px, trainable=trainable) for trainable in sorted(wanted)}
     read = read_sections(
@@ -91,7 +92,7 @@ def _check_seeds(seeds: int) -> None:
 
 
 def _candidates(
-    methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], seeds: range, *shared: Any
+    methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], seeds: range, shared: Mapping[str, Any]
 ) -> list[Candidate]:
     """What is compared, controls first."""
     from st_predict._setup import RECIPE_SETTINGS, settle_method
@@ -127,7 +128,7 @@ def _candidates(
             )
         method, recipe = settle_method(method, **settings)
         candidates += [
-            Candidate(label, one, Task(method, *shared, seed=seed)) for seed, one in _seeded(method, recipe, seeds)
+            Candidate(label, one, Task(method, **shared, seed=seed)) for seed, one in _seeded(method, recipe, seeds)
         ]
     return candidates
 

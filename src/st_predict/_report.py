@@ -23,7 +23,7 @@ _NOT_RANKED = ("pcc_sd", "folds", "vs_ridge", "constant", "covered90", "networks
 _MEANINGS = {
     "PCC": "Pearson correlation per gene over the spots of one held-out section, then the mean over genes, sections, "
     "seeds and folds; a constant prediction counts 0",
-    "s.d.": "standard deviation of the PCC over folds (n - 1); of the noise ceiling, that of the estimate",
+    "s.d.": "standard deviation of the PCC over folds (n - 1); of the noise ceiling, that of the estimate for one gene where it is known",
     "50 HVG": "PCC over those 50 genes of the panel that vary most in training",
     "of ceiling": "PCC as a fraction of the noise ceiling",
     "Spearman": "rank correlation, averaged like the PCC",
@@ -128,7 +128,8 @@ features, which a deep method has to beat. A method is called better or worse th
 difference, over folds, leaves out 0; the same if all of it lies within {SAME} of 0; else, and with one seed or two folds, it is
 unclear. Chance alone calls one method in twenty better or worse, and so at least one of ten methods in about three of ten tables;
 folds that share training sections make it more.</li>
-<li>Counts are noisy, so a PCC of 1 is out of reach. The noise ceiling is an estimate of what a perfect prediction would reach.</li>
+<li>Counts are noisy, so that the true rates themselves would not reach a PCC of 1. The noise ceiling is an estimate of what
+they would.</li>
 </ul>
 <details><summary>What the columns mean</summary>
 {_html.facts(_MEANINGS)}
@@ -172,7 +173,7 @@ def _summary_cell(row: pd.Series, column: str, best: str | None) -> str:
         return f'{apart} <span class="{verdict}">{verdict}</span>' if verdict else ""
     if column == "networks" or column in _summary.TERMS:
         return escape(str(row[column]))
-    printed = number(row[column], digits=0 if column in _summary.WHOLE else 3)
+    printed = number(row[column], digits=_summary.DIGITS.get(column, 3))
     return f"<b>{printed}</b>" if printed == best and row["method"] != _summary.CEILING else printed
 
 

@@ -26,8 +26,8 @@ _VARIABLE = "hvg50"
 _TEXTS = ("verdict", "networks", "inputs", "stopping")
 TERMS = {"inputs": "inputs", "stopping": "chosen on held-out training sections"}
 """What methods can have had in common or not."""
-WHOLE = ("constant", "epochs", "seconds")
-"""Columns of which nobody wants the decimals."""
+DIGITS = {"constant": 0, "epochs": 0, "seconds": 1}
+"""Decimals of columns that are no scores."""
 COLUMNS = {
     "method": "method",
     "pcc": "PCC",
@@ -155,14 +155,15 @@ def _each(values: pd.Series) -> str:
 
 
 def in_common(summary: pd.DataFrame) -> dict[str, str]:
-    """What all methods had alike, of :data:`TERMS`; what is chosen by what is held out is that of ridge and of all networks."""
+    """What all methods had alike, of :data:`TERMS`, or all networks and all in closed form."""
     found = {}
     methods = summary[(summary["method"] != CEILING) & summary["pcc"].notna()]
     for name in TERMS:
-        kinds = [methods[methods["networks"] != "0"], methods[methods["method"] == REFERENCE]]
+        closed = methods["networks"] == "0"
+        kinds = methods[~closed], methods[closed]
         of_kinds = [list(dict.fromkeys(value for value in kind[name] if value)) for kind in kinds]
         if all(len(of_kind) <= 1 for of_kind in of_kinds):
-            found[name] = "; ridge: ".join(dict.fromkeys(of_kind[0] for of_kind in of_kinds if of_kind))
+            found[name] = "; in closed form: ".join(dict.fromkeys(of_kind[0] for of_kind in of_kinds if of_kind))
     return found
 
 
@@ -189,9 +190,9 @@ def _against_ridge(pcc: pd.DataFrame, networks: pd.Series) -> pd.DataFrame:
 
 
 def _ceiling(table: pd.DataFrame) -> dict[str, Any]:
-    """About what a perfect prediction would reach: estimated from counts alone, whatever the method.
+    """About what the true rates would reach: an estimate from counts alone, whatever the method.
 
-    Its s.d. is that of the estimate where that is known, else over folds.
+    Its s.d. is that of the estimate for one gene where that is known, else over folds.
     """
     of_folds, uncertain = by_fold(table, "ceiling").mean(), by_fold(table, "ceiling_sd").mean()
     return {

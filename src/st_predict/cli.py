@@ -347,17 +347,18 @@ def benchmark(
 
 def _tell_compared(name: str, rows: pd.DataFrame, about: dict[str, Any]) -> None:
     """One data set: how much was compared, what all methods had alike, the summary, and what failed."""
-    from st_predict._summary import COLUMNS, TERMS, WHOLE, in_common, shown_columns
+    from st_predict._summary import COLUMNS, DIGITS, TERMS, in_common, shown_columns
 
+    compared = about["compared"]
     click.echo(
-        "\n{name}: {sections} sections, {spots} spots ({left_out} left out), {genes} genes, {folds} folds, {seeds} seed(s), "
-        "{split}".format(name=name, **about["compared"])
+        "\n{name}: {sections} sections, {spots} spots ({left_out} left out), {genes} genes, {folds} folds, {seeds} seed{s}, "
+        "{split}".format(name=name, s="s" * (compared["seeds"] > 1), **compared)
     )
     for term, text in in_common(rows).items():
         click.echo(f"{TERMS[term]} of all: {text}")
     columns = shown_columns(rows)
-    whole = {c: [f"{n:.0f}" if n == n else "" for n in rows[c]] for c in columns if c in WHOLE}
-    click.echo("\n" + _table(rows[columns].assign(**whole).set_index("method").rename(columns=COLUMNS)))
+    rounded = {c: [f"{n:.{DIGITS[c]}f}" if n == n else "" for n in rows[c]] for c in columns if c in DIGITS}
+    click.echo("\n" + _table(rows[columns].assign(**rounded).set_index("method").rename(columns=COLUMNS)))
     for failure in about["failures"]:
         told = "failed, and in no mean: {method} with {fold} held out (seed {seed}): {error}".format(**failure)
         click.echo(told, err=True)

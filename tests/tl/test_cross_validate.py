@@ -122,8 +122,8 @@ def test_what_every_method_had_stands_beside_its_scores(three_sections: Sections
     )  # fmt: skip
     assert "no context" in had.loc["own tile", "inputs"]
     assert had["stopping"].to_dict() == {
-        "mean": "", "shuffled": "penalty and rank by subject", "ridge": "penalty and rank by subject",
-        "nh2st": "epochs by subject in 1 inner fold", "own tile": "penalty and rank by subject",
+        "mean": "", "shuffled": "penalty and rank by section", "ridge": "penalty and rank by section",
+        "nh2st": "epochs by subject in 1 inner fold", "own tile": "penalty and rank by section",
     }  # fmt: skip
 
 

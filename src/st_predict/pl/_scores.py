@@ -53,7 +53,7 @@ def scores(
     A row a method, best on top: a small dot a fold (the mean over its sections, then its seeds; where there are several
     seeds, a speck for each below it), a bold mark and a number for the mean over folds. Gray are the controls,
     training mean and shuffled images; the dashed line is tuned ridge on frozen features, which a deep method
-    has to beat. For the PCC the noise ceiling, an estimate of what a perfect prediction would reach, is a line as well.
+    has to beat. For the PCC the noise ceiling, an estimate of what the true rates would reach, is a line as well.
     Where folds of a method failed its mark is thin, the row says how many it is the mean of, and it comes after those
     that have them all.
 
@@ -181,7 +181,7 @@ def _draw_limit(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     """What the best prediction could reach: the noise ceiling of the PCC, all the variance there is."""
     place, label = _IDEAL.get(metric), "as measured"
     if metric == "pcc":
-        ceiling = rows[rows["metric"] == "ceiling"].groupby("fold", observed=True)["value"].mean().mean()
+        ceiling = _by_fold(_by_seed(rows, rows[:0], "ceiling")).mean().mean()  # of a section it is the same for all
         place, label = ceiling, f"noise ceiling {ceiling:.3f}"
     if not place or place != place:  # errors have their ideal at the end of the axis; a table may lack the ceiling
         return

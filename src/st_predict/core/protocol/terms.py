@@ -40,7 +40,8 @@ def stopping_in_words(candidate: Candidate, training: Sequence[Section]) -> str:
     recipe, method = candidate.recipe, candidate.task.method
     what = held_out_groups(training)[0]
     if not build_method(method, recipe.method, 1, 1).needs.gradient:
-        return f"{_TUNED[method]} by {what}" if method in _TUNED else ""
+        parts = "section" if len(training) > 1 else "quarters of the section"
+        return f"{_TUNED[method]} by {parts}" if method in _TUNED else ""
     folds = len(inner_folds(training, recipe.fit.inner_folds))
     if not folds:
         return f"{recipe.fit.max_epochs} epochs, nothing held out"
