@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 import st_predict as stp
 from st_predict._studies import SETTINGS
-from st_predict._summary import by_fold, noise_of
+from st_predict._summary import by_fold
+from st_predict._verdict import judge
 from st_predict.core.encoders.encoder import Encoder
 from st_predict.core.encoders.imagenet import efficientnet_lite0
 from st_predict.core.encoders.registry import ENCODERS
@@ -234,16 +236,18 @@ def told(name: str, found: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
     pcc, rows = found["pcc"], {}
     above = {row.label: row.above for row in ROWS}
     for label in ["mean", "shuffled", *above]:
-        of_seeds = pcc[label]
+        of_seeds, base = pcc[label], pcc.get(above.get(label))
+        gain = None if base is None else judge((of_seeds - base).to_numpy(), np.zeros(len(base)), drawn=True)
         rows[label] = {
             f"{name} PCC": of_seeds.mean(axis=None),
-            "folds": of_seeds.mean(axis=1).std(ddof=0),
-            "seeds": of_seeds.mean(axis=0).std(ddof=0),
-            "gain": float("nan") if above.get(label) is None else (of_seeds - pcc[above[label]]).mean(axis=None),
+            "folds": of_seeds.mean(axis=1).std(),
+            "seeds": of_seeds.mean(axis=0).std(),
+            "gain": float("nan") if gain is None else gain.mean,
+            "+/-": float("nan") if gain is None else gain.margin,
         }
     default = {metric: found[metric][DEFAULT].mean(axis=None) for metric in found}
     print(
-        f"{name}: noise ceiling {default['ceiling']:.3f}; gains up to {noise_of(len(pcc[DEFAULT]))} are noise. Of the "
+        f"{name}: noise ceiling {default['ceiling']:.3f}. Of the "
         f"default: rank correlation of expected and reached PCC {default['expected_rank_correlation']:.2f}, "
         f"{100 * default['covered90']:.1f} % of spots within the intervals for 90 %"
     )
@@ -263,7 +267,7 @@ def main() -> None:
     print(
         f"\nMean per-gene PCC over 250 genes, {arguments.seeds} seeds, its s.d. over folds and over seeds, and its gain"
     )
-    print("over the row that a row builds on, paired over folds and seeds\n")
+    print("over the row that a row builds on, paired over folds and seeds, with half the width of its 95 % interval\n")
     print(pd.concat(tables, axis=1).to_string(float_format="{:.3f}".format, na_rep=""))
 
 

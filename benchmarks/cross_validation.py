@@ -31,7 +31,7 @@ def main() -> None:
         begin = time.perf_counter()
         table = stp.tl.cross_validate(sections, methods=arguments.methods, n_jobs=n_jobs, **settings)
         wall = time.perf_counter() - begin
-        fits = table.drop_duplicates(["method", "fold"])["seconds"].sum()
+        fits = table.drop_duplicates(["method", "fold", "seed"])["seconds"].sum()
         rows.append({"n_jobs": n_jobs, "wall s": wall, "sum of fits s": fits, "wall / fits": wall / fits})
     print(f"\n{arguments.set}, {table['method'].nunique()} methods, {table['fold'].nunique()} folds, features cached\n")
     print(pd.DataFrame(rows).to_string(index=False, float_format=lambda value: f"{value:.3f}"))

@@ -19,7 +19,8 @@ import torch
 
 import st_predict as stp
 from st_predict._studies import SETTINGS
-from st_predict._summary import by_fold, noise_of
+from st_predict._summary import by_fold
+from st_predict._verdict import judge
 from st_predict.core.methods.nh2st import NH2ST, NH2STConfig
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.training.hardware import Hardware
@@ -111,7 +112,7 @@ def main() -> None:
     for attention in ("tokens", "single", "none"):
         losses = contrast_on_constant_images(attention)
         print(f"  {attention:<10}query {losses['query']:.2f}   neighbor {losses['neighbor']:.2f}")
-    columns, differences, noise = {}, {}, []
+    columns, differences = {}, {}
     for name in arguments.sets:
         out = None if arguments.out is None else arguments.out / name
         table = stp.tl.cross_validate(
@@ -119,12 +120,13 @@ def main() -> None:
         )
         pcc = by_fold(table, "pcc")
         columns[name] = pcc.mean(axis=1)
-        differences[f"{name} vs base"] = (pcc - pcc.loc[BASE]).mean(axis=1)
-        noise.append(f"{name} {noise_of(pcc.shape[1])}")
+        found = {row: judge(pcc.loc[[row]].to_numpy().T, pcc.loc[BASE].to_numpy(), drawn=True) for row in pcc.index}
+        differences[f"{name} vs base"] = pd.Series({row: one.mean for row, one in found.items()})
+        differences[f"{name} +/-"] = pd.Series({row: one.margin for row, one in found.items()})
         for failure in table.failures.to_dict("records"):
             print("failed, and in no mean: {method} with {fold} held out: {error}".format(**failure))
-    print("\nMean per-gene PCC over 250 genes on held-out subjects (sections), and its paired difference to the base;")
-    print(f"differences up to {', '.join(noise)} are noise. {EPOCHS} epochs.\n")
+    print("\nMean per-gene PCC over 250 genes on held-out subjects (sections), and its paired difference to the base")
+    print(f"with half the width of its 95 % interval over folds; one seed, {EPOCHS} epochs.\n")
     table = pd.DataFrame(columns).join(pd.DataFrame(differences))
     print(table.to_string(float_format=lambda value: f"{value:.3f}", index_names=False))
 

@@ -20,15 +20,18 @@ from PIL import Image
 
 import st_predict as stp
 from st_predict import _benchmark as benchmark
-from st_predict._benchmark import run_benchmark
+from st_predict._benchmark import PARTS, SEEDS, run_benchmark, split_methods
+from st_predict._setup import settle_method
 from st_predict._studies import SETTINGS, find_studies
 from st_predict._summary import CEILING
 from st_predict.cli import main
 from st_predict.core.errors import InputError
+from st_predict.core.methods.registry import METHODS
 from st_predict.core.protocol import fold as protocol_fold
 from st_predict.tl._scores_table import ScoreTable, assemble
 
-TINY = ["--encoder", "tiny", "--tile-um", "112", "--genes", "20", "--jobs", "1"]
+TINY = ["--encoder", "tiny", "--tile-um", "112", "--genes", "20", "--jobs", "1", "--seeds", "2"]
+STNET_NETWORKS = settle_method("stnet")[1].fit.members
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -61,12 +64,17 @@ def test_command_writes_what_it_names(made: SimpleNamespace) -> None:
     assert {table.columns[0] for table in (summary, scores, genes)} == {"dataset"}
     assert set(summary["method"]) == {"mean", "shuffled", "ridge", "stnet", CEILING}
     rows = scores[(scores["metric"] == "pcc") & (scores["gene_set"] == "heg20")]
-    again = rows.groupby(["method", "fold"])["value"].mean().groupby("method").mean()
+    again = rows.groupby(["method", "fold", "seed"])["value"].mean().groupby(["method", "fold"]).mean()
+    again = again.groupby("method").mean()
     for method, pcc in summary.set_index("method")["pcc"].drop(CEILING).items():
         assert pcc == pytest.approx(again[method])
         assert f"{pcc:.3f}" in made.output
     assert set(rows["section"]) == {"S1", "<b>", "S3"}
-    assert len(genes) == 4 * 3 * 20
+    assert len(genes) == (1 + 2 + 1 + 2) * 3 * 20, "mean, shuffled, ridge, stnet by their seeds"
+    assert "20 genes, 2 folds, 2 seeds, leave one subject out\ninputs of all: tiny, tiles of 112 um" in made.output
+    had = summary.set_index("method")
+    assert had["networks"].drop(CEILING).to_dict() == {"mean": 0, "shuffled": 0, "ridge": 0, "stnet": STNET_NETWORKS}
+    assert had.loc["stnet", "seeds"] == 2 and (had["seconds"].drop(CEILING) > 0).all()
     page = (made.out / "index.html").read_text(encoding="utf-8")
     assert "leave one subject out" in page and "--methods &#x27;stnet, ridge&#x27;" in page
     assert page.count("data:image/png;base64,") == 3
@@ -121,7 +129,7 @@ def test_failed_fold_is_named(stores: list[Path], tmp_path: Path, monkeypatch: p
     result = run(*stores, "--methods", "mean", "--groups", "section", "--out", tmp_path / "out", *TINY)
     assert result.exit_code == 0, result.output
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-    assert "ridge, with S3 held out: ValueError: singular &lt;matrix&gt;" in page
+    assert "ridge, with S3 held out (seed 0): ValueError: singular &lt;matrix&gt;" in page
     rows = pd.read_csv(tmp_path / "out" / "summary.csv", index_col="method")[["folds", "folds_failed"]]
     assert rows.loc["ridge"].tolist() == [2, 1] and rows.loc["mean"].tolist() == [3, 0]
 
@@ -135,8 +143,8 @@ def test_when_all_fails_it_is_said_and_nothing_is_lost(
     monkeypatch.setattr(protocol_fold, "run_fold", broken)
     result = run(*stores, "--methods", "mean", "--out", tmp_path / "out", *TINY)
     assert result.exit_code == 1
-    assert "failed, and in no mean: mean with P1 held out: ValueError: out of order" in result.output
-    assert len(pd.read_csv(tmp_path / "out" / "sections" / "failures.csv")) == 3 * 2
+    assert "failed, and in no mean: mean with P1 held out (seed 0): ValueError: out of order" in result.output
+    assert len(pd.read_csv(tmp_path / "out" / "sections" / "failures.csv")) == (1 + 2 + 1) * 2
     assert "out of order" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
@@ -185,11 +193,46 @@ def test_public_sets_bring_their_settings(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(stp.datasets, name, lambda folder, name=name: name)
     run_benchmark(["mob", "als"], methods=["ridge"], out=tmp_path / "a", settings={"genes": 30})
     assert list(asked) == ["mob", "als"]
-    shared = {"methods": ["ridge"], "genes": 30}
+    shared = {"methods": {"ridge": {}}, "seeds": SEEDS, "genes": 30}
     assert asked["als"] == {**shared, "out": tmp_path / "a" / "als"}
     assert asked["mob"] == {**shared, **SETTINGS["mob"], "out": tmp_path / "a" / "mob"}
     run_benchmark(["mob"], methods=["ridge"], out=tmp_path / "b", settings={"min_counts": 7})
     assert asked["mob"]["min_counts"] == 7 and asked["mob"]["tile_px"] == SETTINGS["mob"]["tile_px"]
+    everything = {**dict.fromkeys(METHODS, {}), **PARTS}
+    for options, expected in [({}, everything), ({"parts": False}, dict.fromkeys(METHODS, {}))]:
+        run_benchmark(["mob"], out=tmp_path / f"c{len(expected)}", settings={"seeds": 1}, **options)
+        assert asked["mob"]["methods"] == expected and asked["mob"]["seeds"] == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("all", ["all"]),
+        (" nh2st,triplex , ", ["nh2st", "triplex"]),
+        ("nh2st, no contrast", ["nh2st, no contrast"]),
+        ("nh2st,nh2st,no contrast,ridge", ["nh2st", "nh2st, no contrast", "ridge"]),
+        ("nh2st, no contrastive", ["nh2st", "no contrastive"]),
+    ],
+)
+def test_parts_have_a_comma_in_their_name(typed: str, names: list[str]) -> None:
+    assert split_methods(typed) == names
+
+
+def test_parts_of_nh2st_are_rows_of_their_own(stores: list[Path], tmp_path: Path) -> None:
+    """A part by name: without its contrast NH2ST has no contrastive loss."""
+    seen: list[dict[str, Any]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            protocol_fold,
+            "run_fold",
+            lambda _study, one, _fold: seen.append({"label": one.label, **vars(one.recipe.method)}) or 1 / 0,
+        )
+        result = run(
+            *stores, "--methods", "nh2st, no contrast,nh2st, no neighbor branch", "--out", tmp_path / "o", *TINY
+        )
+    assert result.exit_code == 1, result.output
+    weights = {one["label"]: (one["query_weight"], one["neighbor_weight"]) for one in seen if "query_weight" in one}
+    assert weights == {"nh2st, no contrast": (0, 0), "nh2st, no neighbor branch": (0.1, 0)}
 
 
 def test_data_that_is_meant(stores: list[Path], tmp_path: Path) -> None:
@@ -283,6 +326,6 @@ def test_page_in_a_browser(made: SimpleNamespace, tmp_path: Path) -> None:
         dom = browse(probe, width, "--dump-dom")
         seen = json.loads(unescape(re.search(r'data-seen="([^"]*)"', dom)[1]))
         assert len(seen["pictures"]) == 3 and all(natural > 500 < 2 * shown for natural, shown in seen["pictures"])
-        assert seen["rows"] == [2, 6, 6, 5, 5]  # what was compared, summary, folds, as in papers, seconds
+        assert seen["rows"] == [2, 6, 7, 5]  # what was compared, summary, folds and how far they lie off, as in papers
         assert {"stnet", "tuned ridge", "sections"} <= set(seen["names"])
         assert seen["beyond"] <= 0  # tables scroll by themselves

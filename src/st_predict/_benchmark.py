@@ -5,6 +5,7 @@ A user of the public rooms, as a notebook would be.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from inspect import signature
 from pathlib import Path
@@ -31,6 +32,13 @@ FILES = {
     "scores.csv": "scores of every section",
     "gene_scores.csv": "scores of every gene",
 }
+_NH2ST = {"method": "nh2st"}
+PARTS: dict[str, dict[str, Any]] = {
+    "nh2st, no contrast": {**_NH2ST, "params": {"query_weight": 0.0, "neighbor_weight": 0.0}},
+    "nh2st, no neighbor branch": {**_NH2ST, "params": {"neighbor_weight": 0.0}},
+}
+"""Rows that tell what parts of NH2ST give, with all methods or by name."""
+SEEDS = 3
 _TOLD = (
     "encoder",
     "encoder_weights",
@@ -49,6 +57,7 @@ def run_benchmark(
     data: Sequence[str | Path],
     *,
     methods: str | Sequence[str] = "all",
+    parts: bool = True,
     out: Path,
     settings: Mapping[str, Any] | None = None,
     command: str = "",
@@ -60,12 +69,14 @@ def run_benchmark(
     data
         Zarr stores (one study together), names of public sets, folders that hold public sets.
     methods
-        Names of methods, or ``"all"``.
+        Names of methods or of :data:`PARTS`, or ``"all"``.
+    parts
+        With all methods, :data:`PARTS` as well.
     out
         The folder. Tables and page are written anew after every data set.
     settings
-        Arguments of :func:`st_predict.tl.cross_validate`; they win over what a public set brings. Keys of elements and
-        the layer are those of the stores.
+        Arguments of :func:`st_predict.tl.cross_validate`; they win over what a public set brings, and over
+        :data:`SEEDS` seeds. Keys of elements and the layer are those of the stores.
     command
         What the page says it was made by.
 
@@ -80,24 +91,31 @@ def run_benchmark(
         something else or cannot be written to; found before anything is read. If a data set cannot be compared on;
         found before any tile is encoded.
     """
-    names = _check_methods(methods)
+    named = _check_methods(methods, parts=parts)
     studies = find_studies(data)
     _check_tiles(studies, settings or {})
     _check_elements(studies, settings or {})
     _check_out(out, studies)
-    asked = {study.name: _settings(study, names, settings or {}) for study in studies}
+    asked = {study.name: _settings(study, named, settings or {}) for study in studies}
     if len(studies) > 1:  # what cannot be done on the last set is not found out after hours on the first
         for study in studies:
             _check_study(study, asked[study.name])
-    parts: list[Compared] = []
+    done: list[Compared] = []
     for study in studies:
-        parts.append(_compare(study, out / study.name, asked[study.name]))
-        summary = _write(out, parts, command, waiting=[later.name for later in studies[len(parts) :]])
+        done.append(_compare(study, out / study.name, asked[study.name]))
+        summary = _write(out, done, command, waiting=[later.name for later in studies[len(done) :]])
     return summary
 
 
-def _check_methods(methods: str | Sequence[str]) -> list[str]:
-    """Known names, each once."""
+def split_methods(typed: str) -> list[str]:
+    """Names with commas between; those of :data:`PARTS` hold one themselves."""
+    spaced = ", ".join(name.strip() for name in typed.split(","))
+    names = re.findall(rf"\s*((?:{'|'.join(map(re.escape, PARTS))})(?=,|$)|[^,]+)", spaced)
+    return [name for name in map(str.strip, names) if name]
+
+
+def _check_methods(methods: str | Sequence[str], *, parts: bool) -> dict[str, dict[str, Any]]:
+    """Settings of known names, each once."""
     from st_predict._setup import settle_method
     from st_predict.core.methods.registry import METHODS
 
@@ -105,10 +123,11 @@ def _check_methods(methods: str | Sequence[str]) -> list[str]:
     if not names:
         raise InputError("no method is named", where="methods", expected="all, or names", remedy="name methods")
     if names == ["all"]:
-        return list(METHODS)
+        return {**dict.fromkeys(METHODS, {}), **(PARTS if parts else {})}
     for name in names:
-        settle_method(name)
-    return names
+        if name not in PARTS:
+            settle_method(name)
+    return {name: PARTS.get(name, {}) for name in names}
 
 
 def _check_tiles(studies: Sequence[Study], settings: Mapping[str, Any]) -> None:
@@ -174,10 +193,10 @@ def _check_out(out: Path, studies: Sequence[Study]) -> None:
         check_comparison_folder(out / study.name)
 
 
-def _settings(study: Study, methods: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(study: Study, methods: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of ``cross_validate`` for one data set: its own, and over them what was given."""
     known = {name: value for name, value in given.items() if study.name == OWN or name not in _ELEMENTS}
-    return {"methods": methods, **study.settings, **known}
+    return {"methods": methods, "seeds": SEEDS, **study.settings, **known}
 
 
 def _check_study(study: Study, settings: Mapping[str, Any]) -> None:
@@ -237,9 +256,7 @@ def _draw(table: pd.DataFrame, best: str | None, folder: Path) -> dict[str, Path
     with replacing_file(folder / "scores.png") as file:
         axes = stp.pl.scores(table, save=file, show=False)
     plt.close(axes.flat[0].figure)
-    caption = (
-        "Every method on what was held out of its training: a dot a fold, a bar and a number for the mean over folds."
-    )
+    caption = "Every method on what was held out of its training: a dot a fold (the mean over its seeds), a bar and a number for the mean over folds."
     drawn[caption] = folder / "scores.png"
     scored = set(table.genes["method"])
     shown = [name for name in (best, REFERENCE) if name is not None and name in scored]

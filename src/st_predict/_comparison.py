@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from st_predict.core.errors import InputError
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from st_predict._setup import ReadSections
+    from st_predict.core.methods.recipe import Recipe
     from st_predict.core.protocol.study import Candidate, OuterFold
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
 
+_DRAWS = 2**32  # a seed may be negative, the number of a permutation not
 CONTROLS = ("mean", "shuffled", "ridge")
 """In every table: the training mean, ridge on shuffled images, and ridge, tuned."""
 
@@ -27,7 +30,7 @@ class Comparison(NamedTuple):
 
     read: ReadSections
     candidates: list[Candidate]
-    """Controls first."""
+    """Controls first; one a seed of what a seed changes."""
     specs: dict[bool, TileSpec]
     """Tile widths of candidates with a frozen (``False``) and with a trainable encoder, where there are such."""
     split: str
@@ -51,6 +54,7 @@ def check_comparison(
     table_key: str | None,
     layer: str | None,
     seed: int,
+    seeds: int,
 ) -> Comparison:
     """Settle a comparison, or refuse it; arguments as in :func:`st_predict.tl.cross_validate`.
 
@@ -62,7 +66,9 @@ def check_comparison(
     from st_predict._setup import check_scales, read_sections, tile_spec
     from st_predict.core.protocol.study import outer_folds
 
-    candidates = _candidates(methods, genes, gene_ranking, min_counts, seed)
+    _check_seeds(seeds)
+    shared = {"genes": genes, "gene_ranking": gene_ranking, "min_counts": min_counts}
+    candidates = _candidates(methods, range(seed, seed + seeds), shared)
     wanted = {candidate.recipe.fit.trainable_encoder for candidate in candidates}
     specs = {trainable: tile_spec(tile_um, tile_px, trainable=trainable) for trainable in sorted(wanted)}
     read = read_sections(
@@ -75,7 +81,19 @@ def check_comparison(
     return Comparison(read, candidates, specs, split, folds)
 
 
-def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], *shared: Any) -> list[Candidate]:
+def _check_seeds(seeds: int) -> None:
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise InputError(
+            f"seeds is {seeds!r}",
+            where="seeds",
+            expected="how many seeds, at least 1, the first of which is seed",
+            remedy="correct seeds",
+        )
+
+
+def _candidates(
+    methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], seeds: range, shared: Mapping[str, Any]
+) -> list[Candidate]:
     """What is compared, controls first."""
     from st_predict._setup import RECIPE_SETTINGS, settle_method
     from st_predict.core.methods.registry import METHODS
@@ -109,8 +127,23 @@ def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], 
                 remedy="correct the names",
             )
         method, recipe = settle_method(method, **settings)
-        candidates.append(Candidate(label, recipe, Task(method, *shared)))
+        candidates += [
+            Candidate(label, one, Task(method, **shared, seed=seed)) for seed, one in _seeded(method, recipe, seeds)
+        ]
     return candidates
+
+
+def _seeded(method: str, recipe: Recipe, seeds: range) -> list[tuple[int, Recipe]]:
+    """A recipe for every seed that changes what comes of it; for the first alone where none does."""
+    from st_predict.core.methods.registry import build_method
+
+    if method == "shuffled":  # what its seed changes is a setting of its own
+        draws = [recipe.method.shuffle + seed % _DRAWS for seed in seeds]
+        return [
+            (s, replace(recipe, method=replace(recipe.method, shuffle=n))) for s, n in zip(seeds, draws, strict=True)
+        ]
+    drawn = build_method(method, recipe.method, 1, 1).needs.gradient
+    return [(seed, recipe) for seed in (seeds if drawn else seeds[:1])]
 
 
 def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], folds: Sequence[OuterFold]) -> None:
@@ -119,7 +152,8 @@ def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], f
     from st_predict.core.expression import count_genes
     from st_predict.core.training.task import check_fit, check_scorable, task_panel
 
-    shared = candidates[0].task  # all but the method is the same for all
+    shared = candidates[0].task  # all but the method and the seed, which change nothing here, is the same for all
+    candidates = list({candidate.label: candidate for candidate in candidates}.values())
     for fold in folds:
         training = [sections[i] for i in fold.train]
         for candidate in candidates:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from st_predict import _html, _summary
 from st_predict._html import Cell, Row, number
+from st_predict._verdict import LEVEL, SAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LEAST_IS_BEST, _ONE_IS_BEST = ("mse",), ("relative_variance",)  # of all others the most
-_NOT_RANKED = ("pcc_sd", "folds", "vs_ridge", "constant", "covered90")
+_NOT_RANKED = ("pcc_sd", "folds", "vs_ridge", "constant", "covered90", "networks", "epochs", "seconds", *_summary.TERMS)
 _MEANINGS = {
-    "PCC": "Pearson correlation per gene over the spots of one held-out section, then the mean over genes, sections and "
-    "folds; a constant prediction counts 0",
-    "s.d.": "standard deviation of the PCC over folds",
+    "PCC": "Pearson correlation per gene over the spots of one held-out section, then the mean over genes, sections, "
+    "seeds and folds; a constant prediction counts 0",
+    "s.d.": "standard deviation of the PCC over folds (n - 1); of the noise ceiling, that of the estimate for one gene where it is known",
     "50 HVG": "PCC over those 50 genes of the panel that vary most in training",
     "of ceiling": "PCC as a fraction of the noise ceiling",
     "Spearman": "rank correlation, averaged like the PCC",
@@ -33,7 +34,12 @@ _MEANINGS = {
     "foreseen": "rank correlation, over genes, of the PCC that the model expected of each with the one it reached",
     "within 90 %": "spots within the intervals that are to cover 90 % of them, mean over genes",
     "const.": "genes of a section that were predicted or measured as constant, and count 0; mean over sections",
-    "vs ridge": "mean difference of the PCC to that of ridge, fold by fold",
+    "vs ridge": "mean difference of the PCC to that of ridge, fold by fold, and half the width of its 95 % interval",
+    "networks": "networks whose mean a method predicts; 0: fitted in closed form",
+    "epochs": "of the final fit, mean over folds and seeds",
+    "seconds": "wall time of one fit with its inner folds, mean over folds and seeds; fits that ran side by side slow each other",
+    "slide shift": "in the tables of folds: how far the held-out slide as a whole lies off the training sections by its "
+    "images, beyond 1 half as far again as any of them off the others; the most of the fold's sections",
 }
 _PAPER_NAMES = {
     "pcc_h_testselected": "the 50 genes predicted best on the test section",
@@ -94,24 +100,36 @@ def _compared(parts: Iterable[Compared]) -> str:
             str(n_methods),
             str(found["sections"]),
             str(found["folds"]),
+            str(found["seeds"]),
             spots,
             escape(found["genes"]),
         ]
         rows.append(Row(part.name, [*cells, Cell(escape(found["split"]), "text")]))
-    head: list[str | Cell] = ["data set", "methods", "sections", "folds", "spots", "genes", Cell("split", "text")]
+    head: list[str | Cell] = [
+        "data set",
+        "methods",
+        "sections",
+        "folds",
+        "seeds",
+        "spots",
+        "genes",
+        Cell("split", "text"),
+    ]
     return f"<h3>What was compared</h3>\n{_html.table(head, rows)}"
 
 
 def _how_to_read() -> str:
-    (many, fine), (_, coarse) = _summary.NOISE_PCC
     return f"""<h3>How to read it</h3>
 <ul>
 <li>Every score is of sections that were held out: genes, scaling, penalties and lengths of training were chosen on the
 training sections of each fold alone. Bold is the best of a column, among methods with the same folds.</li>
 <li>Gray rows are controls: the training mean, ridge on shuffled images (which hold nothing), and tuned ridge on frozen
-features, which a deep method has to beat. A method is called better or worse than ridge if it is so in every fold, and by
-more than {fine} ({coarse} with fewer than {many} folds) in the mean.</li>
-<li>Counts are noisy, so no prediction can reach a PCC of 1. The noise ceiling is what a perfect one would reach.</li>
+features, which a deep method has to beat. A method is called better or worse than ridge if the {100 * LEVEL:.0f} % interval of their
+difference, over folds, leaves out 0; the same if all of it lies within {SAME} of 0; else, and with one seed or two folds, it is
+unclear. Chance alone calls one method in twenty better or worse, and so at least one of ten methods in about three of ten tables;
+folds that share training sections make it more.</li>
+<li>Counts are noisy, so that the true rates themselves would not reach a PCC of 1. The noise ceiling is an estimate of what
+they would.</li>
 </ul>
 <details><summary>What the columns mean</summary>
 {_html.facts(_MEANINGS)}
@@ -121,6 +139,7 @@ more than {fine} ({coarse} with fewer than {many} folds) in the mean.</li>
 def _data_set(part: Compared) -> str:
     pictures = "".join(_html.picture(path, caption) for caption, path in part.pictures.items())
     return f"""<h2>{escape(part.name)}</h2>
+{_in_common(part.summary)}
 {_summary_table(part.summary)}
 {_failed(part.table.failures)}
 {pictures}
@@ -128,8 +147,15 @@ def _data_set(part: Compared) -> str:
 {_fold_table(part)}"""
 
 
+def _in_common(summary: pd.DataFrame) -> str:
+    """What all methods had alike, or where it stands if they had not."""
+    said = _summary.in_common(summary)
+    lines = {name: said.get(term, "not the same for all: see the column") for term, name in _summary.TERMS.items()}
+    return f"<p>What the methods had to work with, and how their settings were chosen:</p>\n{_html.facts(lines)}"
+
+
 def _summary_table(summary: pd.DataFrame) -> str:
-    shown = [c for c in _summary.COLUMNS if c not in ("method", "verdict") and summary[c].notna().any()]
+    shown = [c for c in _summary.shown_columns(summary) if c not in ("method", "verdict", "vs_ridge_margin")]
     best = {column: _best(summary, column) for column in shown if column not in _NOT_RANKED}
     rows = [
         _row(row["method"], [_summary_cell(row, column, best.get(column)) for column in shown])
@@ -143,8 +169,11 @@ def _summary_cell(row: pd.Series, column: str, best: str | None) -> str:
         return f"{row['folds']} of {row['folds'] + row['folds_failed']}" if row["folds_failed"] else f"{row['folds']}"
     if column == "vs_ridge":
         verdict = row["verdict"]
-        return f'{number(row[column], sign="+")} <span class="{verdict}">{verdict}</span>' if verdict else ""
-    printed = number(row[column], digits=0 if column == "constant" else 3)
+        apart = f"{number(row[column], sign='+')} ± {number(row['vs_ridge_margin'])}"
+        return f'{apart} <span class="{verdict}">{verdict}</span>' if verdict else ""
+    if column == "networks" or column in _summary.TERMS:
+        return escape(str(row[column]))
+    printed = number(row[column], digits=_summary.DIGITS.get(column, 3))
     return f"<b>{printed}</b>" if printed == best and row["method"] != _summary.CEILING else printed
 
 
@@ -162,7 +191,8 @@ def _failed(failures: pd.DataFrame) -> str:
     if not len(failures):
         return ""
     items = "".join(
-        f"<li>{escape(str(row.method))}, with {escape(str(row.fold))} held out: {escape(str(row.error))}</li>\n"
+        f"<li>{escape(str(row.method))}, with {escape(str(row.fold))} held out (seed {row.seed}): "
+        f"{escape(str(row.error))}</li>\n"
         for row in failures.itertuples()
     )
     return f'<div class="warn"><p>These folds failed, and are in no mean:</p>\n<ul>\n{items}</ul></div>'
@@ -175,6 +205,9 @@ def _fold_table(part: Compared) -> str:
         _row(name, [number(value) for value in (limit if name == _summary.CEILING else pcc.loc[name])])
         for name in part.summary["method"]
     ]
+    shift = _summary.slide_shift(part.table)
+    if shift.notna().any():
+        rows.append(Row("slide shift", [number(value, digits=2) for value in shift.reindex(pcc.columns)], "limit"))
     return _html.table(["held out", *(escape(str(fold)) for fold in pcc.columns)], rows)
 
 
@@ -208,18 +241,10 @@ def _provenance(parts: Sequence[Compared], command: str) -> str:
     known = {
         "versions": "; ".join([*versions, f"Python {platform.python_version()}"]),
         "written": datetime.now(UTC).date().isoformat(),
-        "seed": ", ".join(seeds),
+        "seeds": ", ".join(seeds),
         **{part.name: ", ".join(f"{name} {value}" for name, value in part.settings.items()) for part in parts},
     }
     return f"""<h2>How it was made</h2>
 <pre>{escape(command)}</pre>
 {_html.facts(known)}
-<h3>Seconds a fit took, mean over folds</h3>
-{_seconds_table(parts)}"""
-
-
-def _seconds_table(parts: Sequence[Compared]) -> str:
-    means = [part.table.groupby(["method", "fold"])["seconds"].first().groupby("method").mean() for part in parts]
-    methods = dict.fromkeys(str(name) for part in parts for name in part.table["method"])
-    rows = [_row(name, [number(of_set.get(name), digits=1) for of_set in means]) for name in methods]
-    return _html.table(["method", *(escape(part.name) for part in parts)], rows)
+"""

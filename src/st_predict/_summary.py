@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._verdict import judge
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -16,20 +18,22 @@ CONTROLS = {"mean": "training mean", "shuffled": "shuffled images", "ridge": "tu
 """Rows that are in every table, and what readers see; the last is what a deep method has to beat."""
 REFERENCE = "ridge"
 CEILING = "noise ceiling"
-NOISE_PCC = ((4, 0.01), (1, 0.02))
-"""From so many folds on, differences of the mean PCC up to this are called the same, as are those whose sign is not that of
-every fold. Chance moves a fold by much more (ridge on shuffled images, which hold nothing, by 0.05 and up), but methods that
-are scored on the same spots share most of it."""
 _METRICS = (
     "pcc_of_ceiling", "spearman", "mse", "relative_variance", "gene_correlation", "morans_i", "constant",
     "expected_rank_correlation", "covered90",
 )  # fmt: skip
 _VARIABLE = "hvg50"
+_TEXTS = ("verdict", "networks", "inputs", "stopping")
+TERMS = {"inputs": "inputs", "stopping": "chosen on held-out training sections"}
+"""What methods can have had in common or not."""
+DIGITS = {"constant": 0, "epochs": 0, "seconds": 1}
+"""Decimals of columns that are no scores."""
 COLUMNS = {
     "method": "method",
     "pcc": "PCC",
     "pcc_sd": "s.d.",
     "vs_ridge": "vs ridge",
+    "vs_ridge_margin": "+/-",
     "verdict": "verdict",
     f"pcc_{_VARIABLE}": "50 HVG",
     "pcc_of_ceiling": "of ceiling",
@@ -41,7 +45,11 @@ COLUMNS = {
     "expected_rank_correlation": "foreseen",
     "covered90": "within 90 %",
     "constant": "const.",
+    "networks": "networks",
+    "epochs": "epochs",
+    "seconds": "seconds",
     "folds": "folds",
+    **TERMS,
 }
 """Columns of the summary, and what readers see above them."""
 
@@ -51,19 +59,36 @@ def panel_of(table: pd.DataFrame) -> str:
     return str(table["gene_set"].iloc[0]) if len(table) else ""
 
 
-def by_fold(table: pd.DataFrame, metric: str, gene_set: str | None = None) -> pd.DataFrame:
+def by_seed(table: pd.DataFrame, metric: str, gene_set: str | None = None) -> pd.DataFrame:
     """Means over the sections of each fold.
 
     Returns
     -------
-    Methods x folds, both in the order of the table; NaN where a fold failed or has no such value.
+    Methods and folds x seeds, in the order of the table; NaN where a fold failed with any seed or has no such value.
     """
+    import pandas as pd
+
     gene_set = panel_of(table) if gene_set is None else gene_set
     methods, folds = (list(dict.fromkeys([*table[c], *table.failures[c]])) for c in ("method", "fold"))
     rows = table[(table["metric"] == metric) & (table["gene_set"] == gene_set)]
-    means = rows.groupby(["method", "fold"])["value"].mean().unstack("fold")
-    found: pd.DataFrame = means.reindex(index=methods, columns=folds).astype(np.float64)
+    means = rows.groupby(["method", "fold", "seed"])["value"].mean().unstack("seed")
+    found = means.reindex(pd.MultiIndex.from_product([methods, folds], names=["method", "fold"])).astype(np.float64)
+    # A mean over the seeds that went well is another number than one over all.
+    torn = table.failures[["method", "fold"]].itertuples(index=False, name=None)
+    found.loc[found.index.isin(list(torn))] = np.nan
     return found
+
+
+def by_fold(table: pd.DataFrame, metric: str, gene_set: str | None = None) -> pd.DataFrame:
+    """Means over the sections, then the seeds, of each fold.
+
+    Returns
+    -------
+    Methods x folds, both in the order of the table; NaN as in :func:`by_seed`.
+    """
+    means = by_seed(table, metric, gene_set).mean(axis=1)
+    methods, folds = (list(dict.fromkeys(means.index.get_level_values(level))) for level in ("method", "fold"))
+    return means.unstack("fold").reindex(index=methods, columns=folds)
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
@@ -76,73 +101,115 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    Means over folds, of the means over the sections of each: ``pcc`` with its s.d. over folds (population),
-    ``pcc_hvg50``, ``pcc_of_ceiling``, ``spearman``, ``mse``, ``relative_variance``, ``gene_correlation`` and
-    ``morans_i`` (both: agreement with the measured), ``expected_rank_correlation``, ``covered90``, ``constant`` (genes); ``folds`` that were done, and
-    ``folds_failed``; ``vs_ridge``, the mean over folds of the difference of PCC, fold by fold, and the ``verdict``:
-    ``better`` or ``worse`` in every fold and by more than :func:`noise_of` them in the mean, else ``same``. The attribute
-    ``compared`` holds what :func:`counted` gives, ``failures`` the folds that failed.
+    Means over folds, of the means over the seeds, of the means over the sections of each: ``pcc`` with its s.d. over
+    folds, ``pcc_hvg50``, ``pcc_of_ceiling``, ``spearman``, ``mse``, ``relative_variance``, ``gene_correlation`` and
+    ``morans_i`` (both: agreement with the measured), ``expected_rank_correlation``, ``covered90``, ``constant`` (genes).
+    ``vs_ridge``, the mean over folds of the difference of PCC, fold by fold, half the width of its interval,
+    ``vs_ridge_margin``, and the ``verdict``, see :func:`st_predict._verdict.judge`. What each method had: ``networks``,
+    ``epochs``, ``seconds`` of a fit, ``inputs`` and ``stopping``; ``seeds`` and ``folds`` that were done, and
+    ``folds_failed``. The attribute ``compared`` holds what :func:`counted` gives, ``failures`` the fits that failed.
     """
     import pandas as pd
 
     pcc = by_fold(table, "pcc")
+    failed = table.failures.drop_duplicates(["method", "fold"])["method"].value_counts()
     columns = {
         "pcc": pcc.mean(axis=1),
-        "pcc_sd": pcc.std(axis=1, ddof=0),
-        **_against_ridge(pcc),
+        "pcc_sd": pcc.std(axis=1),
+        **_against_ridge(by_seed(table, "pcc"), _had(table)["networks"]),
         f"pcc_{_VARIABLE}": by_fold(table, "pcc", _VARIABLE).mean(axis=1),
         **{metric: by_fold(table, metric).mean(axis=1) for metric in _METRICS},
+        **_had(table),
         "folds": pcc.notna().sum(axis=1),
-        "folds_failed": table.failures["method"].value_counts().reindex(pcc.index, fill_value=0),
+        "folds_failed": failed.reindex(pcc.index, fill_value=0),
     }
     rows = pd.DataFrame(columns)
     # A mean over other folds is another number: whoever failed in a hard fold would come out on top.
     rows = rows.sort_values("pcc", ascending=False, kind="stable", na_position="last")
     rows = rows.sort_values("folds", ascending=False, kind="stable")
     rows = pd.concat([rows, pd.DataFrame(_ceiling(table), index=[CEILING])])
-    rows = rows.astype({"folds": int, "folds_failed": int}).fillna({"verdict": ""}).rename_axis("method").reset_index()
+    rows = rows.astype({"folds": int, "folds_failed": int}).fillna(dict.fromkeys(_TEXTS, ""))
+    rows = rows.rename_axis("method").reset_index()
     rows.attrs = {"compared": counted(table), "failures": table.failures.to_dict("records")}
     return rows
 
 
-def noise_of(n_folds: int) -> float:
-    """The difference of mean PCC that so many folds cannot tell from none."""
-    return next(noise for least, noise in NOISE_PCC if n_folds >= least)
-
-
-def _against_ridge(pcc: pd.DataFrame) -> pd.DataFrame:
-    """Paired over the folds that both have."""
+def _had(table: pd.DataFrame) -> pd.DataFrame:
+    """What each method had to work with, over all its fits."""
     import pandas as pd
 
-    if REFERENCE not in pcc.index:
-        return pd.DataFrame({"vs_ridge": np.nan, "verdict": ""}, index=pcc.index)
+    fits = table.drop_duplicates(["method", "fold", "seed"])
+    methods = list(dict.fromkeys([*table["method"], *table.failures["method"]]))
+    fits = fits.groupby("method")
+    found = {
+        **{name: fits[name].mean() for name in ("epochs", "seconds")},
+        **{name: fits[name].agg(_each) for name in ("networks", *TERMS)},
+        "seeds": fits["seed"].nunique(),
+    }
+    return pd.DataFrame(found).reindex(index=methods, columns=["networks", "epochs", "seconds", "seeds", *TERMS])
+
+
+def _each(values: pd.Series) -> str:
+    """All that occur, once."""
+    return " or ".join(dict.fromkeys(str(value) for value in values))
+
+
+def in_common(summary: pd.DataFrame) -> dict[str, str]:
+    """What all methods had alike, of :data:`TERMS`, or all networks and all in closed form."""
     found = {}
-    for method, apart in pcc.sub(pcc.loc[REFERENCE]).iterrows():
-        paired = apart.dropna()
-        if method != REFERENCE and len(paired):
-            found[method] = paired.mean(), _verdict(paired)
-    rows = pd.DataFrame.from_dict(found, orient="index", columns=["vs_ridge", "verdict"])
-    return rows.reindex(pcc.index)
+    methods = summary[(summary["method"] != CEILING) & summary["pcc"].notna()]
+    for name in TERMS:
+        closed = methods["networks"] == "0"
+        kinds = methods[~closed], methods[closed]
+        of_kinds = [list(dict.fromkeys(value for value in kind[name] if value)) for kind in kinds]
+        if all(len(of_kind) <= 1 for of_kind in of_kinds):
+            found[name] = "; in closed form: ".join(dict.fromkeys(of_kind[0] for of_kind in of_kinds if of_kind))
+    return found
 
 
-def _verdict(differences: pd.Series) -> str:
-    mean, noise = differences.mean(), noise_of(len(differences))
-    if mean > noise and (differences > 0).all():
-        return "better"
-    return "worse" if mean < -noise and (differences < 0).all() else "same"
+def shown_columns(summary: pd.DataFrame) -> list[str]:
+    """Columns that say something: with a value, and not the same of all methods where a line says it of all."""
+    said = in_common(summary)
+    return [c for c in COLUMNS if c not in said and (summary[c].notna() & (summary[c] != "")).any()]
+
+
+def _against_ridge(pcc: pd.DataFrame, networks: pd.Series) -> pd.DataFrame:
+    """Paired over the folds that both have; scores are methods and folds x seeds."""
+    import pandas as pd
+
+    methods = list(dict.fromkeys(pcc.index.get_level_values("method")))
+    found = {}
+    if REFERENCE in methods:
+        ridge = pcc.loc[REFERENCE].mean(axis=1)
+        for method in methods:
+            if method != REFERENCE and pcc.loc[method].notna().any(axis=None):
+                drawn = networks[method] != "0"
+                found[method] = judge(pcc.loc[method].to_numpy(), ridge.to_numpy(), drawn=drawn)
+    names = ["vs_ridge", "vs_ridge_margin", "verdict"]
+    return pd.DataFrame.from_dict(found, orient="index", columns=names).reindex(methods)
 
 
 def _ceiling(table: pd.DataFrame) -> dict[str, Any]:
-    """What no predictor can pass: from counts alone, so the same whatever the method."""
-    of_folds = by_fold(table, "ceiling").mean()
+    """About what the true rates would reach: an estimate from counts alone, whatever the method.
+
+    Its s.d. is that of the estimate for one gene where that is known, else over folds.
+    """
+    of_folds, uncertain = by_fold(table, "ceiling").mean(), by_fold(table, "ceiling_sd").mean()
     return {
         "pcc": of_folds.mean(),
-        "pcc_sd": of_folds.std(ddof=0),
+        "pcc_sd": uncertain.mean() if uncertain.notna().any() else of_folds.std(),
         f"pcc_{_VARIABLE}": by_fold(table, "ceiling", _VARIABLE).mean().mean(),
         "pcc_of_ceiling": 1.0,
         "folds": of_folds.notna().sum(),
         "folds_failed": 0,
     }
+
+
+def slide_shift(table: pd.DataFrame) -> pd.Series:
+    """How far the held-out slide of each fold that lies farthest off its training sections does, by images alone."""
+    rows = table[(table["metric"] == "slide_shift") & (table["gene_set"] == panel_of(table))]
+    found: pd.Series = rows.groupby("fold")["value"].max()
+    return found
 
 
 def comparable(summary: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +219,7 @@ def comparable(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def counted(table: pd.DataFrame) -> dict[str, Any]:
-    """How much was compared: ``sections``, ``spots``, ``left_out`` (spots), ``folds``, ``genes`` and the ``split``."""
+    """How much was compared: ``sections``, ``spots``, ``left_out`` (spots), ``folds``, ``seeds``, ``genes`` and the ``split``."""
     sections = table[table["n_spots"].notna()].drop_duplicates("section")
     genes = table.loc[(table["metric"] == "n_genes") & (table["gene_set"] == panel_of(table)), "value"].unique()
     return {
@@ -160,6 +227,7 @@ def counted(table: pd.DataFrame) -> dict[str, Any]:
         "spots": int(sections["n_spots"].sum()),
         "left_out": int(sections["n_spots_left_out"].sum()),
         "folds": by_fold(table, "pcc").shape[1],
+        "seeds": table["seed"].nunique(),
         "genes": " to ".join(dict.fromkeys(f"{n:.0f}" for n in (genes.min(), genes.max()))) if len(genes) else "",
         "split": ", ".join(table["split"].dropna().unique()),
     }

@@ -300,6 +300,19 @@ def evaluate(
 @main.command(cls=_Told)
 @click.argument("data", nargs=-1, required=True)
 @click.option("--methods", default="all", show_default=True, help="all, or names with commas between: nh2st,triplex.")
+@click.option(
+    "--parts/--no-parts",
+    default=True,
+    show_default=True,
+    help="With all methods: NH2ST without its contrast, and without its neighbor branch, as well.",
+)
+@click.option(
+    "--seeds",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many seeds every network is trained with, from --seed on.",
+)
 @click.option("--out", type=_OUT, required=True, help="Folder for the page, the tables and the finished folds.")
 @click.option("--groups", type=click.Choice(["subject", "section"]),
               help="What is held out together; default: subjects where several are known, else sections.")  # fmt: skip
@@ -308,7 +321,9 @@ def evaluate(
 )
 @_fit_on
 @click.pass_context
-def benchmark(ctx: click.Context, /, data: tuple[str, ...], methods: str, out: Path, **options: Any) -> None:
+def benchmark(
+    ctx: click.Context, /, data: tuple[str, ...], methods: str, parts: bool, out: Path, **options: Any
+) -> None:
     """Compare methods on DATA, leak-free, and write a page with tables and pictures to --out.
 
     DATA are Zarr stores, which together are the sections of one study; names of public sets (her2st, als, mob: read
@@ -316,30 +331,37 @@ def benchmark(ctx: click.Context, /, data: tuple[str, ...], methods: str, out: P
     mob brings its own tile widths and takes every spot, unless options say otherwise. The training mean, shuffled
     images and ridge are in every comparison. One that was interrupted goes on where it stopped.
     """
-    from st_predict._benchmark import FILES, run_benchmark
-    from st_predict._summary import COLUMNS
+    from st_predict._benchmark import FILES, run_benchmark, split_methods
 
     given = {name: v for name, v in options.items() if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
-    named = [name.strip() for name in methods.split(",") if name.strip()]
-    summary = run_benchmark(data, methods=named, out=out, settings=given, command=ctx.meta[_TYPED])
+    named = split_methods(methods)
+    summary = run_benchmark(data, methods=named, parts=parts, out=out, settings=given, command=ctx.meta[_TYPED])
     for name, rows in summary.groupby("dataset", sort=False):
-        shown = rows[[c for c in COLUMNS if rows[c].notna().any()]]
-        if "constant" in shown:
-            shown = shown.assign(constant=[f"{n:.0f}" if n == n else "" for n in shown["constant"]])  # genes
-        about = summary.attrs[name]
-        click.echo(
-            "\n{name}: {sections} sections, {spots} spots ({left_out} left out), {genes} genes, {folds} folds, {split}\n".format(
-                name=name, **about["compared"]
-            )
-        )
-        click.echo(_table(shown.set_index("method").rename(columns=COLUMNS)))
-        for failure in about["failures"]:
-            click.echo("failed, and in no mean: {method} with {fold} held out: {error}".format(**failure), err=True)
+        _tell_compared(str(name), rows, summary.attrs[name])
     click.echo(f"\nTo look at, in {out}:")
     for name, what in FILES.items():
         click.echo(f"  {name:<18} {what}")
     if summary["pcc"].isna().all():
         raise SystemExit(1)
+
+
+def _tell_compared(name: str, rows: pd.DataFrame, about: dict[str, Any]) -> None:
+    """One data set: how much was compared, what all methods had alike, the summary, and what failed."""
+    from st_predict._summary import COLUMNS, DIGITS, TERMS, in_common, shown_columns
+
+    compared = about["compared"]
+    click.echo(
+        "\n{name}: {sections} sections, {spots} spots ({left_out} left out), {genes} genes, {folds} folds, {seeds} seed{s}, "
+        "{split}".format(name=name, s="s" * (compared["seeds"] > 1), **compared)
+    )
+    for term, text in in_common(rows).items():
+        click.echo(f"{TERMS[term]} of all: {text}")
+    columns = shown_columns(rows)
+    rounded = {c: [f"{n:.{DIGITS[c]}f}" if n == n else "" for n in rows[c]] for c in columns if c in DIGITS}
+    click.echo("\n" + _table(rows[columns].assign(**rounded).set_index("method").rename(columns=COLUMNS)))
+    for failure in about["failures"]:
+        told = "failed, and in no mean: {method} with {fold} held out (seed {seed}): {error}".format(**failure)
+        click.echo(told, err=True)
 
 
 def _check_target(slide: Path, target: Path, times: int) -> None:

@@ -165,6 +165,12 @@ def test_mob_keeps_selected_spots_and_plain_ids(upstream: Upload) -> None:
     assert sdata.attrs["st_predict"]["um_per_px"] == {}, "never guessed"
 
 
+def test_mob_names_no_animal() -> None:
+    """The source names none, and a section's own name is none."""
+    assert {s.subject for s in read_sources() if s.dataset == "mob"} == {""}
+    assert all(s.subject not in ("", s.section) for s in read_sources() if s.dataset != "mob")
+
+
 def test_als_drops_ambiguous_genes_and_places_spots(upstream: Upload) -> None:
     for section in ("N1", "N2"):
         upstream("als", section, "counts", ALS_COUNTS)
@@ -244,6 +250,13 @@ def test_local_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sections["C2"].attrs["st_predict"]["um_per_px"] == {}
     monkeypatch.setenv("ST_PREDICT_DATA", str(folder))
     assert list(datasets.her2st(sections="C2")) == ["C2"]
+
+
+def test_the_name_of_a_section_is_no_subject(folder: Path) -> None:
+    listing = folder / "sections.csv"
+    listing.write_text(listing.read_text().replace("her2st,C2,,", "her2st,C2,C2,"))
+    sections = datasets.her2st(folder)
+    assert "subject" not in sections["C2"]["table"].obs and set(sections["C1"]["table"].obs["subject"]) == {"p"}
 
 
 def test_argument_beats_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,11 @@ def test_a_dot_a_gene_and_section() -> None:
     assert labels == ["A: 1.00", "B: -1.00"] and ax.get_title() == "Genes: rank correlation 0.00"
 
 
+def test_seeds_are_averaged() -> None:
+    ax, _ = stp.pl.reliability(pd.concat([genes().assign(seed=0), genes().assign(seed=1, pcc=genes()["pcc"] + 0.1)]))
+    np.testing.assert_allclose(ax.collections[0].get_offsets()[:, 1], np.linspace(0.1, 0.7, 12))
+
+
 def test_a_line_a_section_of_what_was_covered() -> None:
     _, ax = stp.pl.reliability(genes())
     lines = {line.get_label(): line.get_xydata() for line in ax.lines[1:]}

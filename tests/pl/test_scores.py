@@ -171,7 +171,34 @@ def test_text_columns_may_be_categories_and_seeds_are_averaged() -> None:
     rows = pd.concat([tidy(), again]).astype(dict.fromkeys(["method", "fold", "gene_set", "metric"], "category"))
     (ax,) = stp.pl.scores(rows)
     np.testing.assert_allclose(folds(ax)[0], [0.4, 0.7])
-    assert names(ax)[0] == "deep"
+    assert names(ax)[0] == "deep" and ax.get_title() == "2 folds, 2 seeds, leave one subject\nout"
+
+
+def specks(ax: plt.Axes) -> dict[int, list[float]]:
+    """What seeds gave, by row."""
+    return {
+        int(points.get_offsets()[0, 1]): sorted(points.get_offsets()[:, 0].compressed()) for points in ax.collections
+        if len(points.get_offsets()) > 1
+    }  # fmt: skip
+
+
+def test_every_seed_is_a_speck_below_its_fold() -> None:
+    """Where a method has several; sections are averaged before seeds, so a seed of one section weighs as much."""
+    again = tidy({"deep": PCC["deep"]}).assign(seed=1)
+    again = again[again["section"] != "P1a"]
+    (ax,) = stp.pl.scores(pd.concat([tidy(), again]))
+    assert specks(ax) == {0: pytest.approx([0.3, 0.35, 0.6, 0.6])}
+    np.testing.assert_allclose(folds(ax)[0], [0.325, 0.6])
+
+
+def test_a_fold_that_failed_with_one_seed_is_in_no_mean() -> None:
+    from st_predict.tl._scores_table import ScoreTable
+
+    table = ScoreTable(pd.concat([tidy(), tidy({"deep": [0.9, 0.9]}).assign(seed=1)]))
+    table.failures = pd.DataFrame({"method": ["deep"], "fold": ["P1"], "seed": [2], "error": "memory"})
+    (ax,) = stp.pl.scores(table)
+    np.testing.assert_allclose(means(ax)["deep"][0], 0.75)
+    assert texts(ax).count("1 of 2 folds") == 1
 
 
 def test_axes_show_and_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

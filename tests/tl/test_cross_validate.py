@@ -43,7 +43,7 @@ def test_one_row_a_method_fold_section_set_and_metric(three_sections: Sections, 
     assert tile_count.tiles == 3 * 42 * 4, "every tile of every scale once, for all methods and folds"
     assert isinstance(table, pd.DataFrame)
     assert list(dict.fromkeys(table["method"])) == ["mean", "shuffled", "ridge", "nh2st"]
-    keys = ["method", "fold", "section", "gene_set", "metric"]
+    keys = ["method", "fold", "seed", "section", "gene_set", "metric"]
     assert not table.duplicated(keys).any()
     pcc = table[table["metric"] == "pcc"]
     assert len(pcc) == 4 * 3 and set(pcc["gene_set"]) == {"heg10"}
@@ -81,6 +81,50 @@ def test_same_seed_same_table_another_seed_another(three_sections: Sections) -> 
     tables = [cross_validate(three_sections, methods=NH2ST, seed=seed, **QUICK) for seed in (1, 1, 2)]
     values = [t.query("method == 'nh2st' and metric == 'pcc'")["value"].to_numpy() for t in tables]
     assert np.array_equal(values[0], values[1]) and not np.array_equal(values[0], values[2])
+
+
+def test_several_seeds_are_what_each_gives_alone(
+    three_sections: Sections, tile_count: SimpleNamespace, fits: list[tuple[str, str]]
+) -> None:
+    table = cross_validate(three_sections, methods=NH2ST, seed=3, seeds=2, **QUICK)
+    assert tile_count.tiles == 3 * 42 * 4, "every tile once for all seeds"
+    times = {method: sum(label == method for label, _ in fits) for method in ("mean", "shuffled", "ridge", "nh2st")}
+    assert times == {"mean": 3, "shuffled": 6, "ridge": 3, "nh2st": 6}, "no seed changes what is in closed form"
+    for seed in (3, 4):
+        alone = cross_validate(three_sections, methods=NH2ST, seed=seed, **QUICK)
+        for method in ("shuffled", "nh2st"):
+            mine, other = (t[(t["method"] == method) & (t["metric"] == "pcc")] for t in (table, alone))
+            assert mine.loc[mine["seed"] == seed, "value"].tolist() == other["value"].tolist(), (method, seed)
+    assert set(table.loc[table["method"].isin(["mean", "ridge"]), "seed"]) == {3}
+    assert set(table.genes.loc[table.genes["method"] == "nh2st", "seed"]) == {3, 4}
+    shuffled = table.query("method == 'shuffled' and metric == 'pcc'").pivot(
+        index="fold", columns="seed", values="value"
+    )
+    assert (shuffled[3] != shuffled[4]).all(), "another permutation"
+
+
+def test_another_seed_is_added_to_what_is_kept(
+    three_sections: Sections, tmp_path: Path, fits: list[tuple[str, str]]
+) -> None:
+    cross_validate(three_sections, methods=NH2ST, out=tmp_path / "cv", **QUICK)
+    fits.clear()
+    cross_validate(three_sections, methods=NH2ST, out=tmp_path / "cv", seeds=2, **QUICK)
+    assert fits == [(method, fold) for method in ("shuffled", "nh2st") for fold in ("P0", "P1", "P2")]
+
+
+def test_what_every_method_had_stands_beside_its_scores(three_sections: Sections) -> None:
+    table = cross_validate(three_sections, methods={**NH2ST, "own tile": {"method": "ridge", "context": ()}}, **QUICK)
+    had = table.drop_duplicates("method").set_index("method")
+    assert had["networks"].to_dict() == {"mean": 0, "shuffled": 0, "ridge": 0, "nh2st": 5, "own tile": 0}
+    assert had.loc["ridge", "inputs"] == had.loc["nh2st", "inputs"] == (
+        "tiny, tiles of 112/154/308/616 um, means over 8 and 24 neighbors, z-scored within each slide, 256 components, "
+        "targets centered by section"
+    )  # fmt: skip
+    assert "no context" in had.loc["own tile", "inputs"]
+    assert had["stopping"].to_dict() == {
+        "mean": "", "shuffled": "penalty and rank by section", "ridge": "penalty and rank by section",
+        "nh2st": "epochs by subject in 1 inner fold", "own tile": "penalty and rank by section",
+    }  # fmt: skip
 
 
 def test_an_interrupted_comparison_goes_on(
@@ -122,7 +166,9 @@ def test_a_fold_that_fails_is_reported_and_the_others_stand(
 
     monkeypatch.setattr(fold_module, "fit_fold", failing)
     table = cross_validate(three_sections, methods="ridge", **QUICK)
-    assert table.failures.to_dict("records") == [{"method": "ridge", "fold": "P1", "error": "MemoryError: too large"}]
+    assert table.failures.to_dict("records") == [
+        {"method": "ridge", "fold": "P1", "seed": 0, "error": "MemoryError: too large"}
+    ]
     assert set(table.query("method == 'ridge'")["fold"]) == {"P0", "P2"}
     assert set(table.query("method == 'mean'")["fold"]) == {"P0", "P1", "P2"}
     assert "ridge failed with P1 held out" in caplog.text
@@ -166,6 +212,8 @@ def test_one_subject_is_said(make_section: Any, caplog: pytest.LogCaptureFixture
         ({"methods": {"ridge": {"context": ()}}}, "'ridge' is given settings, but is the control", "methods"),
         ({"groups": "patient"}, "groups is 'patient'", "groups"),
         ({"n_jobs": 0}, "n_jobs is 0", "n_jobs"),
+        ({"seeds": 0}, "seeds is 0", "seeds"),
+        ({"seeds": True}, "seeds is True", "seeds"),
         ({"genes": ["g0", "nope"]}, "with 'P0' held out: the gene list cannot be used", "genes"),
         ({"min_counts": 1e9}, "with 'P0' held out: section 'B' has 0 of 42 spots", "min_counts"),
         ({"methods": {"nh2st": {"params": {"neighbors": 42}}}}, "has 42 of 42 spots", "neighbors"),

@@ -69,7 +69,7 @@ def download(sources: Sequence[Source], names: Sequence[str]) -> list[PublicSect
         mine = [source for source in sources if source.section == name]
         first = mine[0]
         counts, image, spots = _CONVERT[first.dataset]({source.kind: _fetch(source) for source in mine})
-        found.append(PublicSection(name, first.subject, scale(first.um_per_px), counts, image, spots))
+        found.append(PublicSection(name, first.subject or None, scale(first.um_per_px), counts, image, spots))
     return found
 
 

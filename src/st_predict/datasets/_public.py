@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +54,10 @@ def als(path: str | Path | None = None, *, sections: str | Sequence[str] | None 
     """Load six sections of mouse spinal cord, ALS model and wild type, of three mice (Maniatis et al. 2019).
 
     40 to 100 spots of 100 um at 200 um pitch and 12,000 to 13,000 genes each, about 0.68 um/px. ``CN51_C2_1`` and
-    ``CN51_C2_2`` are two mice on one image, and so are ``CN52_C2_1`` and ``CN52_C2_2``: split by subject.
+    ``CN51_C2_2`` are two mice (765 and 794) on one image, and so are ``CN52_C2_1`` and ``CN52_C2_2``: split by subject,
+    never by section alone. Where one of these mice is held out the other, stained and scanned with it, is trained on. To
+    hold out a mouse and every image it is on, give ``groups=["765, 794"] * 4 + ["652"] * 2`` for the sections in their
+    order, which makes two folds.
 
     Parameters
     ----------
@@ -81,7 +84,8 @@ def als(path: str | Path | None = None, *, sections: str | Sequence[str] | None 
 def mob(path: str | Path | None = None, *, sections: str | Sequence[str] | None = None) -> dict[str, SpatialData]:
     """Load three sections of mouse olfactory bulb, 400 spots and 1,000 genes (Ensembl ids) each.
 
-    The source states no scale, so these sections have none.
+    The source states no scale, so these sections have none; nor does it name animals, so they have no subject, and
+    whether what is held out of training is of another animal than what is trained on is unknown.
 
     Parameters
     ----------
@@ -136,6 +140,11 @@ def _choose(dataset: str, wanted: Sequence[str] | None, known: Sequence[str]) ->
     return list(dict.fromkeys(wanted or known))
 
 
+def _subject(row: Mapping[str, str]) -> str | None:
+    """The patient or animal of a section; a listing that gives the section's own name, for want of one, knows none."""
+    return None if row["subject"] in ("", row["section"]) else row["subject"]
+
+
 def _local(dataset: str, folder: Path, wanted: Sequence[str] | None) -> list[PublicSection]:
     """Find the sections of a local folder; every file is looked for before any is read."""
     listing = folder / "sections.csv"
@@ -162,7 +171,7 @@ def _local(dataset: str, folder: Path, wanted: Sequence[str] | None) -> list[Pub
     for name in _choose(dataset, wanted, list(rows)):
         paths = {kind: folder / dataset / name / file for kind, file in _LOCAL_FILES.items()}
         missing += [str(file) for file in paths.values() if not file.is_file()]
-        found.append(PublicSection(name, rows[name]["subject"] or None, scale(rows[name]["um_per_px"]), **paths))
+        found.append(PublicSection(name, _subject(rows[name]), scale(rows[name]["um_per_px"]), **paths))
     if missing:
         raise InputError(
             f"{len(missing)} missing: {', '.join(missing)}",

@@ -35,7 +35,7 @@ def reliability(
     """Tell whether a model knew how sure it was.
 
     Left, a dot a gene and held-out section: the PCC that the model expected of the gene, from inner folds of its training
-    sections, and the one it reached. Right, a line a held-out section: the share of spots that intervals were to cover,
+    sections, and the one it reached, both means over seeds. Right, a line a held-out section: the share of spots that intervals were to cover,
     and the share they did, over all genes; the band is 5 % to both sides.
 
     Parameters
@@ -75,6 +75,8 @@ def reliability(
             remedy="choose another method",
         )
     panels = new_axes(axes, (1, 2), (2 * _PANEL_IN + 1.0, _PANEL_IN + 0.4)).ravel()
+    of_seeds = rows.groupby(["section", "gene"], sort=False, observed=True)
+    rows = of_seeds.mean(numeric_only=True).reset_index()
     sections = {str(name): part for name, part in rows.groupby("section", sort=False, observed=True)}
     _draw_genes(panels[0], sections)
     _draw_intervals(panels[1], sections)

@@ -6,6 +6,8 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -33,6 +35,7 @@ _RANKINGS = {"heg": "most expressed", "hvg": "most variable"}
 _REFERENCE = "ridge"
 _PANEL_IN, _ROW_IN, _LETTER_IN = 3.4, 0.33, 0.085
 _SMALL_ROWS = 0.38  # from the middle of a number to that of the small line under it
+_SEED_ROWS, _SPECK = 0.3, 4.0  # specks of seeds, below the dot of their fold
 _TITLE_LETTERS = 36
 
 
@@ -47,17 +50,18 @@ def scores(
 ) -> NDArray[Any]:
     """Compare methods on what was held out of their training.
 
-    A row a method, best on top: a small dot a fold (the mean over its sections and seeds), a bold mark and a number
-    for the mean over folds. Gray are the controls, training mean and shuffled images; the dashed line is tuned ridge
-    on frozen features, which a deep method has to beat. For the PCC the noise ceiling, which no predictor can pass, is
-    a line as well. Where folds of a method failed its mark is thin, the row says how many it is the mean of, and it comes
-    after those that have them all.
+    A row a method, best on top: a small dot a fold (the mean over its sections, then its seeds; where there are several
+    seeds, a speck for each below it), a bold mark and a number for the mean over folds. Gray are the controls,
+    training mean and shuffled images; the dashed line is tuned ridge on frozen features, which a deep method
+    has to beat. For the PCC the noise ceiling, an estimate of what the true rates would reach, is a line as well.
+    Where folds of a method failed its mark is thin, the row says how many it is the mean of, and it comes after those
+    that have them all.
 
     Parameters
     ----------
     table
         What ``st_predict.tl.cross_validate`` returned: columns ``method``, ``fold``, ``gene_set``, ``metric`` and
-        ``value``; ``split``, if there, is told in the title. Tables of several data sets, joined with a column
+        ``value``; ``split`` and ``seed``, if there, are told in the title. Tables of several data sets, joined with a column
         ``dataset``, give a panel each, with the methods in one order.
     metric
         A value of the column ``metric``.
@@ -90,13 +94,14 @@ def scores(
     parts = dict(list(rows.groupby("dataset", sort=False, observed=True))) if "dataset" in rows else {"": rows}
     check_picture(axes, (1, len(parts)), save)
     failed = getattr(table, "failures", rows[:0])
-    values = {name: _by_fold(part, failed, metric) for name, part in parts.items()}
+    of_seeds = {name: _by_seed(part, failed, metric) for name, part in parts.items()}
+    values = {name: _by_fold(part) for name, part in of_seeds.items()}
     order = _best_first([_comparable(part) for part in values.values()], metric)
     labels = [method_look(method).label for method in order]
     size_in = _PANEL_IN * len(parts) + _LETTER_IN * max(map(len, labels)), _ROW_IN * len(order) + 1.3
     panels = new_axes(axes, (1, len(parts)), size_in)[0]
     for number, (ax, (name, part)) in enumerate(zip(panels, parts.items(), strict=True)):
-        _draw_methods(ax, values[name], order)
+        _draw_methods(ax, values[name], of_seeds[name], order)
         _draw_limit(ax, part, metric)
         ax.set(xlabel=_axis_label(metric, gene_set), yticks=range(len(order)), yticklabels=[] if number else labels)
         ax.set_title(
@@ -105,11 +110,25 @@ def scores(
     return finish(panels, show=show, save=save)
 
 
-def _by_fold(rows: pd.DataFrame, failed: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Methods x folds, NaN where a method has no value; those that failed everywhere are methods too."""
+def _by_seed(rows: pd.DataFrame, failed: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Methods and folds x seeds, NaN where one failed or has no value; those that failed everywhere are methods too."""
+    import pandas as pd
+
     methods, folds = (list(dict.fromkeys([*rows[column], *failed[column]])) for column in ("method", "fold"))
-    found = rows[rows["metric"] == metric].groupby(["method", "fold"], observed=True)["value"].mean()
-    return found.unstack("fold").reindex(index=methods, columns=folds)
+    rows = rows[rows["metric"] == metric]
+    keys = ["method", "fold", rows["seed"] if "seed" in rows else pd.Series(0, rows.index, name="seed")]
+    found = rows.groupby(keys, observed=True)["value"].mean().unstack("seed")
+    found = found.reindex(pd.MultiIndex.from_product([methods, folds], names=["method", "fold"]))
+    torn = list(failed[["method", "fold"]].itertuples(index=False, name=None))
+    found.loc[found.index.isin(torn)] = np.nan
+    return found
+
+
+def _by_fold(of_seeds: pd.DataFrame) -> pd.DataFrame:
+    """Methods x folds, in the order of both."""
+    means = of_seeds.mean(axis=1)
+    methods, folds = (list(dict.fromkeys(means.index.get_level_values(level))) for level in ("method", "fold"))
+    return means.unstack("fold").reindex(index=methods, columns=folds)
 
 
 def _comparable(values: pd.DataFrame) -> pd.Series:
@@ -127,8 +146,8 @@ def _best_first(means: Sequence[pd.Series], metric: str) -> list[str]:
     return list(worse.mean(axis=1).sort_values(kind="stable").index)
 
 
-def _draw_methods(ax: Axes, values: pd.DataFrame, order: Sequence[str]) -> None:
-    """A row a method, empty if it was not tried: its folds, their mean, and the line that ridge draws."""
+def _draw_methods(ax: Axes, values: pd.DataFrame, of_seeds: pd.DataFrame, order: Sequence[str]) -> None:
+    """A row a method, empty if it was not tried: its folds, their seeds, their mean, and the line that ridge draws."""
     from st_predict.pl._figure import method_look
 
     for place, method in enumerate(order):
@@ -141,6 +160,9 @@ def _draw_methods(ax: Axes, values: pd.DataFrame, order: Sequence[str]) -> None:
             mean = known.mean()
             ax.hlines(place, known.min(), known.max(), color="0.88", linewidth=1.5, zorder=1)
             ax.plot(known, [place] * len(known), look.marker, color=look.color, alpha=0.5, markersize=5, mew=0)
+            seeds = of_seeds.loc[method].to_numpy()
+            if (~np.isnan(seeds)).sum(axis=1).max() > 1:
+                ax.scatter(seeds, np.full_like(seeds, place + _SEED_ROWS), s=_SPECK, color=look.color, linewidths=0)
             ax.plot(mean, place, "|", color=look.color, markersize=14, mew=3.5 if whole else 1.2, label=look.label)
             ax.text(1.03, place, f"{mean:.3f}", transform=ax.get_yaxis_transform(), va="center_baseline")
             if method == _REFERENCE:
@@ -159,7 +181,7 @@ def _draw_limit(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     """What the best prediction could reach: the noise ceiling of the PCC, all the variance there is."""
     place, label = _IDEAL.get(metric), "as measured"
     if metric == "pcc":
-        ceiling = rows[rows["metric"] == "ceiling"].groupby("fold", observed=True)["value"].mean().mean()
+        ceiling = _by_fold(_by_seed(rows, rows[:0], "ceiling")).mean().mean()  # of a section it is the same for all
         place, label = ceiling, f"noise ceiling {ceiling:.3f}"
     if not place or place != place:  # errors have their ideal at the end of the axis; a table may lack the ceiling
         return
@@ -175,6 +197,8 @@ def _axis_label(metric: str, gene_set: str) -> str:
 
 
 def _protocol(rows: pd.DataFrame, n_folds: int) -> str:
-    """How many folds, and how they were made."""
+    """How many folds and seeds, and how folds were made."""
     split = " / ".join(rows["split"].dropna().astype(str).unique()) if "split" in rows else ""
-    return textwrap.fill(", ".join(filter(None, [f"{n_folds} fold{'s' * (n_folds > 1)}", split])), _TITLE_LETTERS)
+    n_seeds = rows["seed"].nunique() if "seed" in rows else 1
+    counted = [f"{n_folds} fold{'s' * (n_folds > 1)}", f"{n_seeds} seeds" if n_seeds > 1 else "", split]
+    return textwrap.fill(", ".join(filter(None, counted)), _TITLE_LETTERS)

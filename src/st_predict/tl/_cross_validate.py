@@ -40,12 +40,13 @@ def cross_validate(
     layer: str | None = None,
     accelerator: str = "auto",
     seed: int = 0,
+    seeds: int = 1,
 ) -> ScoreTable:
     """Score methods on sections they have not seen, each group of sections held out in turn.
 
     Panel, scaling, components, penalties and epochs are found on the training sections of each fold alone. The
     training mean, ridge on shuffled images and tuned ridge are added to every table as controls. Tiles are encoded
-    once for all methods and folds.
+    once for all methods, folds and seeds.
 
     Parameters
     ----------
@@ -76,15 +77,23 @@ def cross_validate(
         As in :func:`st_predict.tl.train`.
     seed
         Seed of everything random.
+    seeds
+        How many seeds, ``seed`` and those after it, every network is trained with in every fold, and images are
+        shuffled with. One tells nothing of what chance does to a network; ask for three or more before calling one
+        method better than another. Closed-form methods, which no seed changes, are fitted once.
 
     Returns
     -------
-    A DataFrame, one row a ``method``, ``fold``, ``section``, ``gene_set`` and ``metric`` with its ``value``;
-    ``seconds`` is what the fit took. Gene sets: the panel (``"heg250"``) and its 50 genes most variable in training
-    (``"hvg50"``); ``"gene_sets"`` are those of the argument, of which each counts as one gene. Metrics: means over
-    genes of ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance`` and ``ceiling``,
+    A DataFrame, one row a ``method``, ``fold``, ``seed``, ``section``, ``gene_set`` and ``metric`` with its ``value``.
+    What each method had beside the sections stands there too: ``networks`` whose mean it predicts (0: closed form),
+    ``inputs`` and ``stopping`` in words, ``epochs`` of the final fit, and the ``seconds`` the whole fit took. Gene
+    sets: the panel (``"heg250"``) and its 50 genes most variable in training (``"hvg50"``); ``"gene_sets"`` are those
+    of the argument, of which each counts as one gene. Metrics: means over genes of ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance`` and ``ceiling``,
     ``pcc_of_ceiling``, ``constant`` (genes whose PCC could not be computed and counts 0), ``n_genes``, and how well
-    ``gene_correlation`` (between genes) and ``morans_i`` agree with the measured. Metrics named
+    ``gene_correlation`` (between genes) and ``morans_i`` agree with the measured. By images alone, and so the same
+    whatever the method: ``slide_shift``, how far the section lies off those trained on (beyond 1: half as far again as any
+    of them off the others), and ``unlike_training``, the share of its spots that lie beyond the limit of one training
+    spot in a hundred. Metrics named
     ``pcc_h_testselected``, ``pcc_hvg_from_test_truth`` and ``pcc_pooled_slides`` are for comparison with papers only:
     they flatter. Of methods that inner folds stop, ``covered50`` to ``covered95``: the share of spots within
     intervals for 50 to 95 %, and ``expected_rank_correlation``: between the PCC the model expected of each gene and
@@ -110,14 +119,14 @@ def cross_validate(
     asked = check_comparison(
         sections, methods=methods, groups=groups, genes=genes, gene_sets=gene_sets, gene_ranking=gene_ranking,
         min_counts=min_counts, tile_um=tile_um, tile_px=tile_px, image_key=image_key, shapes_key=shapes_key,
-        table_key=table_key, layer=layer, seed=seed,
+        table_key=table_key, layer=layer, seed=seed, seeds=seeds,
     )  # fmt: skip
     if folder is not None:
         make_comparison_folder(folder)
     with TileStore(tile_store, limit_gb=tile_store_gb) as store:
         study = _study(asked, encoder, encoder_weights, accelerator, store)
-        labels = ", ".join(candidate.label for candidate in asked.candidates)
-        logger.info("%s: %d folds of %s", asked.split, len(asked.folds), labels)
+        labels = ", ".join(dict.fromkeys(candidate.label for candidate in asked.candidates))
+        logger.info("%s: %d folds, %d seed%s, of %s", asked.split, len(asked.folds), seeds, "s" * (seeds > 1), labels)
         kept = KeptFolds(folder, study)
         results, failures = _run(study, asked.candidates, asked.folds, kept, _processes(n_jobs, study))
     table = assemble(results, failures, split=asked.split)
@@ -166,7 +175,7 @@ def _processes(n_jobs: int | None, study: Study) -> int:
 
 def _run(
     study: Study, candidates: Sequence[Candidate], folds: Sequence[OuterFold], kept: Any, n_jobs: int
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Results and failures of every candidate and fold, in the order of the candidates."""
     from st_predict._log import logger, quiet
     from st_predict._workers import run_jobs
@@ -188,9 +197,12 @@ def _run(
                 results[todo[n]] = result
                 kept.keep(candidate, fold, result)
             else:
-                failures[todo[n]] = {"method": candidate.label, "fold": fold.name, "error": _said(error)}
+                failed = {"method": candidate.label, "fold": fold.name, "seed": candidate.task.seed}
+                failures[todo[n]] = {**failed, "error": _said(error)}
     for failure in failures.values():
-        logger.warning("%(method)s failed with %(fold)s held out, and has no score there: %(error)s", failure)
+        logger.warning(
+            "%(method)s failed with %(fold)s held out (seed %(seed)d), and has no score there: %(error)s", failure
+        )
     ordered = [{**results[i], "label": jobs[i][0].label} for i in sorted(results)]
     return ordered, [failures[i] for i in sorted(failures)]
 

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     "method", "fold", "section", "gene_set", "metric", "value",
-    "n_spots", "n_spots_left_out", "epochs", "seconds", "seed", "version", "split",
+    "n_spots", "n_spots_left_out", "networks", "inputs", "stopping", "epochs", "seconds", "seed", "version", "split",
 ]  # fmt: skip
+_FIT = ("networks", "inputs", "stopping", "epochs", "seconds", "seed", "version")
+_FAILED = ["method", "fold", "seed", "error"]
 
 
 class ScoreTable(pd.DataFrame):
@@ -22,9 +24,9 @@ class ScoreTable(pd.DataFrame):
     Attributes
     ----------
     genes
-        One row a method, fold, section and gene.
+        One row a method, fold, seed, section and gene.
     failures
-        Folds that failed: ``method``, ``fold`` and ``error``.
+        Folds that failed: ``method``, ``fold``, ``seed`` and ``error``.
     """
 
     _metadata: ClassVar[list[str]] = ["genes", "failures"]
@@ -32,15 +34,17 @@ class ScoreTable(pd.DataFrame):
     failures: pd.DataFrame
 
 
-def assemble(results: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, str]], *, split: str) -> ScoreTable:
+def assemble(results: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]], *, split: str) -> ScoreTable:
     """One table from the results of all folds, see :func:`st_predict.core.protocol.fold.run_fold`."""
     rows, genes = [], []
     for result in results:
         shared = {"method": result["label"], "fold": result["fold"]}
-        fit = {name: result[name] for name in ("epochs", "seconds", "seed", "version")}
+        fit = {name: result[name] for name in _FIT}
         rows += [{**shared, **row, **fit, "split": split} for row in result["scores"]]
-        genes.append(pd.DataFrame({**shared, **result["genes"]}))
+        genes.append(pd.DataFrame({**shared, "seed": result["seed"], **result["genes"]}))
     table = ScoreTable(pd.DataFrame(rows, columns=COLUMNS))
-    table.genes = pd.concat(genes, ignore_index=True) if genes else pd.DataFrame(columns=["method", "fold", "gene"])
-    table.failures = pd.DataFrame(failures, columns=["method", "fold", "error"])
+    table.genes = (
+        pd.concat(genes, ignore_index=True) if genes else pd.DataFrame(columns=["method", "fold", "seed", "gene"])
+    )
+    table.failures = pd.DataFrame(failures, columns=_FAILED)
     return table

@@ -19,6 +19,7 @@ from st_predict.core.protocol.keep import KeptFolds, make_comparison_folder
 from st_predict.core.protocol.scores import score_sets
 from st_predict.core.protocol.study import Candidate, Study, outer_folds
 from st_predict.core.section import Section
+from st_predict.core.training.fit import with_domain
 
 MakeCandidate = Callable[..., Candidate]
 
@@ -245,3 +246,22 @@ def test_what_a_model_expected_stands_beside_what_it_reached(study: Study, candi
     assert -1 <= found["expected_rank_correlation"] <= 1
     plain = run_fold(study, candidate("ridge"), fold)
     assert "expected_pcc" not in plain["genes"] and "covered90" not in {row["metric"] for row in plain["scores"]}
+
+
+def test_how_unlike_training_a_section_looks_is_told_alike_for_every_method(
+    study: Study, candidate: MakeCandidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sections of the same make lie within the limit; one whose tiles are all shifted lies beyond it."""
+    domains: list[object] = []
+    monkeypatch.setattr(fold_module, "with_domain", lambda *parts: domains.append(parts) or with_domain(*parts))
+    fold = outer_folds(study.sections, "subject")[1][1]
+    assert study.sections[fold.held_out[0]].name == "B1"
+    alike = [values_of(run_fold(study, candidate(method), fold), "B1", "heg10") for method in ("mean", "ridge")]
+    assert len(domains) == 1, "fitted once a fold, not once a method"
+    assert alike[0]["slide_shift"] == alike[1]["slide_shift"] < 1 and alike[0]["unlike_training"] < 0.2
+    shifted = [v + 5 if s.name == "B1" else v for v, s in zip(study.frozen.values, study.sections, strict=True)]
+    stained = dataclasses.replace(study, frozen=study.frozen._replace(values=shifted))
+    found = values_of(run_fold(stained, candidate("mean"), fold), "B1", "heg10")
+    assert found["slide_shift"] > 1 and found["unlike_training"] == 1
+    model = with_domain(fit_fold(study, candidate("ridge"), fold), *domains[0][1:])
+    assert found["slide_shift"] == pytest.approx(model.shift(shifted[fold.held_out[0]]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from st_predict.core import paper_style
 from st_predict.core.expression import count_genes, known_targets, section_expression
 from st_predict.core.metrics import agreement
 from st_predict.core.protocol.scores import score_genes, score_reliability, score_sets
+from st_predict.core.protocol.terms import inputs_in_words, stopping_in_words
 from st_predict.core.training.encode import encode_rows
-from st_predict.core.training.fit import train_model
+from st_predict.core.training.fit import train_model, with_domain
 from st_predict.core.training.pixels import TileRows
 from st_predict.core.training.task import check_task, usable_spots
 
@@ -73,8 +75,9 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
 
     Returns
     -------
-    ``label``, ``fold``, ``sections``, ``seed``, ``seconds`` (of the fit), ``epochs`` and ``version``; ``scores``: rows
-    of ``section``, ``gene_set``, ``metric`` and ``value``; ``genes``: columns of the gene-level table.
+    ``label``, ``fold``, ``sections``, ``seed``, ``networks`` (whose mean is predicted), ``inputs`` and ``stopping`` (see
+    :mod:`~st_predict.core.protocol.terms`), ``seconds`` (of the fit), ``epochs`` and ``version``; ``scores``: rows of
+    ``section``, ``gene_set``, ``metric`` and ``value``; ``genes``: columns of the gene-level table.
     """
     begin = time.perf_counter()
     model = fit_fold(study, candidate, fold)
@@ -102,6 +105,7 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
         n_genes = count_genes(genes, model.gene_sets)
         predicted, truth, pcc = predicted[:, :n_genes], truth[:, :n_genes], values["pcc"][:n_genes]
         found += _paper_style(next(iter(sets)), pcc, predicted, truth)
+        found += _likeness_rows(next(iter(sets)), study, model, fold, number)
         found += _reliability_rows(next(iter(sets)), pcc, {name: share[:n_genes] for name, share in sure.items()})
         rows += [{"section": section.name, **row, **counted} for row in found]
         pooled.append((predicted, truth))
@@ -115,6 +119,9 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
         "fold": fold.name,
         "sections": [study.sections[i].name for i in fold.held_out],
         "seed": candidate.task.seed,
+        "networks": model.recipe.fit.members if model.network.needs.gradient else 0,
+        "inputs": inputs_in_words(candidate.recipe, study.tiles_of(candidate)),
+        "stopping": stopping_in_words(candidate, [study.sections[i] for i in fold.train]),
         "seconds": seconds,
         "epochs": model.epochs if model.history_rows else 0,
         "version": f"st-predict {version('st-predict')}, torch {torch.__version__}",
@@ -130,6 +137,22 @@ def _features(tiles: Any, model: Model) -> NDArray[np.float32]:
     with torch.inference_mode():
         rows = encode_rows(model.encoder, TileRows.of_sections([tiles])[0], batch_size=32)
     return rows.view(*tiles.shape[:2], -1).numpy()
+
+
+def _likeness_rows(gene_set: str, study: Study, model: Model, fold: OuterFold, number: int) -> list[dict[str, Any]]:
+    """How unlike the training sections a held-out one looks, by features that are the same for every method."""
+    if study.frozen is None:
+        return []
+    train = tuple(fold.train)
+    if train not in study.domains:
+        parts = [study.sections[i] for i in train], [study.frozen.values[i] for i in train]
+        study.domains[train] = with_domain(dataclasses.replace(model, encoder=None), *parts).domain
+    domain, features = study.domains[train], study.frozen.values[number]
+    values = {
+        "slide_shift": domain.shift(features),
+        "unlike_training": float((domain.distance(features) > 1).mean()),
+    }
+    return [{"gene_set": gene_set, "metric": metric, "value": value} for metric, value in values.items()]
 
 
 def _reliability_rows(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("st_predict")
 _FOLDS = "folds"
+_FORMAT = 2  # another where results hold more or other things than before: folds that were kept are then run again
 
 
 def check_comparison_folder(folder: Path) -> None:
@@ -104,6 +105,7 @@ class KeptFolds:
             self._digests[trainable] = self._study.digest(candidate)
         # The label is left out: what a row is called changes nothing.
         settings = [
+            _FORMAT,
             self._digests[trainable],
             version("st-predict"),
             str(self._study.hardware),

@@ -76,12 +76,15 @@ class Study:
         Their tiles for candidates with a frozen and with a trainable encoder; ``None`` where there is none such.
     hardware
         Where fits run.
+    domains
+        What the tiles of training sections look like, by their numbers: fitted once a fold, and not once a method.
     """
 
     sections: list[Section]
     frozen: EncodedTiles | None
     trainable: EncodedTiles | None
     hardware: Hardware
+    domains: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         blank = ArraySource(np.zeros((1, 1, 3), np.uint8))
