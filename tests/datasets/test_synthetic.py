@@ -188,6 +188,26 @@ def test_truth_follows_the_loadings_of_its_own_patient(patients: dict[str, Spati
         assert told(sdata, "subject_loadings") > told(sdata, "loadings") + 0.1
 
 
+def test_what_cells_express_carries_over_to_a_section_and_hardly_to_a_patient(
+    sections: dict[str, SpatialData], patients: dict[str, SpatialData]
+) -> None:
+    """A linear map from the true cells to expression, fitted on one section: patients differ beyond their images."""
+
+    def carries(source: SpatialData, target: SpatialData) -> float:
+        (x, y), (new, truth) = (
+            (s["table"].obsm["cell_types"].to_numpy(), s["table"].layers["truth"]) for s in (source, target)
+        )
+        x, new = (c / np.maximum(c.sum(axis=1, keepdims=True), 1) for c in (x, new))
+        weight = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ (y - y.mean(axis=0)))
+        predicted = (new - new.mean(axis=0)) @ weight
+        return float(np.mean([pearsonr(predicted[:, g], truth[:, g]).statistic for g in range(truth.shape[1])]))
+
+    same = np.mean([carries(patients[a], patients[b]) for a, b in (("S1", "S4"), ("S2", "S5"), ("S3", "S6"))])
+    other = np.mean([carries(patients[a], patients[b]) for a, b in (("S1", "S5"), ("S2", "S6"), ("S3", "S4"))])
+    assert other < 0.6 * same
+    assert carries(sections["S1"], sections["S2"]) > 0.9 * carries(sections["S1"], sections["S3"]), "alike: P2 as P1"
+
+
 def test_depth_and_glass_are_the_assays() -> None:
     program = gene_program(60)
     cells = np.tile([8.0, 1, 0, 0, 0, 0], (200, 1))
