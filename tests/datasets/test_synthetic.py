@@ -17,7 +17,8 @@ from st_predict import datasets
 from st_predict.core.errors import InputError
 from st_predict.datasets._program import Assay, express, gene_program, patient_program
 from st_predict.datasets._stain import EOSIN_OD, HEMATOXYLIN_OD, Stain, draw_section
-from st_predict.datasets._tissue import CELL_TYPES, REGIONS, Traits, grow_tissue, place_cells
+from st_predict.datasets._tissue import CELL_TYPES, REGIONS, grow_tissue, place_cells
+from st_predict.datasets._traits import Traits
 
 SMALL = {"n_genes": 120, "size_um": 1000.0}
 

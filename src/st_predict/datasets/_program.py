@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from st_predict.datasets._tissue import CELL_TYPES, log_uniform
+from st_predict.datasets._tissue import CELL_TYPES
+from st_predict.datasets._traits import log_uniform
 
 # The program is the same for every seed, so that a model trained on one synthetic study can be applied to another.
 _PROGRAM_SEED = 20_171

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from st_predict.datasets._tissue import CELL_TYPES, FAT, Cells, Tissue, Traits
+from st_predict.datasets._tissue import CELL_TYPES, FAT, Cells, Tissue
+from st_predict.datasets._traits import Traits
 
 # Ruifrok & Johnston (2001): optical density of each stain in red, green and blue.
 HEMATOXYLIN_OD = np.array([0.644, 0.717, 0.267])

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from st_predict.datasets._program import Assay, Expression, Program
-    from st_predict.datasets._stain import Stain
-    from st_predict.datasets._tissue import Traits
+    from st_predict.datasets._program import Expression, Program
+    from st_predict.datasets._subject import Subject
 
 _Subjects = Literal["alike", "patients"]
 
@@ -30,30 +29,6 @@ _SUBJECTS, _SECTIONS = (
     1,
     2,
 )  # first key of the random streams, so that none of them depends on how many others there are
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """What the sections of one subject have in common."""
-
-    name: str
-    traits: Traits
-    stain: Stain
-    program: Program
-    shift: NDArray[np.float64]
-    assay: Assay
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, program: Program, *, name: str, patient: bool) -> _Subject:
-        """Draw one subject: a patient of its own, or one of several much alike."""
-        from st_predict.datasets import _program, _stain, _tissue
-
-        if patient:
-            traits, stain = _tissue.Traits.draw_patient(rng), _stain.Stain.draw_patient(rng)
-            program, assay = _program.patient_program(rng, program), _program.Assay.draw_patient(rng)
-        else:
-            traits, stain, assay = _tissue.Traits.draw(rng), _stain.Stain.draw(rng), _program.Assay()
-        return cls(name, traits, stain, program, _program.subject_shift(rng, program), assay)
 
 
 @dataclass(frozen=True)
@@ -149,13 +124,14 @@ def synthetic_tissue(
         um_per_px=um_per_px,
     )
     from st_predict.datasets._program import gene_program
+    from st_predict.datasets._subject import Subject
 
     program = gene_program(n_genes)
     sections = {}
     for index in range(n_sections):
         name, number = f"S{index + 1}", index % n_subjects
         block, slide = _stream(seed, _SUBJECTS, number), _stream(seed, _SECTIONS, index)
-        subject = _Subject.draw(block, program, name=f"P{number + 1}", patient=subjects == "patients")
+        subject = Subject.draw(block, program, name=f"P{number + 1}", patient=subjects == "patients")
         drawn = _draw(slide, subject, size_um=size_um, um_per_px=um_per_px)
         sections[name] = _assemble(drawn, program, subject, section=name, um_per_px=um_per_px)
     return sections
@@ -188,7 +164,7 @@ def _stream(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def _draw(rng: np.random.Generator, subject: _Subject, *, size_um: float, um_per_px: float) -> _Drawn:
+def _draw(rng: np.random.Generator, subject: Subject, *, size_um: float, um_per_px: float) -> _Drawn:
     from scipy.spatial import cKDTree
     from scipy.spatial.distance import cdist
 
@@ -228,7 +204,7 @@ def _spot_array(size_um: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     return array_xy, np.column_stack([margin + x * _PITCH_UM / 2, margin + row * row_step])
 
 
-def _assemble(drawn: _Drawn, program: Program, subject: _Subject, *, section: str, um_per_px: float) -> SpatialData:
+def _assemble(drawn: _Drawn, program: Program, subject: Subject, *, section: str, um_per_px: float) -> SpatialData:
     import anndata as ad
     import pandas as pd
     from scipy.sparse import csr_matrix
@@ -255,7 +231,6 @@ def _assemble(drawn: _Drawn, program: Program, subject: _Subject, *, section: st
         index=spots,
     )
     genes = pd.Index(program.genes.astype(object))
-    own = subject.program.loadings * subject.shift[:, None]
     table = ad.AnnData(
         csr_matrix(drawn.expression.counts),
         obs=obs,
@@ -264,7 +239,7 @@ def _assemble(drawn: _Drawn, program: Program, subject: _Subject, *, section: st
         obsm={"spatial": centers_px, "cell_types": pd.DataFrame(drawn.cells, index=spots, columns=list(CELL_TYPES))},
         varm={
             "loadings": pd.DataFrame(program.loadings, index=genes, columns=list(CELL_TYPES)),
-            "subject_loadings": pd.DataFrame(own, index=genes, columns=list(CELL_TYPES)),
+            "subject_loadings": pd.DataFrame(subject.loadings, index=genes, columns=list(CELL_TYPES)),
         },
     )
     frame = {"global": Identity()}

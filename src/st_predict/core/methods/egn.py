@@ -156,7 +156,7 @@ PRESETS = {
 
 PUBLISHED = (
     Published("encoder", "vision transformer, trained from scratch", "paper", {"default": FROZEN, "paper": ANY_ENCODER}),
-    Published("tiles", "256 px", "paper", {"default": WIDTHS, "paper": UM}),
+    Published("tiles", "256 px", "code", {"default": WIDTHS, "paper": UM}),
     Published("inputs", "patch tokens", "paper", {"default": PREPARED, "paper": "any encoder gives one vector"}),
     Published(
         "targets", "log10 of 1 + counts, each gene scaled to 0..1", "code",
