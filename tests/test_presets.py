@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from lightning.pytorch import Callback
 
 import st_predict as stp
-from st_predict import _presets
-from st_predict._presets import FACTS, OF_SOME, own_settings, preset_names, preset_table, render
+from st_predict._preset_facts import FACTS, OF_SOME, own_settings, settle
+from st_predict._presets import Row, preset_names, preset_table, render
 from st_predict._setup import settle_method
 from st_predict.cli import main
 from st_predict.core.errors import InputError
@@ -69,9 +69,9 @@ def test_here_is_what_the_settled_recipe_has(monkeypatch: pytest.MonkeyPatch) ->
         ),
     )
     monkeypatch.setitem(registry.METHODS, "triplex", entry._replace(presets={**entry.presets, "paper": changed}))
-    _presets._settle.cache_clear()
+    settle.cache_clear()
     here = {row.setting: row.here for row in preset_table("triplex", "paper")}
-    _presets._settle.cache_clear()
+    settle.cache_clear()
     assert here["width"] == "256" and here["learning rate"] == "0.0003"
     assert here["encoder learning rate"] == "0.0001" and here["learning rate schedule"] == "cosine to 0"
     assert here["batch"] == "40 neighboring spots of a section"
@@ -162,7 +162,7 @@ def test_a_method_without_a_publication_is_refused(method: str, found: str) -> N
 
 def test_not_stated_is_no_difference() -> None:
     assert Published("width", NOT_STATED, "").why_in("paper") == ""
-    row = _presets.Row("width", NOT_STATED, "", "64", "")
+    row = Row("width", NOT_STATED, "", "64", "")
     assert not row.differs
 
 

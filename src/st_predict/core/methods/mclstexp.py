@@ -174,7 +174,6 @@ PUBLISHED = (
         "seen together in training", "128 random spots of all sections", "code",
         {"default": WHOLE, "paper": "spots of other sections are no surroundings; more of one do not fit in memory"},
     ),
-    Published("seen together in prediction", "each spot alone", "paper", "keys of training spots are made a section at a time"),
     Published(
         "optimizer", "Adam, weight decay 0.001 as part of the gradient", "code",
         {"default": DECAY, "paper": "one optimizer for all methods; AdamW's decay is not scaled with the steps"},

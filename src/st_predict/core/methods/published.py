@@ -47,7 +47,7 @@ class Published:
 FROZEN = "a handful of sections is too few to train an encoder on"
 ANY_ENCODER = "any encoder can be trained; `encoder=` takes the published one by name"
 WIDTHS = "several widths show cells and tissue at once"
-UM = "a width in um is the same piece of tissue on every slide; `tile_px=224` is as published"
+UM = "a width in um is the same piece of tissue on every slide; `tile_px=` takes the published one"
 PREPARED = "scores within a slide are what keeps a slide of another stain from collapsing"
 TOTALS = "one target for all methods; a total over all genes does not depend on the panel"
 CENTERED = "one target for all methods; a section's own level cannot be seen in its image"
