@@ -364,6 +364,19 @@ def _tell_compared(name: str, rows: pd.DataFrame, about: dict[str, Any]) -> None
         click.echo(told, err=True)
 
 
+@main.command()
+@click.argument("methods", nargs=-1, metavar="[METHOD]...")
+@click.option("--format", "layout", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
+def presets(methods: tuple[str, ...], layout: str) -> None:
+    """Print what each preset of METHODs trains with, beside what was published; without METHOD, of all.
+
+    A table a preset: setting, published (and where), here, and why it differs.
+    """
+    from st_predict._presets import documented_methods, render
+
+    click.echo(render(methods or documented_methods(), markdown=layout == "markdown"))
+
+
 def _check_target(slide: Path, target: Path, times: int) -> None:
     """Refuse to write over a slide, over something else, or twice to one place."""
     if target.resolve() == slide.resolve() or times > 1 or (target.exists() and not (target / "zarr.json").exists()):

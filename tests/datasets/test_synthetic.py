@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,9 +15,10 @@ from spatialdata.transformations import Identity, get_transformation
 
 from st_predict import datasets
 from st_predict.core.errors import InputError
-from st_predict.datasets._program import express, gene_program
+from st_predict.datasets._program import Assay, express, gene_program, patient_program
 from st_predict.datasets._stain import EOSIN_OD, HEMATOXYLIN_OD, Stain, draw_section
-from st_predict.datasets._tissue import CELL_TYPES, REGIONS, Traits, grow_tissue, place_cells
+from st_predict.datasets._tissue import CELL_TYPES, REGIONS, grow_tissue, place_cells
+from st_predict.datasets._traits import Traits
 
 SMALL = {"n_genes": 120, "size_um": 1000.0}
 
@@ -27,6 +31,11 @@ def sections() -> dict[str, SpatialData]:
 @pytest.fixture(scope="module")
 def default() -> SpatialData:
     return datasets.synthetic_tissue(n_sections=1)["S1"]
+
+
+@pytest.fixture(scope="module")
+def patients() -> dict[str, SpatialData]:
+    return datasets.synthetic_tissue(n_sections=6, n_subjects=3, subjects="patients", seed=2, **SMALL)
 
 
 def pixels(sdata: SpatialData, section: str) -> NDArray[np.uint8]:
@@ -99,6 +108,123 @@ def test_other_seed_other_tissue_same_program(sections: dict[str, SpatialData]) 
     assert ours.equals(theirs)
 
 
+def test_default_draws_what_it_always_drew() -> None:
+    """Other ways to draw must not move a single random number of this one."""
+    sdata = datasets.synthetic_tissue(n_sections=2, n_genes=40, size_um=600.0, um_per_px=2.0)["S2"]
+    table = sdata["table"]
+    assert table.shape == (23, 40)
+    assert table.X[:6].toarray().sum(axis=1).tolist() == [5676, 6257, 5653, 7856, 3900, 6145]
+    assert table.obsm["cell_types"].sum().tolist() == [95, 70, 21, 10, 22, 11]
+    assert sdata.images["S2_image"].to_numpy()[:, 150, 100:106].tolist() == [
+        [190, 197, 112, 99, 163, 117],
+        [133, 138, 64, 54, 106, 72],
+        [196, 199, 147, 137, 178, 152],
+    ]
+
+
+def test_patients_differ_in_every_layer_and_their_sections_do_not(patients: dict[str, SpatialData]) -> None:
+    of_subject = [[patients["S1"], patients["S4"]], [patients["S2"], patients["S5"]], [patients["S3"], patients["S6"]]]
+
+    def spread(value: Callable[[SpatialData], float]) -> tuple[float, float]:
+        """Between subjects, and within one."""
+        values = np.array([[value(sdata) for sdata in both] for both in of_subject])
+        return float(values.mean(axis=1).std()), float(np.ptp(values, axis=1).mean() / 2)
+
+    def color(sdata: SpatialData) -> float:
+        image = pixels(sdata, str(sdata["table"].obs["section"].iloc[0]))
+        red, green, _ = image[image.min(axis=-1) < 200].reshape(-1, 3).mean(axis=0)
+        return float(red - green)
+
+    for value in (
+        color,
+        lambda sdata: np.log(np.median(sdata["table"].X.toarray().sum(axis=1))),
+        lambda sdata: (sdata["table"].obs["tissue_region"] == "tumor").mean(),
+        lambda sdata: sdata["table"].layers["truth"][:, sdata["table"].var["program"] == "macrophage"].mean(),
+    ):
+        between, within = spread(value)
+        assert between > 2 * within
+
+
+def test_own_loadings_belong_to_the_subject(sections: dict[str, SpatialData], patients: dict[str, SpatialData]) -> None:
+    own = {name: sdata["table"].varm["subject_loadings"] for name, sdata in patients.items()}
+    assert own["S1"].equals(own["S4"]) and not own["S1"].equals(own["S2"])
+    common = patients["S1"]["table"].varm["loadings"]
+    assert common.equals(sections["S1"]["table"].varm["loadings"]), "one program, however subjects differ"
+    alike = sections["S1"]["table"].varm["subject_loadings"] / common
+    assert np.ptp(alike.to_numpy(), axis=1).max() < 1e-9 < np.ptp(alike.to_numpy(), axis=0).min(), (
+        "a factor on each gene"
+    )
+
+
+def test_patients_rewire_some_genes_and_keep_most() -> None:
+    program = gene_program(600)
+    fates = np.zeros(3)
+    for index, name in enumerate(CELL_TYPES):
+        marker = (program.group == name) & (program.loadings.argmax(axis=1) == index)
+        for seed in range(20):
+            own = patient_program(np.random.default_rng(seed), program).loadings[marker]
+            kept = own.argmax(axis=1) == index
+            contrast = own.max(axis=1) / np.median(own, axis=1)
+            fates += [kept.sum(), (~kept & (contrast > 3.5)).sum(), (~kept & (contrast <= 3.5)).sum()]
+    kept, rewired, off = fates / fates.sum()
+    assert 0.5 < kept < 0.6 and 0.25 < rewired < 0.35 and 0.1 < off < 0.2
+    unmoved = np.isin(program.group, ["house", "noise"])
+    own = patient_program(np.random.default_rng(0), program).loadings[unmoved] / program.loadings[unmoved]
+    assert len(np.unique(own.round(9))) == 2, "a strength of the program, nothing else"
+
+
+def test_truth_follows_the_loadings_of_its_own_patient(patients: dict[str, SpatialData]) -> None:
+    """What a section's cells express is told by its subject's loadings, better than by the common ones."""
+
+    def told(sdata: SpatialData, key: str) -> float:
+        table = sdata["table"]
+        markers = np.isin(table.var["program"], CELL_TYPES)
+        cells = table.obsm["cell_types"].to_numpy()
+        share = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
+        mean = share @ table.varm[key].to_numpy()[markers].T
+        truth = np.expm1(table.layers["truth"][:, markers])
+        return float(np.mean([pearsonr(mean[:, g], truth[:, g]).statistic for g in range(markers.sum())]))
+
+    for sdata in patients.values():
+        assert told(sdata, "subject_loadings") > told(sdata, "loadings") + 0.1
+
+
+def test_what_cells_express_carries_over_to_a_section_and_hardly_to_a_patient(
+    sections: dict[str, SpatialData], patients: dict[str, SpatialData]
+) -> None:
+    """A linear map from the true cells to expression, fitted on one section: patients differ beyond their images."""
+
+    def carries(source: SpatialData, target: SpatialData) -> float:
+        (x, y), (new, truth) = (
+            (s["table"].obsm["cell_types"].to_numpy(), s["table"].layers["truth"]) for s in (source, target)
+        )
+        x, new = (c / np.maximum(c.sum(axis=1, keepdims=True), 1) for c in (x, new))
+        weight = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ (y - y.mean(axis=0)))
+        predicted = (new - new.mean(axis=0)) @ weight
+        return float(np.mean([pearsonr(predicted[:, g], truth[:, g]).statistic for g in range(truth.shape[1])]))
+
+    same = np.mean([carries(patients[a], patients[b]) for a, b in (("S1", "S4"), ("S2", "S5"), ("S3", "S6"))])
+    other = np.mean([carries(patients[a], patients[b]) for a, b in (("S1", "S5"), ("S2", "S6"), ("S3", "S4"))])
+    assert other < 0.6 * same
+    assert carries(sections["S1"], sections["S2"]) > 0.9 * carries(sections["S1"], sections["S3"]), "alike: P2 as P1"
+
+
+def test_depth_and_glass_are_the_assays() -> None:
+    program = gene_program(60)
+    cells = np.tile([8.0, 1, 0, 0, 0, 0], (200, 1))
+
+    def drawn(assay: Assay) -> tuple[float, float]:
+        one = express(
+            np.random.default_rng(0), program, cells=cells, neighborhood=cells / 9, shift=np.ones(60), assay=assay
+        )
+        glass = np.expm1(one.truth)[:, program.group == "adipocyte"].mean()  # of which the spots hold no cell
+        return float(np.median(one.counts.sum(axis=1))), float(glass)
+
+    usual, deep = drawn(Assay()), drawn(Assay(median_umi=26_000.0, ambient_cells=30.0))
+    assert deep[0] / usual[0] == pytest.approx(4.0, rel=0.02)
+    assert deep[1] > 1.4 * usual[1]
+
+
 def test_slides_of_one_subject_are_stained_more_alike() -> None:
     rng = np.random.default_rng(0)
     blocks = [Stain.draw(rng) for _ in range(30)]
@@ -106,6 +232,47 @@ def test_slides_of_one_subject_are_stained_more_alike() -> None:
     for name in ("hematoxylin", "eosin"):
         density = np.array([[getattr(slide, name).sum() for slide in block] for block in slides])
         assert density.mean(axis=1).std() > 2 * density.std(axis=1).mean() > 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_patient_can_be_drawn(seed: int) -> None:
+    """Extreme traits, too, leave a whole tissue of two stains, with nuclei."""
+    sections = datasets.synthetic_tissue(n_genes=20, size_um=600.0, um_per_px=2.0, subjects="patients", seed=seed)
+    for name, sdata in sections.items():
+        table, image = sdata["table"], pixels(sdata, name)
+        assert table.n_obs >= 5 and table.X.sum(axis=1).min() > 0
+        assert np.isfinite(table.layers["truth"]).all()
+        assert table.obsm["cell_types"]["tumor"].sum() > 0
+        assert image[:10].mean() > 205, "glass"
+        red, green, blue = image[image.min(axis=-1) < 190].reshape(-1, 3).mean(axis=0)
+        assert min(red, blue) > green + 10, "pink to purple"
+
+
+def test_traits_and_scan_reach_the_drawing() -> None:
+    plain = {"tumor": 0.4, "immune": 0.1, "fat": 0.1}
+
+    def drawn(traits: Traits, stain: Stain) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+        tissue = grow_tissue(np.random.default_rng(0), 900.0, traits)
+        cells = place_cells(np.random.default_rng(0), tissue, 900.0)
+        image = draw_section(np.random.default_rng(0), tissue, cells, stain, size_px=900, um_per_px=1.0)
+        return np.bincount(cells.kind, minlength=len(CELL_TYPES)), image
+
+    usual_stain = Stain(HEMATOXYLIN_OD, EOSIN_OD)
+    counts, image = drawn(Traits(**plain), usual_stain)
+    tumor, lymphocyte = CELL_TYPES.index("tumor"), CELL_TYPES.index("lymphocyte")
+    assert drawn(Traits(**plain, cellularity=0.5), usual_stain)[0][tumor] < 0.65 * counts[tumor]
+    assert drawn(Traits(**plain, lymphocytes=0.1), usual_stain)[0][lymphocyte] < 0.9 * counts[lymphocyte]
+    assert drawn(Traits(**plain, nuclear_size=1.4), usual_stain)[0][tumor] < counts[tumor], "they need more room"
+    assert drawn(Traits(**plain, ducts=0), usual_stain)[0][CELL_TYPES.index("epithelial")] == 0
+
+    def sharpness(one: NDArray[np.uint8]) -> float:
+        return float(np.abs(np.diff(one[..., 1].astype(float), axis=0)).mean())
+
+    assert sharpness(drawn(Traits(**plain), replace(usual_stain, focus_um=1.3))[1]) < 0.8 * sharpness(image)
+    dimmed = drawn(Traits(**plain), replace(usual_stain, light=(1.0, 1.0, 0.9)))[1]
+    assert dimmed[:10, :, 2].mean() / image[:10, :, 2].mean() == pytest.approx(0.9, abs=0.01)
+    steeper = drawn(Traits(**plain), replace(usual_stain, tone=1.25))[1]
+    assert np.percentile(steeper, 1) < np.percentile(image, 1) < image.mean() < steeper.mean()
 
 
 def test_stain_reaches_the_pixels() -> None:
@@ -235,3 +402,9 @@ def test_refuses_what_cannot_be_drawn(argument: str, value: float, expected: str
     with pytest.raises(InputError, match=f"{argument} is {value}") as caught:
         datasets.synthetic_tissue(**{argument: value})
     assert caught.value.expected == expected
+
+
+def test_refuses_subjects_of_an_unknown_kind() -> None:
+    with pytest.raises(InputError, match="subjects is 'strangers'") as caught:
+        datasets.synthetic_tissue(subjects="strangers")
+    assert caught.value.expected == '"alike" or "patients"'

@@ -5,12 +5,13 @@ Owns genes and counts as plain arrays. Knows the cell types by name, nothing of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from st_predict.datasets._tissue import CELL_TYPES
+from st_predict.datasets._traits import log_uniform
 
 # The program is the same for every seed, so that a model trained on one synthetic study can be applied to another.
 _PROGRAM_SEED = 20_171
@@ -22,6 +23,15 @@ _TYPICAL_CELLS = 9.0  # cells in a spot of 55 um
 _DISPERSION = 0.05
 _AMBIENT_CELLS = 1.5  # transcripts that spread on the glass, as so many cells of average composition
 _AMBIENT = np.array([0.30, 0.15, 0.30, 0.08, 0.12, 0.05])
+
+# How patients differ in the program.
+_STRENGTH = 0.7  # sigma of a program's strength, lognormal
+_OFF, _REWIRED = (
+    0.15,
+    0.30,
+)  # shares of the genes of a program that a patient keeps off, or expresses in another cell type
+_NICHE_DEAF = 0.3  # share of patients in whom a niche changes nothing
+_OWN = 0.25  # sigma of a subject's factor on a gene, lognormal
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,22 @@ class Program:
     group: NDArray[np.str_]
     loadings: NDArray[np.float64]
     niche: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Assay:
+    """How deep a subject was sequenced: the typical spot's transcripts, and those spread on the glass, as so many cells."""
+
+    median_umi: float = _MEDIAN_UMI
+    ambient_cells: float = _AMBIENT_CELLS
+
+    @classmethod
+    def draw_patient(cls, rng: np.random.Generator) -> Assay:
+        """Draw the assay of one patient's block."""
+        return cls(median_umi=log_uniform(rng, 2_800.0, 10_500.0), ambient_cells=log_uniform(rng, 0.6, 4.0))
+
+
+_ASSAY = Assay()
 
 
 @dataclass(frozen=True)
@@ -79,7 +105,30 @@ def gene_program(n_genes: int) -> Program:
 
 def subject_shift(rng: np.random.Generator, program: Program) -> NDArray[np.float64]:
     """Draw by what factor one subject expresses each gene differently ``(n_genes,)``."""
-    return rng.lognormal(sigma=0.25, size=len(program.genes))
+    return rng.lognormal(sigma=_OWN, size=len(program.genes))
+
+
+def patient_program(rng: np.random.Generator, program: Program) -> Program:
+    """Draw the program as one patient follows it, with the same genes and groups.
+
+    Every program has a strength of its own; some genes of the cell types are off (no type expresses them more than
+    another) and some are expressed by another type in place of their own; niche genes answer with another strength or not at all.
+    """
+    loadings, niche = program.loadings.copy(), program.niche.copy()
+    for index, name in enumerate(CELL_TYPES):
+        others = np.delete(np.arange(len(CELL_TYPES)), index)
+        for gene in np.flatnonzero(program.group == name):
+            fate, other = rng.random(), rng.choice(others)
+            own, low = loadings[gene, index], np.median(loadings[gene, others])
+            if fate < _OFF + _REWIRED:
+                loadings[gene, index] = low
+            if _OFF <= fate < _OFF + _REWIRED:
+                loadings[gene, other] = own
+    for name in np.unique(program.group[program.group != "noise"]):
+        loadings[program.group == name] *= rng.lognormal(sigma=_STRENGTH)
+    deaf, answer = rng.random(len(NICHES)) < _NICHE_DEAF, rng.uniform(0.3, 1.5, size=len(NICHES))
+    niche *= np.where(deaf, 0.0, answer)
+    return replace(program, loadings=loadings, niche=niche)
 
 
 def express(
@@ -89,6 +138,7 @@ def express(
     cells: NDArray[np.float64],
     neighborhood: NDArray[np.float64],
     shift: NDArray[np.float64],
+    assay: Assay = _ASSAY,
 ) -> Expression:
     """Express the program in every spot.
 
@@ -104,12 +154,14 @@ def express(
         Composition of the wider surroundings ``(n_spots, n_types)``, rows sum to one.
     shift
         The subject's factor for each gene ``(n_genes,)``.
+    assay
+        How deep the subject was sequenced.
 
     Returns
     -------
     Counts and truth.
     """
-    amount = cells + _AMBIENT_CELLS * _AMBIENT
+    amount = cells + assay.ambient_cells * _AMBIENT
     composition = amount / amount.sum(axis=1, keepdims=True)
     # What no image shows: how active each cell type is in this spot, and every gene on its own.
     activity = rng.lognormal(sigma=0.25, size=composition.shape)
@@ -129,7 +181,7 @@ def express(
     mean[:, noise] = share
 
     crowding = ((2.0 + cells.sum(axis=1)) / (2.0 + _TYPICAL_CELLS)) ** 0.6
-    depth = _MEDIAN_UMI * crowding * rng.lognormal(sigma=0.3, size=len(cells))
+    depth = assay.median_umi * crowding * rng.lognormal(sigma=0.3, size=len(cells))
     gamma = rng.gamma(1.0 / _DISPERSION, _DISPERSION, size=mean.shape)
     counts = rng.poisson(depth[:, None] * mean * gamma)
     return Expression(counts.astype(np.float32), np.log1p(1e4 * mean).astype(np.float32))

@@ -5,12 +5,13 @@ Owns pixels and stains as plain arrays; takes the anatomy from ``_tissue`` and k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from st_predict.datasets._tissue import CELL_TYPES, FAT, Cells, Tissue
+from st_predict.datasets._traits import Traits
 
 # Ruifrok & Johnston (2001): optical density of each stain in red, green and blue.
 HEMATOXYLIN_OD = np.array([0.644, 0.717, 0.267])
@@ -57,22 +58,54 @@ _NUCLEI = {
 
 @dataclass(frozen=True)
 class Stain:
-    """One slide's staining: the optical densities of its two stains ``(3,)``, already scaled by how strongly it was stained."""
+    """How one slide was stained and scanned.
+
+    Parameters
+    ----------
+    hematoxylin, eosin
+        Optical densities of the two stains ``(3,)``, already scaled by how strongly the slide was stained.
+    light
+        Factor on the light of the empty slide in red, green and blue.
+    tone
+        Exponent of the scanner on the optical density: above 1 it takes from the pale and gives to the dark.
+    focus_um
+        Standard deviation of the blur.
+    """
 
     hematoxylin: NDArray[np.float64]
     eosin: NDArray[np.float64]
+    light: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    tone: float = 1.0
+    focus_um: float = 0.45  # what a 20x objective leaves of a sharp edge
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Stain:
-        """Draw the staining of one subject's block."""
+        """Draw the staining of one of several blocks treated much alike."""
         return cls(
             hematoxylin=HEMATOXYLIN_OD * rng.uniform(0.80, 1.25) + rng.normal(scale=0.025, size=3),
             eosin=EOSIN_OD * rng.uniform(0.75, 1.35) + np.abs(rng.normal(scale=0.025, size=3)),
         )
 
+    @classmethod
+    def draw_patient(cls, rng: np.random.Generator) -> Stain:
+        """Draw the staining and scan of a patient's block from a laboratory of its own."""
+        red, green, blue = rng.uniform(0.91, 1.0) * rng.uniform(0.96, 1.0, size=3)
+        return cls(
+            hematoxylin=HEMATOXYLIN_OD * rng.uniform(0.60, 1.50) * rng.lognormal(sigma=0.16, size=3),
+            eosin=EOSIN_OD * rng.uniform(0.50, 1.60) * rng.lognormal(sigma=0.16, size=3)
+            + [rng.uniform(0.0, 0.10), 0.0, rng.uniform(0.0, 0.12)],
+            light=(red, green, blue),
+            tone=rng.uniform(0.82, 1.25),
+            focus_um=rng.uniform(0.35, 1.3),
+        )
+
     def vary(self, rng: np.random.Generator) -> Stain:
         """Return the staining of one slide cut from the same block."""
-        return Stain(self.hematoxylin * rng.uniform(0.94, 1.06), self.eosin * rng.uniform(0.94, 1.06))
+        return replace(
+            self,
+            hematoxylin=self.hematoxylin * rng.uniform(0.94, 1.06),
+            eosin=self.eosin * rng.uniform(0.94, 1.06),
+        )
 
 
 def draw_section(
@@ -82,16 +115,17 @@ def draw_section(
     from scipy.ndimage import gaussian_filter
 
     eosin, hematoxylin = _ground(rng, tissue, size_px, um_per_px)
-    nuclei = _nuclei(rng, cells, size_px, um_per_px)
+    nuclei = _nuclei(rng, cells, _looks(tissue.traits), size_px, um_per_px)
     hematoxylin += nuclei
     eosin += 0.15 * np.minimum(nuclei, 1.0)
-    focus_px = 0.45 / um_per_px  # half a micrometer: what a 20x objective leaves of a sharp edge
+    focus_px = stain.focus_um / um_per_px
     hematoxylin, eosin = gaussian_filter(hematoxylin, focus_px), gaussian_filter(eosin, focus_px)
-    light = rng.uniform(242, 249) * np.array([1.0, rng.uniform(0.985, 1.0), rng.uniform(0.985, 1.0)])
+    light = rng.uniform(242, 249) * np.array([1.0, rng.uniform(0.985, 1.0), rng.uniform(0.985, 1.0)]) * stain.light
     grain = rng.normal(scale=2.0, size=(size_px, size_px)).astype(np.float32)
     image = np.empty((size_px, size_px, 3), dtype=np.uint8)
     for channel in range(3):
         density = hematoxylin * np.float32(stain.hematoxylin[channel]) + eosin * np.float32(stain.eosin[channel])
+        density = np.maximum(density, 0) ** np.float32(stain.tone)
         image[..., channel] = np.clip(np.float32(light[channel]) * np.exp(-density) + grain, 0, 255)
     return image
 
@@ -136,9 +170,25 @@ def _fibers(rng: np.random.Generator, tissue: Tissue, size_px: int, um_per_px: f
     return texture[row, col]
 
 
-def _nuclei(rng: np.random.Generator, cells: Cells, size_px: int, um_per_px: float) -> NDArray[np.float32]:
+def _looks(traits: Traits) -> dict[str, _Nucleus]:
+    """How the nuclei of each type look in one subject."""
+    tumor = _NUCLEI["tumor"]
+    own = replace(
+        tumor,
+        length_um=tumor.length_um * traits.nuclear_size,
+        width_um=tumor.width_um * traits.nuclear_size,
+        chromatin=tumor.chromatin * traits.atypia,
+        ragged=tumor.ragged * traits.atypia,
+    )
+    return {**_NUCLEI, "tumor": own}
+
+
+def _nuclei(
+    rng: np.random.Generator, cells: Cells, looks: dict[str, _Nucleus], size_px: int, um_per_px: float
+) -> NDArray[np.float32]:
     """Hematoxylin of the nuclei: each is a copy of one of its type's drawings, chosen by angle."""
-    reach = int(np.ceil(10.0 / um_per_px))
+    widest_um = max(look.length_um for look in looks.values())
+    reach = int(np.ceil(max(10.0, 1.35 * widest_um) / um_per_px))
     padded = np.zeros((size_px + 2 * reach, size_px + 2 * reach), dtype=np.float32)
     flat = padded.ravel()
     steps = np.arange(-reach, reach + 1)
@@ -151,7 +201,7 @@ def _nuclei(rng: np.random.Generator, cells: Cells, size_px: int, um_per_px: flo
     turn = np.where(aligned, bent, free_angle) % np.pi
     drawing = np.minimum((turn / np.pi * _N_SPRITES).astype(np.intp), _N_SPRITES - 1)
     for kind, name in enumerate(CELL_TYPES):
-        sprites = _sprites(rng, _NUCLEI[name], steps, um_per_px)
+        sprites = _sprites(rng, looks[name], steps, um_per_px)
         for index, sprite in enumerate(sprites):
             mine = np.flatnonzero((cells.kind == kind) & (drawing == index))
             dy, dx = np.nonzero(sprite > 0.01)

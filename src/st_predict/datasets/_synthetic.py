@@ -6,7 +6,7 @@ The only file of this generator that knows SpatialData; anatomy, stain and progr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from st_predict.datasets._program import Expression, Program
+    from st_predict.datasets._subject import Subject
+
+_Subjects = Literal["alike", "patients"]
 
 _SPOT_UM = 55.0
 _PITCH_UM = 100.0
@@ -44,6 +47,7 @@ def synthetic_tissue(
     *,
     n_sections: int = 4,
     n_subjects: int = 2,
+    subjects: _Subjects = "alike",
     n_genes: int = 300,
     size_um: float = 1800.0,
     um_per_px: float = 0.75,
@@ -52,9 +56,9 @@ def synthetic_tissue(
     """Draw H&E-like sections whose expression follows from their cells by a known program.
 
     Tumor nests, stroma, immune infiltrate, fat and ducts are filled with nuclei of six cell types and stained in
-    optical density; subjects differ in stain, in composition and in expression level. Each spot (55 um, hexagonal
-    array of 100 um pitch) expresses what its cells express; genes of the ``niche_*`` programs answer to the cells
-    around the spot as well, and ``noise`` genes to nothing that can be seen. Counts are negative binomial.
+    optical density. Each spot (55 um, hexagonal array of 100 um pitch) expresses what its cells express; genes of the
+    ``niche_*`` programs answer to the cells around the spot as well, and ``noise`` genes to nothing that can be seen.
+    Counts are negative binomial. Sections of one subject are always alike; subjects differ as ``subjects`` says.
 
     Parameters
     ----------
@@ -62,6 +66,9 @@ def synthetic_tissue(
         Number of sections. Section ``i`` is the same however many are drawn.
     n_subjects
         Number of subjects; sections are given to them in turn.
+    subjects
+        How subjects differ, see Notes. ``"alike"``: mildly, and a model holds on a new subject nearly as on a new
+        section. ``"patients"``: as patients do, in what is seen and in what it means.
     n_genes
         Number of genes, at least 20. What a gene does depends on this number and never on ``seed``, so a model
         trained on one seed can be applied to another.
@@ -78,26 +85,66 @@ def synthetic_tissue(
         Section name (``"S1"``, ...) to SpatialData with image ``S1_image``, circles ``S1`` and table ``"table"``:
         raw counts in ``X``, the noise-free log1p of counts per 10,000 in ``layers["truth"]``, nuclei of each type
         within the spot in ``obsm["cell_types"]``, the tissue region in ``obs["tissue_region"]``, each gene's program
-        in ``var["program"]`` and its expression in each cell type in ``varm["loadings"]``.
+        in ``var["program"]``, its expression in each cell type in ``varm["loadings"]`` (common to all subjects) and
+        as this section's subject has it in ``varm["subject_loadings"]``.
 
     Raises
     ------
     InputError
         If a number is too small or the image would hold no spot.
+
+    Notes
+    -----
+    Subjects that are ``"alike"`` differ in the strength of each stain (uniform, .75 to 1.35), in the share of the
+    tissue that is tumor (.28 to .46), infiltrate (.08 to .17) and fat (.08 to .20), and by a factor on every gene
+    (lognormal, sigma .25).
+
+    ``"patients"`` have that factor too, and differ in
+
+    - stain and scan: hematoxylin .6 to 1.5 and eosin .5 to 1.6 times the usual, each color channel of either by a
+      lognormal factor of sigma .16; the light of the empty slide by .87 to 1, its tint, the scanner's tone (exponent of the
+      optical density, .82 to 1.25), blur of .35 to 1.3 um;
+    - tissue: .12 to .62 of it tumor; of the rest .06 to .40 infiltrate and up to .45 fat, and none to many ducts. One
+      patient in four has hardly a lymphocyte, the others .4 to 3 times the usual number outside the infiltrate.
+      Tumor nests are 35 to 190 um wide, scattered or in one mass, with .55 to 1.5 times the cells, of .78 to 1.4
+      times the size and .5 to 2 times the raggedness;
+    - program: each (cell types, niches, house) has a strength of its own, lognormal of sigma .7. Of the genes of a
+      cell type 15 % are off (no more in their own type than in the others) and 30 % rewired (expressed in another type in
+      place of their own), each patient drawing its own genes. Each niche changes nothing in 30 % of patients, and is .3 to
+      1.5 times as strong as usual in the others;
+    - assay: the typical spot holds 2,800 to 10,500 transcripts, and .6 to 4 cells' worth of them (1.5 where alike)
+      come from the glass, not from its cells.
     """
-    _check(n_sections=n_sections, n_subjects=n_subjects, n_genes=n_genes, size_um=size_um, um_per_px=um_per_px)
+    _check(
+        subjects=subjects,
+        n_sections=n_sections,
+        n_subjects=n_subjects,
+        n_genes=n_genes,
+        size_um=size_um,
+        um_per_px=um_per_px,
+    )
     from st_predict.datasets._program import gene_program
+    from st_predict.datasets._subject import Subject
 
     program = gene_program(n_genes)
     sections = {}
     for index in range(n_sections):
-        name, subject = f"S{index + 1}", index % n_subjects
-        drawn = _draw(program, index=index, subject=subject, size_um=size_um, um_per_px=um_per_px, seed=seed)
-        sections[name] = _assemble(drawn, program, section=name, subject=f"P{subject + 1}", um_per_px=um_per_px)
+        name, number = f"S{index + 1}", index % n_subjects
+        block, slide = _stream(seed, _SUBJECTS, number), _stream(seed, _SECTIONS, index)
+        subject = Subject.draw(block, program, name=f"P{number + 1}", patient=subjects == "patients")
+        drawn = _draw(slide, subject, size_um=size_um, um_per_px=um_per_px)
+        sections[name] = _assemble(drawn, program, subject, section=name, um_per_px=um_per_px)
     return sections
 
 
-def _check(*, n_sections: int, n_subjects: int, n_genes: int, size_um: float, um_per_px: float) -> None:
+def _check(*, subjects: str, n_sections: int, n_subjects: int, n_genes: int, size_um: float, um_per_px: float) -> None:
+    if subjects not in get_args(_Subjects):
+        raise InputError(
+            f"subjects is {subjects!r}",
+            where="synthetic_tissue(subjects=)",
+            expected=" or ".join(f'"{name}"' for name in get_args(_Subjects)),
+            remedy="say how subjects differ",
+        )
     rules = {
         "n_sections": (n_sections, 1, float("inf")),
         "n_subjects": (n_subjects, 1, float("inf")),
@@ -117,21 +164,16 @@ def _stream(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def _draw(program: Program, *, index: int, subject: int, size_um: float, um_per_px: float, seed: int) -> _Drawn:
+def _draw(rng: np.random.Generator, subject: Subject, *, size_um: float, um_per_px: float) -> _Drawn:
     from scipy.spatial import cKDTree
     from scipy.spatial.distance import cdist
 
     from st_predict.datasets import _program, _stain, _tissue
 
-    block = _stream(seed, _SUBJECTS, subject)
-    traits, stain = _tissue.Traits.draw(block), _stain.Stain.draw(block)
-    shift = _program.subject_shift(block, program)
-
-    rng = _stream(seed, _SECTIONS, index)
-    tissue = _tissue.grow_tissue(rng, size_um, traits)
+    tissue = _tissue.grow_tissue(rng, size_um, subject.traits)
     cells = _tissue.place_cells(rng, tissue, size_um)
     size_px = round(size_um / um_per_px)
-    image = _stain.draw_section(rng, tissue, cells, stain.vary(rng), size_px=size_px, um_per_px=um_per_px)
+    image = _stain.draw_section(rng, tissue, cells, subject.stain.vary(rng), size_px=size_px, um_per_px=um_per_px)
 
     array_xy, centers_um = _spot_array(size_um)
     on_tissue, region = _tissue.regions_at(tissue, centers_um, _SPOT_UM / 2)
@@ -145,7 +187,9 @@ def _draw(program: Program, *, index: int, subject: int, size_um: float, um_per_
     np.add.at(counted, spot[inside], kind[inside])
     nearby = np.exp(-0.5 * (cdist(centers_um, cells.centers_um) / _NEIGHBORHOOD_UM) ** 2) @ kind
     nearby /= nearby.sum(axis=1, keepdims=True)
-    expression = _program.express(rng, program, cells=counted, neighborhood=nearby, shift=shift)
+    expression = _program.express(
+        rng, subject.program, cells=counted, neighborhood=nearby, shift=subject.shift, assay=subject.assay
+    )
     labels = [_tissue.REGIONS[label] for label in region]
     return _Drawn(image, array_xy, centers_um, counted, labels, expression)
 
@@ -160,7 +204,7 @@ def _spot_array(size_um: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     return array_xy, np.column_stack([margin + x * _PITCH_UM / 2, margin + row * row_step])
 
 
-def _assemble(drawn: _Drawn, program: Program, *, section: str, subject: str, um_per_px: float) -> SpatialData:
+def _assemble(drawn: _Drawn, program: Program, subject: Subject, *, section: str, um_per_px: float) -> SpatialData:
     import anndata as ad
     import pandas as pd
     from scipy.sparse import csr_matrix
@@ -179,7 +223,7 @@ def _assemble(drawn: _Drawn, program: Program, *, section: str, subject: str, um
             "region": pd.Categorical([section] * n),
             "instance_id": np.arange(n),
             "section": pd.Categorical([section] * n),
-            "subject": pd.Categorical([subject] * n),
+            "subject": pd.Categorical([subject.name] * n),
             "array_x": drawn.array_xy[:, 0].astype(float),
             "array_y": drawn.array_xy[:, 1].astype(float),
             "tissue_region": pd.Categorical(drawn.region, categories=REGIONS[1:]),
@@ -193,7 +237,10 @@ def _assemble(drawn: _Drawn, program: Program, *, section: str, subject: str, um
         var=pd.DataFrame({"program": pd.Categorical(program.group)}, index=genes),
         layers={"truth": drawn.expression.truth},
         obsm={"spatial": centers_px, "cell_types": pd.DataFrame(drawn.cells, index=spots, columns=list(CELL_TYPES))},
-        varm={"loadings": pd.DataFrame(program.loadings, index=genes, columns=list(CELL_TYPES))},
+        varm={
+            "loadings": pd.DataFrame(program.loadings, index=genes, columns=list(CELL_TYPES)),
+            "subject_loadings": pd.DataFrame(subject.loadings, index=genes, columns=list(CELL_TYPES)),
+        },
     )
     frame = {"global": Identity()}
     return SpatialData(

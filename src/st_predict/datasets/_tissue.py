@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from st_predict.datasets._traits import Traits
+
 CELL_TYPES = ("tumor", "lymphocyte", "fibroblast", "macrophage", "epithelial", "adipocyte")
 REGIONS = ("background", "stroma", "tumor", "immune", "fat", "duct", "lumen")
 BACKGROUND, STROMA, TUMOR, IMMUNE, FAT, DUCT, LUMEN = range(len(REGIONS))
@@ -33,20 +35,7 @@ _DENSITY = np.array(
 # Distance kept between two neighbors of one type: it sets how tightly that type can be packed.
 _SPACING_UM = np.array([10.5, 6.6, 11.0, 14.0, 8.2, 14.0])
 _RADIUS_UM = np.array([4.6, 2.9, 3.2, 3.8, 3.6, 2.6])
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What differs from subject to subject: the shares of the tissue taken by three of its regions."""
-
-    tumor: float
-    immune: float
-    fat: float
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> Traits:
-        """Draw the traits of one subject."""
-        return cls(tumor=rng.uniform(0.28, 0.46), immune=rng.uniform(0.08, 0.17), fat=rng.uniform(0.08, 0.20))
+_TUMOR_CELL, _LYMPHOCYTE = CELL_TYPES.index("tumor"), CELL_TYPES.index("lymphocyte")
 
 
 @dataclass(frozen=True)
@@ -61,12 +50,15 @@ class Tissue:
         Coordinates along and across the collagen fibers.
     wall_um
         Distance to the wall between two fat cells; large outside fat.
+    traits
+        The subject's, which it was grown by.
     """
 
     region: NDArray[np.uint8]
     along_um: NDArray[np.float32]
     across_um: NDArray[np.float32]
     wall_um: NDArray[np.float32]
+    traits: Traits
 
 
 @dataclass(frozen=True)
@@ -102,20 +94,20 @@ def grow_tissue(rng: np.random.Generator, size_um: float, traits: Traits) -> Tis
     toward_tumor = gradient + 0.6 * smooth_field(rng, shape, 350 / GRID_UM)
 
     region = np.where(tissue, STROMA, BACKGROUND).astype(np.uint8)
-    nests = smooth_field(rng, shape, 75 / GRID_UM) + 0.9 * toward_tumor
+    nests = smooth_field(rng, shape, traits.nest_um / GRID_UM) + traits.cohesion * toward_tumor
     _claim(region, TUMOR, nests, traits.tumor, tissue)
     infiltrate = smooth_field(rng, shape, 65 / GRID_UM) + 0.5 * toward_tumor
     _claim(region, IMMUNE, infiltrate, traits.immune, tissue & (region == STROMA))
     fatty = 0.5 * smooth_field(rng, shape, 90 / GRID_UM) - 1.5 * toward_tumor
     _claim(region, FAT, fatty, traits.fat, tissue & (region == STROMA))
-    _carve_ducts(rng, region, x_um, y_um)
+    _carve_ducts(rng, region, x_um, y_um, tries=traits.ducts)
     clefts = smooth_field(rng, shape, 60 / GRID_UM) + 0.4 * smooth_field(rng, shape, 12 / GRID_UM)
     region[(clefts > 2.5) & tissue & (region != DUCT)] = BACKGROUND
 
     turn = rng.uniform(0, np.pi)
     along = x_um * np.cos(turn) + y_um * np.sin(turn) + 45 * smooth_field(rng, shape, 160 / GRID_UM)
     across = y_um * np.cos(turn) - x_um * np.sin(turn) + 55 * smooth_field(rng, shape, 130 / GRID_UM)
-    return Tissue(region, along, across, _fat_walls(rng, region, x_um, y_um, size_um))
+    return Tissue(region, along, across, _fat_walls(rng, region, x_um, y_um, size_um), traits)
 
 
 def _outline(
@@ -141,7 +133,12 @@ def _claim(
 
 
 def _carve_ducts(
-    rng: np.random.Generator, region: NDArray[np.uint8], x_um: NDArray[np.float32], y_um: NDArray[np.float32]
+    rng: np.random.Generator,
+    region: NDArray[np.uint8],
+    x_um: NDArray[np.float32],
+    y_um: NDArray[np.float32],
+    *,
+    tries: int,
 ) -> None:
     """Place ducts and acini (a ring of epithelium around a lumen) in lobules of the stroma."""
     wobble = smooth_field(rng, region.shape, 30 / GRID_UM)
@@ -150,7 +147,7 @@ def _carve_ducts(
     if len(free) == 0:
         return
     placed: list[tuple[float, float, float]] = []
-    for row, col in free[rng.integers(len(free), size=140)]:
+    for row, col in free[rng.integers(len(free), size=tries)]:
         x0, y0, radius = x_um[row, col], y_um[row, col], rng.uniform(26, 52)
         if all(np.hypot(x0 - x, y0 - y) > radius + r + 8 for x, y, r in placed):
             placed.append((x0, y0, radius))
@@ -200,9 +197,13 @@ def _jittered_grid(
 def place_cells(rng: np.random.Generator, tissue: Tissue, size_um: float) -> Cells:
     """Fill the regions with cells of each type at that type's density, none on top of another."""
     shape = tissue.region.shape
+    density_of, radius_um = _DENSITY.copy(), _RADIUS_UM.copy()
+    density_of[TUMOR, _TUMOR_CELL] *= tissue.traits.cellularity
+    density_of[np.arange(len(REGIONS)) != IMMUNE, _LYMPHOCYTE] *= tissue.traits.lymphocytes
+    radius_um[_TUMOR_CELL] *= tissue.traits.nuclear_size
     centers, kinds = [], []
     for kind, spacing in enumerate(_SPACING_UM):
-        density = _DENSITY[tissue.region, kind] * np.exp(0.35 * smooth_field(rng, shape, 110 / GRID_UM))
+        density = density_of[tissue.region, kind] * np.exp(0.35 * smooth_field(rng, shape, 110 / GRID_UM))
         if CELL_TYPES[kind] == "adipocyte":
             density = density * (tissue.wall_um < FAT_WALL_UM)
         points = _jittered_grid(rng, size_um, spacing, jitter=0.2)
@@ -212,7 +213,7 @@ def place_cells(rng: np.random.Generator, tissue: Tissue, size_um: float) -> Cel
         points = points[rng.random(len(points)) < density[row, col] / full]
         centers.append(points)
         kinds.append(np.full(len(points), kind, dtype=np.intp))
-    centers_um, kind_of = _without_overlaps(rng, np.concatenate(centers), np.concatenate(kinds))
+    centers_um, kind_of = _without_overlaps(rng, np.concatenate(centers), np.concatenate(kinds), radius_um)
     gradient_y, gradient_x = np.gradient(tissue.across_um, axis=0), np.gradient(tissue.across_um, axis=1)
     row, col = _cell_of(centers_um, shape)
     angle = np.arctan2(gradient_x[row, col], -gradient_y[row, col])  # fibers run where `across` stays the same
@@ -220,16 +221,16 @@ def place_cells(rng: np.random.Generator, tissue: Tissue, size_um: float) -> Cel
 
 
 def _without_overlaps(
-    rng: np.random.Generator, centers: NDArray[np.float64], kinds: NDArray[np.intp]
+    rng: np.random.Generator, centers: NDArray[np.float64], kinds: NDArray[np.intp], radius_um: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Drop the later one of every two cells that would lie on each other, in random order."""
     from scipy.spatial import cKDTree
 
     order = rng.permutation(len(centers))
     centers, kinds = centers[order], kinds[order]
-    pairs = cKDTree(centers).query_pairs(2 * _RADIUS_UM.max(), output_type="ndarray")
+    pairs = cKDTree(centers).query_pairs(2 * radius_um.max(), output_type="ndarray")
     gap = np.linalg.norm(centers[pairs[:, 0]] - centers[pairs[:, 1]], axis=1)
-    touching = pairs[gap < 0.85 * (_RADIUS_UM[kinds[pairs[:, 0]]] + _RADIUS_UM[kinds[pairs[:, 1]]])]
+    touching = pairs[gap < 0.85 * (radius_um[kinds[pairs[:, 0]]] + radius_um[kinds[pairs[:, 1]]])]
     keep = np.ones(len(centers), dtype=bool)
     keep[touching.max(axis=1)] = False
     return centers[keep], kinds[keep]

@@ -8,6 +8,23 @@ from typing import TYPE_CHECKING
 from st_predict.core.methods.blocks import ProjectionHead
 from st_predict.core.methods.contrast import soft_contrast
 from st_predict.core.methods.interface import Method
+from st_predict.core.methods.published import (
+    ANY_ENCODER,
+    BATCH_NORM,
+    CENTERED,
+    DECAY,
+    ENCODED_ONCE,
+    FROZEN,
+    PANEL,
+    PREPARED,
+    SEVERAL,
+    SLOW_DECAY,
+    SMALL_BATCH,
+    STOPPED,
+    UM,
+    WIDTHS,
+    Published,
+)
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
 from st_predict.core.methods.retrieval import RetrievalBank
 
@@ -94,8 +111,40 @@ PRESETS = {
             learning_rate=1e-3,
             encoder_learning_rate=1e-3,
             weight_decay=1e-3,
+            decay=1.0,
+            block_size=1,
             inner_folds=0,
             trainable_encoder=True,
         ),
     ),
 }
+
+PUBLISHED = (
+    Published("encoder", "resnet50, trained", "paper", {"default": FROZEN, "paper": ANY_ENCODER}),
+    Published("tiles", "224 px", "code", {"default": WIDTHS, "paper": UM}),
+    Published("inputs", "features as they are", "code", {"default": PREPARED}),
+    Published(
+        "targets", "log1p of normalized counts, batch-corrected by Harmony", "paper",
+        {"default": CENTERED, "paper": "correction would have to see the new slide's expression"},
+    ),
+    Published("genes", "union of each slide's 1000 most variable", "code", PANEL),
+    Published(
+        "batch", "256 random spots", "code",
+        {"default": SMALL_BATCH, "paper": "256 tiles with an encoder in training ask for a large GPU; `batch_size=256` is as published"},
+    ),
+    Published("optimizer", "AdamW, weight decay 0.001", "code", {"default": DECAY}),
+    Published("learning rate", 1e-3, "code"),
+    Published("encoder learning rate", 1e-3, "code", {"default": FROZEN}),
+    Published("learning rate schedule", "constant", "code", {"default": SLOW_DECAY}),
+    Published(
+        "epochs", "150, best on random training spots", "paper",
+        {"default": STOPPED, "paper": "spots beside those trained on are not held out, so all epochs are run"},
+    ),
+    Published("networks", 1, "paper", {"default": SEVERAL}),
+    Published("augmentation", "turns and flips", "code", {"default": ENCODED_ONCE}),
+    Published("batch norm of the encoder", "trained with each batch", "code", BATCH_NORM),
+    Published("width", 256, "code"),
+    Published("temperature", 1.0, "code"),
+    Published("dropout", 0.1, "code"),
+    Published("retrieved", 50, "paper"),
+)  # fmt: skip

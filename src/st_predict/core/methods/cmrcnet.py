@@ -10,6 +10,24 @@ from torch import Tensor, nn
 from st_predict.core.methods.blocks import ProjectionHead, dropped
 from st_predict.core.methods.contrast import soft_contrast
 from st_predict.core.methods.interface import Method
+from st_predict.core.methods.published import (
+    ANY_ENCODER,
+    CENTERED,
+    DECAY,
+    ENCODED_ONCE,
+    FAST_RATE,
+    FROZEN,
+    NARROW,
+    PANEL,
+    PREPARED,
+    SEVERAL,
+    SLOW_DECAY,
+    STOPPED,
+    TOTALS,
+    UM,
+    WIDTHS,
+    Published,
+)
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
 from st_predict.core.methods.retrieval import RetrievalBank
 
@@ -147,3 +165,33 @@ PRESETS = {
     "default": Recipe(CMRCNetConfig(width=128, tokens=4), fit=FitConfig(learning_rate=1e-3)),
     "paper": Recipe(CMRCNetConfig(), PLAIN_INPUTS, _COSINE),
 }
+
+PUBLISHED = (
+    Published("encoder", "ViT-B/32 of 8 layers, trained from scratch", "code", {"default": FROZEN, "paper": ANY_ENCODER}),
+    Published("tiles", "224 px", "code", {"default": WIDTHS, "paper": UM}),
+    Published(
+        "inputs", "50 patch tokens", "code", {"default": PREPARED, "paper": "any encoder gives one vector; a linear map makes tokens of it"}
+    ),
+    Published("targets", "log1p of normalized counts", "code", {"default": CENTERED, "paper": TOTALS}),
+    Published("genes", "union of each slide's 1000 most variable", "code", PANEL),
+    Published("batch", "64 random spots", "code", {"paper": "an encoder in training takes neighbors together, for all methods"}),
+    Published("optimizer", "AdamW, weight decay 0.001", "code", {"default": DECAY}),
+    Published("learning rate", 1e-4, "code", {"default": FAST_RATE}),
+    Published("encoder learning rate", 1e-4, "code", {"default": FROZEN}),
+    Published("learning rate schedule", "cosine to 1e-05", "code", {"default": SLOW_DECAY}),
+    Published(
+        "epochs", "60, best on random training spots", "code",
+        {"default": STOPPED, "paper": "spots beside those trained on are not held out, so all epochs are run"},
+    ),
+    Published("networks", 1, "code", {"default": SEVERAL}),
+    Published("augmentation", "turns and flips", "code", {"default": ENCODED_ONCE}),
+    Published("width", 256, "code", {"default": NARROW}),
+    Published("tokens", "50 of an image, 8 of an expression", "code", {"default": NARROW, "paper": "one setting for both modalities"}),
+    Published("masked", 0.5, "code"),
+    Published("fusion_blocks", 2, "code"),
+    Published("temperature", 1.0, "code"),
+    Published("reconstruction_weight", 1.0, "code"),
+    Published("dropout", 0.1, "code"),
+    Published("gene_dropout", 0.25, "code"),
+    Published("retrieved", 50, "code"),
+)  # fmt: skip

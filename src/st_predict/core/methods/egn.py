@@ -11,6 +11,25 @@ from torch.nn import functional
 
 from st_predict.core.methods.bridge import ExemplarBridge
 from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.published import (
+    ANY_ENCODER,
+    CENTERED,
+    DECAY,
+    DROPPED,
+    FAST_RATE,
+    FROZEN,
+    NARROW,
+    PANEL,
+    PREPARED,
+    SEVERAL,
+    SLOW_DECAY,
+    SMALL_BATCH,
+    STOPPED,
+    TOTALS,
+    UM,
+    WIDTHS,
+    Published,
+)
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
 from st_predict.core.methods.retrieval import RetrievalBank
 
@@ -129,8 +148,51 @@ PRESETS = {
         EGNConfig(width=1024, exemplars=6, bridges=4, dropout=0.0, correlation_weight=0.5),
         PLAIN_INPUTS,
         FitConfig(
-            max_epochs=50, batch_size=32, learning_rate=5e-4, encoder_learning_rate=5e-4, weight_decay=1e-4,
+            max_epochs=50, batch_size=32, block_size=1, learning_rate=5e-4, encoder_learning_rate=5e-4, weight_decay=1e-4,
             schedule="cosine", final_learning_rate=1e-4, inner_folds=0, trainable_encoder=True, augment=False,
         ),
     ),
 }  # fmt: skip
+
+PUBLISHED = (
+    Published("encoder", "vision transformer, trained from scratch", "paper", {"default": FROZEN, "paper": ANY_ENCODER}),
+    Published("tiles", "256 px", "code", {"default": WIDTHS, "paper": UM}),
+    Published("inputs", "patch tokens", "paper", {"default": PREPARED, "paper": "any encoder gives one vector"}),
+    Published(
+        "targets", "log10 of 1 + counts, each gene scaled to 0..1", "code",
+        {"default": CENTERED, "paper": TOTALS},
+    ),
+    Published("genes", "250 of highest mean count", "paper", PANEL),
+    Published(
+        "batch", "32 spots as they are stored", "code",
+        {"default": SMALL_BATCH, "paper": "its correlation over a batch asks for spots that differ"},
+    ),
+    Published("optimizer", "AdamW, weight decay 0.0001", "code", {"default": DECAY}),
+    Published("learning rate", 5e-4, "code", {"default": FAST_RATE}),
+    Published("encoder learning rate", 5e-4, "code", {"default": FROZEN}),
+    Published(
+        "learning rate schedule", "cosine to 0.0001, restarted twice an epoch, after 100 steps of warm-up", "code",
+        {"default": SLOW_DECAY, "paper": "it falls once: what is left after the last epoch is then a trained network"},
+    ),
+    Published(
+        "epochs", "50, best on the test fold", "code",
+        {"default": STOPPED, "paper": "nothing outside the training sections is used"},
+    ),
+    Published("networks", 1, "paper", {"default": SEVERAL}),
+    Published("augmentation", "none", "code"),
+    Published(
+        "exemplars", 9, "paper", {"paper": "6 in the released training command"},
+    ),
+    Published("width", 1024, "code", {"default": NARROW}),
+    Published("bridges", 4, "code", {"default": NARROW}),
+    Published("dropout", 0.0, "code", {"default": DROPPED}),
+    Published("correlation_weight", 0.5, "code"),
+    Published(
+        "exemplars are near by", "an autoencoder trained for that", "paper",
+        "the features at hand need no second training", built="cosine of the encoder's features",
+    ),
+    Published(
+        "between bridges", "self-attention over patch tokens", "paper", "one vector has nothing to attend to",
+        built="nothing",
+    ),
+)  # fmt: skip

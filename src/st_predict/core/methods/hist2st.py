@@ -12,6 +12,27 @@ from torch.nn import functional
 from st_predict.core.methods.blocks import PlaceEmbedding, encode_section, prediction_head, transformer
 from st_predict.core.methods.graph import RememberingGraph, neighbors_of_all
 from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.published import (
+    ANY_ENCODER,
+    BATCH_NORM,
+    CENTERED,
+    CUT,
+    DECAY,
+    DROPPED,
+    FAST_RATE,
+    FROZEN,
+    NARROW,
+    PANEL,
+    PIECES,
+    PREPARED,
+    SAME_ADAM,
+    SEVERAL,
+    STOPPED,
+    TOTALS,
+    UM,
+    WIDTHS,
+    Published,
+)
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
 from st_predict.core.methods.zinb import CountHeads
 
@@ -148,3 +169,43 @@ PRESETS = {
         ),
     ),
 }  # fmt: skip
+
+PUBLISHED = (
+    Published("encoder", "ConvMixer, trained from scratch", "paper", {"default": FROZEN, "paper": ANY_ENCODER}),
+    Published("tiles", "112 px", "code", {"default": WIDTHS, "paper": UM}),
+    Published("inputs", "features as they are", "code", {"default": PREPARED}),
+    Published(
+        "targets", "log10 of 1 + counts per 10,000 over the panel", "code", {"default": CENTERED, "paper": TOTALS}
+    ),
+    Published("genes", "785 of the 1000 most variable", "code", PANEL),
+    Published("batch", "a section", "code", {"default": PIECES, "paper": CUT}),
+    Published("seen together in training", "a section", "code", {"default": PIECES, "paper": CUT}),
+    Published("seen together in prediction", "a section", "code", PIECES),
+    Published("optimizer", "Adam, no weight decay", "code", {"default": DECAY, "paper": SAME_ADAM}),
+    Published("learning rate", 1e-5, "code", {"default": FAST_RATE}),
+    Published("encoder learning rate", 1e-5, "code", {"default": FROZEN}),
+    Published("learning rate schedule", "times 0.9 every 50 epochs", "code"),
+    Published("epochs", 350, "code", {"default": STOPPED}),
+    Published("networks", 1, "code", {"default": SEVERAL}),
+    Published("augmentation", "none", "code"),
+    Published("batch norm of the encoder", "trained with each batch", "code", BATCH_NORM),
+    Published("width", 1024, "code", {"default": NARROW}),
+    Published("layers", 8, "code", {"default": NARROW}),
+    Published("heads", 16, "code", {"default": NARROW}),
+    Published("neighbors", 4, "code"),
+    Published("graph_layers", 4, "code", {"default": NARROW}),
+    Published("own_tile", False, "code", {"default": "graph layers alone are deaf to the spot itself"}),
+    Published("n_places", 64, "code", {"default": "Visium has 128 columns"}),
+    Published("dropout", 0.2, "code", {"default": DROPPED}),
+    Published("zinb_weight", 0.25, "code", {"default": "chosen on held-out training sections"}),
+    Published("distillation_weight", 0.5, "code"),
+    Published("passes", 5, "code", {"default": NARROW}),
+    Published(
+        "feature_dropout", "turns, flips and gray of the image", "code",
+        "the image's own changes would encode every tile again for every pass",
+    ),
+    Published(
+        "neighbors too far away", "cut off, for the grid of her2st", "code", "arrays differ in pitch",
+        built="kept",
+    ),
+)  # fmt: skip

@@ -9,6 +9,23 @@ from torch import nn
 
 from st_predict.core.methods.blocks import PlaceEmbedding, encode_section, prediction_head, transformer
 from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.published import (
+    CENTERED,
+    DECAY,
+    DROPPED,
+    FAST_RATE,
+    NARROW,
+    PANEL,
+    PIECES,
+    PREPARED,
+    SAME_ADAM,
+    SEVERAL,
+    SLOW_DECAY,
+    STOPPED,
+    TOTALS,
+    WIDTHS,
+    Published,
+)
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
 
 if TYPE_CHECKING:
@@ -100,6 +117,39 @@ PRESETS = {
     "paper": Recipe(
         HisToGeneConfig(width=1024, layers=8, heads=16, n_places=64, dropout=0.1, head_dropout=0.0),
         PLAIN_INPUTS,
-        FitConfig(max_epochs=100, learning_rate=1e-5, weight_decay=0.0, decay=1.0, inner_folds=0, augment=False),
+        FitConfig(
+            max_epochs=100, learning_rate=1e-5, weight_decay=0.0, decay=1.0, inner_folds=0, members=1, augment=False
+        ),
     ),
 }
+
+_LINEAR = "what it trains from scratch is a linear map of pixels, 38 million weights; one of features stands for it"
+PUBLISHED = (
+    Published("encoder", "a linear map of pixels, trained", "code", _LINEAR),
+    Published("tiles", "112 px", "code", WIDTHS),
+    Published("inputs", "pixels", "code", {"default": PREPARED, "paper": _LINEAR}),
+    Published(
+        "targets", "log10 of 1 + counts per 10,000 over the panel", "code", {"default": CENTERED, "paper": TOTALS}
+    ),
+    Published("genes", "785 of the 1000 most variable", "code", PANEL),
+    Published("batch", "a section", "code", PIECES),
+    Published("seen together in training", "a section", "code", PIECES),
+    Published("seen together in prediction", "a section", "code", PIECES),
+    Published("optimizer", "Adam, no weight decay", "code", {"default": DECAY, "paper": SAME_ADAM}),
+    Published("learning rate", 1e-5, "code", {"default": FAST_RATE}),
+    Published("encoder learning rate", 1e-5, "code", _LINEAR),
+    Published("learning rate schedule", "constant", "code", {"default": SLOW_DECAY}),
+    Published("epochs", 100, "code", {"default": STOPPED}),
+    Published("networks", 1, "code", {"default": SEVERAL}),
+    Published("augmentation", "none", "code"),
+    Published("width", 1024, "code", {"default": NARROW}),
+    Published("layers", 8, "code", {"default": NARROW}),
+    Published("heads", 16, "code", {"default": NARROW}),
+    Published("n_places", 64, "code", {"default": "Visium has 128 columns"}),
+    Published("dropout", 0.1, "code", {"default": DROPPED}),
+    Published("head_dropout", 0.0, "code", {"default": DROPPED}),
+    Published(
+        "places and head at the start", "random", "code", "a place that no training section reaches then adds nothing",
+        built="0",
+    ),
+)  # fmt: skip

@@ -11,6 +11,29 @@ from torch.nn import functional
 
 from st_predict.core.methods.blocks import PlaceEmbedding, ProjectionHead, encode_section, transformer
 from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.published import (
+    ANY_ENCODER,
+    BATCH_NORM,
+    CENTERED,
+    CUT,
+    DECAY,
+    DROPPED,
+    ENCODED_ONCE,
+    FAST_RATE,
+    FROZEN,
+    NARROW,
+    NO_JITTER,
+    PANEL,
+    PREPARED,
+    SEVERAL,
+    SLOW_DECAY,
+    STOPPED,
+    TOTALS,
+    UM,
+    WHOLE,
+    WIDTHS,
+    Published,
+)
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
 from st_predict.core.methods.retrieval import RetrievalBank
 
@@ -139,3 +162,41 @@ PRESETS = {
         ),
     ),
 }  # fmt: skip
+
+PUBLISHED = (
+    Published("encoder", "densenet121, trained", "code", {"default": FROZEN, "paper": ANY_ENCODER}),
+    Published("tiles", "224 px", "code", {"default": WIDTHS, "paper": UM}),
+    Published("inputs", "features as they are", "code", {"default": PREPARED}),
+    Published("targets", "log10 of 1 + counts per 10,000 over the panel", "code", {"default": CENTERED, "paper": TOTALS}),
+    Published("genes", "785 of the 1000 most variable", "code", PANEL),
+    Published("batch", "128 random spots", "code", {"default": WHOLE, "paper": CUT}),
+    Published(
+        "seen together in training", "128 random spots of all sections", "code",
+        {"default": WHOLE, "paper": "spots of other sections are no surroundings; more of one do not fit in memory"},
+    ),
+    Published(
+        "optimizer", "Adam, weight decay 0.001 as part of the gradient", "code",
+        {"default": DECAY, "paper": "one optimizer for all methods; AdamW's decay is not scaled with the steps"},
+    ),
+    Published("learning rate", 1e-4, "code", {"default": FAST_RATE}),
+    Published("encoder learning rate", 1e-4, "code", {"default": FROZEN}),
+    Published("learning rate schedule", "constant", "code", {"default": SLOW_DECAY}),
+    Published("epochs", 90, "code", {"default": STOPPED}),
+    Published("networks", 1, "code", {"default": SEVERAL}),
+    Published("augmentation", "color jitter, turns and flips", "code", {"default": ENCODED_ONCE, "paper": NO_JITTER}),
+    Published("batch norm of the encoder", "trained with each batch", "code", BATCH_NORM),
+    Published("width", 256, "code", {"default": NARROW}),
+    Published("layers", 2, "code", {"default": NARROW}),
+    Published("heads", 8, "code", {"default": NARROW}),
+    Published("n_places", 65536, "code", "no array has as many columns, and what is not trained is not learned"),
+    Published("dropout", 0.0, "code", {"default": DROPPED}),
+    Published("temperature", 1.0, "code", {"default": "products of layer-normed embeddings are as large as their width"}),
+    Published("retrieved", 200, "paper", {"default": "a handful of sections has few spots to take the mean of"}),
+    Published(
+        "transformer's width", "as many as genes", "code", "heads must divide it, whatever the panel", built="`width`"
+    ),
+    Published(
+        "distance that weighs the retrieved", "of the embeddings", "code",
+        "those found by cosine are weighed by the same", built="of unit vectors",
+    ),
+)  # fmt: skip

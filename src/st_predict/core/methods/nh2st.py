@@ -17,6 +17,26 @@ from st_predict.core.methods.hypergraph import (
     similarity_hyperedges,
 )
 from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.published import (
+    ANY_ENCODER,
+    BATCH_NORM,
+    CENTERED,
+    DECAY,
+    DROPPED,
+    FAST_RATE,
+    FROZEN,
+    NARROW,
+    NOT_STATED,
+    PANEL,
+    PREPARED,
+    SAME_ADAM,
+    SEVERAL,
+    SMALL_BATCH,
+    STOPPED,
+    UM,
+    WIDTHS,
+    Published,
+)
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
 
 if TYPE_CHECKING:
@@ -287,3 +307,48 @@ PRESETS = {
         ),
     ),
 }  # fmt: skip
+
+PUBLISHED = (
+    Published("encoder", "resnet18, trained", "paper, section 2.1", {"default": FROZEN, "paper": ANY_ENCODER}),
+    Published("tiles", "224 px", "paper, section 3", {"default": WIDTHS, "paper": UM}),
+    Published(
+        "inputs", "features as they are", "paper, section 2.1", {"default": PREPARED}
+    ),
+    Published(
+        "targets", "log10 of 1 + counts per 10,000 over the panel, smoothed over the 3 x 3 spots around", "code",
+        {"default": CENTERED, "paper": "smoothed truth is another, easier task"},
+    ),
+    Published("genes", "250 of highest mean count", "paper, section 3", PANEL),
+    Published("batch", "8 random spots", "paper, section 3", {"default": SMALL_BATCH}),
+    Published("optimizer", "Adam, no weight decay", "paper, section 3", {"default": DECAY, "paper": SAME_ADAM}),
+    Published("learning rate", 1e-4, "paper, section 3", {"default": FAST_RATE}),
+    Published("encoder learning rate", 1e-4, "paper, section 3", {"default": FROZEN}),
+    Published("learning rate schedule", "times 0.9 every 50 epochs", "paper, section 3"),
+    Published("epochs", 20, "paper, section 3; code: at most 200", {"default": STOPPED}),
+    Published("networks", 1, "paper", {"default": SEVERAL}),
+    Published("augmentation", NOT_STATED, ""),
+    Published("batch norm of the encoder", "trained with each batch", "code", BATCH_NORM),
+    Published("width", 512, "code", {"default": NARROW}),
+    Published("hidden", 256, "code", {"default": NARROW, "paper": "the paper states no width: two layers, opposite to the encoder"}),
+    Published("neighbors", 8, "paper, section 3.2"),
+    Published("degree", 4, "code"),
+    Published("layers", 2, "paper, section 3.2"),
+    Published("attention", "single", "paper, Eq. 1", {"default": "the softmax over one token is identically 1"}),
+    Published("programs", NOT_STATED, ""),
+    Published("hypergraphs", "both", "paper, section 2.3; code: image"),
+    Published("temperature", 0.05, "paper, section 3.2", {"default": "lower ones cost on the embedded tissue"}),
+    Published("symmetric", False, "paper, Eq. 2"),
+    Published("query_weight", 1.0, "paper, section 3.2", {"default": "at full weight the contrast costs more than it gives"}),
+    Published("neighbor_weight", 0.5, "paper, section 3.2", {"default": "as the query's"}),
+    Published("surroundings", "none", "paper, section 2.4"),
+    Published("input_noise", 0.0, "paper", {"default": DROPPED}),
+    Published("rank", None, "paper", {"default": "few components of expression can be learned from few spots"}),
+    Published("dropout", 0.5, "code", {"default": "chosen on held-out training sections", "paper": "the paper has none"}),
+    Published("gene_dropout", NOT_STATED, ""),
+    Published(
+        "between the layers of expression encoder and translator", "nothing, so each is one linear map", "code",
+        "the paper's two layers are to capture nonlinear interactions", built="GELU",
+    ),
+    Published("heads of attention", 8, "code", "Eq. 1 has one", built="1"),
+    Published("negatives", "off-diagonal logits times 0.1", "code", "Eq. 2 has no such factor", built="as Eq. 2"),
+)  # fmt: skip

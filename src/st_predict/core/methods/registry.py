@@ -25,9 +25,10 @@ from st_predict.core.methods.ensemble import Ensemble
 from st_predict.core.methods.recipe import is_like
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from st_predict.core.methods.interface import Method
+    from st_predict.core.methods.published import Published
     from st_predict.core.methods.recipe import Recipe
 
 
@@ -38,6 +39,8 @@ class Entry(NamedTuple):
     """Built as ``method(n_inputs, n_genes, config)``."""
     presets: Mapping[str, Recipe]
     """Recipes by name; ``"default"`` is always there."""
+    published: Sequence[Published] = ()
+    """What its publication states of the same settings; nothing where there is none."""
 
 
 AUTO = "auto"
@@ -45,16 +48,16 @@ AUTO = "auto"
 METHODS = {
     "mean": Entry(mean.Mean, mean.PRESETS),
     "shuffled": Entry(shuffled.Shuffled, shuffled.PRESETS),
-    "ridge": Entry(ridge.Ridge, ridge.PRESETS),
-    "nh2st": Entry(nh2st.NH2ST, nh2st.PRESETS),
-    "cmrcnet": Entry(cmrcnet.CMRCNet, cmrcnet.PRESETS),
-    "stnet": Entry(stnet.STNet, stnet.PRESETS),
-    "bleep": Entry(bleep.BLEEP, bleep.PRESETS),
-    "histogene": Entry(histogene.HisToGene, histogene.PRESETS),
-    "hist2st": Entry(hist2st.Hist2ST, hist2st.PRESETS),
-    "mclstexp": Entry(mclstexp.MclSTExp, mclstexp.PRESETS),
-    "egn": Entry(egn.EGN, egn.PRESETS),
-    "triplex": Entry(triplex.TRIPLEX, triplex.PRESETS),
+    "ridge": Entry(ridge.Ridge, ridge.PRESETS, ridge.PUBLISHED),
+    "nh2st": Entry(nh2st.NH2ST, nh2st.PRESETS, nh2st.PUBLISHED),
+    "cmrcnet": Entry(cmrcnet.CMRCNet, cmrcnet.PRESETS, cmrcnet.PUBLISHED),
+    "stnet": Entry(stnet.STNet, stnet.PRESETS, stnet.PUBLISHED),
+    "bleep": Entry(bleep.BLEEP, bleep.PRESETS, bleep.PUBLISHED),
+    "histogene": Entry(histogene.HisToGene, histogene.PRESETS, histogene.PUBLISHED),
+    "hist2st": Entry(hist2st.Hist2ST, hist2st.PRESETS, hist2st.PUBLISHED),
+    "mclstexp": Entry(mclstexp.MclSTExp, mclstexp.PRESETS, mclstexp.PUBLISHED),
+    "egn": Entry(egn.EGN, egn.PRESETS, egn.PUBLISHED),
+    "triplex": Entry(triplex.TRIPLEX, triplex.PRESETS, triplex.PUBLISHED),
 }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.published import CENTERED, PANEL, PREPARED, WIDTHS, Published
 from st_predict.core.methods.recipe import Recipe, require
 from st_predict.core.metrics import correlation
 
@@ -44,10 +45,10 @@ class RidgeConfig:
 
 
 class Ridge(Method):
-    """Linear map with an L2 penalty, solved through the eigenvectors of the inputs' scatter matrix.
+    """Linear map with an L2 penalty: the baseline of HEST-Benchmark (Jaume et al., NeurIPS 2024, arXiv 2406.16192), tuned.
 
-    Penalty and rank are those with the best mean per-gene PCC over sections left out in turn (over parts of the
-    section where there is one). HEST-Benchmark's linear baseline, tuned.
+    Solved through the eigenvectors of the inputs' scatter matrix. Penalty and rank are those with the best mean per-gene
+    PCC over sections left out in turn (over parts of the section where there is one).
 
     Parameters
     ----------
@@ -157,3 +158,17 @@ class _RidgePath:
 
 
 PRESETS = {"default": Recipe(RidgeConfig())}
+
+PUBLISHED = (
+    Published("encoder", "the encoder that is judged, frozen", "HEST-Benchmark", "one that needs no license"),
+    Published("tiles", "112 um", "HEST-Benchmark", WIDTHS),
+    Published("inputs", "features, z-scored by the training spots, 256 principal components", "HEST-Benchmark", PREPARED),
+    Published("targets", "log1p of raw counts", "HEST-Benchmark", "depth is no biology; " + CENTERED),
+    Published("genes", "50 most variable of all sections", "HEST-Benchmark", PANEL),
+    Published(
+        "penalties", "100 / (256 x 50), of standardized components", "HEST-Benchmark",
+        "the best penalty differs by data set, so inner folds choose it",
+    ),
+    Published("ranks", None, "HEST-Benchmark", "few components of expression can predict better, so inner folds choose"),
+    Published("intercept", "none", "HEST-Benchmark", "components have no mean of 0 on a new slide", built="the training mean"),
+)  # fmt: skip

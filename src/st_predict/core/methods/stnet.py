@@ -9,6 +9,25 @@ import torch
 from torch import nn
 
 from st_predict.core.methods.interface import Method
+from st_predict.core.methods.published import (
+    ANY_ENCODER,
+    BATCH_NORM,
+    CENTERED,
+    DECAY,
+    ENCODED_ONCE,
+    FAST_RATE,
+    FROZEN,
+    PANEL,
+    PREPARED,
+    SEVERAL,
+    SLOW_DECAY,
+    SMALL_BATCH,
+    STOPPED,
+    TOTALS,
+    UM,
+    WIDTHS,
+    Published,
+)
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe
 
 if TYPE_CHECKING:
@@ -63,7 +82,41 @@ PRESETS = {
         STNetConfig(),
         PLAIN_INPUTS,
         FitConfig(
-            max_epochs=50, batch_size=32, learning_rate=1e-4, weight_decay=0.0, inner_folds=0, trainable_encoder=True
+            max_epochs=50,
+            batch_size=32,
+            learning_rate=1e-4,
+            weight_decay=0.0,
+            decay=1.0,
+            block_size=1,
+            inner_folds=0,
+            trainable_encoder=True,
         ),
     ),
 }
+
+PUBLISHED = (
+    Published("encoder", "densenet121, trained", "paper", {"default": FROZEN, "paper": ANY_ENCODER}),
+    Published("tiles", "224 px", "paper", {"default": WIDTHS, "paper": UM}),
+    Published("inputs", "features as they are", "paper", {"default": PREPARED}),
+    Published("targets", "log of (1 + count) / (total + number of genes)", "code", {"default": CENTERED, "paper": TOTALS}),
+    Published("genes", "250 of highest mean count", "paper", PANEL),
+    Published("batch", "32 random spots", "paper", {"default": SMALL_BATCH}),
+    Published(
+        "optimizer", "SGD, momentum 0.9, no weight decay", "code",
+        {"default": DECAY, "paper": "one optimizer for all methods; that of the code fits an error summed over the batch"},
+    ),
+    Published(
+        "learning rate", 1e-6, "paper",
+        {"default": FAST_RATE, "paper": "the error is a mean over the batch, and AdamW scales every step"},
+    ),
+    Published("encoder learning rate", 1e-6, "paper", {"default": FROZEN, "paper": "as the learning rate"}),
+    Published("learning rate schedule", "constant", "code", {"default": SLOW_DECAY}),
+    Published("epochs", 50, "paper", {"default": STOPPED}),
+    Published("networks", 1, "paper", {"default": SEVERAL}),
+    Published("augmentation", "turns and flips", "paper", {"default": ENCODED_ONCE}),
+    Published("batch norm of the encoder", "trained with each batch", "code", BATCH_NORM),
+    Published(
+        "prediction", "mean over a tile's eight orientations", "paper", "eight times the encoding",
+        built="of the tile as it lies",
+    ),
+)  # fmt: skip

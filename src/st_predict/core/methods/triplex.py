@@ -10,6 +10,28 @@ from torch import Tensor, nn
 from st_predict.core.methods.attention import gather_tokens
 from st_predict.core.methods.blocks import CrossAttentionLayer, PlaceEmbedding, encode_section, transformer
 from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.published import (
+    ANY_ENCODER,
+    BATCH_NORM,
+    CENTERED,
+    CUT,
+    DECAY,
+    DROPPED,
+    ENCODED_ONCE,
+    FAST_RATE,
+    FROZEN,
+    NARROW,
+    PANEL,
+    PIECES,
+    PREPARED,
+    SAME_ADAM,
+    SEVERAL,
+    STOPPED,
+    UM,
+    WHOLE,
+    WIDTHS,
+    Published,
+)
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe, require
 
 if TYPE_CHECKING:
@@ -148,3 +170,47 @@ PRESETS = {
         ),
     ),
 }  # fmt: skip
+
+PUBLISHED = (
+    Published("encoder", "resnet18, trained", "paper", {"default": FROZEN, "paper": ANY_ENCODER}),
+    Published("tiles", "224 px", "paper", {"default": WIDTHS, "paper": UM}),
+    Published(
+        "inputs", "49 tokens of a target's tile", "code", {"default": PREPARED, "paper": "any encoder gives one vector"}
+    ),
+    Published(
+        "targets", "log10 of 1 + counts per 10,000 over the panel, smoothed over the 3 x 3 spots around", "code",
+        {"default": CENTERED, "paper": "smoothed truth is another, easier task"},
+    ),
+    Published("genes", "250 of highest mean count", "paper", PANEL),
+    Published("batch", "128 random spots", "code", {"default": WHOLE, "paper": CUT}),
+    Published("seen together in training", "a section", "paper", {"default": PIECES, "paper": CUT}),
+    Published("seen together in prediction", "a section", "paper", PIECES),
+    Published("optimizer", "Adam, no weight decay", "code", {"default": DECAY, "paper": SAME_ADAM}),
+    Published("learning rate", 1e-4, "code", {"default": FAST_RATE}),
+    Published("encoder learning rate", 1e-4, "code", {"default": FROZEN}),
+    Published("learning rate schedule", "times 0.9 every 50 epochs", "code"),
+    Published(
+        "epochs", "at most 200, stopped by the test fold with patience 20", "code",
+        {"default": STOPPED, "paper": "nothing outside the training sections is used"},
+    ),
+    Published("networks", 1, "paper", {"default": SEVERAL}),
+    Published("augmentation", "turns and flips", "code", {"default": ENCODED_ONCE}),
+    Published("batch norm of the encoder", "trained with each batch", "code", BATCH_NORM),
+    Published("width", 512, "code", {"default": NARROW}),
+    Published("neighbors", 24, "paper", {"default": "8 score as 24 do at half the cost"}),
+    Published("fusion_layers", 1, "code"),
+    Published("section_layers", 5, "code", {"default": NARROW}),
+    Published("neighbor_layers", 4, "code", {"default": NARROW}),
+    Published("heads", "4, 8 and 4", "code", "one setting for the three transformers"),
+    Published("dropout", "0.4, 0.3 and 0.3", "code", {"default": DROPPED, "paper": "one setting for the three transformers"}),
+    Published("distillation", 0.3, "code"),
+    Published("n_places", "a convolution over the array", "paper", "an embedding of column and row knows no grid to fill"),
+    Published(
+        "neighbors' and section's features", "of a frozen encoder", "paper",
+        "one encoder is kept; where it is trained they see it move", built="of the target's encoder",
+    ),
+    Published(
+        "neighbors' place", "a bias of attention", "paper", "any layout of neighbors has distances", built="their distance, embedded"
+    ),
+    Published("hidden layers", "4 times the width", "code", NARROW, built="2 times the width"),
+)  # fmt: skip

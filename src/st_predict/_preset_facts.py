@@ -1,0 +1,198 @@
+"""What a preset trains with: asked of those that train, by the names that the tables of presets use.
+
+The recipe is that of :func:`~st_predict._setup.settle_method`, the optimizer that of a fit, the rest the defaults of
+:func:`st_predict.tl.train`. Nothing published is known here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from st_predict.core.methods.interface import Needs
+    from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
+
+
+class Settled(NamedTuple):
+    """All that a fit of a preset is made from."""
+
+    recipe: Recipe
+    needs: Needs
+    defaults: dict[str, Any]
+    """Of ``train``."""
+
+    @property
+    def fit(self) -> FitConfig:
+        return self.recipe.fit
+
+    @property
+    def inputs(self) -> InputConfig:
+        return self.recipe.inputs
+
+
+@lru_cache
+def settle(method: str, preset: str) -> Settled:
+    """What ``train`` would use of a preset, and nothing asked for beside it."""
+    import torch
+
+    import st_predict as stp
+    from st_predict._setup import settle_method
+    from st_predict.core.methods.registry import build_method
+
+    name, recipe = settle_method(method, preset=preset)
+    with torch.device("meta"):  # what a method needs does not ask for its weights
+        needs = build_method(name, recipe.method, 1, 1).needs
+    signature = inspect.signature(stp.tl.train).parameters
+    return Settled(recipe, needs, {name: one.default for name, one in signature.items()})
+
+
+def look_up(settled: Settled, setting: str) -> Any:
+    """What a preset trains with."""
+    if setting in FACTS:
+        return FACTS[setting](settled)
+    return getattr(settled.recipe.method, setting)
+
+
+def told(value: Any) -> str:
+    """A value as it is written, the same for both sides."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple | list):
+        return listed([told(one) for one in value]) or "none"
+    return str(value)
+
+
+def listed(words: Sequence[str]) -> str:
+    return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]])
+
+
+def _encoder(s: Settled) -> str:
+    return f"{s.defaults['encoder']}, {'trained' if s.fit.trainable_encoder else 'frozen'}"
+
+
+def _tiles(s: Settled) -> str:
+    from st_predict._setup import tile_spec
+
+    spec = tile_spec(s.defaults["tile_um"], s.defaults["tile_px"], trainable=s.fit.trainable_encoder)
+    return f"{listed([f'{width:g}' for width in spec.widths_um])} um"
+
+
+def _inputs(s: Settled) -> str:
+    scored = {"slide": ["z-scored within each slide"], "training": ["z-scored by the training spots"], "none": []}
+    parts = [
+        *scored[s.inputs.standardize],
+        *([f"means over {told(s.inputs.context)} neighbors beside them"] if s.inputs.context else []),
+        *([f"{s.inputs.components} principal components"] if s.inputs.components else []),
+    ]
+    return "features, " + ", ".join(parts) if parts else "features as they are"
+
+
+def _targets(s: Settled) -> str:
+    return "log1p of counts per 10,000 over all genes" + (", centered by section" if s.inputs.center_targets else "")
+
+
+def _genes(s: Settled) -> str:
+    of = {"heg": "of highest mean count", "hvg": "most variable"}[s.defaults["gene_ranking"]]
+    return f"{s.defaults['genes']} {of} in training"
+
+
+def _batch(s: Settled) -> str:
+    from st_predict.core.methods.interface import SECTION_SPOTS
+
+    size, trained = s.fit.batch_size, s.fit.trainable_encoder
+    if s.needs.section:
+        return f"{size} neighboring spots of a section" if trained else f"a section, {SECTION_SPOTS} spots at most"
+    block = max(1, min(s.fit.block_size, size // 2)) if trained else 1
+    return f"{size} random spots" if block == 1 else f"{size} spots, in blocks of {block} neighbors"
+
+
+def _seen_together(s: Settled, *, training: bool) -> str:
+    """What a method of whole sections attends over."""
+    from st_predict.core.methods.interface import SECTION_SPOTS
+
+    if not s.needs.section:
+        return "each spot with its neighbors" if s.needs.neighbors else "each spot alone"
+    if training and s.fit.trainable_encoder:
+        return f"{s.fit.batch_size} neighboring spots of a section"
+    return f"a section, {SECTION_SPOTS} spots at most"
+
+
+@lru_cache
+def _optimizer(fit: FitConfig) -> Any:
+    """Optimizer and schedule of a fit, over one weight."""
+    from torch import nn
+
+    from st_predict.core.training.module import FitModule
+
+    weight: Any = nn.Linear(1, 1)
+    encoder: Any = nn.Linear(1, 1) if fit.trainable_encoder else None
+    return FitModule(weight, encoder, fit, None).configure_optimizers()  # type: ignore[arg-type]
+
+
+def _optimizer_told(s: Settled) -> str:
+    optimizer = _optimizer(s.fit)["optimizer"]
+    decay = optimizer.defaults["weight_decay"]
+    return f"{type(optimizer).__name__}, " + (f"weight decay {decay:g}" if decay else "no weight decay")
+
+
+def _rate(s: Settled, group: int) -> Any:
+    groups = _optimizer(s.fit)["optimizer"].param_groups
+    return groups[group]["initial_lr"] if group < len(groups) else "none, it is frozen"
+
+
+def _schedule(s: Settled) -> str:
+    schedule = _optimizer(s.fit)["lr_scheduler"]
+    if type(schedule).__name__ == "CosineAnnealingLR":
+        return f"cosine to {schedule.eta_min:g}"
+    return "constant" if schedule.gamma == 1 else f"times {schedule.gamma:g} every {schedule.step_size} epochs"
+
+
+def _epochs(s: Settled) -> Any:
+    if not s.fit.inner_folds:
+        return s.fit.max_epochs
+    folds = f"{s.fit.inner_folds} inner fold{'s' if s.fit.inner_folds > 1 else ''}"
+    return f"at most {s.fit.max_epochs}, stopped by {folds} with patience {s.fit.patience}"
+
+
+def _augmentation(s: Settled) -> str:
+    if not s.fit.trainable_encoder:
+        return "none"
+    jitter = [f"stain jitter {s.fit.stain_jitter:g}"] if s.fit.stain_jitter else []
+    return listed([*(["turns and flips"] if s.fit.augment else []), *jitter]) or "none"
+
+
+FACTS: dict[str, Callable[[Settled], Any]] = {
+    "encoder": _encoder,
+    "tiles": _tiles,
+    "inputs": _inputs,
+    "targets": _targets,
+    "genes": _genes,
+    "batch": _batch,
+    "seen together in training": lambda s: _seen_together(s, training=True),
+    "seen together in prediction": lambda s: _seen_together(s, training=False),
+    "optimizer": _optimizer_told,
+    "learning rate": lambda s: _rate(s, 0),
+    "encoder learning rate": lambda s: _rate(s, 1),
+    "learning rate schedule": _schedule,
+    "epochs": _epochs,
+    "networks": lambda s: s.fit.members,
+    "augmentation": _augmentation,
+    "batch norm of the encoder": lambda _: "kept as pretrained (evaluation mode)",
+}
+"""What a fit is made from beyond the method's own settings, by name."""
+OF_SOME = ("seen together in training", "seen together in prediction", "batch norm of the encoder")
+"""Facts that say nothing of some methods; every other must be in the table of a method trained by gradient."""
+
+
+def own_settings(method: str) -> list[str]:
+    """Settings of the method itself, all of which its table must show."""
+    return [field.name for field in dataclasses.fields(settle(method, "default").recipe.method)]
