@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from st_predict.core.ceiling import target_ceilings
 from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.expression import count_genes, section_expression, set_counts, target_counts, total_counts
 from st_predict.core.methods.interface import Needs
-from st_predict.core.metrics import target_ceilings
 from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
 from st_predict.core.training.domain import Domain
 from st_predict.core.training.encode import encode_rows
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("st_predict")
 _FOLDS, _TILES = 5, 32
-_CEILING_SPOTS = 4096  # of a section
 
 
 def train_model(
@@ -160,12 +159,11 @@ def _reliability(
         return None
     ceilings = []
     for number, section in enumerate(sections):
-        sampled = slice(None, None, -(-section.n_spots // _CEILING_SPOTS))
-        rows = (spots.sections == number).nonzero()[sampled, 0]
+        rows = (spots.sections == number).nonzero()[:, 0]
         genes = spots.counts[rows, : count_genes(panel, section.gene_sets)].numpy()
-        sets = (counts[sampled] for _, counts in set_counts(section, panel))
+        sets = (counts for _, counts in set_counts(section, panel))
         totals = spots.totals[rows].double().numpy()
-        ceilings.append(torch.from_numpy(target_ceilings(genes, sets, totals, seed=seed)))
+        ceilings.append(torch.from_numpy(target_ceilings(genes, sets, totals, seed=seed).value))
     return Reliability.fit(held_out, torch.stack(ceilings).mean(dim=0))
 
 
