@@ -96,8 +96,8 @@ def noise_ceiling(
     rows = np.flatnonzero(totals > 0)
     rows = rows[:: max(1, -(-len(rows) // _MOST_SPOTS))]
     whole = np.asarray(counts)[rows].round().astype(np.int64)
-    known = whole.any(axis=0)
-    value, sd = np.zeros(len(known)), np.zeros(len(known))
+    known = whole.sum(axis=0) > 0
+    value, sd = np.zeros(whole.shape[1]), np.zeros(whole.shape[1])
     if not known.any():
         return Ceiling(value[:1], sd[:1]) if together else Ceiling(value, sd)
     rng = np.random.default_rng(seed)
@@ -135,7 +135,9 @@ def _log_likelihoods(counts: NDArray[np.int64], mean: NDArray[np.float64]) -> ND
     found = [(c * m.log() - m).sum(dim=0) - m.sum(dim=0).log() / 2]
     for spread in _SPREADS[1:].tolist():
         shape = torch.tensor(1 / spread).double()
-        terms = torch.lgamma(c + shape) - torch.lgamma(shape) + c * (m / (m + shape)).log() - shape * (m / shape).log1p()
+        terms = (
+            torch.lgamma(c + shape) - torch.lgamma(shape) + c * (m / (m + shape)).log() - shape * (m / shape).log1p()
+        )
         found.append(terms.sum(dim=0) - (m / (1 + spread * m)).sum(dim=0).log() / 2)
     stacked: NDArray[np.float64] = torch.stack(found, dim=1).numpy()
     return stacked

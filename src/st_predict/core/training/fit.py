@@ -20,9 +20,16 @@ from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.model import Model
 from st_predict.core.training.network import Watch
 from st_predict.core.training.pixels import TileRows, joined
-from st_predict.core.training.reliability import HeldOut, Reliability
+from st_predict.core.training.reliability import Reliability
 from st_predict.core.training.rows import SectionRows
-from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
+from st_predict.core.training.selection import (
+    Fitting,
+    Selection,
+    center_targets,
+    history_rows,
+    inner_folds,
+    select_epochs,
+)
 from st_predict.core.training.spots import SpotSet
 from st_predict.core.training.task import method_needs, usable_spots
 
@@ -107,7 +114,7 @@ def train_model(
         spots = spots.with_tiles(transform.of_sections(rows))
     centered, center = center_targets(spots, recipe.inputs)
     kept = [s.keep(mask) for s, mask in zip(sections, usable, strict=True)]
-    reliability = _reliability(selection.held_out(fitting.method, spots), spots, kept, panel, task.seed)
+    reliability = _reliability(selection, fitting.method, spots, kept, panel, task.seed)
     network, encoder, records = fitting.fit(centered, encoder, selection.epochs, {}, "fit all sections")
     names = [s.name for s in sections]
     return Model(
@@ -152,9 +159,10 @@ def with_domain(model: Model, sections: Sequence[Section], tiles: Sequence[Any],
 
 
 def _reliability(
-    held_out: Sequence[HeldOut], spots: SpotSet, sections: Sequence[Section], panel: list[str], seed: int
+    selection: Selection, method: str, spots: SpotSet, sections: Sequence[Section], panel: list[str], seed: int
 ) -> Reliability | None:
     """How sure predictions are, and how sure the noise of the counts lets them be; unknown where nothing was held out."""
+    held_out = selection.held_out(method, spots)
     if not held_out or spots.counts is None or spots.totals is None:
         return None
     ceilings = []
@@ -164,7 +172,8 @@ def _reliability(
         sets = (counts for _, counts in set_counts(section, panel))
         totals = spots.totals[rows].double().numpy()
         ceilings.append(torch.from_numpy(target_ceilings(genes, sets, totals, seed=seed).value))
-    return Reliability.fit(held_out, torch.stack(ceilings).mean(dim=0))
+    shuffled = torch.stack(selection.shuffled).mean(dim=0) if selection.shuffled else None
+    return Reliability.fit(held_out, torch.stack(ceilings).mean(dim=0), shuffled)
 
 
 def _median(known: Sequence[float]) -> float | None:

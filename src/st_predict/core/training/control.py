@@ -1,0 +1,67 @@
+"""What chance reaches: ridge fitted on shuffled images and scored on the sections that an inner fold holds out.
+
+As the control of every table (:mod:`~st_predict.core.methods.shuffled`), many times over and with one penalty: the scatter
+matrix of the inputs stays the same whatever is shuffled, so that a further shuffle is a product and no fit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from st_predict.core.metrics import pearson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from st_predict.core.training.spots import SpotSet
+
+N_SHUFFLES = 50
+_PENALTY = 1.0  # relative to the mean eigenvalue of the inputs' scatter matrix
+_MOST_SPOTS = 4096  # of those trained on
+
+
+def shuffled_pcc(train: SpotSet, held_out: Mapping[int, SpotSet], *, seed: int) -> dict[int, Tensor]:
+    """PCC of every shuffle and gene on every held-out section ``(N_SHUFFLES, G)``.
+
+    Every training spot gets a tile of its own section, predictions are made from true images, which vary smoothly over
+    the tissue as the truth does: what is alike by chance alone is more than independent spots would give. A section is
+    shuffled alike in all folds, as it would be for a model trained on shuffled images.
+
+    Parameters
+    ----------
+    train
+        What the fold trains on, features as the method gets them; evenly spread ones of more than 4,096 spots.
+    held_out
+        By section number.
+    seed
+        Of the shuffles.
+    """
+    rows = torch.arange(0, len(train.sections), -(-len(train.sections) // _MOST_SPOTS))
+    sections, tiles = train.sections[rows], train.tiles[rows]
+    mean = tiles.mean(dim=0)
+    values, vectors = torch.linalg.eigh((tiles - mean).T @ (tiles - mean) / len(rows))
+    values = values.clamp(min=0)
+    scale = (values + _PENALTY * values.mean().clamp(min=1e-12))[:, None] * len(rows)
+    inputs, outputs = (tiles - mean) @ vectors, train.expression[rows] - train.expression[rows].mean(dim=0)
+    shown = {number: (spots.tiles - mean) @ vectors for number, spots in held_out.items()}
+    found: dict[int, list[Tensor]] = {number: [] for number in held_out}
+    for shuffle in range(N_SHUFFLES):
+        weight = inputs[_shuffled(sections, seed, shuffle)].T @ outputs / scale
+        for number, features in shown.items():
+            found[number].append(pearson(features @ weight, held_out[number].expression))
+    return {number: torch.stack(pcc) for number, pcc in found.items()}
+
+
+def _shuffled(sections: Tensor, seed: int, shuffle: int) -> Tensor:
+    """Rows, those of each section in another order."""
+    rows = torch.arange(len(sections))
+    for section in sections.unique():
+        own = (sections == section).nonzero()[:, 0]
+        order = np.random.default_rng((seed, shuffle, int(section))).permutation(len(own))
+        rows[own] = own[torch.from_numpy(order)]
+    return rows
