@@ -10,7 +10,7 @@ from torch import Tensor
 
 from st_predict.core.metrics import pearson
 from st_predict.core.training import control
-from st_predict.core.training.control import N_SHUFFLES, shuffled_pcc
+from st_predict.core.training.control import N_SHUFFLES, chosen_pcc, shuffled_pcc
 from st_predict.core.training.spots import SpotSet
 
 MakeSpots = Callable[..., SpotSet]
@@ -24,18 +24,26 @@ def test_one_shuffle_is_ridge_on_permuted_tiles(spot_set: MakeSpots) -> None:
     spots = spot_set()
     train, shown = spots.of_sections([0, 1]), held(spots, 2)
     found = shuffled_pcc(train, shown, seed=3)
-    assert list(found) == [2] and found[2].shape == (N_SHUFFLES, train.expression.shape[1])
+    assert list(found) == [2] and found[2].shape == (3, N_SHUFFLES, train.expression.shape[1])
     for shuffle in (0, 17):
         rows = control._shuffled(train.sections, 3, shuffle)
         assert torch.equal(train.sections[rows], train.sections) and len(rows.unique()) == len(rows)
         x, y = train.tiles[rows].double(), train.expression.double()
         x, y = x - x.mean(dim=0), y - y.mean(dim=0)
         scatter = x.T @ x / len(x)
-        penalty = torch.linalg.eigvalsh(scatter).mean() * torch.eye(len(scatter))
-        weight = torch.linalg.solve(scatter + penalty, x.T @ y / len(x))
-        expected = pearson(shown[2].tiles.double() @ weight, shown[2].expression)
-        torch.testing.assert_close(found[2][shuffle], expected, atol=1e-4, rtol=1e-3)
-    assert not torch.allclose(found[2][0], found[2][17])
+        for number, penalty in enumerate((0.1, 1.0, 10.0)):
+            added = penalty * torch.linalg.eigvalsh(scatter).mean() * torch.eye(len(scatter))
+            weight = torch.linalg.solve(scatter + added, x.T @ y / len(x))
+            expected = pearson(shown[2].tiles.double() @ weight, shown[2].expression)
+            torch.testing.assert_close(found[2][number, shuffle], expected, atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(found[2][:, 0], found[2][:, 17])
+
+
+def test_the_penalty_is_the_best_on_all_that_is_held_out() -> None:
+    """One for all sections and genes, another for another shuffle."""
+    one = torch.tensor([[[0.1, 0.3], [0.0, 0.0]], [[0.0, 0.2], [0.2, -0.1]]])  # penalty, shuffle, gene
+    other = torch.tensor([[[0.1, 0.1], [0.0, 0.0]], [[0.5, 0.1], [0.1, 0.1]]])
+    torch.testing.assert_close(chosen_pcc([one, other]), torch.tensor([[0.25, 0.15], [0.15, 0.0]]))
 
 
 def test_a_section_is_shuffled_alike_in_all_folds() -> None:

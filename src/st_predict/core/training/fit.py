@@ -14,6 +14,7 @@ from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.expression import count_genes, section_expression, set_counts, target_counts, total_counts
 from st_predict.core.methods.interface import Needs
 from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
+from st_predict.core.training.control import chosen_pcc
 from st_predict.core.training.domain import Domain
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.inputs import InputTransform
@@ -172,7 +173,7 @@ def _reliability(
         sets = (counts for _, counts in set_counts(section, panel))
         totals = spots.totals[rows].double().numpy()
         ceilings.append(torch.from_numpy(target_ceilings(genes, sets, totals, seed=seed).value))
-    shuffled = torch.stack(selection.shuffled).mean(dim=0) if selection.shuffled else None
+    shuffled = chosen_pcc(selection.shuffled) if selection.shuffled else None
     return Reliability.fit(held_out, torch.stack(ceilings).mean(dim=0), shuffled)
 
 

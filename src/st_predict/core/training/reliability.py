@@ -188,11 +188,12 @@ def _chance(shuffled: Tensor) -> Tensor:
     """What a further shuffle passes in :data:`BY_CHANCE` of genes ``(S, G)`` -> ``(G,)``.
 
     Per gene: all genes of a shuffle share their luck, expression having few programs, so that no quantile over genes is
-    to be trusted. The PCC scatters about 0 like a normal variate, and Student's t allows for the few shuffles.
+    to be trusted. A mean of PCC scatters like a normal variate: this is the limit for one draw more of it after few.
     """
     from scipy.stats import t
 
-    return float(t.ppf(1 - BY_CHANCE, len(shuffled))) * shuffled.square().mean(dim=0).sqrt()
+    n = len(shuffled)
+    return shuffled.mean(dim=0) + float(t.ppf(1 - BY_CHANCE, n - 1)) * np.sqrt(1 + 1 / n) * shuffled.std(dim=0)
 
 
 def _spread(sections: Sequence[HeldOut]) -> Tensor:

@@ -174,7 +174,7 @@ class Selection(NamedTuple):
     centers: list[Tensor]
     """By fold, what targets are differences to ``(G,)``."""
     shuffled: list[Tensor] = []
-    """By held-out section, the PCC that shuffled images reach ``(S, G)``; empty where that was not asked for."""
+    """By held-out section, the PCC that shuffled images reach ``(P, S, G)``; empty where that was not asked for."""
 
     def better(self, method: str, other: str) -> str:
         """Which of two methods did better, on average over the sections held out; the first where nothing was."""
