@@ -111,7 +111,8 @@ training sections of each fold alone. Bold is the best of a column, among method
 <li>Gray rows are controls: the training mean, ridge on shuffled images (which hold nothing), and tuned ridge on frozen
 features, which a deep method has to beat. A method is called better or worse than ridge if it is so in every fold, and by
 more than {fine} ({coarse} with fewer than {many} folds) in the mean.</li>
-<li>Counts are noisy, so no prediction can reach a PCC of 1. The noise ceiling is what a perfect one would reach.</li>
+<li>Counts are noisy, so that the true rates themselves would not reach a PCC of 1. The noise ceiling is an estimate of what
+they would.</li>
 </ul>
 <details><summary>What the columns mean</summary>
 {_html.facts(_MEANINGS)}

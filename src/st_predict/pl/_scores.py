@@ -49,8 +49,8 @@ def scores(
 
     A row a method, best on top: a small dot a fold (the mean over its sections and seeds), a bold mark and a number
     for the mean over folds. Gray are the controls, training mean and shuffled images; the dashed line is tuned ridge
-    on frozen features, which a deep method has to beat. For the PCC the noise ceiling, which no predictor can pass, is
-    a line as well. Where folds of a method failed its mark is thin, the row says how many it is the mean of, and it comes
+    on frozen features, which a deep method has to beat. For the PCC the noise ceiling, an estimate of what the true
+    rates would reach, is a line as well. Where folds of a method failed its mark is thin, the row says how many it is the mean of, and it comes
     after those that have them all.
 
     Parameters
@@ -156,7 +156,7 @@ def _draw_methods(ax: Axes, values: pd.DataFrame, order: Sequence[str]) -> None:
 
 
 def _draw_limit(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
-    """What the best prediction could reach: the noise ceiling of the PCC, all the variance there is."""
+    """What a predictor of the truth would reach: the noise ceiling of the PCC, all the variance there is."""
     place, label = _IDEAL.get(metric), "as measured"
     if metric == "pcc":
         ceiling = rows[rows["metric"] == "ceiling"].groupby("fold", observed=True)["value"].mean().mean()

@@ -82,7 +82,7 @@ def cross_validate(
     A DataFrame, one row a ``method``, ``fold``, ``section``, ``gene_set`` and ``metric`` with its ``value``;
     ``seconds`` is what the fit took. Gene sets: the panel (``"heg250"``) and its 50 genes most variable in training
     (``"hvg50"``); ``"gene_sets"`` are those of the argument, of which each counts as one gene. Metrics: means over
-    genes of ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance`` and ``ceiling``,
+    genes of ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance``, ``ceiling`` and ``ceiling_sd``,
     ``pcc_of_ceiling``, ``constant`` (genes whose PCC could not be computed and counts 0), ``n_genes``, and how well
     ``gene_correlation`` (between genes) and ``morans_i`` agree with the measured. Metrics named
     ``pcc_h_testselected``, ``pcc_hvg_from_test_truth`` and ``pcc_pooled_slides`` are for comparison with papers only:
