@@ -85,6 +85,8 @@ def predict_sdata(
     notes: dict[str, Any] = {"unlike_training": float((distance > 1).mean()), "slide_shift": model.shift(features)}
     if model.reliability is not None:
         notes["expected_pcc"] = model.reliability.expected_pcc[torch.from_numpy(kept)].tolist()
+        if model.reliability.chance is not None:
+            notes["chance"] = model.reliability.chance[torch.from_numpy(kept)].tolist()
     ends = None
     if interval is not None and model.reliability is not None:
         _say_groups(model.reliability)

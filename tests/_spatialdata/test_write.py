@@ -23,7 +23,7 @@ PROVENANCE = {"panel": PANEL, "model": "0123456789ab", "tile_px": [], "min_count
 
 def of(predicted: np.ndarray, panel: list[str]) -> Predicted:
     """What is written of a model that does not know how sure it is."""
-    unknown = pd.DataFrame(np.nan, panel, ["expected_pcc", "pcc_sd", "ceiling", "predictable"])
+    unknown = pd.DataFrame(np.nan, panel, ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable"])
     return Predicted(predicted, predicted[:, 0] / 100, unknown, None)
 
 

@@ -1,4 +1,4 @@
-"""Scores against scipy and the closed forms; the noise ceiling against counts of known truth."""
+"""Scores against scipy and the closed forms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
 
-from st_predict.core.metrics import gene_scores, mean_pearson, morans_i, noise_ceiling, pearson, structure_agreement
+from st_predict.core.metrics import gene_scores, mean_pearson, morans_i, pearson, structure_agreement
 from st_predict.core.neighbors import nearest_spots
 
 
@@ -63,60 +63,6 @@ def test_perfect_and_reversed_predictions() -> None:
 def test_pearson_of_a_large_offset_keeps_its_digits() -> None:
     truth = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
     assert float(pearson(truth + 1e6, truth)) == pytest.approx(1, abs=1e-6)
-
-
-def test_ceiling_is_close_to_the_correlation_of_truth_with_counts() -> None:
-    """The best predictor is the truth itself: its PCC with the counts is what the ceiling estimates."""
-    rng = np.random.default_rng(0)
-    n, depth = 3000, 2000.0
-    share = rng.dirichlet(np.ones(20))
-    fold = rng.normal(0, np.linspace(0.02, 0.8, 20), (n, 20))
-    rates = share * np.exp(fold)
-    rates = depth * rates / rates.sum(axis=1, keepdims=True)
-    counts = rng.poisson(rates).astype(np.float32)
-    totals = counts.sum(axis=1, dtype=np.float64)
-    measured = np.log1p(1e4 * counts / totals[:, None])
-    truth = np.log1p(1e4 * rates / depth)
-    best = np.array([pearsonr(truth[:, i], measured[:, i])[0] for i in range(20)])
-    ceiling = noise_ceiling(counts, totals, seed=0)
-    rich = counts.mean(axis=0) > 20  # log1p of half the counts bends where there are few
-    assert rich.sum() >= 10 and best[rich].min() < 0.8 < 0.95 < best[rich].max(), "the test covers both ends"
-    assert np.abs(ceiling - best)[rich].max() < 0.06
-    assert (ceiling >= 0).all() and (ceiling <= 1).all()
-
-
-def test_ceiling_of_noise_is_low_and_of_constant_zero() -> None:
-    rng = np.random.default_rng(1)
-    counts = np.column_stack([rng.poisson(5.0, 4000), np.zeros(4000)]).astype(np.float32)
-    ceiling = noise_ceiling(counts, np.full(4000, 5000.0), seed=0)
-    assert ceiling[0] < 0.3 and ceiling[1] == 0
-
-
-def test_ceiling_follows_its_seed() -> None:
-    counts = np.random.default_rng(2).poisson(5.0, (50, 3)).astype(np.float32)
-    totals = np.full(50, 100.0)
-    assert np.array_equal(noise_ceiling(counts, totals, seed=3), noise_ceiling(counts, totals, seed=3))
-    assert not np.array_equal(noise_ceiling(counts, totals, seed=3), noise_ceiling(counts, totals, seed=4))
-
-
-def test_ceiling_of_a_set_is_that_of_the_mean_of_its_genes() -> None:
-    """Against another pair of halves of the same rates: the correlation of two independent sections of half the depth."""
-    rng = np.random.default_rng(5)
-    rates = rng.gamma(4.0, 5.0, (4000, 1)) * rng.uniform(0.2, 4, 6)
-    counts, totals = rng.poisson(rates).astype(np.float32), np.full(4000, 3000.0)
-    halves = [np.log1p(rng.poisson(rates / 2) / totals[:, None] * 2e4).mean(axis=1) for _ in range(2)]
-    r = pearsonr(*halves)[0]
-    found = noise_ceiling(counts, totals, seed=0, together=True)
-    assert found.shape == (1,) and found[0] == pytest.approx(np.sqrt(2 * r / (1 + r)), abs=0.01)
-    assert found[0] > noise_ceiling(counts, totals, seed=0).max() + 0.005, "noise of several genes averages out"
-    one = counts[:, :1]
-    assert noise_ceiling(one, totals, seed=0, together=True) == noise_ceiling(one, totals, seed=0)
-
-
-def test_ceiling_survives_an_empty_spot() -> None:
-    counts = np.random.default_rng(2).poisson(5.0, (50, 3)).astype(np.float32)
-    counts[4] = 0
-    assert np.isfinite(noise_ceiling(counts, counts.sum(axis=1, dtype=np.float64), seed=0)).all()
 
 
 def test_structure_agreement_equals_the_correlation_of_correlations() -> None:

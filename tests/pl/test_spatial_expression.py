@@ -83,8 +83,11 @@ def test_pcc_is_that_of_evaluate(made: SimpleNamespace) -> None:
 
 def test_gene_that_the_model_cannot_predict_is_flagged(made: SimpleNamespace) -> None:
     sdata = made.section().sdata
-    expected = np.where(np.array(made.panel) == made.panel[1], 0.04, 0.3)
-    sdata.tables["table"].uns["predicted"]["expected_pcc"] = expected
+    record = sdata.tables["table"].uns["predicted"]
+    record["expected_pcc"] = np.where(np.array(made.panel) == made.panel[1], 0.14, 0.3)
+    axes = stp.pl.spatial_expression(sdata, made.panel[:2], show=False)
+    assert not any("unpredictable" in ax.get_title() for ax in axes[:, 2]), "what chance reaches is not known"
+    record["chance"] = np.full(len(made.panel), 0.2)
     axes = stp.pl.spatial_expression(sdata, made.panel[:2], show=False)
     titles = [ax.get_title() for ax in axes[:, 2]]
     assert "unpredictable" not in titles[0] and titles[1].endswith("\nunpredictable")

@@ -64,7 +64,7 @@ def test_values_are_those_of_train_predict_and_evaluate(three_sections: Sections
     stp.tl.predict(three_sections["C"], model)
     expected = stp.tl.evaluate(three_sections["C"])
     row = table.query("method == 'ridge' and section == 'C' and gene_set == 'heg10'").set_index("metric")["value"]
-    for metric in ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling"):
+    for metric in ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling", "ceiling_sd"):
         assert row[metric] == pytest.approx(expected[metric].mean(), rel=1e-5), metric
     genes = table.genes.query("method == 'ridge' and section == 'C'").set_index("gene")
     assert genes["morans_i"].to_dict() == pytest.approx(expected["morans_i"].to_dict(), rel=1e-4)

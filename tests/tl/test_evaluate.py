@@ -39,7 +39,7 @@ def test_columns_and_rows(predicted: SpatialData, quick_model: Model) -> None:
     assert scores.index.tolist() == quick_model.panel and scores.index.name == "gene"
     assert scores.columns.tolist() == [
         "pcc", "spearman", "mse", "mae", "r2", "relative_variance", "constant", "mean_count", "ceiling",
-        "morans_i", "morans_i_measured", "expected_pcc",
+        "ceiling_sd", "morans_i", "morans_i_measured", "expected_pcc",
     ]  # fmt: skip
     assert scores.attrs == {"section": "C", "n_spots": 42, "n_spots_left_out": 0, "genes_missing": []}
 
@@ -56,6 +56,7 @@ def test_values_are_those_of_a_direct_computation(predicted: SpatialData) -> Non
         assert row["relative_variance"] == pytest.approx(layer[:, i].var() / truth[:, i].var(), rel=1e-3)
         assert row["mean_count"] == pytest.approx(table.X[:, i].mean(), rel=1e-5)
     assert not scores["constant"].any() and scores["ceiling"].between(0, 1).all()
+    assert scores["ceiling_sd"].between(0, 0.5).all() and scores["ceiling_sd"].any()
 
 
 def test_a_perfect_prediction(predicted: SpatialData) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import spatialdata
+import torch
 from spatialdata import SpatialData
 
 import st_predict as stp
@@ -39,7 +41,10 @@ def test_what_is_expected_of_every_gene(make_section: Make, sure: Model) -> None
     var = sdata.tables["table"].var
     np.testing.assert_allclose(var.loc[sure.panel, "predicted_expected_pcc"], genes["expected_pcc"])
     assert var.loc[~var.index.isin(sure.panel), "predicted_expected_pcc"].isna().all()
-    assert var.loc[sure.panel, "predicted_predictable"].tolist() == (genes["expected_pcc"] >= 0.1).tolist()
+    assert (genes["chance"] > 0).all() and genes["predictable"].equals(genes["expected_pcc"] > genes["chance"])
+    np.testing.assert_allclose(var.loc[sure.panel, "predicted_chance"], genes["chance"])
+    assert var.loc[sure.panel, "predicted_predictable"].tolist() == genes["predictable"].tolist()
+    assert list(sdata.tables["table"].uns["predicted"]["chance"]) == pytest.approx(genes["chance"].tolist())
     np.testing.assert_allclose(stp.tl.evaluate(sdata)["expected_pcc"], genes["expected_pcc"])
 
 
@@ -118,6 +123,24 @@ def test_a_model_that_held_nothing_out_is_not_asked(make_section: Make, quick: Q
     assert sdata.tables["table"].var["predicted_expected_pcc"].isna().all()
 
 
+def test_of_a_model_of_an_earlier_version_chance_is_not_known(
+    make_section: Make, sure: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its folder has no such tensor; it is read, predicts, and says nothing of what is predictable."""
+    assert sure.reliability is not None
+    earlier = dataclasses.replace(sure, reliability=dataclasses.replace(sure.reliability, chance=None))
+    loaded = stp.load_model(earlier.save(tmp_path / "model"))
+    assert loaded.id == earlier.id != sure.id and loaded.reliability is not None
+    assert loaded.reliability.predictable is None and loaded.reliability.only(torch.tensor([0])).chance is None
+    assert loaded.genes["expected_pcc"].equals(sure.genes["expected_pcc"])
+    assert loaded.genes[["chance", "predictable"]].isna().all(axis=None)
+    sdata = make_section("D", 3)
+    stp.tl.predict(sdata, loaded)
+    table = sdata.tables["table"]
+    assert table.var["predicted_chance"].isna().all() and not table.var["predicted_predictable"].any()
+    assert "chance" not in table.uns["predicted"]
+
+
 def test_what_no_gene_reaches_is_refused(make_section: Make, sure: Model) -> None:
     with pytest.raises(
         InputError, match=r"min_reliability is 0.999; the best of \d+ genes has an expected PCC of 0\.\d"
@@ -170,10 +193,12 @@ def test_a_gene_asked_for_that_cannot_be_predicted_is_named(
     names = sections[0].tables["table"].var_names[:4].tolist()
     with caplog.at_level(logging.INFO, "st_predict"):
         model = stp.tl.train(sections, **{**quick, "genes": names, "params": {**quick.get("params", {}), "rank": None}})
-    poor = model.genes.index[model.genes["expected_pcc"] < 0.1].tolist()
-    assert names[0] in poor
+    assert not model.genes.loc[names[0], "predictable"]
     (warning,) = [r.getMessage() for r in caplog.records if "cannot be predicted" in r.getMessage()]
     assert f"{names[0]} ({model.genes.loc[names[0], 'expected_pcc']:.2f})" in warning
+    chance = model.genes["chance"][~model.genes["predictable"]].mean()
+    assert f"their PCC is no more than shuffled images reach by chance ({chance:.2f})" in warning
+    assert "a predictor of the true rates would reach about 0." in warning
 
 
 def test_intervals_set_on_one_section_are_said_to_be(

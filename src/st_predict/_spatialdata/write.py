@@ -129,7 +129,7 @@ def interval_keys(key: str) -> tuple[str, str]:
 
 def _var_columns(key: str) -> list[str]:
     """Columns of ``var``, as those of :attr:`~st_predict.core.training.model.Model.genes`."""
-    return [f"{key}_{name}" for name in ("expected_pcc", "pcc_sd", "ceiling", "predictable")]
+    return [f"{key}_{name}" for name in ("expected_pcc", "pcc_sd", "ceiling", "chance", "predictable")]
 
 
 def distance_column(key: str) -> str:

@@ -1,4 +1,4 @@
-"""The protocol's arithmetic: per-gene scores over the spots of one section, and the noise ceiling. Arrays only."""
+"""The protocol's arithmetic: per-gene scores over the spots of one section. Arrays only."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
 _CONSTANT = 1e-6  # standard deviation under which a gene counts as constant, on the log1p scale
@@ -122,60 +120,3 @@ def morans_i(values: NDArray[np.float32], neighbors: NDArray[np.int64]) -> NDArr
         lagged += z[column]
     covariance = (z * lagged).mean(axis=0) / max(neighbors.shape[1], 1)
     return np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > _CONSTANT**2)
-
-
-def noise_ceiling(
-    counts: NDArray[np.float32], totals: NDArray[np.float64], *, seed: int, together: bool = False
-) -> NDArray[np.float64]:
-    """Highest PCC any predictor can reach, given that counts are noisy.
-
-    Every count is split binomially into two halves, the halves (as log1p of counts per 10,000) are correlated per
-    gene (r), and the ceiling is ``sqrt(2r / (1 + r))``, the square root of the Spearman-Brown reliability.
-
-    Parameters
-    ----------
-    counts
-        Raw counts ``(n_spots, G)``.
-    totals
-        Total count of each spot over all genes ``(n_spots,)``; each half is taken to hold half of it.
-    seed
-        Seed of the split.
-    together
-        Whether what is predicted is not the genes but the mean over all of them.
-
-    Returns
-    -------
-    ``(G,)``, ``(1,)`` where they are taken together, in [0, 1]; 0 where the halves do not correlate.
-    """
-    rng = np.random.default_rng(seed)
-    whole = np.asarray(counts).round().astype(np.int64)
-    half = rng.binomial(whole, 0.5)
-    scale = np.divide(2e4, totals, out=np.zeros_like(totals), where=totals > 0)[:, None]
-    halves = [torch.from_numpy(np.log1p(part * scale)) for part in (half, whole - half)]
-    if together:
-        halves = [part.mean(dim=1, keepdim=True) for part in halves]
-    r = np.clip(pearson(*halves).numpy(), 0.0, 1.0)
-    ceiling: NDArray[np.float64] = np.sqrt(2 * r / (1 + r))
-    return ceiling
-
-
-def target_ceilings(
-    genes: NDArray[np.float32], sets: Iterable[NDArray[np.float32]], totals: NDArray[np.float64], *, seed: int
-) -> NDArray[np.float64]:
-    """:func:`noise_ceiling` of genes and, after them, of the means over gene sets, which change nothing of the genes'.
-
-    Parameters
-    ----------
-    genes
-        Raw counts ``(n_spots, G)``.
-    sets
-        Raw counts of the genes of each of S sets ``(n_spots, n_members)``.
-    totals, seed
-        As there.
-
-    Returns
-    -------
-    ``(G + S,)``.
-    """
-    of_sets = (noise_ceiling(counts, totals, seed=seed, together=True) for counts in sets)
-    return np.concatenate([noise_ceiling(genes, totals, seed=seed), *of_sets])

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from st_predict.core.errors import InputError
-from st_predict.core.training.reliability import UNPREDICTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +46,10 @@ class Compared(NamedTuple):
     @property
     def unpredictable(self) -> list[bool]:
         """Genes of which the model expected no more than chance gives."""
-        expected = dict(zip(map(str, self.record["panel"]), self.record.get("expected_pcc", ()), strict=False))
-        return [expected.get(gene, 1.0) < UNPREDICTABLE for gene in self.genes]
+        named = map(str, self.record["panel"])
+        both = zip(named, self.record.get("expected_pcc", ()), self.record.get("chance", ()), strict=False)
+        poor = {gene for gene, expected, chance in both if expected <= chance}
+        return [gene in poor for gene in self.genes]
 
 
 def compare(

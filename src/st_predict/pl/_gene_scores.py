@@ -1,4 +1,4 @@
-"""``gene_scores``: the PCC of every gene against the ceiling that its counts set, to see which can be trusted."""
+"""``gene_scores``: the PCC of every gene against the ceiling estimated from its counts, to see which can be trusted."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def gene_scores(
 ) -> NDArray[Any]:
     """Tell which genes can be trusted: the PCC of each against its noise ceiling.
 
-    A dot a gene, colored by its mean count. No predictor gets above the diagonal but by chance; a gene near it is
-    predicted as well as its noise lets any model, one far below it varies in ways the model does not see, and one at
+    A dot a gene, colored by its mean count. The diagonal is about what a predictor of the true rates would
+    reach, an estimate: on few spots a gene may lie above it. A gene near it is predicted as well as its noise lets models, one far below it varies in ways the model does not see, and one at
     the left has too few counts for either to be told. Named are the genes that reach most and least of their ceiling,
     among the half with the highest ceilings: in the other half chance would choose.
 

@@ -178,7 +178,7 @@ def _draw_methods(ax: Axes, values: pd.DataFrame, of_seeds: pd.DataFrame, order:
 
 
 def _draw_limit(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
-    """What the best prediction could reach: the noise ceiling of the PCC, all the variance there is."""
+    """What a predictor of the truth would reach: the noise ceiling of the PCC, all the variance there is."""
     place, label = _IDEAL.get(metric), "as measured"
     if metric == "pcc":
         ceiling = _by_fold(_by_seed(rows, rows[:0], "ceiling")).mean().mean()  # of a section it is the same for all

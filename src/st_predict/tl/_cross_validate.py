@@ -88,7 +88,8 @@ def cross_validate(
     What each method had beside the sections stands there too: ``networks`` whose mean it predicts (0: closed form),
     ``inputs`` and ``stopping`` in words, ``epochs`` of the final fit, and the ``seconds`` the whole fit took. Gene
     sets: the panel (``"heg250"``) and its 50 genes most variable in training (``"hvg50"``); ``"gene_sets"`` are those
-    of the argument, of which each counts as one gene. Metrics: means over genes of ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance`` and ``ceiling``,
+    of the argument, of which each counts as one gene. Metrics: means over genes of ``pcc``, ``spearman``, ``mse``,
+    ``mae``, ``r2``, ``relative_variance``, ``ceiling`` and ``ceiling_sd``,
     ``pcc_of_ceiling``, ``constant`` (genes whose PCC could not be computed and counts 0), ``n_genes``, and how well
     ``gene_correlation`` (between genes) and ``morans_i`` agree with the measured. By images alone, and so the same
     whatever the method: ``slide_shift``, how far the section lies off those trained on (beyond 1: half as far again as any

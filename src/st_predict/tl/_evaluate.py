@@ -39,14 +39,15 @@ def evaluate(
     layer
         Layer with raw counts; ``None``: ``X``.
     seed
-        Seed of the split behind ``ceiling``.
+        Seed of the draws behind ``ceiling``.
 
     Returns
     -------
     One row a gene of the panel that the section has, and a gene set of which it has every gene: ``pcc`` and
     ``spearman`` (0 where prediction or truth is constant), ``mse``, ``mae``, ``r2``, ``relative_variance`` (predicted
-    over measured; well under 1 is over-smoothed), ``constant``, ``mean_count`` (of a set their sum), ``ceiling``, the
-    highest PCC that the noise of the counts lets any predictor reach, and Moran's I over each spot's six nearest,
+    over measured; well under 1 is over-smoothed), ``constant``, ``mean_count`` (of a set their sum), ``ceiling``, an
+    estimate of the PCC that a predictor of the true rates would reach on counts this noisy, ``ceiling_sd``, the standard
+    deviation of that estimate on so many spots, and Moran's I over each spot's six nearest,
     ``morans_i`` of the prediction and ``morans_i_measured``. Where the model knew how sure it was, ``expected_pcc``;
     where intervals were predicted, ``covered``, the share of spots within them. ``attrs`` tells ``n_spots``,
     ``n_spots_left_out`` and ``genes_missing``.

@@ -60,7 +60,7 @@ def predict(
     are log1p of counts per 10,000.
 
     In both, ``table.var`` gets what is to be expected of every gene on a new slide: ``<key_added>_expected_pcc``,
-    ``_pcc_sd``, ``_ceiling`` and ``_predictable`` (see ``model.genes``). Ends of intervals are ``<key_added>_lower`` and
+    ``_pcc_sd``, ``_ceiling``, ``_chance`` and ``_predictable`` (see ``model.genes``). Ends of intervals are ``<key_added>_lower`` and
     ``<key_added>_upper``: DataFrames in obsm beside a table's own, layers of a new table.
 
     ``table.obs["<key_added>_distance"]`` tells how unlike the training tiles a spot's are: distance in feature space, 1

@@ -270,16 +270,16 @@ def _say_held_out(model: Model, method: str, groups: str) -> None:
 def _say_unpredictable(model: Model, *, asked: bool) -> None:
     """Genes of which no more than chance is expected: a warning where they were asked for by name."""
     from st_predict._log import logger
-    from st_predict.core.training.reliability import UNPREDICTABLE
 
     found = model.genes
-    poor = found[found["expected_pcc"] < UNPREDICTABLE] if model.reliability is not None else found[:0]
+    poor = found[found["predictable"].eq(False)]
     if poor.empty or model.method in ("mean", "shuffled"):  # controls predict nothing, by intent
         return
-    ceiling = poor["ceiling"].mean()
     named = ", ".join(f"{gene} ({pcc:.2f})" for gene, pcc in poor["expected_pcc"].sort_values()[:_NAMED].items())
     (logger.warning if asked else logger.info)(
-        "%d of %d genes cannot be predicted: on sections that were held out their PCC is under %g, as by chance: %s%s. "
-        "The noise of their counts would let a perfect predictor reach %.2f",
-        len(poor), len(found), UNPREDICTABLE, named, ", ..." if len(poor) > _NAMED else "", ceiling,
+        "%d of %d genes cannot be predicted: on sections that were held out their PCC is no more than shuffled images "
+        "reach by chance (%.2f): %s%s. Of their counts, noisy as they are, a predictor of the true rates would reach "
+        "about %.2f",
+        len(poor), len(found), poor["chance"].mean(), named, ", ..." if len(poor) > _NAMED else "",
+        poor["ceiling"].mean(),
     )  # fmt: skip

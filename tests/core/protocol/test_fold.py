@@ -202,8 +202,8 @@ def test_the_variable_genes_are_chosen_on_training_sections(
 
 def test_a_set_of_which_a_section_has_no_gene_is_left_out() -> None:
     zeros = np.zeros((4, 1), np.float32)
-    scores = {m: np.zeros(1) for m in ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling", "morans_i",
-                                       "morans_i_measured", "constant")}  # fmt: skip
+    scores = {m: np.zeros(1) for m in ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling", "ceiling_sd",
+                                       "morans_i", "morans_i_measured", "constant")}  # fmt: skip
     assert {row["gene_set"] for row in score_sets(zeros, zeros, ["a"], scores, {"has": ["a"], "lacks": ["b"]})} == {
         "has"
     }

@@ -77,9 +77,40 @@ def test_expected_pcc_is_the_mean_over_sections() -> None:
     found = fitted(held_out(0), held_out(1), held_out(2))
     torch.testing.assert_close(found.expected_pcc, (torch.linspace(0, 0.5, N_GENES) + 0.01).float())
     torch.testing.assert_close(found.pcc_sd, torch.full((N_GENES,), 0.01))
-    assert found.predictable.tolist() == [False, True, True, True, True, True]
+    assert found.chance is None and found.predictable is None, "nothing was shuffled"
     assert torch.equal(found.ceiling, torch.full((N_GENES,), 0.8))
     assert fitted(held_out(0)).pcc_sd.isnan().all()
+
+
+def shuffled(seed: int, n: int) -> torch.Tensor:
+    """Shuffles whose genes largely share their luck, each gene with its own width."""
+    generator = torch.Generator().manual_seed(seed)
+    luck = 0.9 * torch.randn(n, 1, generator=generator) + 0.44 * torch.randn(n, N_GENES, generator=generator)
+    return torch.linspace(0.02, 0.1, N_GENES) * luck
+
+
+def test_shuffled_images_pass_chance_in_two_percent_of_genes() -> None:
+    """On average over models, though few shuffles set the limit and one more may take most genes across."""
+    sections, ceiling = [held_out(0), held_out(1)], torch.full((N_GENES,), 0.8)
+    shares = []
+    for seed in range(300):
+        found = Reliability.fit(sections, ceiling, shuffled(seed, 10))
+        assert found.chance is not None
+        shares.append((shuffled(1000 + seed, 20) > found.chance).double().mean(dim=0))
+    assert torch.stack(shares).mean() == pytest.approx(0.02, abs=0.004)
+    torch.testing.assert_close(
+        torch.stack(shares).mean(dim=0), torch.full((N_GENES,), 0.02).double(), atol=0.01, rtol=0
+    )
+
+
+def test_a_gene_is_predictable_beyond_its_own_chance() -> None:
+    found = Reliability.fit([held_out(0), held_out(1)], torch.full((N_GENES,), 0.8), shuffled(0, 200))
+    assert found.chance is not None and found.predictable is not None
+    assert (found.chance.diff() > 0).all(), "of wider scatter more is asked"
+    assert found.predictable.tolist() == (found.expected_pcc > found.chance).tolist()
+    assert found.predictable.tolist() == [False, True, True, True, True, True]
+    part = found.only(torch.tensor([4, 0]))
+    assert part.predictable is not None and part.predictable.tolist() == [True, False]
 
 
 def test_no_interval_reaches_below_nothing() -> None:

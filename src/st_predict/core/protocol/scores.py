@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.ceiling import target_ceilings
 from st_predict.core.expression import count_genes, set_counts, target_counts, total_counts
-from st_predict.core.metrics import agreement, gene_scores, morans_i, structure_agreement, target_ceilings
+from st_predict.core.metrics import agreement, gene_scores, morans_i, structure_agreement
 from st_predict.core.neighbors import nearest_spots
 from st_predict.core.training.reliability import LEVELS
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from st_predict.core.training.reliability import Reliability
 
 _NEIGHBORS = 6  # a spot's surroundings on a hexagonal array
-_MEANS = ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling")
+_MEANS = ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling", "ceiling_sd")
 
 
 def score_genes(
@@ -37,21 +38,24 @@ def score_genes(
     genes
         Names of the G genes, after them of the section's gene sets that are scored as well; it has all of these.
     seed
-        Seed of the split behind the noise ceiling.
+        Seed of the draws behind the noise ceiling.
 
     Returns
     -------
-    Arrays ``(G,)``: those of :func:`~st_predict.core.metrics.gene_scores`, ``mean_count``, ``ceiling``, and Moran's I
-    over each spot's six nearest, ``morans_i`` of the prediction and ``morans_i_measured``.
+    Arrays ``(G,)``: those of :func:`~st_predict.core.metrics.gene_scores`, ``mean_count``, ``ceiling`` and
+    ``ceiling_sd`` (see :func:`~st_predict.core.ceiling.noise_ceiling`), and Moran's I over each spot's six nearest,
+    ``morans_i`` of the prediction and ``morans_i_measured``.
     """
     counts = target_counts(section, genes)
     of_genes = counts[:, : count_genes(genes, section.gene_sets)]
     of_sets = (members for _, members in set_counts(section, genes))
+    ceiling = target_ceilings(of_genes, of_sets, total_counts(section.counts), seed=seed)
     nearest = nearest_spots(section.centers_px, min(_NEIGHBORS, section.n_spots - 1))
     return {
         **gene_scores(predicted, truth),
         "mean_count": counts.mean(axis=0),
-        "ceiling": target_ceilings(of_genes, of_sets, total_counts(section.counts), seed=seed),
+        "ceiling": ceiling.value,
+        "ceiling_sd": ceiling.sd,
         "morans_i": morans_i(predicted, nearest),
         "morans_i_measured": morans_i(truth, nearest),
     }

@@ -9,20 +9,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from st_predict.core.ceiling import target_ceilings
 from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.expression import count_genes, section_expression, set_counts, target_counts, total_counts
 from st_predict.core.methods.interface import Needs
-from st_predict.core.metrics import target_ceilings
 from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
+from st_predict.core.training.control import chosen_pcc
 from st_predict.core.training.domain import Domain
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.model import Model
 from st_predict.core.training.network import Watch
 from st_predict.core.training.pixels import TileRows, joined
-from st_predict.core.training.reliability import HeldOut, Reliability
+from st_predict.core.training.reliability import Reliability
 from st_predict.core.training.rows import SectionRows
-from st_predict.core.training.selection import Fitting, center_targets, history_rows, inner_folds, select_epochs
+from st_predict.core.training.selection import (
+    Fitting,
+    Selection,
+    center_targets,
+    history_rows,
+    inner_folds,
+    select_epochs,
+)
 from st_predict.core.training.spots import SpotSet
 from st_predict.core.training.task import method_needs, usable_spots
 
@@ -43,7 +51,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("st_predict")
 _FOLDS, _TILES = 5, 32
-_CEILING_SPOTS = 4096  # of a section
 
 
 def train_model(
@@ -106,7 +113,7 @@ def train_model(
         spots = spots.with_tiles(transform.of_sections(rows))
     centered, center = center_targets(spots, recipe.inputs)
     kept = [s.keep(mask) for s, mask in zip(sections, usable, strict=True)]
-    reliability = _reliability(selection.held_out(fitting.method, spots), spots, kept, panel, task.seed)
+    reliability = _reliability(selection, fitting.method, spots, kept, panel, task.seed)
     network, encoder, records = fitting.fit(centered, encoder, selection.epochs, {}, "fit all sections")
     names = [s.name for s in sections]
     return Model(
@@ -151,20 +158,21 @@ def with_domain(model: Model, sections: Sequence[Section], tiles: Sequence[Any],
 
 
 def _reliability(
-    held_out: Sequence[HeldOut], spots: SpotSet, sections: Sequence[Section], panel: list[str], seed: int
+    selection: Selection, method: str, spots: SpotSet, sections: Sequence[Section], panel: list[str], seed: int
 ) -> Reliability | None:
     """How sure predictions are, and how sure the noise of the counts lets them be; unknown where nothing was held out."""
+    held_out = selection.held_out(method, spots)
     if not held_out or spots.counts is None or spots.totals is None:
         return None
     ceilings = []
     for number, section in enumerate(sections):
-        sampled = slice(None, None, -(-section.n_spots // _CEILING_SPOTS))
-        rows = (spots.sections == number).nonzero()[sampled, 0]
+        rows = (spots.sections == number).nonzero()[:, 0]
         genes = spots.counts[rows, : count_genes(panel, section.gene_sets)].numpy()
-        sets = (counts[sampled] for _, counts in set_counts(section, panel))
+        sets = (counts for _, counts in set_counts(section, panel))
         totals = spots.totals[rows].double().numpy()
-        ceilings.append(torch.from_numpy(target_ceilings(genes, sets, totals, seed=seed)))
-    return Reliability.fit(held_out, torch.stack(ceilings).mean(dim=0))
+        ceilings.append(torch.from_numpy(target_ceilings(genes, sets, totals, seed=seed).value))
+    shuffled = chosen_pcc(selection.shuffled) if selection.shuffled else None
+    return Reliability.fit(held_out, torch.stack(ceilings).mean(dim=0), shuffled)
 
 
 def _median(known: Sequence[float]) -> float | None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Shares of spots that intervals are made to cover."""
-UNPREDICTABLE = 0.1
-"""Expected PCC under which a gene counts as unpredictable: what shuffled images reach by chance."""
+BY_CHANCE = 0.02
+"""Share of genes that shuffled images may have called predictable."""
 
 _QUANTILES = 128  # that stand for the residuals of a section, so that all sections weigh the same
 _LEAST_SPREAD = 0.3  # of the mean absolute residual
@@ -72,7 +72,7 @@ class Reliability:
     pcc_sd
         Standard deviation of that between sections ``(G,)``; NaN with one.
     ceiling
-        Highest PCC that the noise of the counts allows, mean over training sections ``(G,)``.
+        Estimate of the PCC that a predictor of the true rates would reach, mean over training sections ``(G,)``.
     spread
         Size of residuals at a prediction: intercept, slope and least ``(3, G)``.
     lower, upper
@@ -80,6 +80,9 @@ class Reliability:
         ``(L, G)``.
     n_groups
         Groups of sections that were held out ``()``; with one nothing is widened.
+    chance
+        Expected PCC that shuffled images pass in :data:`BY_CHANCE` of genes, on average over shuffles ``(G,)``; ``None``
+        where nothing was shuffled.
     """
 
     expected_pcc: Tensor
@@ -89,10 +92,21 @@ class Reliability:
     lower: Tensor
     upper: Tensor
     n_groups: Tensor
+    chance: Tensor | None = None
 
     @classmethod
-    def fit(cls, sections: Sequence[HeldOut], ceiling: Tensor) -> Reliability:
-        """From all sections while they were held out; ``ceiling`` ``(G,)`` is kept as it is."""
+    def fit(cls, sections: Sequence[HeldOut], ceiling: Tensor, shuffled: Tensor | None = None) -> Reliability:
+        """From all sections while they were held out.
+
+        Parameters
+        ----------
+        sections
+            What was made of each.
+        ceiling
+            Kept as it is ``(G,)``.
+        shuffled
+            Mean over the same sections of the PCC that shuffled images reach, a row a shuffle ``(S, G)``.
+        """
         pcc = torch.stack([section.pcc for section in sections])
         spread = _spread(sections)
         quantiles = torch.stack([_quantiles(section, spread) for section in sections])
@@ -106,16 +120,17 @@ class Reliability:
             lower=torch.stack([lower for lower, _ in ends]).float(),
             upper=torch.stack([upper for _, upper in ends]).float(),
             n_groups=torch.tensor(len(groups.unique())),
+            chance=None if shuffled is None else _chance(shuffled).float(),
         )
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything fitted, by name."""
-        return dict(vars(self))
+        return {name: values for name, values in vars(self).items() if values is not None}
 
     @property
-    def predictable(self) -> Tensor:
-        """Genes of which more than chance is to be expected ``(G,)``."""
-        return self.expected_pcc >= UNPREDICTABLE
+    def predictable(self) -> Tensor | None:
+        """Genes of which more than chance is to be expected ``(G,)``; ``None`` where chance is not known."""
+        return None if self.chance is None else self.expected_pcc > self.chance
 
     def only(self, genes: Tensor) -> Reliability:
         """Of some genes, by mask or number."""
@@ -123,7 +138,9 @@ class Reliability:
         return Reliability(**found)
 
     def interval(self, predicted: NDArray[np.float32], level: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Both ends of the interval that covers a share ``level`` of a new slide's spots, on average over genes.
+        """Both ends of the intervals that cover a share ``level`` of spots, on average over genes and new slides.
+
+        Not of every slide: one whose values all lie off together is covered less, and others more.
 
         Parameters
         ----------
@@ -165,6 +182,18 @@ def check_level(level: float) -> float:
             remedy="choose one of these, or leave interval out",
         )
     return level
+
+
+def _chance(shuffled: Tensor) -> Tensor:
+    """What a further shuffle passes in :data:`BY_CHANCE` of genes ``(S, G)`` -> ``(G,)``.
+
+    Per gene: all genes of a shuffle share their luck, expression having few programs, so that no quantile over genes is
+    to be trusted. A mean of PCC scatters like a normal variate: this is the limit for one draw more of it after few.
+    """
+    from scipy.stats import t
+
+    n = len(shuffled)
+    return shuffled.mean(dim=0) + float(t.ppf(1 - BY_CHANCE, n - 1)) * np.sqrt(1 + 1 / n) * shuffled.std(dim=0)
 
 
 def _spread(sections: Sequence[HeldOut]) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.methods.recipe import InputConfig
 from st_predict.core.methods.registry import METHODS, build_method, build_network
+from st_predict.core.training.control import shuffled_pcc
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.module import EpochRecord, Score
@@ -163,6 +164,8 @@ class Selection(NamedTuple):
     """By section, then method."""
     centers: list[Tensor]
     """By fold, what targets are differences to ``(G,)``."""
+    shuffled: list[Tensor] = []
+    """By held-out section, the PCC that shuffled images reach ``(P, S, G)``; empty where that was not asked for."""
 
     def history_rows(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Epochs of all folds, a row each."""
@@ -215,7 +218,8 @@ def select_epochs(
     folds
         The inner folds.
     compare
-        Whether to score mean, ridge and other closed-form methods; without it only what finds the epochs is done.
+        Whether to score mean, ridge, shuffled images and other closed-form methods; without it only what finds the
+        epochs is done.
     """
     config = fitting.recipe.fit
     gradient = build_method(fitting.method, fitting.recipe.method, 1, 1).needs.gradient
@@ -226,6 +230,7 @@ def select_epochs(
     all_records: list[list[EpochRecord]] = []
     held_out: list[Held] = []
     centers: list[Tensor] = []
+    shuffled: list[Tensor] = []
     for i, fold in enumerate(folds):
         train, center = center_targets(spots.of_sections(fold.train), fitting.recipe.inputs)
         centers.append(center)
@@ -237,6 +242,7 @@ def select_epochs(
             reduced_held = {j: part.with_tiles(transform.of_sections([rows[j]])) for j, part in held.items()}
             if compare:
                 held_out += _closed_form(fitting, i, reduced_train, reduced_held)
+                shuffled += shuffled_pcc(reduced_train, reduced_held, seed=fitting.seed).values()
             if encoder is None:
                 train, held = reduced_train, reduced_held
         if gradient:
@@ -249,7 +255,7 @@ def select_epochs(
         held_out += [Held(number, fitting.method, i, score) for number, score in reached.items()]
     order = {name: i for i, name in enumerate(dict.fromkeys(["mean", "ridge", fitting.method]))}
     held_out.sort(key=lambda one: (one.section, order[one.method]))
-    return Selection(epochs, all_records, held_out, centers)
+    return Selection(epochs, all_records, held_out, centers, shuffled)
 
 
 def _frozen_rows(spots: SpotSet, encoder: Encoder, config: InputConfig) -> list[SectionRows]:
