@@ -153,6 +153,6 @@ def test_morans_i_equals_its_double_sum() -> None:
 
 def test_morans_i_of_a_gradient_a_checkerboard_and_a_constant() -> None:
     y, x = (v.ravel() for v in np.mgrid[:10, :10])
-    neighbors = nearest_spots(np.column_stack([x, y]).astype(float), 4)
-    gradient, board, constant = morans_i(np.column_stack([x + y, (x + y) % 2, 0 * x]).astype(np.float32), neighbors)
+    nearest = nearest_spots(np.column_stack([x, y]).astype(float), 4)
+    gradient, board, constant = morans_i(np.column_stack([x + y, (x + y) % 2, 0 * x]).astype(np.float32), *nearest)
     assert gradient > 0.8 and board < -0.7 and constant == 0

@@ -92,8 +92,9 @@ def test_order_of_spots_does_not_matter(batch: Batch) -> None:
     method, order = make_method(), torch.randperm(20, generator=torch.Generator().manual_seed(1))
     new_row = order.argsort()
     shuffled = batch._replace(
-        tiles=batch.tiles[order], places=batch.places[order], neighbors=new_row[batch.neighbors[order]]
-    )
+        tiles=batch.tiles[order], places=batch.places[order], neighbors=new_row[batch.neighbors[order]],
+        neighbor_weights=batch.neighbor_weights[order],
+    )  # fmt: skip
     assert torch.allclose(method.predict(shuffled), method.predict(batch)[order], atol=1e-5)
 
 

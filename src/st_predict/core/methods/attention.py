@@ -33,9 +33,13 @@ class CrossAttention(nn.Module):
         self.key = nn.Linear(other_width, out_width, bias=False)
         self.value = nn.Linear(other_width, out_width, bias=False)
 
-    def forward(self, tokens: Tensor, others: Tensor) -> Tensor:
-        """``(B, T, M)`` and ``(B, S, O)`` -> ``(B, T, N)``. B targets, T and S tokens, M, O and N widths."""
-        return functional.scaled_dot_product_attention(self.query(tokens), self.key(others), self.value(others))
+    def forward(self, tokens: Tensor, others: Tensor, weights: Tensor | None = None) -> Tensor:
+        """``(B, T, M)`` and ``(B, S, O)`` -> ``(B, T, N)``. B targets, T and S tokens, M, O and N widths.
+
+        ``weights`` ``(B, S)`` is how often each of the others counts; ``None``: once.
+        """
+        bias = None if weights is None else weights.log()[:, None].to(tokens.dtype)
+        return functional.scaled_dot_product_attention(self.query(tokens), self.key(others), self.value(others), bias)
 
 
 def gather_tokens(rows: Tensor, targets: Tensor, neighbors: Tensor) -> Tensor:
@@ -43,3 +47,8 @@ def gather_tokens(rows: Tensor, targets: Tensor, neighbors: Tensor) -> Tensor:
     wanted = torch.cat([targets[:, None], neighbors], dim=1)
     # index_select's gradient is summed in a fixed order; plain indexing's is not, and training must be repeatable.
     return rows.index_select(0, wanted.flatten()).unflatten(0, wanted.shape)
+
+
+def token_weights(neighbor_weights: Tensor | None) -> Tensor | None:
+    """How much each token of :func:`gather_tokens` counts: 1 for the target, ``(B, K)`` -> ``(B, K + 1)``."""
+    return None if neighbor_weights is None else functional.pad(neighbor_weights, (1, 0), value=1.0)

@@ -119,7 +119,7 @@ class Hist2ST(Method):
     def _embed(self, batch: Batch) -> Tensor:
         """``(U, D)`` tiles -> ``(B, N)``. U tiles, D input features, B targets, N width."""
         spots = self.dropout(self.tile_embedding(batch.tiles) + self.place_embedding(batch.places))
-        spots = self.graph(encode_section(self.encoder, spots), neighbors_of_all(batch))  # (U, N)
+        spots = self.graph(encode_section(self.encoder, spots), *neighbors_of_all(batch))  # (U, N)
         return spots.index_select(0, batch.targets)
 
     def _teacher(self, batch: Batch) -> Tensor:

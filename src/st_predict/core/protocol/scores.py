@@ -52,8 +52,8 @@ def score_genes(
         **gene_scores(predicted, truth),
         "mean_count": counts.mean(axis=0),
         "ceiling": target_ceilings(of_genes, of_sets, total_counts(section.counts), seed=seed),
-        "morans_i": morans_i(predicted, nearest),
-        "morans_i_measured": morans_i(truth, nearest),
+        "morans_i": morans_i(predicted, nearest.rows, nearest.weights),
+        "morans_i_measured": morans_i(truth, nearest.rows, nearest.weights),
     }
 
 

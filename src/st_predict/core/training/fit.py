@@ -182,21 +182,20 @@ def _spot_set(
 ) -> SpotSet:
     """Usable spots of all sections as flat arrays; ``stored`` are the tiles of all spots."""
     parts: list[SpotSet] = []
-    offset = 0
     for number, (section, rows, mask) in enumerate(zip(sections, stored, usable, strict=True)):
         kept = section.keep(mask)
         places = array_places(section.centers_px)[mask]  # counted from the corner that a prediction counts from
-        nearest = nearest_spots(kept.centers_px, needs.neighbors)
         parts.append(
             SpotSet(
                 tiles=rows[torch.from_numpy(mask)],
                 expression=torch.from_numpy(section_expression(kept, panel)),
                 sections=torch.full((kept.n_spots,), number),
-                neighbors=torch.from_numpy(nearest + offset),
+                neighbors=torch.empty(kept.n_spots, 0, dtype=torch.long),  # of all sections at once, below
                 places=torch.from_numpy(places).float(),
                 counts=torch.from_numpy(target_counts(kept, panel)),
                 totals=torch.from_numpy(total_counts(kept.counts)).float(),
             )
         )
-        offset += kept.n_spots
-    return SpotSet(*(joined(values) for values in zip(*parts, strict=True)))
+    centers = np.concatenate([s.centers_px[mask] for s, mask in zip(sections, usable, strict=True)])
+    spots = SpotSet(*(None if values[0] is None else joined(values) for values in zip(*parts, strict=True)))
+    return spots.with_neighbors(nearest_spots(centers, needs.neighbors, spots.sections.numpy()))
