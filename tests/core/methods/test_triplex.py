@@ -229,3 +229,17 @@ def test_published_values() -> None:
     assert (config.width, config.fusion_layers, config.section_layers, config.neighbor_layers) == (512, 1, 5, 4)
     assert (config.neighbors, config.distillation) == (24, 0.3)
     assert recipe.fit.trainable_encoder and (recipe.fit.max_epochs, recipe.fit.learning_rate) == (200, 1e-4)
+
+
+def test_weights_are_how_often_a_neighbor_counts(section_spots: Spots) -> None:
+    """A neighbor of weight 2 is two, one of weight 0 is none; as trained and as evaluated."""
+    batch = section_batch(section_spots)
+    twice = batch._replace(neighbors=batch.neighbors[:, [0, 0, 1, 2]], neighbor_weights=None)
+    weighed = batch._replace(
+        neighbors=batch.neighbors[:, [3, 2, 0, 1]], neighbor_weights=torch.tensor([[0.0, 1, 2, 1]]).expand(30, -1)
+    )
+    for method in (method_of(), method_of().eval()):
+        for found, expected in zip(method._predictions(weighed), method._predictions(twice), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        with torch.inference_mode():
+            torch.testing.assert_close(method.predict(weighed), method.predict(twice), rtol=1e-4, atol=1e-5)

@@ -77,6 +77,21 @@ def transformer(width: int, *, layers: int, heads: int, dropout: float) -> nn.Tr
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
 
+def encode_weighted(encoder: nn.TransformerEncoder, tokens: Tensor, weights: Tensor | None) -> Tensor:
+    """The layers of :func:`transformer` over tokens that count by ``weights`` ``(B, T)``: ``(B, T, N)`` -> ``(B, T, N)``."""
+    if weights is None:
+        encoded: Tensor = encoder(tokens)
+        return encoded
+    bias = weights.log().to(tokens.dtype)
+    # Layer by layer: the layer's own forward takes a mask of numbers for one of yes and no where it is evaluated.
+    for layer in encoder.layers:
+        others = layer.norm1(tokens)
+        tokens = tokens + layer.dropout1(layer.self_attn(others, others, others, bias, need_weights=False)[0])
+        hidden = layer.dropout(layer.activation(layer.linear1(layer.norm2(tokens))))
+        tokens = tokens + layer.dropout2(layer.linear2(hidden))
+    return tokens
+
+
 class CrossAttentionLayer(nn.Module):
     """Pre-norm layer in which tokens attend to others; GELU, hidden width 2 N.
 

@@ -75,7 +75,7 @@ class Hist2ST(Method):
     binomial of the raw counts, and self-distillation: augmented passes, weighed by a learned score, are drawn to the
     plain one. Differs: any encoder in place of the ConvMixer; an augmented pass is dropout of the encoded features (the
     code turns and recolors the image, which would encode every tile again for every pass); neighbors are not cut off by distance; places and the head
-    start at zero; see ``own_tile``.
+    start at zero; see ``own_tile``. As columns and rows are known, a section that lies otherwise is predicted otherwise.
 
     Parameters
     ----------

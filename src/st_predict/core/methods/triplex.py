@@ -12,6 +12,7 @@ from st_predict.core.methods.blocks import (
     CrossAttentionLayer,
     PlaceEmbedding,
     encode_section,
+    encode_weighted,
     transformer,
     weighted_mean,
 )
@@ -72,7 +73,8 @@ class TRIPLEX(Method):
     around a target (8 by default, which score as 24 do at half the cost), and their distance in columns and rows is
     embedded where the paper biases attention; one vector of frozen features stands in for a tile's map of tokens, so
     that the fusion finds one target token; where an encoder is trained the other branches see it move; places are
-    embedded by column and row in place of a convolution over the array; hidden layers are half as wide.
+    embedded by column and row in place of a convolution over the array; hidden layers are half as wide. As columns and
+    rows are known, a section that lies otherwise is predicted otherwise.
 
     Parameters
     ----------
@@ -124,8 +126,7 @@ class TRIPLEX(Method):
         neighborhood = gather_tokens(self.neighbor_input(context), batch.targets, batch.neighbors)
         neighborhood = neighborhood + self.offsets(offsets.flatten(0, 1)).view_as(neighborhood)
         weights = token_weights(batch.neighbor_weights)  # (B, K + 1)
-        bias = None if weights is None else weights.log().to(neighborhood.dtype)
-        neighborhood = self.neighbor_layers(neighborhood, src_key_padding_mask=bias)  # (B, K + 1, N)
+        neighborhood = encode_weighted(self.neighbor_layers, neighborhood, weights)  # (B, K + 1, N)
         section = encode_section(self.section_layers, self.section_input(context) + self.places(batch.places))
         section = section.index_select(0, batch.targets)  # (B, N)
         fused = self._fuse(section, target[:, None]) + self._fuse(section, neighborhood, weights)

@@ -11,6 +11,7 @@ import torch
 
 from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.expression import count_genes, section_expression, set_counts, target_counts, total_counts
+from st_predict.core.grid import array_layout
 from st_predict.core.methods.interface import Needs
 from st_predict.core.metrics import target_ceilings
 from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
@@ -132,6 +133,7 @@ def train_model(
         network=network,
         encoder=encoder,
         reliability=reliability,
+        layout=_common_layout(sections),
     )
 
 
@@ -173,6 +175,12 @@ def _median(known: Sequence[float]) -> float | None:
     return float(np.median(known)) if known else None
 
 
+def _common_layout(sections: Sequence[Section]) -> str | None:
+    """Of the sections' arrays, where it is the same in all in which it can be told."""
+    found = {array_layout(section.centers_px) for section in sections} - {None}
+    return found.pop() if len(found) == 1 else None
+
+
 def _spot_set(
     sections: Sequence[Section],
     stored: Sequence[Tensor | TileRows],
@@ -197,5 +205,6 @@ def _spot_set(
             )
         )
     centers = np.concatenate([s.centers_px[mask] for s, mask in zip(sections, usable, strict=True)])
-    spots = SpotSet(*(None if values[0] is None else joined(values) for values in zip(*parts, strict=True)))
+    values: list[Any] = [None if of[0] is None else joined(of) for of in zip(*parts, strict=True)]
+    spots = SpotSet(*values)
     return spots.with_neighbors(nearest_spots(centers, needs.neighbors, spots.sections.numpy()))

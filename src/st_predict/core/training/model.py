@@ -78,6 +78,9 @@ class Model(TileModel):
         How sure its predictions are; ``None`` where nothing was held out.
     gene_sets
         Genes of each gene set in the panel.
+    layout
+        Of the array of the training sections, ``"hex"`` or ``"square"``, as which grids are laid; ``None`` where they
+        differ or it is not known.
     """
 
     method: str
@@ -101,6 +104,7 @@ class Model(TileModel):
     domain: Domain | None = None
     reliability: Reliability | None = None
     gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    layout: str | None = None
 
     def __repr__(self) -> str:
         return (

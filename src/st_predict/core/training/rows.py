@@ -127,7 +127,8 @@ class SectionRows:
         self._features = features
         self._flat = torch.from_numpy(np.ascontiguousarray(features)).flatten(1)
         self._scores = self._of_slide(typical) if config.standardize == "slide" else None
-        self._nearest = {k: _shares(nearest_spots(centers_px, min(k, len(features) - 1), arrays)) for k in config.context}
+        others = len(features) - 1
+        self._nearest = {k: _shares(nearest_spots(centers_px, min(k, others), arrays)) for k in config.context}
         self._used = np.arange(len(features)) if used is None else np.flatnonzero(used)
         own = np.zeros(len(features), np.int64) if arrays is None else arrays
         self._pieces = spatial_blocks(centers_px[self._used], own[self._used], _PIECE_SPOTS)
