@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_TIED = 1e-5  # of a distance: what turning an array leaves of it, or keeping its places in single precision
-_MOST_TIED = 24  # beyond the last of K: so many of one distance has an array at most, up to hundreds of neighbors
+_TIED = 1e-5  # of a distance: more than turning an array changes it, or keeping its places in single precision
+_MOST_TIED = 24  # so many of one distance has an array at most, up to hundreds of neighbors
 
 
 class Nearest(NamedTuple):
@@ -41,8 +41,8 @@ def nearest_spots(centers_px: NDArray[np.float64], k: int, arrays: NDArray[np.in
 
     Returns
     -------
-    Rows and weights. Spots at the same place are neighbors of each other, a spot never of itself. Of a place that very
-    many spots share, only so many count.
+    Rows and weights. Spots at the same place are neighbors of each other, a spot never of itself. Of more than 24 that
+    are equally far, as spots that share one place are, 24 count beside the ``k``.
     """
     from scipy.spatial import cKDTree
 
