@@ -27,7 +27,7 @@ from st_predict.core.methods.registry import build_method, find_recipe
 from st_predict.core.methods.retrieval import RetrievalBank
 from st_predict.core.methods.ridge import RidgeConfig
 from st_predict.core.metrics import mean_pearson
-from st_predict.core.neighbors import nearest_spots
+from st_predict.core.neighbors import Nearest, nearest_spots
 from st_predict.core.room import give_back, room_for
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
@@ -87,11 +87,11 @@ def ours_inputs(drawn: Drawn) -> torch.Tensor:
 def naive_inputs(drawn: Drawn) -> torch.Tensor:
     """Every expanded row held, scored as a copy, decomposed."""
     expanded = []
-    nearest = torch.from_numpy(nearest_spots(drawn.centers_px, max(CONFIG.context)))
+    nearest = [nearest_spots(drawn.centers_px, k) for k in CONFIG.context]
     for part in drawn.features:
         rows = torch.from_numpy(part).flatten(1)
         rows = (rows - rows.mean(dim=0)) / (rows.std(dim=0, correction=0) + 1e-6)
-        expanded.append(torch.cat([rows, *(_means(rows, nearest[:, :k]) for k in CONFIG.context)], dim=1))
+        expanded.append(torch.cat([rows, *(_means(rows, found) for found in nearest)], dim=1))
     rows = torch.cat(expanded)
     del expanded
     mean, scale = rows.mean(dim=0), rows.std(dim=0, correction=0)
@@ -102,11 +102,12 @@ def naive_inputs(drawn: Drawn) -> torch.Tensor:
     return (rows @ (axes[:, :REDUCED] / (values[:REDUCED].square().mean() / len(rows)).sqrt()))[::SECTION]
 
 
-def _means(rows: torch.Tensor, nearest: torch.Tensor) -> torch.Tensor:
+def _means(rows: torch.Tensor, nearest: Nearest) -> torch.Tensor:
     total = torch.zeros_like(rows)
-    for column in nearest.T:
-        total += rows[column]
-    return total / nearest.shape[1]
+    weights = np.ones(nearest.rows.shape, np.float32) if nearest.weights is None else nearest.weights
+    for column, weight in zip(nearest.rows.T, torch.from_numpy(weights).T, strict=True):
+        total += rows[column] * weight[:, None]
+    return total / weights[0].sum()
 
 
 def ours_ridge(reference: Reference) -> torch.Tensor:

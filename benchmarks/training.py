@@ -56,7 +56,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 def drawn_spots(encoder_px: int, n_sections: int, size_um: float, seed: int) -> SpotSet:
     """Drawn sections with their tiles as pixels."""
-    parts, offset = [], 0
+    parts, centers = [], []
     sections = stp.datasets.synthetic_tissue(n_sections=n_sections, n_subjects=n_sections, size_um=size_um, seed=seed)
     for number, one in enumerate(sections.values()):
         section, _ = read_section(one, need_counts=True)
@@ -66,20 +66,21 @@ def drawn_spots(encoder_px: int, n_sections: int, size_um: float, seed: int) -> 
         parts.append(
             SpotSet(
                 torch.from_numpy(tiles), torch.log1p(torch.from_numpy(counts)), torch.full((len(tiles),), number),
-                torch.from_numpy(nearest_spots(section.centers_px, K)) + offset,
-                torch.from_numpy(array_places(section.centers_px)).float(),
+                torch.empty(len(tiles), 0), torch.from_numpy(array_places(section.centers_px)).float(),
             )
         )  # fmt: skip
-        offset += len(tiles)
-    return SpotSet(*(torch.cat(values) for values in zip(*(p[:5] for p in parts), strict=True)))
+        centers.append(section.centers_px)
+    spots = SpotSet(*(torch.cat(values) for values in zip(*(p[:5] for p in parts), strict=True)))
+    return spots.with_neighbors(nearest_spots(np.concatenate(centers), K, spots.sections.numpy()))
 
 
 def naive_batch(spots: SpotSet, targets: Tensor) -> Batch:
-    """Ten tiles a target: its own, and again those of the nodes of its neighborhood."""
-    rows = torch.cat([targets[:, None], targets[:, None], spots.neighbors[targets]], dim=1)  # (B, 10)
+    """Ten tiles a target, more where neighbors are equally far: its own, and again those of its neighborhood."""
+    rows = torch.cat([targets[:, None], targets[:, None], spots.neighbors[targets]], dim=1)
     places = torch.arange(rows.numel()).view_as(rows)
     flat = rows.flatten()
-    return Batch(spots.tiles[flat], places[:, 0], places[:, 2:], spots.places[flat], spots.expression[flat])
+    batch = Batch(spots.tiles[flat], places[:, 0], places[:, 2:], spots.places[flat], spots.expression[flat])
+    return batch._replace(neighbor_weights=spots.batch(targets).neighbor_weights)
 
 
 class Form:
@@ -235,9 +236,8 @@ def frozen(arguments: argparse.Namespace) -> None:
     n = len(centers)
     spots = SpotSet(
         torch.randn(n, 256, generator=generator), torch.randn(n, GENES, generator=generator),
-        torch.zeros(n, dtype=torch.long), torch.from_numpy(nearest_spots(centers, K)),
-        torch.from_numpy(array_places(centers)).float(),
-    )  # fmt: skip
+        torch.zeros(n, dtype=torch.long), torch.empty(n, 0), torch.from_numpy(array_places(centers)).float(),
+    ).with_neighbors(nearest_spots(centers, K))  # fmt: skip
     recipe = find_recipe("nh2st", "default", {"neighbors": K})
     one, default = (seconds_an_epoch(replace(recipe, fit=replace(recipe.fit, members=n)), spots)
                     for n in (1, recipe.fit.members))  # fmt: skip

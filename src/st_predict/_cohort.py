@@ -99,6 +99,7 @@ def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> di
     """Predict one slide into its store; the row of the manifest."""
     from st_predict._log import be_heard
     from st_predict._prediction import predict_sdata
+    from st_predict._spatialdata.slide import add_spots
     from st_predict.core.progress import hidden_progress
 
     be_heard(logging.WARNING)  # in a process of its own; the manifest says the rest
@@ -111,7 +112,7 @@ def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> di
     with hidden_progress():
         sdata = stp.io.slide(job.path, um_per_px=settings.um_per_px)
         if settings.pitch_um is not None:
-            stp.pp.spot_grid(sdata, pitch_um=settings.pitch_um, diameter_um=0.55 * settings.pitch_um)
+            add_spots(sdata, None, pitch_um=settings.pitch_um, layout=model.layout)
         predict_sdata(
             sdata, model, key_added=settings.key_added, device=settings.device, interval=settings.interval,
             min_reliability=settings.min_reliability, keep=part,

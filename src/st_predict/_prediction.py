@@ -29,6 +29,7 @@ logger = logging.getLogger("st_predict")
 _SAME_PITCH, _SAME_GRID, _COARSER = 0.2, 0.02, 1.5
 _MANY_UNLIKE = 5  # % of spots
 _NAMED = 10
+_LAYOUTS = {"hex": "hexagonal", "square": "square"}
 
 
 def predict_sdata(
@@ -60,7 +61,7 @@ def predict_sdata(
 
     kept = kept_genes(model, interval, min_reliability)
     if not sdata_has_spots(sdata, shapes_key):
-        add_spots(sdata, image_key, pitch_um=model.pitch_um)
+        add_spots(sdata, image_key, pitch_um=model.pitch_um, layout=model.layout)
     section, keys = read_section(
         sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_counts=False
     )
@@ -70,6 +71,7 @@ def predict_sdata(
     arrays = None if record is None else _interleaved(model, sdata.shapes[keys.shapes], record)
     if arrays is None:
         _compare_pitch(model, section)
+    _compare_layout(model, section)
     _compare_scale(model, section)
     _compare_size(model, section)
     _compare_grid(section, record)
@@ -267,4 +269,19 @@ def _compare_pitch(model: Model, section: Section) -> None:
             "spots lie %.0f um apart, in training %.0f um: the surroundings that %s looks at are not those it was "
             "trained on; train with context=() for grids of any pitch",
             pitch, model.pitch_um, model.method,
+        )  # fmt: skip
+
+
+def _compare_layout(model: Model, section: Section) -> None:
+    """Say so where a model that looks at neighbors finds them in other directions than in training."""
+    from st_predict.core.grid import array_layout
+
+    if model.layout is None or not model.looks_around:
+        return
+    layout = array_layout(section.centers_px)
+    if layout is not None and layout != model.layout:
+        logger.warning(
+            "spots lie in a %s array, in training in a %s one: the surroundings that %s looks at are not those it was "
+            "trained on; lay a grid with layout=%r, or train with context=() for grids of any layout",
+            _LAYOUTS[layout], _LAYOUTS[model.layout], model.method, model.layout,
         )  # fmt: skip

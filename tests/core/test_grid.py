@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from st_predict.core import grid as grid_module
-from st_predict.core.grid import grid_points, sublattices
+from st_predict.core.grid import array_layout, grid_points, sublattices
 
 
 def everywhere(points: np.ndarray) -> np.ndarray:
@@ -57,3 +57,30 @@ def test_sublattices_are_arrays_of_the_wider_pitch(layout: str, step: int) -> No
         inner = np.flatnonzero((np.abs(mine - 200) < 100).all(axis=1))
         np.testing.assert_allclose(apart[inner, :n_nearest], 20 * step)
         assert (apart[inner, n_nearest] > 20 * step * 1.3).all()
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.5, np.pi / 2])
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+@pytest.mark.parametrize("scatter", [0.0, 2.0])
+@pytest.mark.parametrize("layout", ["hex", "square"])
+def test_layout_is_told_from_places(layout: str, scatter: float, missing: float, angle: float) -> None:
+    """Whole or with holes, turned, and with spots a tenth of the pitch off their place."""
+    rng = np.random.default_rng(0)
+    points = grid_points((300.0, 280.0), 20.0, layout, lambda points: rng.random(len(points)) >= missing)[0]
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    assert array_layout((points + rng.normal(0, scatter, points.shape)) @ turn) == layout
+
+
+@pytest.mark.parametrize(
+    "centers",
+    [
+        np.random.default_rng(0).uniform(0, 1000, (400, 2)),
+        np.column_stack([np.arange(40.0), np.zeros(40)]),
+        grid_points((50.0, 30.0), 20.0, "hex", everywhere)[0],
+        np.zeros((30, 2)),
+        np.zeros((1, 2)),
+    ],
+    ids=["random", "a line", "few", "one place", "one"],
+)
+def test_no_layout_where_there_is_none(centers: np.ndarray) -> None:
+    assert array_layout(centers) is None

@@ -97,8 +97,21 @@ def test_morans_i_equals_its_double_sum() -> None:
         assert found == pytest.approx(expected)
 
 
+def test_morans_i_with_weights_equals_its_double_sum() -> None:
+    rng = np.random.default_rng(0)
+    values, neighbors = rng.normal(size=(20, 3)), rng.integers(0, 20, (20, 4))
+    weights = rng.uniform(size=(20, 4))
+    weights *= 3 / weights.sum(axis=1, keepdims=True)
+    whole = np.zeros((20, 20))
+    np.add.at(whole, (np.arange(20)[:, None], neighbors), weights / 3)
+    z = values - values.mean(axis=0)
+    expected = ((whole @ z) * z).sum(axis=0) / (z * z).sum(axis=0)
+    np.testing.assert_allclose(morans_i(values, neighbors, weights), expected)
+    np.testing.assert_allclose(morans_i(values, neighbors, np.ones((20, 4))), morans_i(values, neighbors))
+
+
 def test_morans_i_of_a_gradient_a_checkerboard_and_a_constant() -> None:
     y, x = (v.ravel() for v in np.mgrid[:10, :10])
-    neighbors = nearest_spots(np.column_stack([x, y]).astype(float), 4)
-    gradient, board, constant = morans_i(np.column_stack([x + y, (x + y) % 2, 0 * x]).astype(np.float32), neighbors)
+    nearest = nearest_spots(np.column_stack([x, y]).astype(float), 4)
+    gradient, board, constant = morans_i(np.column_stack([x + y, (x + y) % 2, 0 * x]).astype(np.float32), *nearest)
     assert gradient > 0.8 and board < -0.7 and constant == 0

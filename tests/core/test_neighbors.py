@@ -5,14 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from st_predict.core.neighbors import nearest_spots
+from st_predict.core.neighbors import Nearest, nearest_spots
 
 
 def brute_force(centers: np.ndarray, k: int) -> np.ndarray:
-    """By distance, then by place (y, x), then by index; a spot is never its own neighbor."""
+    """How much every spot counts to every other ``(n, n)``: those at the last distance share what the nearer leave."""
     distance = np.linalg.norm(centers[:, None] - centers[None], axis=-1).round(6)
     np.fill_diagonal(distance, np.inf)
-    return np.stack([np.lexsort((np.arange(len(row)), *centers.T.round(6), row))[:k] for row in distance])
+    last = np.sort(distance, axis=1)[:, k - 1 : k]
+    nearer, tied = distance < last, distance == last
+    return nearer + tied * (k - nearer.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True)
+
+
+def as_matrix(found: Nearest) -> np.ndarray:
+    """The same of what was found, each spot named once, and the first K of them nearest first."""
+    n = len(found.rows)
+    matrix, weights = np.zeros((n, n)), np.ones(found.rows.shape) if found.weights is None else found.weights
+    for i, (row, weight) in enumerate(zip(found.rows, weights, strict=True)):
+        named = row[weight > 0]
+        assert len(set(named)) == len(named) and i not in named and (row[weight == 0] == i).all()
+        matrix[i, named] = weight[weight > 0]
+    return matrix
 
 
 def square(rows: int, cols: int) -> np.ndarray:
@@ -25,42 +38,76 @@ def hexagons(rows: int, cols: int) -> np.ndarray:
     return np.column_stack([(2 * x + y % 2) * 50.0, y * 50.0 * np.sqrt(3)])
 
 
+SECTIONS = {
+    "random": np.random.default_rng(0).uniform(0, 1000, (80, 2)),
+    "square": square(7, 8),
+    "hexagonal": hexagons(8, 7),
+    "places shared by three": np.repeat(square(4, 5), 3, axis=0),
+}
+
+
 @pytest.mark.parametrize("k", [1, 4, 8, 24])
-@pytest.mark.parametrize(
-    "centers",
-    [np.random.default_rng(0).uniform(0, 1000, (80, 2)), square(7, 8), hexagons(8, 7)],
-    ids=["random", "square with ties", "hexagonal with ties"],
-)
+@pytest.mark.parametrize("centers", SECTIONS.values(), ids=SECTIONS)
 def test_equals_brute_force(centers: np.ndarray, k: int) -> None:
-    assert (nearest_spots(centers, k) == brute_force(centers, k)).all()
+    found = nearest_spots(centers, k)
+    np.testing.assert_allclose(as_matrix(found), brute_force(centers, k), atol=1e-6)
+    distance = np.linalg.norm(centers[found.rows[:, :k]] - centers[:, None], axis=2)
+    assert (np.diff(distance, axis=1) > -1e-6).all(), "nearest first"
+
+
+def test_shells_of_a_hexagonal_array() -> None:
+    """The nearest 8: six at the pitch, and a third of each of the six at the next distance."""
+    centers = hexagons(9, 9)
+    found = nearest_spots(centers, 8)
+    middle = np.linalg.norm(centers - centers.mean(axis=0), axis=1).argmin()
+    assert found.weights is not None
+    np.testing.assert_allclose(found.weights[middle], [1] * 6 + [1 / 3] * 6)
+    np.testing.assert_allclose(found.weights.sum(axis=1), 8, rtol=1e-6)
+
+
+def test_nothing_to_weigh_where_nothing_ties() -> None:
+    centers = SECTIONS["random"]
+    found = nearest_spots(centers, 8)
+    distance = np.linalg.norm(centers[:, None] - centers, axis=2)
+    assert found.weights is None and np.array_equal(found.rows, distance.argsort(axis=1)[:, 1:9])
 
 
 @pytest.mark.parametrize("k", [3, 8, 24])
 @pytest.mark.parametrize("centers", [square(9, 9), hexagons(9, 8)], ids=["square", "hexagonal"])
-def test_order_of_rows_does_not_change_who_is_near(centers: np.ndarray, k: int) -> None:
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_neither_order_nor_turn_changes_who_is_near(centers: np.ndarray, k: int, dtype: type) -> None:
+    """Also turned by an angle of which no place comes out whole, and kept in single precision, in units of the pitch."""
+    expected = as_matrix(nearest_spots(centers, k))
     order = np.random.default_rng(2).permutation(len(centers))
-    assert (order[nearest_spots(centers[order], k)] == nearest_spots(centers, k)[order]).all()
+    angle = 0.7
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / 100
+    found = as_matrix(nearest_spots((centers @ turn)[order].astype(dtype).astype(np.float64), k))
+    np.testing.assert_allclose(found, expected[np.ix_(order, order)], atol=1e-6)
 
 
-def test_duplicates_are_neighbors_of_each_other_but_never_of_themselves() -> None:
-    centers = np.repeat(square(2, 3), 3, axis=0)
-    found = nearest_spots(centers, 4)
-    assert (found == brute_force(centers, 4)).all()
-    assert not (found == np.arange(len(centers))[:, None]).any()
-    assert (found[:, :2] // 3 == np.arange(len(centers))[:, None] // 3).all()
+def test_arrays_keep_to_themselves() -> None:
+    """Two interleaved, of which one ties and the other does not."""
+    ties, none = square(5, 6), np.random.default_rng(1).uniform(0, 1000, (40, 2))
+    order = np.random.default_rng(3).permutation(70)
+    arrays = np.repeat([0, 1], [30, 40])[order]
+    found = as_matrix(nearest_spots(np.concatenate([ties, none])[order], 6, arrays))
+    expected = np.zeros((70, 70))
+    expected[:30, :30], expected[30:, 30:] = brute_force(ties, 6), brute_force(none, 6)
+    np.testing.assert_allclose(found, expected[np.ix_(order, order)], atol=1e-6)
+    assert nearest_spots(np.concatenate([none, none + 1]), 6, np.repeat([0, 1], 40)).weights is None
 
 
 def test_many_spots_at_one_place_are_never_their_own_neighbor() -> None:
-    found = nearest_spots(np.zeros((60, 2)), 5)
-    assert found.shape == (60, 5)
-    assert not (found == np.arange(60)[:, None]).any()
-    assert all(len(set(row)) == 5 for row in found.tolist())
+    """As many of them count as an array has at one distance, not all."""
+    found = nearest_spots(np.zeros((500, 2)), 5)
+    assert found.weights is not None and found.rows.shape == (500, 29)
+    np.testing.assert_allclose(as_matrix(found).sum(axis=1), 5, rtol=1e-6)
 
 
 def test_all_others_of_a_small_section() -> None:
     centers = np.array([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]])
-    assert nearest_spots(centers, 2).tolist() == [[1, 2], [0, 2], [1, 0]]
-    assert nearest_spots(centers, 0).shape == (3, 0)
+    assert nearest_spots(centers, 2).rows.tolist() == [[1, 2], [0, 2], [1, 0]]
+    assert nearest_spots(centers, 0).rows.shape == (3, 0)
 
 
 def test_too_few_spots() -> None:

@@ -25,6 +25,7 @@ from st_predict import _cohort
 from st_predict.cli import main
 from st_predict.core.encoders import kept as kept_module
 from st_predict.core.errors import InputError
+from st_predict.core.grid import array_layout
 from st_predict.core.training.model import Model
 
 UM = 2.0
@@ -93,6 +94,8 @@ def test_what_is_done_is_skipped_and_what_changed_is_not(
     assert np.array_equal(after["case_0"], before["case_0"]) and not np.array_equal(after["case_1"], before["case_1"])
     again = run(mine, quick_model, tmp_path / "out", pitch_um=150.0)
     assert set(again["status"]) == {"done"}, "another grid is another prediction"
+    centers = spatialdata.read_zarr(tmp_path / "out" / "case_0.zarr")["predicted"].obsm["spatial"]
+    assert array_layout(centers) == quick_model.layout == "square"
 
 
 def spoiled(folder: Path) -> dict[str, tuple[Path, str]]:

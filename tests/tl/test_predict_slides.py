@@ -19,7 +19,9 @@ from PIL import Image
 from spatialdata import SpatialData
 
 import st_predict as stp
+from st_predict._prediction import _compare_layout
 from st_predict.core.errors import InputError
+from st_predict.core.grid import array_layout
 from st_predict.core.training.model import Model
 
 UM, HEIGHT, WIDTH = 2.0, 900, 1200
@@ -77,6 +79,49 @@ def test_a_bare_slide_gets_a_grid_at_the_pitch_of_training(
     np.testing.assert_allclose(table.obsm["spatial"], centers)
     assert table.uns["predicted"]["um_per_px"] == UM
     assert np.isfinite(table.X).all() and table.X.std(axis=0).max() > 0
+
+
+@pytest.mark.parametrize(("known", "laid"), [("square", "square"), ("hex", "hex"), (None, "hex")])
+def test_a_laid_grid_has_the_layout_of_training(
+    known: str | None,
+    laid: str,
+    pixels: np.ndarray,
+    tmp_path: Path,
+    quick_model: Model,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A model that does not know it, as of sections of both, takes a Visium array."""
+    assert quick_model.layout == "square"
+    sdata = written("tif", tmp_path, pixels)
+    stp.tl.predict(sdata, dataclasses.replace(quick_model, layout=known))
+    spots = sdata.shapes["spots"]
+    assert array_layout(np.column_stack([spots.geometry.x, spots.geometry.y])) == laid
+    assert f"96 um apart (layout {laid!r})" in caplog.text and "surroundings" not in caplog.text
+
+
+def test_another_layout_is_said_where_it_matters(
+    pixels: np.ndarray, tmp_path: Path, quick_model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    sdata = written("tif", tmp_path, pixels)
+    stp.pp.spot_grid(sdata, pitch_um=96, layout="hex")
+    stp.tl.predict(sdata, quick_model)
+    assert (
+        "spots lie in a hexagonal array, in training in a square one: the surroundings that nh2st looks at are not those "
+        "it was trained on; lay a grid with layout='square'" in caplog.text
+    )
+    caplog.clear()
+    inputs = dataclasses.replace(quick_model.recipe.inputs, context=())
+    section = SimpleNamespace(centers_px=np.array([[p.x, p.y] for p in sdata.shapes["spots"].geometry]))
+    for model in (
+        dataclasses.replace(quick_model, layout=None),
+        dataclasses.replace(
+            quick_model,
+            transform=SimpleNamespace(config=inputs, arrays={}),
+            network=SimpleNamespace(needs=SimpleNamespace(section=False, neighbors=0)),
+        ),
+    ):
+        _compare_layout(model, section)
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("kind", ["jpg", "tif", "ome.tif", "ome.zarr"])
@@ -212,6 +257,7 @@ print(inner, table.uns["moranI"]["I"].max(), table.obs["leiden"].nunique())
 def test_squidpy_and_scanpy_run_on_the_result(pixels: np.ndarray, tmp_path: Path, quick_model: Model) -> None:
     """In a process of their own: what they load changes the last bits of what is computed after them."""
     sdata = written("tif", tmp_path, pixels)
+    stp.pp.spot_grid(sdata, pitch_um=96, layout="hex")
     stp.tl.predict(sdata, quick_model)
     sdata.write(tmp_path / "predicted.zarr")
     command = [sys.executable, "-W", "ignore", "-c", SCVERSE, str(tmp_path / "predicted.zarr")]

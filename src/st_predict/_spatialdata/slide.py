@@ -154,12 +154,17 @@ def sdata_has_spots(sdata: SpatialData, shapes_key: str | None) -> bool:
     return bool(shapes_key is not None or measured_tables(sdata) or spot_shapes(sdata))
 
 
-def add_spots(sdata: SpatialData, image_key: str | None, *, pitch_um: float | None) -> None:
-    """Lay the default grid, at the pitch given if there is one; see :func:`st_predict.pp.spot_grid`."""
+def add_spots(sdata: SpatialData, image_key: str | None, *, pitch_um: float | None, layout: str | None) -> None:
+    """Lay the default grid, of the pitch and layout given if they are; see :func:`st_predict.pp.spot_grid`."""
     image = find_image(sdata, image_key)
-    pitch = 100.0 if pitch_um is None else pitch_um
-    add_grid(sdata, image, "spots", pitch_um=pitch, diameter_um=0.55 * pitch, layout="hex", tissue_key=None)
-    logger.info("no spots were given; %d lie on the tissue, %.0f um apart", len(sdata.shapes["spots"]), pitch)
+    pitch, layout = 100.0 if pitch_um is None else pitch_um, layout or "hex"
+    add_grid(sdata, image, "spots", pitch_um=pitch, diameter_um=0.55 * pitch, layout=layout, tissue_key=None)
+    logger.info(
+        "no spots were given; %d lie on the tissue, %.0f um apart (layout %r)",
+        len(sdata.shapes["spots"]),
+        pitch,
+        layout,
+    )
 
 
 TISSUE_SIZES = {"min_area_um2": 50_000.0, "min_hole_um2": 10_000.0}

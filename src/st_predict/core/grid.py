@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from st_predict.core.neighbors import pitch_px
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 
 _BAND_POINTS = 1_000_000
+_FOLDS = {"hex": 6, "square": 4}
+_BESIDE = 1.25  # pitches; the second distance of a square array is 1.41
+_FEWEST, _ORDERED = 20, 0.4  # ways from spot to spot that tell, and how much more of one order
 
 
 def grid_points(
@@ -55,6 +60,32 @@ def grid_points(
         parts.append((points[kept], rows[kept], columns[kept]))
     points, rows, columns = (np.concatenate(values) for values in zip(*parts, strict=True))
     return points, rows, columns
+
+
+def array_layout(centers_px: NDArray[np.float64]) -> str | None:
+    """``"hex"`` or ``"square"``, as the spots lie; ``None`` where they lie otherwise or too few lie beside each other.
+
+    By bond-orientational order (Nelson and Halperin 1979): the lines from spots to those beside them point six ways, or
+    four, wherever on the section they are. It bears spots off their place by a tenth of the pitch, and missing ones.
+
+    Parameters
+    ----------
+    centers_px
+        Spot centers ``(n, 2)``.
+    """
+    from scipy.spatial import cKDTree
+
+    pitch = pitch_px(centers_px)
+    if pitch == 0:
+        return None
+    distance, rows = cKDTree(centers_px).query(centers_px, k=range(1, 8), distance_upper_bound=_BESIDE * pitch)
+    beside = (distance > 0) & np.isfinite(distance)
+    if beside.sum() < _FEWEST:
+        return None
+    ways = (centers_px[rows[beside]] - np.repeat(centers_px, beside.sum(axis=1), axis=0)) @ (1, 1j)
+    order = {layout: abs(np.mean((ways / abs(ways)) ** n)) for layout, n in _FOLDS.items()}
+    most, least = sorted(order, key=order.__getitem__, reverse=True)
+    return most if order[most] - order[least] > _ORDERED else None
 
 
 def sublattices(rows: NDArray[np.int64], columns: NDArray[np.int64], layout: str, step: int) -> NDArray[np.int64]:

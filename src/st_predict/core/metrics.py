@@ -99,7 +99,9 @@ def agreement(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> flo
     return float(pearson(torch.from_numpy(predicted)[:, None], torch.from_numpy(truth)[:, None]))
 
 
-def morans_i(values: NDArray[np.float32], neighbors: NDArray[np.int64]) -> NDArray[np.float64]:
+def morans_i(
+    values: NDArray[np.float32], neighbors: NDArray[np.int64], weights: NDArray[np.float32] | None = None
+) -> NDArray[np.float64]:
     """Moran's I of every gene: whether neighboring spots are alike.
 
     Parameters
@@ -107,7 +109,9 @@ def morans_i(values: NDArray[np.float32], neighbors: NDArray[np.int64]) -> NDArr
     values
         ``(n_spots, G)``.
     neighbors
-        Rows of each spot's K neighbors ``(n_spots, K)``; all weigh 1 / K.
+        Rows of each spot's K neighbors ``(n_spots, K)``.
+    weights
+        How much each counts ``(n_spots, K)``, as much in all for every spot. ``None``: each as much.
 
     Returns
     -------
@@ -116,7 +120,8 @@ def morans_i(values: NDArray[np.float32], neighbors: NDArray[np.int64]) -> NDArr
     z = np.asarray(values, np.float64) - np.mean(values, axis=0, dtype=np.float64)
     variance = (z**2).mean(axis=0)
     lagged = np.zeros_like(z)
-    for column in neighbors.T:
-        lagged += z[column]
-    covariance = (z * lagged).mean(axis=0) / max(neighbors.shape[1], 1)
+    for i, column in enumerate(neighbors.T):
+        lagged += z[column] if weights is None else z[column] * weights[:, i, None]
+    k = neighbors.shape[1] if weights is None else weights[0].sum()
+    covariance = (z * lagged).mean(axis=0) / max(k, 1)
     return np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > _CONSTANT**2)

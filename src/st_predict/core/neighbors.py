@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -10,10 +10,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def nearest_spots(
-    centers_px: NDArray[np.float64], k: int, arrays: NDArray[np.int64] | None = None
-) -> NDArray[np.int64]:
-    """The ``k`` nearest other spots of every spot, nearest first.
+_TIED = 1e-5  # of a distance: more than turning an array changes it, or keeping its places in single precision
+_MOST_TIED = 24  # so many of one distance has an array at most, up to hundreds of neighbors
+
+
+class Nearest(NamedTuple):
+    """The nearest spots of every spot. ``n`` spots, ``K'`` columns: K, or more where several are equally far."""
+
+    rows: NDArray[np.int64]
+    """Their rows ``(n, K')``, nearest first; where a spot has fewer than K', its own follows."""
+    weights: NDArray[np.float32] | None
+    """How much each counts ``(n, K')``, K in all; what only fills up counts 0. ``None``: each counts 1."""
+
+
+def nearest_spots(centers_px: NDArray[np.float64], k: int, arrays: NDArray[np.int64] | None = None) -> Nearest:
+    """The ``k`` nearest other spots of every spot, whichever way the section lies.
+
+    Where several are equally far and not all of them are among the ``k``, each counts the same part of what is left:
+    of the six spots at the second distance of a hexagonal array each counts a third where ``k`` is 8.
 
     Parameters
     ----------
@@ -22,35 +36,51 @@ def nearest_spots(
     k
         How many neighbors; needs more than ``k`` spots.
     arrays
-        Which of several interleaved arrays each spot belongs to ``(n_spots,)``; only spots of its own are its neighbors,
-        and each array needs more than ``k``. ``None``: one array.
+        Which of several interleaved arrays, or sections, each spot belongs to ``(n_spots,)``; only spots of its own are
+        its neighbors, and each array needs more than ``k``. ``None``: one array.
 
     Returns
     -------
-    Indices ``(n_spots, k)``. Spots at the same place count as neighbors of each other, a spot never of itself.
+    Rows and weights. Spots at the same place are neighbors of each other, a spot never of itself. Of more than 24 that
+    are equally far, as spots that share one place are, 24 count beside the ``k``.
     """
     from scipy.spatial import cKDTree
 
     if arrays is not None:
-        found = np.empty((len(centers_px), k), np.int64)
-        for rows in _rows_of_each(arrays):
-            found[rows] = rows[nearest_spots(centers_px[rows], k)]
-        return found
-    if len(centers_px) <= k:
-        msg = f"{k} neighbors asked of {len(centers_px)} spots"
+        return _of_each(centers_px, k, arrays)
+    n = len(centers_px)
+    if n <= k:
+        msg = f"{k} neighbors asked of {n} spots"
         raise ValueError(msg)
     if k == 0:
-        return np.empty((len(centers_px), 0), dtype=np.int64)
-    # On an array distances tie. Ties are broken by place, so that the order of the rows does not matter; a shell of a
-    # hexagonal array holds up to 12 of them.
-    distance, index = cKDTree(centers_px).query(centers_px, k=min(k + 13, len(centers_px)))
-    own = index == np.arange(len(centers_px))[:, None]
-    place = centers_px[index].round(6)
-    order = np.lexsort((index, place[..., 0], place[..., 1], np.where(own, -1.0, distance.round(6))), axis=1)
-    nearest: NDArray[np.int64] = np.take_along_axis(index, order, axis=1)
-    # A spot of a place shared by very many may not be among its own nearest.
-    shift = np.take_along_axis(own, order, axis=1)[:, :1] + np.arange(k)
-    return np.take_along_axis(nearest, shift, axis=1).astype(np.int64)
+        return Nearest(np.empty((n, 0), np.int64), None)
+    itself = np.arange(n)[:, None]
+    distance, rows = cKDTree(centers_px).query(centers_px, k=min(k + 1 + _MOST_TIED, n))
+    distance[rows == itself] = np.inf
+    # The last is the spot itself, or the farthest where so many share its place that it is not among them.
+    order = np.argsort(distance, axis=1, kind="stable")[:, :-1]
+    distance, rows = (np.take_along_axis(values, order, axis=1) for values in (distance, rows))
+    last = distance[:, k - 1 : k]
+    nearer, tied = distance < last * (1 - _TIED), np.abs(distance - last) <= last * _TIED
+    share = (k - nearer.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True)
+    if (share == 1).all():
+        return Nearest(rows[:, :k].astype(np.int64), None)
+    width = int((nearer | tied).sum(axis=1).max())
+    weights = (nearer + tied * share)[:, :width].astype(np.float32)
+    return Nearest(np.where(weights > 0, rows[:, :width], itself), weights)
+
+
+def _of_each(centers_px: NDArray[np.float64], k: int, arrays: NDArray[np.int64]) -> Nearest:
+    """See :func:`nearest_spots`; arrays of which one needs fewer columns are filled up."""
+    parts = [(own, nearest_spots(centers_px[own], k)) for own in _rows_of_each(arrays)]
+    width = max(found.rows.shape[1] for _, found in parts)
+    rows = np.repeat(np.arange(len(centers_px))[:, None], width, axis=1)
+    weights = np.zeros(rows.shape, np.float32)
+    for own, found in parts:
+        columns = slice(found.rows.shape[1])
+        rows[own, columns] = own[found.rows]
+        weights[own, columns] = 1.0 if found.weights is None else found.weights
+    return Nearest(rows, None if all(found.weights is None for _, found in parts) else weights)
 
 
 def _rows_of_each(arrays: NDArray[np.int64]) -> list[NDArray[np.int64]]:

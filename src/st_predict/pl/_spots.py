@@ -66,7 +66,7 @@ class Spots(NamedTuple):
         """Median distance from a spot to the one nearest to it; its diameter where there is only one spot."""
         if len(self.centers_px) < 2:
             return float(2 * self.radii_px[0])
-        nearest = nearest_spots(self.centers_px, 1)[:, 0]
+        nearest = nearest_spots(self.centers_px, 1).rows[:, 0]
         return float(np.median(np.linalg.norm(self.centers_px - self.centers_px[nearest], axis=1)))
 
 

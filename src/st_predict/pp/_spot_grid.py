@@ -21,8 +21,9 @@ def spot_grid(
     """Lay an array of spots on the tissue of a slide.
 
     The defaults are a Visium array. A finer pitch gives sharper maps; its spots overlap, and so do their tiles, whose
-    pixels are decoded once. Methods that look at a spot's neighbors were trained at the pitch of their array; lay a grid
-    at that pitch, or at a half, a third, ... of it: see :func:`st_predict.tl.predict`.
+    pixels are decoded once. Methods that look at a spot's neighbors were trained at the pitch of their array and in its
+    layout (``model.pitch_um``, ``model.layout``); lay a grid of that layout at that pitch, or at a half, a third, ... of
+    it: see :func:`st_predict.tl.predict`.
 
     Parameters
     ----------

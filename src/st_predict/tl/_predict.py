@@ -26,10 +26,12 @@ def predict(
     """Predict the expression of every spot from the image alone; measured expression is neither read nor needed.
 
     Features are scored within the slide by default, so give the spots of a whole section, not a few of them. A bare slide
-    without spots gets the grid of :func:`st_predict.pp.spot_grid` first, at the pitch of the training spots. Models that
-    look at neighboring spots were trained at that pitch. On a grid several times finer a spot's neighbors are those at
-    the pitch of training, for such a grid is made of interleaved arrays of it; at any other pitch they see another
-    surrounding, which is said.
+    without spots gets the grid of :func:`st_predict.pp.spot_grid` first, of the pitch and layout of the training spots.
+    Models that look at neighboring spots were trained on that array. On a grid several times finer a spot's neighbors are
+    those at the pitch of training, for such a grid is made of interleaved arrays of it; at any other pitch, or in the
+    other layout, they see another surrounding, which is said. Turning or mirroring a slide does not change who is whose
+    neighbor; on more than 2,048 spots, methods that read whole sections (``histogene``, ``hist2st``, ``triplex``) see it
+    in pieces, whose borders follow its sides.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ def predict_cohort(
     um_per_px
         Scale of all slides; ``None``: as each states itself.
     pitch_um
-        Pitch of the grid; ``None``: that of the training spots.
+        Pitch of the grid, which has the layout of the training spots; ``None``: their pitch.
     n_jobs
         Slides at a time; ``None``: one a core, or one a worker of the client.
     device

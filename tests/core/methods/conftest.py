@@ -16,24 +16,24 @@ N_FEATURES, N_GENES = 6, 5
 
 @pytest.fixture(scope="session")
 def section_spots() -> Callable[..., SpotSet]:
-    """Sections of ``(rows, columns)`` spots with ``k`` neighbors each, raw counts among them."""
+    """Sections of ``(rows, columns)`` spots with ``k`` neighbors each, of which some tie, raw counts among them."""
 
     def build(sizes: tuple[tuple[int, int], ...] = ((5, 6), (4, 5)), *, k: int = 4) -> SpotSet:
         generator = torch.Generator().manual_seed(0)
         weight = torch.randn(N_FEATURES, N_GENES, generator=generator)
-        parts, offset = [], 0
+        parts = []
         for number, (rows, columns) in enumerate(sizes):
             n = rows * columns
             places = np.column_stack([v.ravel() for v in np.mgrid[:rows, :columns]][::-1]).astype(np.float64)
-            neighbors = torch.from_numpy(nearest_spots(places, k))
             tiles = torch.randn(n, N_FEATURES, generator=generator)
-            expression = tiles @ weight + tiles[neighbors].sum(dim=1) @ weight / (k + 1)
+            nearest = torch.from_numpy(nearest_spots(places, k).rows[:, :k])
+            expression = tiles @ weight + tiles[nearest].sum(dim=1) @ weight / (k + 1)
             counts = torch.poisson(4 * (expression / 3).exp(), generator=generator)
             parts.append((
-                tiles, expression - expression.mean(dim=0), torch.full((n,), number), neighbors + offset,
+                tiles, expression - expression.mean(dim=0), torch.full((n,), number), nearest[:, :0],
                 torch.from_numpy(places).float(), counts, counts.sum(dim=1) + 50,
             ))  # fmt: skip
-            offset += n
-        return SpotSet(*(torch.cat(values) for values in zip(*parts, strict=True)))
+        spots = SpotSet(*(torch.cat(values) for values in zip(*parts, strict=True)))
+        return spots.with_neighbors(nearest_spots(spots.places.double().numpy(), k, spots.sections.numpy()))
 
     return build

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch.nn import functional
 
 from st_predict.core.methods.attention import CrossAttention, gather_tokens
+from st_predict.core.methods.blocks import (
+    CrossAttentionLayer,
+    column_means,
+    encode_weighted,
+    transformer,
+    weighted_mean,
+)
 from st_predict.core.methods.contrast import info_nce
 from st_predict.core.methods.hypergraph import (
     GraphConvolution,
@@ -167,3 +175,58 @@ def test_gathered_tokens_are_the_target_then_its_neighbors() -> None:
     found = gather_tokens(rows, torch.tensor([4, 7]), torch.tensor([[1, 2], [9, 0]]))
     assert found.shape == (2, 3, 3)
     assert found[..., 0].tolist() == [[4, 1, 2], [7, 9, 0]]
+
+
+@pytest.mark.parametrize("propagation", [hypergraph_propagation, graph_propagation])
+def test_two_nodes_of_half_the_weight_are_one(propagation: Callable[..., torch.Tensor]) -> None:
+    """Node 2 stands twice, as does the hyperedge around it; node 4 too, but once it is not there."""
+    torch.manual_seed(0)
+    nodes = torch.randn(3, 5, 4)
+    incidence = similarity_hyperedges(nodes, 3)
+    twice = torch.tensor([0, 1, 2, 2, 3, 4, 4])
+    split = incidence[:, twice][:, :, twice]
+    weights = torch.tensor([1.0, 1, 0.5, 0.5, 1, 1, 0]).expand(3, -1)
+    found, expected = propagation(split, weights) @ nodes[:, twice], propagation(incidence) @ nodes
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found[:, :6], expected[:, twice[:6]])
+
+
+def test_a_node_that_is_not_there_is_in_no_hyperedge_but_its_own() -> None:
+    nodes = torch.ones(2, 5, 3) + 0.1 * torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    nodes[:, 4] = nodes[:, 0]
+    weights = torch.tensor([[1.0, 1, 0.5, 0.5, 0]]).expand(2, -1)
+    incidence = similarity_hyperedges(nodes, 3, weights)
+    assert (incidence[:, 4, :4] == 0).all() and (incidence[:, 4, 4] == 1).all()
+    assert torch.equal(incidence[:, :4, :4], similarity_hyperedges(nodes[:, :4], 3))
+
+
+COUNTS = torch.tensor([[2, 1, 0, 1], [1, 3, 1, 0], [1, 1, 1, 1]])
+
+
+def repeated(tokens: torch.Tensor, row: int) -> torch.Tensor:
+    """Tokens of one target, each as often as it counts ``(1, S, N)``."""
+    return tokens[row].repeat_interleave(COUNTS[row], dim=0)[None]
+
+
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_weights_are_how_often_a_token_counts(evaluated: bool) -> None:
+    """Also where torch takes another way through the same layers, as it does in evaluation."""
+    torch.manual_seed(0)
+    tokens, others, weights = torch.randn(3, 2, 8), torch.randn(3, 4, 8), COUNTS.float()
+    cross, layer = CrossAttention(8, 8, 8), CrossAttentionLayer(8, heads=2, dropout=0.0).train(not evaluated)
+    layers = transformer(8, layers=2, heads=2, dropout=0.0).train(not evaluated)
+    with torch.inference_mode(evaluated):
+        encoded = encode_weighted(layers, others, weights)
+        for row in range(3):
+            own, one = repeated(others, row), slice(row, row + 1)
+            torch.testing.assert_close(repeated(encoded, row), layers(own))
+            torch.testing.assert_close(cross(tokens, others, weights)[one], cross(tokens[one], own))
+            torch.testing.assert_close(layer(tokens, others, weights)[one], layer(tokens[one], own))
+            torch.testing.assert_close(weighted_mean(others, weights)[one], own.mean(dim=1))
+
+
+def test_means_of_named_rows_are_weighed() -> None:
+    torch.manual_seed(0)
+    rows, index, weights = torch.randn(9, 8), torch.randint(9, (3, 4)), COUNTS.float()
+    torch.testing.assert_close(column_means(rows, index, weights), weighted_mean(rows[index], weights))
+    torch.testing.assert_close(column_means(rows, index, torch.ones(3, 4)), column_means(rows, index))

@@ -107,7 +107,7 @@ def test_other_sections_do_not_matter(name: str, spots: SpotSet) -> None:
 def test_order_of_spots_does_not_matter(name: str, spots: SpotSet) -> None:
     network = fitted(name, spots)
     order = torch.randperm(50, generator=torch.Generator().manual_seed(0))
-    shuffled = SpotSet(*(values[order] for values in spots))
+    shuffled = spots.each(lambda values: values[order])
     shuffled = shuffled._replace(neighbors=order.argsort()[shuffled.neighbors])
     assert torch.allclose(predict_spots(network, shuffled), predict_spots(network, spots)[order], atol=1e-5)
 

@@ -15,12 +15,17 @@ def batch_of(n_tiles: int, targets: list[int], neighbors: list[list[int]]) -> Ba
 
 
 def test_tiles_that_are_no_targets_are_their_own_neighbors() -> None:
-    found = neighbors_of_all(batch_of(5, [3, 0], [[1, 4], [3, 2]]))
-    assert found.tolist() == [[3, 2], [1, 1], [2, 2], [1, 4], [4, 4]]
+    batch = batch_of(5, [3, 0], [[1, 4], [3, 2]])
+    found, weights = neighbors_of_all(batch)
+    assert found.tolist() == [[3, 2], [1, 1], [2, 2], [1, 4], [4, 4]] and weights is None
+    weighted = batch._replace(neighbor_weights=torch.tensor([[1.0, 0.5], [0.25, 0.0]]))
+    weights = neighbors_of_all(weighted)[1]
+    assert weights is not None and weights.tolist() == [[0.25, 0], [1, 1], [1, 1], [1, 0.5], [1, 1]]
 
 
 def test_a_lone_spot_is_its_own_neighbor() -> None:
-    assert neighbors_of_all(batch_of(1, [0], [[]])).tolist() == [[0]]
+    found, weights = neighbors_of_all(batch_of(1, [0], [[]]))
+    assert found.tolist() == [[0]] and weights is None
 
 
 def loop_layer(layer: NeighborLayer, rows: torch.Tensor, neighbors: torch.Tensor) -> torch.Tensor:

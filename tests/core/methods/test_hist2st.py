@@ -92,8 +92,9 @@ def test_order_of_spots_does_not_matter(batch: Batch) -> None:
     method, order = make_method(), torch.randperm(20, generator=torch.Generator().manual_seed(1))
     new_row = order.argsort()
     shuffled = batch._replace(
-        tiles=batch.tiles[order], places=batch.places[order], neighbors=new_row[batch.neighbors[order]]
-    )
+        tiles=batch.tiles[order], places=batch.places[order], neighbors=new_row[batch.neighbors[order]],
+        neighbor_weights=batch.neighbor_weights[order],
+    )  # fmt: skip
     assert torch.allclose(method.predict(shuffled), method.predict(batch)[order], atol=1e-5)
 
 
@@ -165,3 +166,12 @@ def test_the_papers_numbers() -> None:
     assert (config.zinb_weight, config.distillation_weight, config.passes, config.own_tile) == (0.25, 0.5, 5, False)
     assert (fit.learning_rate, fit.max_epochs, fit.decay_every, fit.decay) == (1e-5, 350, 50, 0.9)
     assert fit.trainable_encoder and not fit.augment and fit.inner_folds == 0
+
+
+def test_weights_are_how_often_a_neighbor_counts(batch: Batch) -> None:
+    """A neighbor of weight 2 is two, one of weight 0 is none."""
+    method = make_method()
+    twice = batch._replace(neighbors=batch.neighbors[:, [0, 0, 1, 2]], neighbor_weights=None)
+    weights = torch.tensor([[0.0, 1, 2, 1]]).expand(len(batch.targets), -1)
+    weighed = batch._replace(neighbors=batch.neighbors[:, [3, 2, 0, 1]], neighbor_weights=weights)
+    torch.testing.assert_close(method.predict(weighed), method.predict(twice), rtol=1e-4, atol=1e-5)

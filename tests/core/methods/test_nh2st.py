@@ -318,3 +318,74 @@ def test_a_lone_tile_is_its_own_surroundings() -> None:
     lone = batch._replace(neighbors=batch.neighbors[:, :0])
     itself = batch._replace(neighbors=batch.targets[:, None])
     torch.testing.assert_close(method.predict(lone), method.predict(itself))
+
+
+def with_ties(batch: Batch) -> Batch:
+    """Two more columns: the last three neighbors share two places, or one, and some targets have fewer columns."""
+    torch.manual_seed(5)
+    own = batch.targets[:, None]
+    more = torch.stack([torch.tensor([i for i in range(N_TILES) if i not in row])[:2] for row in taken(batch)])
+    weights = torch.ones(N_TARGETS, K + 2)
+    weights[:, -3:] = 1 / 3
+    neighbors = torch.cat([batch.neighbors, more], dim=1)
+    filled = torch.arange(N_TARGETS) % 3 == 0
+    neighbors[filled, -2:], weights[filled] = own[filled], torch.tensor([1.0] * K + [0.0] * 2)
+    return batch._replace(neighbors=neighbors, neighbor_weights=weights)
+
+
+def taken(batch: Batch) -> list[list[int]]:
+    return torch.cat([batch.targets[:, None], batch.neighbors], dim=1).tolist()
+
+
+BRANCHES = pytest.mark.parametrize(
+    "config",
+    [
+        dataclasses.replace(PLAIN, attention=attention, hypergraphs=hypergraphs, surroundings=surroundings)
+        for attention, hypergraphs, surroundings in (
+            ("tokens", "both", "attention"), ("tokens", "image", "mean"), ("tokens", "graph", "none"),
+            ("single", "both", "none"), ("none", "none", "mean"),
+        )
+    ],
+    ids=lambda config: f"{config.attention}-{config.hypergraphs}-{config.surroundings}",
+)  # fmt: skip
+
+
+def neighborhoods(method: NH2ST, batch: Batch) -> list[torch.Tensor]:
+    """What depends on the neighbors: the neighbor branch's pair, and the prediction."""
+    if method.config.surroundings != "none":
+        torch.nn.init.eye_(method.surroundings.out.weight)
+    images = method.image_encoder(batch.tiles)
+    genes = method.expression_encoder(batch.measured() / method.expression_scale)
+    return [*method._neighbor_branch(images, genes, batch), method.predict(batch)]
+
+
+@BRANCHES
+def test_neither_order_of_neighbors_nor_what_fills_up_matters(config: NH2STConfig) -> None:
+    method, batch = make_method(config).eval(), with_ties(make_batch())
+    expected = neighborhoods(method, batch)
+    order = torch.randperm(K + 2)
+    turned = batch._replace(neighbors=batch.neighbors[:, order], neighbor_weights=batch.neighbor_weights[:, order])
+    more = batch._replace(
+        neighbors=torch.cat([batch.targets[:, None], batch.neighbors, batch.targets[:, None]], dim=1),
+        neighbor_weights=torch.nn.functional.pad(batch.neighbor_weights, (1, 1)),
+    )
+    for other in (turned, more):
+        for found, wanted in zip(neighborhoods(method, other), expected, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@BRANCHES
+def test_weights_of_one_are_none(config: NH2STConfig) -> None:
+    method, batch = make_method(config).eval(), make_batch()
+    weighed = batch._replace(neighbor_weights=torch.ones_like(batch.neighbors, dtype=torch.float32))
+    for found, wanted in zip(neighborhoods(method, weighed), neighborhoods(method, batch), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@BRANCHES
+def test_weighed_neighbors_give_finite_gradients(config: NH2STConfig) -> None:
+    method, batch = make_method(config), with_ties(make_batch())
+    batch = batch._replace(tiles=batch.tiles.requires_grad_())
+    torch.stack(list(method.loss(batch).values())).sum().backward()
+    gradients = [batch.tiles.grad, *(p.grad for p in method.parameters() if p.grad is not None)]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)

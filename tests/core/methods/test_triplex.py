@@ -98,7 +98,9 @@ def test_who_sees_which_tile(section_spots: Spots) -> None:
 def test_order_of_neighbors_does_not_matter(section_spots: Spots) -> None:
     batch, method = section_batch(section_spots), method_of()
     expected = method.predict(batch)
-    turned = method.predict(batch._replace(neighbors=batch.neighbors.flip(1)))
+    turned = method.predict(
+        batch._replace(neighbors=batch.neighbors.flip(1), neighbor_weights=batch.neighbor_weights.flip(1))
+    )
     assert torch.allclose(turned, expected, atol=1e-5)
     others = method.predict(batch._replace(neighbors=(batch.neighbors + 3) % 30))
     assert not torch.allclose(others, expected, atol=1e-3)
@@ -121,8 +123,9 @@ def test_order_of_spots_permutes_the_prediction(section_spots: Spots) -> None:
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
     new_row = order.argsort()
     shuffled = batch._replace(
-        tiles=batch.tiles[order], places=batch.places[order], neighbors=new_row[batch.neighbors[order]]
-    )
+        tiles=batch.tiles[order], places=batch.places[order], neighbors=new_row[batch.neighbors[order]],
+        neighbor_weights=batch.neighbor_weights[order],
+    )  # fmt: skip
     assert torch.allclose(method.predict(shuffled), method.predict(batch)[order], atol=1e-5)
 
 
@@ -137,7 +140,10 @@ def test_tiles_that_are_no_targets_are_part_of_the_section(section_spots: Spots)
 
 def test_targets_find_their_own_section_token(section_spots: Spots) -> None:
     batch, method = section_batch(section_spots, torch.tensor([3, 4, 9, 10])), method_of()
-    turned = batch._replace(targets=batch.targets.flip(0), neighbors=batch.neighbors.flip(0))
+    turned = batch._replace(
+        targets=batch.targets.flip(0), neighbors=batch.neighbors.flip(0),
+        neighbor_weights=batch.neighbor_weights.flip(0),
+    )  # fmt: skip
     for found, expected in zip(method._predictions(turned), method._predictions(batch), strict=True):
         assert torch.allclose(found, expected.flip(0), atol=1e-5)
 
@@ -147,10 +153,10 @@ def test_fused_prediction_sums_what_the_shared_stack_finds_in_the_target_and_in_
 ) -> None:
     batch, method = section_batch(section_spots), method_of()
     seen: list[torch.Tensor] = []
-    monkeypatch.setattr(method, "_fuse", lambda section, tokens: seen.append(tokens) or tokens.sum(dim=1))
+    monkeypatch.setattr(method, "_fuse", lambda section, tokens, *_: seen.append(tokens) or tokens.sum(dim=1))
     fused = method.predict(batch)
     target, neighborhood = seen
-    assert target.shape == (30, 1, 16) and neighborhood.shape == (30, 7, 16)
+    assert target.shape == (30, 1, 16) and neighborhood.shape == (30, 1 + batch.neighbors.shape[1], 16)
     assert torch.allclose(target[:, 0], method.target_input(batch.tiles)[batch.targets])
     assert torch.allclose(fused, method.fusion_head(target.sum(dim=1) + neighborhood.sum(dim=1)), atol=1e-6)
 
@@ -223,3 +229,17 @@ def test_published_values() -> None:
     assert (config.width, config.fusion_layers, config.section_layers, config.neighbor_layers) == (512, 1, 5, 4)
     assert (config.neighbors, config.distillation) == (24, 0.3)
     assert recipe.fit.trainable_encoder and (recipe.fit.max_epochs, recipe.fit.learning_rate) == (200, 1e-4)
+
+
+def test_weights_are_how_often_a_neighbor_counts(section_spots: Spots) -> None:
+    """A neighbor of weight 2 is two, one of weight 0 is none; as trained and as evaluated."""
+    batch = section_batch(section_spots)
+    twice = batch._replace(neighbors=batch.neighbors[:, [0, 0, 1, 2]], neighbor_weights=None)
+    weighed = batch._replace(
+        neighbors=batch.neighbors[:, [3, 2, 0, 1]], neighbor_weights=torch.tensor([[0.0, 1, 2, 1]]).expand(30, -1)
+    )
+    for method in (method_of(), method_of().eval()):
+        for found, expected in zip(method._predictions(weighed), method._predictions(twice), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        with torch.inference_mode():
+            torch.testing.assert_close(method.predict(weighed), method.predict(twice), rtol=1e-4, atol=1e-5)

@@ -44,15 +44,14 @@ def spot_set() -> Callable[..., SpotSet]:
     ) -> SpotSet:
         generator = torch.Generator().manual_seed(0)
         weight = torch.randn(N_FEATURES, N_GENES, generator=generator)
-        parts, offset = [], 0
+        parts = []
         for number, (rows, cols) in enumerate(sizes):
             n = rows * cols
             tiles = torch.randn(n, N_FEATURES, generator=generator)
             expression = tiles @ weight + noise * torch.randn(n, N_GENES, generator=generator) + 3 * number
-            centers = grid(rows, cols)
-            neighbors = torch.from_numpy(nearest_spots(centers, k)) + offset
-            parts.append((tiles, expression, torch.full((n,), number), neighbors, torch.from_numpy(centers)))
-            offset += n
-        return SpotSet(*(torch.cat(values) for values in zip(*parts, strict=True)))
+            none = torch.empty(n, 0, dtype=torch.long)
+            parts.append((tiles, expression, torch.full((n,), number), none, torch.from_numpy(grid(rows, cols))))
+        spots = SpotSet(*(torch.cat(values) for values in zip(*parts, strict=True)))
+        return spots.with_neighbors(nearest_spots(spots.places.numpy(), k, spots.sections.numpy()))
 
     return build

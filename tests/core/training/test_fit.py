@@ -112,6 +112,19 @@ def test_places_are_counted_from_the_same_corner_in_training_and_prediction(plai
     assert spots.places[:, 0].min() == 1
 
 
+@pytest.mark.parametrize(
+    ("of", "layout"),
+    [(("square", "square"), "square"), (("hex", "one spot"), "hex"), (("hex", "square"), None), (("one spot",), None)],
+)
+def test_layout_is_the_one_of_all_sections(of: tuple[str, ...], layout: str | None, plain_section: MakeSection) -> None:
+    square = plain_section("A")
+    hexagons = square.centers_px * (1, np.sqrt(3) / 2) + np.outer(np.arange(30) // 6 % 2, (10, 0))
+    known = {
+        "square": square, "hex": dataclasses.replace(square, centers_px=hexagons), "one spot": square.keep(np.arange(1)),
+    }  # fmt: skip
+    assert fit_module._common_layout([known[name] for name in of]) == layout
+
+
 def test_closed_form_methods_need_no_batch(plain_section: MakeSection) -> None:
     task = dataclasses.replace(TASK, method="ridge")
     assert len(check_task([plain_section("A")], recipe("ridge", batch_size=64), task)) == 5

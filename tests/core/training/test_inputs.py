@@ -70,6 +70,18 @@ def test_context_is_the_mean_over_the_nearest_spots(slides: tuple) -> None:
     assert np.allclose(transform(features[0], centers[0]).numpy(), np.concatenate(expected, axis=1), atol=1e-5)
 
 
+def test_context_of_a_laid_array_does_not_depend_on_how_it_lies(slides: tuple) -> None:
+    """Whatever the order of rows, and mirrored, also through components that were fitted on it."""
+    y, x = (v.ravel() for v in np.mgrid[:5, :8])
+    centers = np.column_stack([x + 0.5 * (y % 2), y * np.sqrt(0.75)]) * 31.0
+    features = slides[0][0]
+    order = np.random.default_rng(1).permutation(40)
+    for config in (plain(context=(3, 8)), InputConfig(context=(3, 8), components=4)):
+        transform = fitted(config, [features], [centers], [np.ones(40, bool)])
+        turned = transform(features[order], (centers * (-1, 1))[order])
+        assert torch.allclose(turned, transform(features, centers)[torch.from_numpy(order)], atol=1e-4)
+
+
 def test_context_wider_than_the_slide_is_all_other_spots(slides: tuple) -> None:
     rows = slides[0][0][:3]
     found = InputTransform(plain(context=(24,)), {})(rows, slides[1][0][:3]).numpy()[:, 6:]

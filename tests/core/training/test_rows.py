@@ -37,6 +37,32 @@ def _piece_spots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("_piece_spots")
+@pytest.mark.parametrize("n_used", [30, 20])
+def test_spots_that_are_equally_far_weigh_the_same(n_used: int) -> None:
+    """On a square array the mean over the nearest 6 is that of 4 and half of each of the next 4; also its transpose."""
+    row, column = (v.ravel() for v in np.mgrid[:5, :6])
+    centers, features = np.column_stack([column, row]) * 7.0, np.random.default_rng(0).normal(size=(30, 1, 3))
+    used = np.arange(30) < n_used
+    rows = SectionRows(
+        InputConfig(context=(6,), standardize="none"), features.astype(np.float32), centers, used=used
+    )  # fmt: skip
+    distance = ((centers[:, None] - centers) ** 2).sum(axis=2).round()
+    np.fill_diagonal(distance, np.inf)
+    last = np.sort(distance, axis=1)[:, 5:6]
+    nearer, tied = distance < last, distance == last
+    shares = (nearer + tied * (6 - nearer.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True)) / 6
+    expanded = torch.from_numpy(np.concatenate([features[:, 0], shares @ features[:, 0]], axis=1)[used])
+    found = torch.full((n_used, 6), torch.nan)
+    for piece in rows:
+        found[piece.places] = torch.cat([piece.means(piece.features, k) for k in rows.blocks], dim=1)
+    torch.testing.assert_close(found.double(), expanded, rtol=1e-5, atol=1e-6)
+    weights = torch.randn(n_used, 2, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        times_transposed([rows], weights).double(), expanded.T @ weights.double(), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.usefixtures("_piece_spots")
 @pytest.mark.parametrize("arrays", [False, True])
 def test_means_are_those_of_a_loop(arrays: bool) -> None:
     rows, expanded = section(arrays=arrays)

@@ -55,6 +55,8 @@ def test_loaded_model_predicts_the_same_to_the_bit(
         "encoder_identity",
         "tiles",
         "um_per_px",
+        "pitch_um",
+        "layout",
         "min_counts",
         "seed",
         "sections",
@@ -80,6 +82,13 @@ def test_folder_holds_two_plain_files(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "weights.safetensors"]
     config = json.loads((folder / "config.json").read_text())
     assert config["format"] == "st-predict model 1" and len(config["panel"]) == 10
+
+
+def test_a_model_that_was_saved_before_layouts_were_known(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("layout") == "square"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_model(folder).layout is None
 
 
 def test_paths_as_text_and_in_new_folders(quick_model: Model, tmp_path: Path) -> None:

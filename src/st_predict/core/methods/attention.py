@@ -33,9 +33,13 @@ class CrossAttention(nn.Module):
         self.key = nn.Linear(other_width, out_width, bias=False)
         self.value = nn.Linear(other_width, out_width, bias=False)
 
-    def forward(self, tokens: Tensor, others: Tensor) -> Tensor:
-        """``(B, T, M)`` and ``(B, S, O)`` -> ``(B, T, N)``. B targets, T and S tokens, M, O and N widths."""
-        return functional.scaled_dot_product_attention(self.query(tokens), self.key(others), self.value(others))
+    def forward(self, tokens: Tensor, others: Tensor, weights: Tensor | None = None) -> Tensor:
+        """``(B, T, M)`` and ``(B, S, O)`` -> ``(B, T, N)``. B targets, T and S tokens, M, O and N widths.
+
+        ``weights`` ``(B, S)`` is how often each of the others counts; ``None``: once.
+        """
+        bias = None if weights is None else weights.log()[:, None].to(tokens.dtype)
+        return functional.scaled_dot_product_attention(self.query(tokens), self.key(others), self.value(others), bias)
 
 
 class MutualAttention(nn.Module):
@@ -57,10 +61,20 @@ class MutualAttention(nn.Module):
         self.to_genes = CrossAttention(image_width, gene_width, out_width)
         self.to_images = None if shared else CrossAttention(gene_width, image_width, out_width)
 
-    def forward(self, images: Tensor, genes: Tensor) -> tuple[Tensor, Tensor]:
-        """``(B, T, M)`` and ``(B, S, O)`` -> what is made of the images ``(B, S, N)``, and of the genes ``(B, T, N)``."""
+    def forward(
+        self,
+        images: Tensor,
+        genes: Tensor,
+        *,
+        image_weights: Tensor | None = None,
+        gene_weights: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """``(B, T, M)`` and ``(B, S, O)`` -> what is made of the images ``(B, S, N)``, and of the genes ``(B, T, N)``.
+
+        Weights ``(B, T)`` and ``(B, S)`` as of :class:`CrossAttention`.
+        """
         to_images = self.to_genes if self.to_images is None else self.to_images
-        return to_images(genes, images), self.to_genes(images, genes)
+        return to_images(genes, images, image_weights), self.to_genes(images, genes, gene_weights)
 
 
 def gather_tokens(rows: Tensor, targets: Tensor, neighbors: Tensor) -> Tensor:
@@ -68,3 +82,8 @@ def gather_tokens(rows: Tensor, targets: Tensor, neighbors: Tensor) -> Tensor:
     wanted = torch.cat([targets[:, None], neighbors], dim=1)
     # index_select's gradient is summed in a fixed order; plain indexing's is not, and training must be repeatable.
     return rows.index_select(0, wanted.flatten()).unflatten(0, wanted.shape)
+
+
+def token_weights(neighbor_weights: Tensor | None) -> Tensor | None:
+    """How much each token of :func:`gather_tokens` counts: 1 for the target, ``(B, K)`` -> ``(B, K + 1)``."""
+    return None if neighbor_weights is None else functional.pad(neighbor_weights, (1, 0), value=1.0)

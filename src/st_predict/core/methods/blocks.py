@@ -77,6 +77,21 @@ def transformer(width: int, *, layers: int, heads: int, dropout: float) -> nn.Tr
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
 
+def encode_weighted(encoder: nn.TransformerEncoder, tokens: Tensor, weights: Tensor | None) -> Tensor:
+    """The layers of :func:`transformer` over tokens that count by ``weights`` ``(B, T)``: ``(B, T, N)`` -> ``(B, T, N)``."""
+    if weights is None:
+        encoded: Tensor = encoder(tokens)
+        return encoded
+    bias = weights.log().to(tokens.dtype)
+    # Layer by layer: the layer's own forward takes a mask of numbers for one of yes and no where it is evaluated.
+    for layer in encoder.layers:
+        others = layer.norm1(tokens)
+        tokens = tokens + layer.dropout1(layer.self_attn(others, others, others, bias, need_weights=False)[0])
+        hidden = layer.dropout(layer.activation(layer.linear1(layer.norm2(tokens))))
+        tokens = tokens + layer.dropout2(layer.linear2(hidden))
+    return tokens
+
+
 class CrossAttentionLayer(nn.Module):
     """Pre-norm layer in which tokens attend to others; GELU, hidden width 2 N.
 
@@ -102,10 +117,13 @@ class CrossAttentionLayer(nn.Module):
             nn.Dropout(dropout),
         )
 
-    def forward(self, tokens: Tensor, others: Tensor) -> Tensor:
-        """``(B, T, N)`` and ``(B, S, N)`` -> ``(B, T, N)``. B targets, T and S tokens, N width."""
-        others = self.others_norm(others)
-        tokens = tokens + self.attention(self.norm(tokens), others, others, need_weights=False)[0]
+    def forward(self, tokens: Tensor, others: Tensor, weights: Tensor | None = None) -> Tensor:
+        """``(B, T, N)`` and ``(B, S, N)`` -> ``(B, T, N)``. B targets, T and S tokens, N width.
+
+        ``weights`` ``(B, S)`` is how often each of the others counts; ``None``: once.
+        """
+        others, bias = self.others_norm(others), None if weights is None else weights.log().to(tokens.dtype)
+        tokens = tokens + self.attention(self.norm(tokens), others, others, bias, need_weights=False)[0]
         attended: Tensor = tokens + self.mlp(self.mlp_norm(tokens))
         return attended
 
@@ -128,12 +146,23 @@ def prediction_head(width: int, n_genes: int, dropout: float = 0.0) -> nn.Sequen
     return nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), linear)
 
 
-def column_means(rows: Tensor, index: Tensor) -> Tensor:
-    """Mean of the rows each line of ``index`` names: ``(U, N)``, ``(B, K)`` -> ``(B, N)``; zeros where K is 0."""
+def weighted_mean(tokens: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of each target's tokens, weighed by ``(B, T)``: ``(B, T, N)`` -> ``(B, N)``; ``None``: each as much."""
+    if weights is None:
+        return tokens.mean(dim=1)
+    shares = (weights / weights.sum(dim=1, keepdim=True)).to(tokens.dtype)
+    return (shares[:, None] @ tokens)[:, 0]
+
+
+def column_means(rows: Tensor, index: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean of the rows each line of ``index`` names: ``(U, N)``, ``(B, K)`` -> ``(B, N)``; zeros where K is 0.
+
+    ``weights`` ``(B, K)`` is how much each counts; ``None``: each as much.
+    """
     if index.shape[1] == 0:
         return rows.new_zeros(len(index), rows.shape[1])
     # index_select's gradient is summed in a fixed order; plain indexing's is not, and training must be repeatable.
-    return rows.index_select(0, index.flatten()).unflatten(0, index.shape).mean(dim=1)
+    return weighted_mean(rows.index_select(0, index.flatten()).unflatten(0, index.shape), weights)
 
 
 def dropped(rows: Tensor, probability: float) -> Tensor:

@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from st_predict.core.methods.interface import Batch
 
 
-def neighbors_of_all(batch: Batch) -> Tensor:
-    """Rows of the neighbors of **every** tile of a batch, ``(U, K)``. U tiles, K neighbors.
+def neighbors_of_all(batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """Rows of the neighbors of **every** tile of a batch, and how much each counts, ``(U, K)``. U tiles, K neighbors.
 
     Only targets come with their neighbors. Any other tile is its own neighbor K times, and so is a spot that has none.
     """
     own = torch.arange(len(batch.tiles), device=batch.tiles.device)[:, None]
     if batch.neighbors.shape[1] == 0:
-        return own
-    return own.repeat(1, batch.neighbors.shape[1]).index_copy(0, batch.targets, batch.neighbors)
+        return own, None
+    rows = own.repeat(1, batch.neighbors.shape[1]).index_copy(0, batch.targets, batch.neighbors)
+    if batch.neighbor_weights is None:
+        return rows, None
+    weights = batch.neighbor_weights.new_ones(rows.shape)
+    return rows, weights.index_copy(0, batch.targets, batch.neighbor_weights)
 
 
 class NeighborLayer(nn.Module):
@@ -41,9 +45,9 @@ class NeighborLayer(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, width, bias=False)
 
-    def forward(self, rows: Tensor, neighbors: Tensor) -> Tensor:
-        """``(U, N)`` and ``(U, K)`` -> ``(U, N)``. U tiles, K neighbors, N width."""
-        return functional.normalize(torch.relu(self.linear(column_means(rows, neighbors))), dim=1)
+    def forward(self, rows: Tensor, neighbors: Tensor, weights: Tensor | None = None) -> Tensor:
+        """``(U, N)``, and twice ``(U, K)``, -> ``(U, N)``. U tiles, K neighbors, N width."""
+        return functional.normalize(torch.relu(self.linear(column_means(rows, neighbors, weights))), dim=1)
 
 
 class RememberingGraph(nn.Module):
@@ -65,11 +69,11 @@ class RememberingGraph(nn.Module):
         self.layers = nn.ModuleList(NeighborLayer(width) for _ in range(layers))
         self.memory = nn.LSTM(width, width, num_layers=2, batch_first=True)
 
-    def forward(self, rows: Tensor, neighbors: Tensor) -> Tensor:
-        """``(U, N)`` and ``(U, K)`` -> ``(U, N)``: mean of what the LSTM says after each. U tiles, N width."""
+    def forward(self, rows: Tensor, neighbors: Tensor, weights: Tensor | None = None) -> Tensor:
+        """``(U, N)``, and twice ``(U, K)``, -> ``(U, N)``: mean of what the LSTM says after each. U tiles, N width."""
         read = [rows] if self.own_first else []
         for layer in self.layers:
-            rows = layer(rows, neighbors)
+            rows = layer(rows, neighbors, weights)
             read.append(rows)
         remembered: Tensor = self.memory(torch.stack(read, dim=1))[0].mean(dim=1)
         return remembered

@@ -96,7 +96,7 @@ class Hist2ST(Method):
     binomial of the raw counts, and self-distillation: augmented passes, weighed by a learned score, are drawn to the
     plain one. Differs: any encoder in place of the ConvMixer; an augmented pass is dropout of the encoded features (the
     code turns and recolors the image, which would encode every tile again for every pass); neighbors are not cut off by distance; places and the head
-    start at zero; see ``own_tile``.
+    start at zero; see ``own_tile``. As columns and rows are known, a section that lies otherwise is predicted otherwise.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class Hist2ST(Method):
     def _embed(self, batch: Batch) -> Tensor:
         """``(U, D)`` tiles -> ``(B, N)``. U tiles, D input features, B targets, N width."""
         spots = self.dropout(self.tile_embedding(batch.tiles) + self.place_embedding(batch.places))
-        spots = self.graph(encode_section(self.encoder, spots), neighbors_of_all(batch))  # (U, N)
+        spots = self.graph(encode_section(self.encoder, spots), *neighbors_of_all(batch))  # (U, N)
         return spots.index_select(0, batch.targets)
 
     def _teacher(self, batch: Batch) -> Tensor:

@@ -76,7 +76,8 @@ class HisToGene(Method):
     Follows the publication: a linear embedding of the tile plus learned embeddings of the spot's column and row, a
     pre-norm transformer over all spots of the section, layer norm and a linear head, mean squared error. Differs: the
     linear embedding is of an encoder's features, not of raw pixels, whose 38 million weights a few sections cannot
-    train; places and the head start at zero; dropout before the head. No super-resolution.
+    train; places and the head start at zero; dropout before the head. No super-resolution. As columns and rows are known,
+    a section that lies otherwise is predicted otherwise.
 
     Parameters
     ----------

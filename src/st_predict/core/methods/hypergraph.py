@@ -1,4 +1,8 @@
-"""Small hypergraphs (or graphs) over a target and its neighbors, batched over targets, and the convolution on them."""
+"""Small hypergraphs (or graphs) over a target and its neighbors, batched over targets, and the convolution on them.
+
+Every node has a weight, and every sum over nodes, or over the hyperedges around them, counts each by it: a node of weight
+one half is half of one that stands there, and one of weight 0 is not there.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_LEAST = 1e-12
 
-def similarity_hyperedges(nodes: Tensor, degree: int) -> Tensor:
+
+def similarity_hyperedges(nodes: Tensor, degree: int, weights: Tensor | None = None) -> Tensor:
     """Incidence of the hypergraphs of NH2ST, Eq. 3: hyperedge j joins node j and its most similar nodes.
 
     Parameters
@@ -16,6 +22,8 @@ def similarity_hyperedges(nodes: Tensor, degree: int) -> Tensor:
         Node features ``(B, M, N)``. B targets, M nodes, N width.
     degree
         Nodes a hyperedge, itself included; at most M.
+    weights
+        Of the nodes ``(B, M)``; ``None``: all 1.
 
     Returns
     -------
@@ -25,25 +33,41 @@ def similarity_hyperedges(nodes: Tensor, degree: int) -> Tensor:
         unit = functional.normalize(nodes, dim=-1)
         similarity = unit @ unit.transpose(1, 2)
         own = torch.eye(nodes.shape[1], device=nodes.device, dtype=torch.bool)
+        if weights is not None:
+            similarity = similarity.masked_fill((weights == 0)[:, None], -torch.inf)
         members = similarity.masked_fill(own, torch.inf).topk(min(degree, nodes.shape[1]), dim=2).indices
         return torch.zeros_like(similarity).scatter_(2, members, 1.0).transpose(1, 2)
 
 
-def hypergraph_propagation(incidence: Tensor) -> Tensor:
-    """HGNN's ``D^-1 H B^-1 H^T``, D node and B hyperedge degrees: ``(B, M, M)`` node by hyperedge -> node by node."""
-    per_edge = incidence / incidence.sum(dim=1, keepdim=True)  # H B^-1
-    per_node = incidence / incidence.sum(dim=2, keepdim=True)  # D^-1 H
+def hypergraph_propagation(incidence: Tensor, weights: Tensor | None = None) -> Tensor:
+    """HGNN's ``D^-1 H B^-1 H^T``, D node and B hyperedge degrees: ``(B, M, M)`` node by hyperedge -> node by node.
+
+    With ``weights`` ``(B, M)`` it is ``D^-1 H W B^-1 H^T W``: hyperedge j weighs what node j does.
+    """
+    if weights is None:
+        weights = incidence.new_ones(incidence.shape[:2])
+    members, edges = weights[:, :, None] * incidence, weights[:, None] * incidence
+    per_edge = members / _degree(members, dim=1)
+    per_node = edges / _degree(edges, dim=2)
     return per_node @ per_edge.transpose(1, 2)
 
 
-def graph_propagation(incidence: Tensor) -> Tensor:
+def graph_propagation(incidence: Tensor, weights: Tensor | None = None) -> Tensor:
     """The same choice of similar nodes as an ordinary graph: GCN's ``D^-1/2 A D^-1/2`` (Kipf and Welling, 2017).
 
-    An edge joins node j to every member of its hyperedge, in both directions; each node is joined to itself.
+    An edge joins node j to every member of its hyperedge, in both directions; each node is joined to itself. With
+    ``weights`` ``(B, M)`` it is ``D^-1/2 A W D^-1/2``.
     """
     adjacency = torch.maximum(incidence, incidence.transpose(1, 2))
-    scale = adjacency.sum(dim=2).rsqrt()
-    return scale[:, :, None] * adjacency * scale[:, None, :]
+    weighted = adjacency if weights is None else adjacency * weights[:, None]
+    scale = _degree(weighted, dim=2).rsqrt()
+    return scale * weighted * scale.transpose(1, 2)
+
+
+def _degree(incidence: Tensor, *, dim: int) -> Tensor:
+    """Sum along one side; what is not there has the least that can be divided by."""
+    total: Tensor = incidence.sum(dim=dim, keepdim=True)
+    return total.clamp(min=_LEAST)
 
 
 class GraphConvolution(nn.Module):

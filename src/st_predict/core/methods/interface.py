@@ -23,7 +23,8 @@ class Batch(NamedTuple):
     targets: Tensor
     """Row of each target's own tile ``(B,)``."""
     neighbors: Tensor
-    """Rows of each target's nearest spots ``(B, K)``, nearest first."""
+    """Rows of each target's nearest spots ``(B, K)``, in no order that means anything; more columns where some are
+    equally far."""
     places: Tensor
     """Column and row of every tile's spot on the array, ``(U, 2)``, in units of its pitch; not rounded."""
     expression: Tensor | None = None
@@ -34,6 +35,8 @@ class Batch(NamedTuple):
     """Their total counts over all genes ``(U,)``."""
     folds: Tensor | None = None
     """Their groups ``(U,)``, as in :class:`Reference`."""
+    neighbor_weights: Tensor | None = None
+    """How much each neighbor counts ``(B, K)``, 0 for what only fills up; ``None``: each 1."""
 
     def measured(self) -> Tensor:
         """The expression ``(U, G)`` of a batch that is trained on."""
@@ -66,7 +69,7 @@ class Needs:
     """What a method must be given beyond the target's own tile."""
 
     neighbors: int = 0
-    """K, nearest spots of the same section."""
+    """K, nearest spots of the same section; where several are equally far a batch holds more, that weigh K."""
     section: bool = False
     """Whether a batch must hold a whole section (or a piece of :data:`SECTION_SPOTS` spots)."""
     bank: bool = False

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from st_predict.core.methods.attention import CrossAttention, MutualAttention, gather_tokens
+from st_predict.core.methods.attention import CrossAttention, MutualAttention, gather_tokens, token_weights
+from st_predict.core.methods.blocks import weighted_mean
 from st_predict.core.methods.contrast import info_nce
 from st_predict.core.methods.hypergraph import (
     GraphConvolution,
@@ -143,12 +144,12 @@ class Surroundings(nn.Module):
 
     def forward(self, images: Tensor, batch: Batch) -> Tensor:
         """Embeddings of all tiles ``(U, N)`` -> ``(B, N)``; of a spot without neighbors, what its own tile adds."""
-        around = gather_tokens(images, batch.targets, batch.neighbors)  # (B, K + 1, N)
+        around, weights = gather_tokens(images, batch.targets, batch.neighbors), batch.neighbor_weights  # (B, K + 1, N)
         if batch.neighbors.shape[1]:
             around = around[:, 1:]
         if self.attention is None:
-            return self.out(around.mean(dim=1))
-        return self.out(self.attention(images.index_select(0, batch.targets)[:, None], around)[:, 0])
+            return self.out(weighted_mean(around, weights))
+        return self.out(self.attention(images.index_select(0, batch.targets)[:, None], around, weights)[:, 0])
 
 
 class NH2ST(Method):
@@ -262,34 +263,37 @@ class NH2ST(Method):
             return of_genes[:, 0], of_images[:, 0]
         around = gather_tokens(images, batch.targets, batch.neighbors)  # (B, K + 1, N)
         programs = own_genes.unflatten(1, (self.config.programs, -1))  # (B, P, N / P)
-        of_images, of_genes = self.query_attention(around, programs)
+        weights = token_weights(batch.neighbor_weights)  # (B, K + 1)
+        of_images, of_genes = self.query_attention(around, programs, image_weights=weights)
         # The branch is about the target: what is found around it refines the target's own embedding, no mean of all.
-        return own_image + of_images.mean(dim=1), own_genes + of_genes.mean(dim=1)
+        return own_image + of_images.mean(dim=1), own_genes + weighted_mean(of_genes, weights)
 
     def _neighbor_branch(self, images: Tensor, genes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Refined pair of each neighborhood, ``(U, N)`` twice -> ``(B, N)`` twice. U tiles, B targets, N width."""
         image_nodes = gather_tokens(images, batch.targets, batch.neighbors)  # (B, K + 1, N)
         gene_nodes = gather_tokens(genes, batch.targets, batch.neighbors)
+        weights = token_weights(batch.neighbor_weights)  # (B, K + 1)
         if self.config.hypergraphs != "none":
-            image_edges = self._edges(image_nodes)
-            gene_edges = image_edges if self.config.hypergraphs == "image" else self._edges(gene_nodes)
+            image_edges = self._edges(image_nodes, weights)
+            gene_edges = image_edges if self.config.hypergraphs == "image" else self._edges(gene_nodes, weights)
             image_nodes = self.image_hypergraph(image_nodes, image_edges)
             gene_nodes = self.gene_hypergraph(gene_nodes, gene_edges)
-        image, gene = image_nodes.mean(dim=1), gene_nodes.mean(dim=1)  # the pooling layer
+        image, gene = weighted_mean(image_nodes, weights), weighted_mean(gene_nodes, weights)  # the pooling layer
         if self.config.attention == "none":
             return image, gene
         if self.config.attention == "single":  # Eq. 4, on the pooled nodes
             of_images, of_genes = self.neighbor_attention(image[:, None], gene[:, None])
             return of_genes[:, 0], of_images[:, 0]
-        of_images, of_genes = self.neighbor_attention(image_nodes, gene_nodes)
-        return image + of_images.mean(dim=1), gene + of_genes.mean(dim=1)
-
-    def _edges(self, nodes: Tensor) -> Tensor:
-        """Propagation ``(B, M, M)`` of a neighborhood's M nodes."""
-        hyperedges = similarity_hyperedges(nodes, self.config.degree)
-        return (
-            graph_propagation(hyperedges) if self.config.hypergraphs == "graph" else hypergraph_propagation(hyperedges)
+        of_images, of_genes = self.neighbor_attention(
+            image_nodes, gene_nodes, image_weights=weights, gene_weights=weights
         )
+        return image + weighted_mean(of_images, weights), gene + weighted_mean(of_genes, weights)
+
+    def _edges(self, nodes: Tensor, weights: Tensor | None) -> Tensor:
+        """Propagation ``(B, M, M)`` of a neighborhood's M nodes, of weights ``(B, M)``."""
+        hyperedges = similarity_hyperedges(nodes, self.config.degree, weights)
+        propagation = graph_propagation if self.config.hypergraphs == "graph" else hypergraph_propagation
+        return propagation(hyperedges, weights)
 
 
 PRESETS = {

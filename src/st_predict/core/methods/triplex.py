@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from st_predict.core.methods.attention import gather_tokens
-from st_predict.core.methods.blocks import CrossAttentionLayer, PlaceEmbedding, encode_section, transformer
+from st_predict.core.methods.attention import gather_tokens, token_weights
+from st_predict.core.methods.blocks import (
+    CrossAttentionLayer,
+    PlaceEmbedding,
+    encode_section,
+    encode_weighted,
+    transformer,
+    weighted_mean,
+)
 from st_predict.core.methods.interface import Method, Needs
 from st_predict.core.methods.published import (
     ANY_ENCODER,
@@ -88,7 +95,8 @@ class TRIPLEX(Method):
     around a target (8 by default, which score as 24 do at half the cost), and their distance in columns and rows is
     embedded where the paper biases attention; one vector of frozen features stands in for a tile's map of tokens, so
     that the fusion finds one target token; where an encoder is trained the other branches see it move; places are
-    embedded by column and row in place of a convolution over the array; hidden layers are half as wide.
+    embedded by column and row in place of a convolution over the array; hidden layers are half as wide. As columns and
+    rows are known, a section that lies otherwise is predicted otherwise.
 
     Parameters
     ----------
@@ -139,22 +147,23 @@ class TRIPLEX(Method):
         offsets = (wanted - wanted[:, :1]).abs()
         neighborhood = gather_tokens(self.neighbor_input(context), batch.targets, batch.neighbors)
         neighborhood = neighborhood + self.offsets(offsets.flatten(0, 1)).view_as(neighborhood)
-        neighborhood = self.neighbor_layers(neighborhood)  # (B, K + 1, N)
+        weights = token_weights(batch.neighbor_weights)  # (B, K + 1)
+        neighborhood = encode_weighted(self.neighbor_layers, neighborhood, weights)  # (B, K + 1, N)
         section = encode_section(self.section_layers, self.section_input(context) + self.places(batch.places))
         section = section.index_select(0, batch.targets)  # (B, N)
-        fused = self._fuse(section, target[:, None]) + self._fuse(section, neighborhood)
+        fused = self._fuse(section, target[:, None]) + self._fuse(section, neighborhood, weights)
         return (
             self.fusion_head(fused),
             self.target_head(target),
-            self.neighbor_head(neighborhood.mean(dim=1)),
+            self.neighbor_head(weighted_mean(neighborhood, weights)),
             self.section_head(section),
         )
 
-    def _fuse(self, section: Tensor, tokens: Tensor) -> Tensor:
-        """``(B, N)`` and ``(B, T, N)`` -> ``(B, N)``."""
+    def _fuse(self, section: Tensor, tokens: Tensor, weights: Tensor | None = None) -> Tensor:
+        """``(B, N)``, and ``(B, T, N)`` of weights ``(B, T)``, -> ``(B, N)``."""
         query = section[:, None]
         for layer in self.fusion_layers:
-            query = layer(query, tokens)
+            query = layer(query, tokens, weights)
         return query[:, 0]
 
 

@@ -56,8 +56,8 @@ def score_genes(
         "mean_count": counts.mean(axis=0),
         "ceiling": ceiling.value,
         "ceiling_sd": ceiling.sd,
-        "morans_i": morans_i(predicted, nearest),
-        "morans_i_measured": morans_i(truth, nearest),
+        "morans_i": morans_i(predicted, nearest.rows, nearest.weights),
+        "morans_i_measured": morans_i(truth, nearest.rows, nearest.weights),
     }
 
 

@@ -12,6 +12,7 @@ import torch
 from st_predict.core.ceiling import target_ceilings
 from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.expression import count_genes, section_expression, set_counts, target_counts, total_counts
+from st_predict.core.grid import array_layout
 from st_predict.core.methods.interface import Needs
 from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
 from st_predict.core.training.control import chosen_pcc
@@ -137,6 +138,7 @@ def train_model(
         network=network,
         encoder=encoder,
         reliability=reliability,
+        layout=_common_layout(sections),
     )
 
 
@@ -179,6 +181,12 @@ def _median(known: Sequence[float]) -> float | None:
     return float(np.median(known)) if known else None
 
 
+def _common_layout(sections: Sequence[Section]) -> str | None:
+    """Of the sections' arrays, where it is the same in all in which it can be told."""
+    found = {array_layout(section.centers_px) for section in sections} - {None}
+    return found.pop() if len(found) == 1 else None
+
+
 def _spot_set(
     sections: Sequence[Section],
     stored: Sequence[Tensor | TileRows],
@@ -188,21 +196,21 @@ def _spot_set(
 ) -> SpotSet:
     """Usable spots of all sections as flat arrays; ``stored`` are the tiles of all spots."""
     parts: list[SpotSet] = []
-    offset = 0
     for number, (section, rows, mask) in enumerate(zip(sections, stored, usable, strict=True)):
         kept = section.keep(mask)
         places = array_places(section.centers_px)[mask]  # counted from the corner that a prediction counts from
-        nearest = nearest_spots(kept.centers_px, needs.neighbors)
         parts.append(
             SpotSet(
                 tiles=rows[torch.from_numpy(mask)],
                 expression=torch.from_numpy(section_expression(kept, panel)),
                 sections=torch.full((kept.n_spots,), number),
-                neighbors=torch.from_numpy(nearest + offset),
+                neighbors=torch.empty(kept.n_spots, 0, dtype=torch.long),  # of all sections at once, below
                 places=torch.from_numpy(places).float(),
                 counts=torch.from_numpy(target_counts(kept, panel)),
                 totals=torch.from_numpy(total_counts(kept.counts)).float(),
             )
         )
-        offset += kept.n_spots
-    return SpotSet(*(joined(values) for values in zip(*parts, strict=True)))
+    centers = np.concatenate([s.centers_px[mask] for s, mask in zip(sections, usable, strict=True)])
+    values: list[Any] = [None if of[0] is None else joined(of) for of in zip(*parts, strict=True)]
+    spots = SpotSet(*values)
+    return spots.with_neighbors(nearest_spots(centers, needs.neighbors, spots.sections.numpy()))

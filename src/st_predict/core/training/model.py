@@ -78,6 +78,9 @@ class Model(TileModel):
         How sure its predictions are; ``None`` where nothing was held out.
     gene_sets
         Genes of each gene set in the panel.
+    layout
+        Of the array of the training sections, ``"hex"`` or ``"square"``, as which grids are laid; ``None`` where they
+        differ or it is not known.
     """
 
     method: str
@@ -101,6 +104,7 @@ class Model(TileModel):
     domain: Domain | None = None
     reliability: Reliability | None = None
     gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    layout: str | None = None
 
     def __repr__(self) -> str:
         return (
@@ -284,14 +288,14 @@ class Model(TileModel):
         typical = None if self.domain is None else (self.domain.mean, self.domain.scale)
         rows = self.transform(features, centers_px, arrays, typical)
         n = len(rows)
-        neighbors = nearest_spots(centers_px, min(self.network.needs.neighbors, n - 1), arrays)
+        nearest = nearest_spots(centers_px, min(self.network.needs.neighbors, n - 1), arrays)
         spots = SpotSet(
             tiles=rows,
             expression=torch.empty(n, 0),
             sections=torch.zeros(n, dtype=torch.long) if arrays is None else torch.from_numpy(arrays),
-            neighbors=torch.from_numpy(neighbors),
+            neighbors=torch.empty(n, 0, dtype=torch.long),
             places=torch.from_numpy(array_places(centers_px, arrays)).float(),
-        )
+        ).with_neighbors(nearest)
         for part, values in predicted_parts(self.network, spots):
             predicted[part.numpy()] = (values + self.center).numpy()[:, wanted]
             give_back(predicted)

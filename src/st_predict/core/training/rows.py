@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from st_predict.core.neighbors import nearest_spots, spatial_blocks
+from st_predict.core.neighbors import Nearest, nearest_spots, spatial_blocks
 from st_predict.core.room import give_back
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -66,23 +66,29 @@ class Piece(NamedTuple):
     """Scored features ``(u, W)``."""
     spots: Tensor
     """Rows of the spots among these ``(b,)``."""
-    around: Tensor
-    """Rows of the spots around each, nearest first ``(b, k)``."""
+    around: Mapping[int, tuple[Tensor, Tensor | None]]
+    """By number of nearest spots: their rows among these ``(b, k')``, and the share of each, see :class:`Nearest`."""
 
     def means(self, values: Tensor, k: int) -> Tensor:
         """Means over the ``k`` nearest of each spot, ``(u, q)`` -> ``(b, q)``; the spot itself where there are none."""
-        return functional.embedding_bag(self._around(k), values, mode="mean")
+        around, shares = self._around(k)
+        mode = "mean" if shares is None else "sum"
+        return functional.embedding_bag(around, values, mode=mode, per_sample_weights=shares)
 
     def spread(self, values: Tensor, k: int) -> Tensor:
-        """Each spot's values in equal shares over its ``k`` nearest, ``(b, q)`` -> ``(u, q)``: :meth:`means` transposed."""
-        around = self._around(k)
+        """Each spot's values in shares over its ``k`` nearest, ``(b, q)`` -> ``(u, q)``: :meth:`means` transposed."""
+        around, shares = self._around(k)
         total = values.new_zeros(len(self.features), values.shape[1])
-        for column in around.T:
-            total.index_add_(0, column, values, alpha=1 / around.shape[1])
+        for i, column in enumerate(around.T):
+            if shares is None:
+                total.index_add_(0, column, values, alpha=1 / around.shape[1])
+            else:
+                total.index_add_(0, column, values * shares[:, i, None])
         return total
 
-    def _around(self, k: int) -> Tensor:
-        return self.around[:, :k] if min(k, self.around.shape[1]) else self.spots[:, None]
+    def _around(self, k: int) -> tuple[Tensor, Tensor | None]:
+        found = self.around.get(k)
+        return (self.spots[:, None], None) if found is None or not found[0].shape[1] else found
 
 
 class SectionRows:
@@ -121,7 +127,8 @@ class SectionRows:
         self._features = features
         self._flat = torch.from_numpy(np.ascontiguousarray(features)).flatten(1)
         self._scores = self._of_slide(typical) if config.standardize == "slide" else None
-        self._nearest = torch.from_numpy(nearest_spots(centers_px, min(max(self.blocks), len(centers_px) - 1), arrays))
+        others = len(features) - 1
+        self._nearest = {k: _shares(nearest_spots(centers_px, min(k, others), arrays)) for k in config.context}
         self._used = np.arange(len(features)) if used is None else np.flatnonzero(used)
         own = np.zeros(len(features), np.int64) if arrays is None else arrays
         self._pieces = spatial_blocks(centers_px[self._used], own[self._used], _PIECE_SPOTS)
@@ -143,12 +150,15 @@ class SectionRows:
     def __iter__(self) -> Iterator[Piece]:
         for places in self._pieces:
             spots = torch.from_numpy(self._used[places])
-            around = self._nearest[spots]
-            wanted, found = torch.unique(torch.cat([spots, around.flatten()]), return_inverse=True)
+            rows = [spots[:, None], *(rows[spots] for rows, _ in self._nearest.values())]
+            wanted, found = torch.unique(torch.cat(rows, dim=1), return_inverse=True)
+            own, *found = found.split([part.shape[1] for part in rows], dim=1)
+            shares = [None if share is None else share[spots] for _, share in self._nearest.values()]
+            around = dict(zip(self._nearest, zip(found, shares, strict=True), strict=True))
             features = self._flat[wanted]
             if self._scores is not None:
                 features.sub_(self._scores[0]).div_(self._scores[1])
-            yield Piece(torch.from_numpy(places), features, found[: len(spots)], found[len(spots) :].view_as(around))
+            yield Piece(torch.from_numpy(places), features, own[:, 0], around)
             give_back(self._features)
 
     def _of_slide(self, typical: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
@@ -165,6 +175,14 @@ class SectionRows:
         if typical is not None and own < 1:
             mean, scale = own * mean + (1 - own) * typical[0], own * scale + (1 - own) * typical[1]
         return mean, scale + _EPSILON
+
+
+def _shares(nearest: Nearest) -> tuple[Tensor, Tensor | None]:
+    """Rows of the nearest spots, and what each adds to their mean ``(n, k')``; ``None``: all as much."""
+    if nearest.weights is None:
+        return torch.from_numpy(nearest.rows), None
+    weights = torch.from_numpy(nearest.weights)
+    return torch.from_numpy(nearest.rows), weights / weights.sum(dim=1, keepdim=True)
 
 
 def own_share(n_spots: int) -> float:

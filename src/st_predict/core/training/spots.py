@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from st_predict.core.neighbors import Nearest
+
 
 class SpotSet(NamedTuple):
     """Spots of one or several sections. ``N`` spots, ``K`` neighbors, ``G`` genes."""
@@ -31,13 +33,15 @@ class SpotSet(NamedTuple):
     sections: Tensor
     """Section of each spot ``(N,)``."""
     neighbors: Tensor
-    """Rows of the K nearest spots of the same section ``(N, K)``."""
+    """Rows of the K nearest spots of the same section ``(N, K)``; more columns where some are equally far."""
     places: Tensor
     """Places on the array ``(N, 2)``, float32: some accelerators know no float64."""
     counts: Tensor | None = None
     """Raw counts ``(N, G)``; ``None`` where nothing was measured."""
     totals: Tensor | None = None
     """Total counts over all genes ``(N,)``."""
+    neighbor_weights: Tensor | None = None
+    """How much each neighbor counts ``(N, K)``, see :class:`~st_predict.core.neighbors.Nearest`; ``None``: each 1."""
 
     def of_sections(self, wanted: list[int]) -> SpotSet:
         """Only the spots of some sections."""
@@ -72,6 +76,11 @@ class SpotSet(NamedTuple):
         blocks = [torch.from_numpy(rows).to(self.tiles.device) for rows in self.blocks(SECTION_SPOTS)]
         return Reference(self.tiles, self.expression, self.folds(), blocks, self.places)
 
+    def with_neighbors(self, nearest: Nearest) -> SpotSet:
+        """The same spots with other neighbors."""
+        weights = None if nearest.weights is None else torch.from_numpy(nearest.weights)
+        return self._replace(neighbors=torch.from_numpy(nearest.rows), neighbor_weights=weights)
+
     def with_tiles(self, tiles: Tensor | TileRows) -> SpotSet:
         """The same spots with other tiles."""
         return self._replace(tiles=tiles)
@@ -92,6 +101,7 @@ class SpotSet(NamedTuple):
             expression=self.expression[rows],
             counts=None if self.counts is None else self.counts[rows],
             totals=None if self.totals is None else self.totals[rows],
+            neighbor_weights=None if self.neighbor_weights is None else self.neighbor_weights[targets],
         )
 
     def images(self, targets: Tensor) -> Batch:

@@ -97,6 +97,7 @@ def _config(model: Model) -> dict[str, Any]:
         "tiles": model.tiles.to_dict(),
         "um_per_px": model.um_per_px,
         "pitch_um": model.pitch_um,
+        "layout": model.layout,
         "min_counts": model.min_counts,
         "seed": model.seed,
         "sections": model.sections,
@@ -150,6 +151,7 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
         domain=Domain(**parts["domain"]) if parts["domain"] else None,
         reliability=Reliability(**parts["reliability"]) if parts["reliability"] else None,
         gene_sets=_tuples(config.get("gene_sets", {})),
+        layout=config.get("layout"),
     )
 
 
