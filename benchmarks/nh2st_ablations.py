@@ -96,7 +96,7 @@ def contrast_on_constant_images(attention: str) -> dict[str, float]:
     method = NH2ST(16, genes, config)
     method.before_fit(spots.reference())
     records = fit_network(
-        method, None, spots, FitConfig(), epochs=30, held_out={}, seed=0, hardware=Hardware("cpu", 1), label=attention
+        method, None, spots, FitConfig(batch_size=64), epochs=30, held_out={}, seed=0, hardware=Hardware("cpu", 1), label=attention
     )
     return {name: records[-1].losses[name] for name in ("query", "neighbor")}
 

@@ -78,7 +78,7 @@ def _train(n: int, n_spots: int, store: str, folder: Path) -> None:
     recipe = dataclasses.replace(
         find_recipe("stnet", "default", None),
         inputs=InputConfig((), "none", None),
-        fit=FitConfig(max_epochs=1, inner_folds=1, trainable_encoder=True),
+        fit=FitConfig(max_epochs=1, inner_folds=1, trainable_encoder=True).settled(gradient=True),
     )
     task, spec = Task("stnet", 20, "heg", 1, 0), TileSpec((112.0,))
     panel = check_task(sections, recipe, task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from st_predict._setup import settle_method
 from st_predict.core.errors import InputError
 from st_predict.core.methods.interface import Method
 from st_predict.core.methods.recipe import FitConfig, InputConfig
@@ -92,3 +93,58 @@ def test_input_settings_that_make_no_sense(change: dict) -> None:
     (name,) = change
     with pytest.raises(InputError, match=f"{name} is "):
         InputConfig(**change)
+
+
+PAPERS = {
+    # batch, epochs, learning rate, weight decay: what the publications or their code state, see each method's file
+    "nh2st": (8, 20, 1e-4, 0.0),
+    "cmrcnet": (64, 60, 1e-4, 1e-3),
+    "stnet": (32, 50, 1e-4, 0.0),
+    "bleep": (32, 150, 1e-3, 1e-3),
+    "hist2st": (128, 350, 1e-5, 0.0),
+    "mclstexp": (128, 90, 1e-4, 1e-3),
+    "egn": (32, 50, 5e-4, 1e-4),
+    "triplex": (128, 200, 1e-4, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_preset_trains_with_what_it_states(name: str) -> None:
+    """By the way that train takes: a value that happens to be the general default is no value left unset."""
+    fit = settle_method(name, preset="paper")[1].fit
+    assert (fit.batch_size, fit.max_epochs, fit.learning_rate, fit.weight_decay) == PAPERS[name]
+    assert (fit.members, fit.inner_folds) == (1, 0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_nothing_is_left_unset(name: str, preset: str) -> None:
+    if preset not in METHODS[name].presets:
+        assert name in ("mean", "shuffled", "ridge"), "controls have no publication"
+        return
+    fit = settle_method(name, preset=preset)[1].fit
+    assert None not in (fit.batch_size, fit.members, fit.inner_folds)
+
+
+def test_methods_have_the_same_networks_inputs_and_stopping() -> None:
+    """What is compared by default is compared on equal terms."""
+    recipes = {name: settle_method(name)[1] for name in METHODS}
+    gradient = {name for name in METHODS if build_method(name, recipes[name].method, 1, 1).needs.gradient}
+    assert len(gradient) == 9
+    assert {recipes[name].fit.members for name in gradient} == {3}
+    assert {recipes[name].fit.members for name in set(METHODS) - gradient} == {1}
+    assert {recipe.inputs for recipe in recipes.values()} == {InputConfig()}
+    assert {(recipe.fit.inner_folds, recipe.fit.patience) for recipe in recipes.values()} == {(5, 10)}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (160, 1, 1)),
+        ({"batch_size": 64}, (64, 1, 1)),
+        ({"members": 5, "inner_folds": 5}, (160, 5, 5)),
+    ],
+)
+def test_an_encoder_in_training_changes_what_was_left_unset_alone(given: dict, expected: tuple) -> None:
+    fit = settle_method("nh2st", trainable_encoder=True, **given)[1].fit
+    assert (fit.batch_size, fit.members, fit.inner_folds) == expected

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from st_predict._setup import settle_method
 from st_predict.core.methods.ensemble import Ensemble
 from st_predict.core.methods.nh2st import NH2STConfig
 from st_predict.core.methods.recipe import FitConfig, Recipe
@@ -83,6 +84,5 @@ def test_what_retrieval_keeps_every_member_keeps(spot_set: Callable[..., SpotSet
 
 
 def test_one_member_is_the_method_itself() -> None:
-    recipe = find_recipe("stnet", "default", {})
+    recipe = settle_method("stnet", members=1)[1]
     assert type(build_network("stnet", recipe, 4, 3)) is type(build_method("stnet", recipe.method, 4, 3))
-    assert find_recipe("nh2st", "default", {}).fit.members == 5 and find_recipe("nh2st", "paper", {}).fit.members == 1

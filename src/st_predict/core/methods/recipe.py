@@ -100,7 +100,7 @@ class FitConfig:
     patience
         Epochs without a better PCC on the held-out sections before an inner fold stops.
     members
-        Networks that are trained side by side and predict their mean; they differ by their initial weights. Not set: 5, for
+        Networks that are trained side by side and predict their mean; they differ by their initial weights. Not set: 3, for
         every method alike; 1 where an encoder is trained, or nothing is trained by gradient.
     trainable_encoder
         Train the image encoder end to end.
@@ -166,7 +166,7 @@ class FitConfig:
         left = {
             "batch_size": 2 * self.block_size if trained else 64,
             "inner_folds": 1 if trained else 5,  # each trains the encoder anew
-            "members": 5 if gradient and not trained else 1,
+            "members": 3 if gradient and not trained else 1,
         }
         return replace(self, **{name: value for name, value in left.items() if getattr(self, name) is None})
 
