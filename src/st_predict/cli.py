@@ -200,7 +200,11 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
 @click.option("--um-per-px", type=float, help="Scale of bare slides that state none.")
 @click.option("--pitch-um", type=float, help="Pitch of the grid on bare slides; default: that of the training spots.")
 @click.option("--jobs", "n_jobs", type=click.IntRange(min=1), help="Bare slides at a time; default: one a core.")
-@click.option("--interval", type=float, help="Write intervals that cover this share of spots: 0.5, 0.8, 0.9 or 0.95.")
+@click.option(
+    "--interval",
+    type=float,
+    help="Write intervals that cover this share of spots, on average over slides: 0.5, 0.8, 0.9 or 0.95.",
+)
 @click.option("--min-reliability", type=float, help="Leave out genes of which a lower PCC is expected on a new slide.")
 @_keys
 def predict(slides: tuple[Path, ...], model_path: Path, out: Path, key_added: str, **options: Any) -> None:

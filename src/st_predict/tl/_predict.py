@@ -49,7 +49,7 @@ def predict(
         Torch device of the encoder; ``"auto"``: a GPU if there is one.
     interval
         Share of spots, 0.5, 0.8, 0.9 or 0.95, that intervals around the predictions are to cover on average over
-        genes, calibrated on training sections while they were held out (see
+        genes and over slides, not on every one, calibrated on training sections while they were held out (see
         :class:`~st_predict.core.training.reliability.Reliability`); ``None``: no intervals.
     min_reliability
         Leave out genes of which a lower PCC is to be expected on a new slide (``model.genes``); ``None``: predict all.
@@ -62,8 +62,8 @@ def predict(
     are log1p of counts per 10,000.
 
     In both, ``table.var`` gets what is to be expected of every gene on a new slide: ``<key_added>_expected_pcc``,
-    ``_pcc_sd``, ``_ceiling``, ``_chance`` and ``_predictable`` (see ``model.genes``). Ends of intervals are ``<key_added>_lower`` and
-    ``<key_added>_upper``: DataFrames in obsm beside a table's own, layers of a new table.
+    ``_pcc_sd``, ``_ceiling``, ``_chance`` and ``_predictable`` (see ``model.genes``). Ends of intervals are
+    ``<key_added>_lower`` and ``<key_added>_upper``: DataFrames in obsm beside a table's own, layers of a new table.
 
     ``table.obs["<key_added>_distance"]`` tells how unlike the training tiles a spot's are: distance in feature space, 1
     where one in a hundred tiles of a section like those trained on lies beyond (see

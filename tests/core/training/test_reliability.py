@@ -89,18 +89,16 @@ def shuffled(seed: int, n: int) -> torch.Tensor:
     return torch.linspace(0.02, 0.1, N_GENES) * luck
 
 
-def test_shuffled_images_pass_chance_in_two_percent_of_genes() -> None:
-    """On average over models, though few shuffles set the limit and one more may take most genes across."""
+def test_shuffled_images_pass_chance_in_at_most_two_percent_of_genes() -> None:
+    """On average over models, though few shuffles set the limit and one more may take most genes across; 1 % is aimed at."""
     sections, ceiling = [held_out(0), held_out(1)], torch.full((N_GENES,), 0.8)
     shares = []
     for seed in range(300):
         found = Reliability.fit(sections, ceiling, shuffled(seed, 10))
         assert found.chance is not None
         shares.append((shuffled(1000 + seed, 20) > found.chance).double().mean(dim=0))
-    assert torch.stack(shares).mean() == pytest.approx(0.02, abs=0.004)
-    torch.testing.assert_close(
-        torch.stack(shares).mean(dim=0), torch.full((N_GENES,), 0.02).double(), atol=0.01, rtol=0
-    )
+    assert torch.stack(shares).mean() == pytest.approx(0.01, abs=0.004)
+    assert torch.stack(shares).mean(dim=0).max() < 0.02, "of every gene"
 
 
 def test_a_gene_is_predictable_beyond_its_own_chance() -> None:

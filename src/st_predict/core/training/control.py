@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from st_predict.core.training.spots import SpotSet
 
-N_SHUFFLES = 50
+N_SHUFFLES = 100
 _PENALTIES = (0.1, 1.0, 10.0)  # relative to the mean eigenvalue of the inputs' scatter matrix
 _MOST_SPOTS = 4096  # of those trained on
 
