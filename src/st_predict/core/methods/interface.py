@@ -53,7 +53,8 @@ class Reference(NamedTuple):
     expression: Tensor
     """``(N, G)``."""
     folds: Tensor
-    """Group each spot is left out with where settings are tuned ``(N,)``: its section, or its part of an only one."""
+    """Group each spot is left out with where settings are tuned ``(N,)``: its subject, its section of an only subject, or its
+    part of an only section."""
     blocks: list[Tensor]
     """Rows of each section, in pieces of at most :data:`SECTION_SPOTS` spots."""
     places: Tensor

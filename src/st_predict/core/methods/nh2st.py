@@ -106,7 +106,7 @@ class NH2STConfig:
     neighbor_weight: float = 0.05
     surroundings: Literal["mean", "attention", "none"] = "none"
     input_noise: float = 0.5
-    rank: int | None = 8
+    rank: int | None = 16
     dropout: float = 0.3
     gene_dropout: float = 0.1
 

@@ -102,6 +102,9 @@ class FitConfig:
     members
         Networks that are trained side by side and predict their mean; they differ by their initial weights. Not set: 3, for
         every method alike; 1 where an encoder is trained, or nothing is trained by gradient.
+    anchor
+        Draw predictions toward tuned ridge on slides that look unlike training (see
+        :mod:`~st_predict.core.training.anchor`). Not set: wherever a network is trained on frozen features.
     trainable_encoder
         Train the image encoder end to end.
     augment
@@ -124,6 +127,7 @@ class FitConfig:
     inner_folds: int | None = None
     patience: int = 10
     members: int | None = None
+    anchor: bool | None = None
     trainable_encoder: bool = False
     augment: bool = True
     stain_jitter: float = 0.0
@@ -131,7 +135,7 @@ class FitConfig:
     def __post_init__(self) -> None:
         for setting in fields(self):
             value, unset = getattr(self, setting.name), setting.default is None
-            like = 1 if unset else setting.default  # what may be left unset is a whole number
+            like = setting.default if not unset else True if setting.name == "anchor" else 1
             kind = type(like).__name__
             fits = is_like(value, like) and (unset or value is not None)
             _check(self, **{setting.name: (fits, _KINDS.get(kind, kind))})
@@ -167,6 +171,7 @@ class FitConfig:
             "batch_size": 2 * self.block_size if trained else 64,
             "inner_folds": 1 if trained else 5,  # each trains the encoder anew
             "members": 3 if gradient and not trained else 1,
+            "anchor": gradient and not trained,
         }
         return replace(self, **{name: value for name, value in left.items() if getattr(self, name) is None})
 

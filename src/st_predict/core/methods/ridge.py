@@ -1,4 +1,4 @@
-"""Ridge regression on frozen features, its penalty tuned on inner folds by section: the control of every table."""
+"""Ridge regression on frozen features, its penalty tuned on inner folds by subject or section: the control of every table."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class Ridge(Method):
     """Linear map with an L2 penalty: the baseline of HEST-Benchmark (Jaume et al., NeurIPS 2024, arXiv 2406.16192), tuned.
 
     Solved through the eigenvectors of the inputs' scatter matrix. Penalty and rank are those with the best mean per-gene
-    PCC over sections left out in turn (over parts of the section where there is one).
+    PCC over groups of training sections left out in turn: the groups that stop networks, subjects where there are several,
+    else sections; parts of the section where there is one.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ class Ridge(Method):
         self.register_buffer("intercept", torch.zeros(n_genes))
 
     def after_fit(self, reference: Reference) -> None:
-        """Tune penalty and rank by section, then solve on all training spots."""
+        """Tune penalty and rank by group, then solve on all training spots."""
         both = reference.tiles, reference.expression
         origin = torch.cat([values.mean(dim=0, dtype=torch.double) for values in both])
         total = _Scatter.of(reference, torch.arange(len(reference.folds)), origin)

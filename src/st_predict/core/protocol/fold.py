@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from st_predict.core.protocol.study import Candidate, OuterFold, Study
     from st_predict.core.section import Section
+    from st_predict.core.training.domain import Domain
     from st_predict.core.training.model import Model
 
 N_VARIABLE = 50
@@ -82,6 +83,9 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
     begin = time.perf_counter()
     model = fit_fold(study, candidate, fold)
     seconds = time.perf_counter() - begin
+    domain = _domain(study, model, fold)
+    if model.encoder is None:
+        model = dataclasses.replace(model, domain=domain)
     sets = gene_sets([study.sections[i] for i in fold.train], model.panel, candidate)
     rows: list[dict[str, Any]] = []
     columns: list[Mapping[str, NDArray[Any]]] = []
@@ -105,7 +109,8 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
         n_genes = count_genes(genes, model.gene_sets)
         predicted, truth, pcc = predicted[:, :n_genes], truth[:, :n_genes], values["pcc"][:n_genes]
         found += _paper_style(next(iter(sets)), pcc, predicted, truth)
-        found += _likeness_rows(next(iter(sets)), study, model, fold, number)
+        if study.frozen is not None:
+            found += _likeness_rows(next(iter(sets)), domain, study.frozen.values[number])
         found += _reliability_rows(next(iter(sets)), pcc, {name: share[:n_genes] for name, share in sure.items()})
         rows += [{"section": section.name, **row, **counted} for row in found]
         pooled.append((predicted, truth))
@@ -139,15 +144,22 @@ def _features(tiles: Any, model: Model) -> NDArray[np.float32]:
     return rows.view(*tiles.shape[:2], -1).numpy()
 
 
-def _likeness_rows(gene_set: str, study: Study, model: Model, fold: OuterFold, number: int) -> list[dict[str, Any]]:
-    """How unlike the training sections a held-out one looks, by features that are the same for every method."""
+def _domain(study: Study, model: Model, fold: OuterFold) -> Domain | None:
+    """What the training sections of a fold look like, by frozen features: the same for every method, and fitted once."""
     if study.frozen is None:
-        return []
+        return None
     train = tuple(fold.train)
     if train not in study.domains:
         parts = [study.sections[i] for i in train], [study.frozen.values[i] for i in train]
         study.domains[train] = with_domain(dataclasses.replace(model, encoder=None), *parts).domain
-    domain, features = study.domains[train], study.frozen.values[number]
+    found: Domain = study.domains[train]
+    return found
+
+
+def _likeness_rows(gene_set: str, domain: Domain | None, features: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """How unlike the training sections a held-out one looks."""
+    if domain is None:
+        return []
     values = {
         "slide_shift": domain.shift(features),
         "unlike_training": float((domain.distance(features) > 1).mean()),

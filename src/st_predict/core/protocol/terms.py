@@ -40,10 +40,9 @@ def stopping_in_words(candidate: Candidate, training: Sequence[Section]) -> str:
     recipe, method = candidate.recipe, candidate.task.method
     what = held_out_groups(training)[0]
     if not build_method(method, recipe.method, 1, 1).needs.gradient:
-        parts = "section" if len(training) > 1 else "quarters of the section"
+        parts = what if len(training) > 1 else "quarters of the section"
         return f"{_TUNED[method]} by {parts}" if method in _TUNED else ""
     folds = len(inner_folds(training, recipe.fit.inner_folds))
     if not folds:
         return f"{recipe.fit.max_epochs} epochs, nothing held out"
-    epochs = f"epochs by {what} in {folds} inner fold{'s' * (folds > 1)}"
-    return f"{epochs}, ridge where that was better" if recipe.fit.floor else epochs
+    return f"epochs by {what} in {folds} inner fold{'s' * (folds > 1)}"

@@ -15,6 +15,7 @@ from st_predict.core.expression import count_genes, section_expression, set_coun
 from st_predict.core.grid import array_layout
 from st_predict.core.methods.interface import Needs
 from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
+from st_predict.core.training.anchor import fit_anchor
 from st_predict.core.training.control import chosen_pcc
 from st_predict.core.training.domain import Domain
 from st_predict.core.training.encode import encode_rows
@@ -28,6 +29,7 @@ from st_predict.core.training.selection import (
     Fitting,
     Selection,
     center_targets,
+    held_out_groups,
     history_rows,
     inner_folds,
     select_epochs,
@@ -115,6 +117,7 @@ def train_model(
     centered, center = center_targets(spots, recipe.inputs)
     kept = [s.keep(mask) for s, mask in zip(sections, usable, strict=True)]
     reliability = _reliability(selection, fitting.method, spots, kept, panel, task.seed)
+    anchor = fit_anchor(centered) if recipe.fit.anchor else None
     network, encoder, records = fitting.fit(centered, encoder, selection.epochs, {}, "fit all sections")
     names = [s.name for s in sections]
     return Model(
@@ -137,6 +140,7 @@ def train_model(
         center=center,
         network=network,
         encoder=encoder,
+        anchor=anchor,
         reliability=reliability,
         layout=_common_layout(sections),
     )
@@ -196,6 +200,8 @@ def _spot_set(
 ) -> SpotSet:
     """Usable spots of all sections as flat arrays; ``stored`` are the tiles of all spots."""
     parts: list[SpotSet] = []
+    names = held_out_groups(sections)[1]
+    groups = {name: number for number, name in enumerate(dict.fromkeys(names))}
     for number, (section, rows, mask) in enumerate(zip(sections, stored, usable, strict=True)):
         kept = section.keep(mask)
         places = array_places(section.centers_px)[mask]  # counted from the corner that a prediction counts from
@@ -208,6 +214,7 @@ def _spot_set(
                 places=torch.from_numpy(places).float(),
                 counts=torch.from_numpy(target_counts(kept, panel)),
                 totals=torch.from_numpy(total_counts(kept.counts)).float(),
+                groups=torch.full((kept.n_spots,), groups[names[number]]),
             )
         )
     centers = np.concatenate([s.centers_px[mask] for s, mask in zip(sections, usable, strict=True)])

@@ -16,6 +16,7 @@ from st_predict.core.errors import InputError
 from st_predict.core.expression import describe_panel
 from st_predict.core.neighbors import array_places, nearest_spots
 from st_predict.core.room import give_back, room_for
+from st_predict.core.training.anchor import anchor_share
 from st_predict.core.training.lone_tiles import TileModel
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.encoders.frozen import EncoderIdentity
     from st_predict.core.methods.recipe import Recipe
+    from st_predict.core.methods.ridge import Ridge
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.training.domain import Domain
@@ -74,6 +76,8 @@ class Model(TileModel):
         What predicts: inputs, mean over training sections ``(G,)``, the fitted method, the encoder if trained.
     domain
         What the training tiles look like.
+    anchor
+        Ridge that predictions are drawn toward on slides unlike those; ``None``: nothing.
     reliability
         How sure its predictions are; ``None`` where nothing was held out.
     gene_sets
@@ -102,6 +106,7 @@ class Model(TileModel):
     network: Any
     encoder: Encoder | None
     domain: Domain | None = None
+    anchor: Ridge | None = None
     reliability: Reliability | None = None
     gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     layout: str | None = None
@@ -196,6 +201,8 @@ class Model(TileModel):
         }
         if self.encoder is not None:
             parts["encoder"] = self.encoder.state_dict()
+        if self.anchor is not None:
+            parts["anchor"] = self.anchor.state_dict()
         if self.domain is not None:
             parts["domain"] = self.domain.tensors()
         if self.reliability is not None:
@@ -296,7 +303,10 @@ class Model(TileModel):
             neighbors=torch.empty(n, 0, dtype=torch.long),
             places=torch.from_numpy(array_places(centers_px, arrays)).float(),
         ).with_neighbors(nearest)
+        share = self.anchored(features)
         for part, values in predicted_parts(self.network, spots):
+            if share and self.anchor is not None:
+                values = torch.lerp(values, self.anchor.predict(spots.images(part)), share)
             predicted[part.numpy()] = (values + self.center).numpy()[:, wanted]
             give_back(predicted)
         return predicted
@@ -329,6 +339,16 @@ class Model(TileModel):
         Distance of their mean in feature space, in units of ``domain.slide_limit``; NaN as in :meth:`distance`.
         """
         return float("nan") if self.domain is None else self.domain.shift(features)
+
+    def anchored(self, features: NDArray[np.float32]) -> float:
+        """How much of the prediction of a slide is ridge's, 0 to 1: more the less it looks like training.
+
+        Parameters
+        ----------
+        features
+            Encoded tiles of the whole slide ``(n, S, d)``.
+        """
+        return 0.0 if self.anchor is None else anchor_share(self.shift(features))
 
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder: ``config.json`` and ``weights.safetensors``.

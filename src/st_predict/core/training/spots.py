@@ -42,6 +42,8 @@ class SpotSet(NamedTuple):
     """Total counts over all genes ``(N,)``."""
     neighbor_weights: Tensor | None = None
     """How much each neighbor counts ``(N, K)``, see :class:`~st_predict.core.neighbors.Nearest`; ``None``: each 1."""
+    groups: Tensor | None = None
+    """What each spot is held out with, by number ``(N,)``: its subject's, where there are several; ``None``: its section."""
 
     def of_sections(self, wanted: list[int]) -> SpotSet:
         """Only the spots of some sections."""
@@ -63,7 +65,9 @@ class SpotSet(NamedTuple):
         return spatial_blocks(self.places.cpu().numpy(), self.sections.cpu().numpy(), size)
 
     def folds(self) -> Tensor:
-        """Group of each spot for inner tuning ``(N,)``: its section, or its part of an only one."""
+        """Group of each spot for inner tuning ``(N,)``: its own, its section of an only group, its part of an only one."""
+        if self.groups is not None and len(self.groups.unique()) > 1:
+            return self.groups
         folds = self.sections
         if len(folds.unique()) == 1:
             folds = torch.zeros_like(self.sections)

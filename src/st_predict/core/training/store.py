@@ -18,6 +18,7 @@ from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_folder
 from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
 from st_predict.core.methods.registry import METHODS, build_network
+from st_predict.core.methods.ridge import Ridge, RidgeConfig
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training.domain import Domain
 from st_predict.core.training.hardware import rank_and_size
@@ -111,7 +112,7 @@ def _config(model: Model) -> dict[str, Any]:
 
 
 def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
-    named = ("network", "inputs", "targets", "encoder", "domain", "reliability")
+    named = ("network", "inputs", "targets", "encoder", "anchor", "domain", "reliability")
     parts: dict[str, dict[str, Any]] = {name: {} for name in named}
     for key, value in tensors.items():
         part, name = key.split(".", 1)
@@ -129,6 +130,10 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
         encoder.load_state_dict(parts["encoder"])
     network = build_network(config["method"], recipe, config["n_inputs"], len(config["panel"]))
     network.load_state_dict(parts["network"])
+    anchor = None
+    if parts["anchor"]:
+        anchor = Ridge(config["n_inputs"], len(config["panel"]), RidgeConfig())
+        anchor.load_state_dict(parts["anchor"])
     return Model(
         method=config["method"],
         recipe=recipe,
@@ -148,6 +153,7 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
         center=parts["targets"]["mean"],
         network=network.eval(),
         encoder=encoder,
+        anchor=anchor,
         domain=Domain(**parts["domain"]) if parts["domain"] else None,
         reliability=Reliability(**parts["reliability"]) if parts["reliability"] else None,
         gene_sets=_tuples(config.get("gene_sets", {})),
