@@ -116,7 +116,7 @@ def split_methods(typed: str) -> list[str]:
 
 def _check_methods(methods: str | Sequence[str], *, parts: bool) -> dict[str, dict[str, Any]]:
     """Settings of known names, each once."""
-    from st_predict._setup import settle_method
+    from st_predict._setup import settle_candidates
     from st_predict.core.methods.registry import METHODS
 
     names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
@@ -126,7 +126,7 @@ def _check_methods(methods: str | Sequence[str], *, parts: bool) -> dict[str, di
         return {**dict.fromkeys(METHODS, {}), **(PARTS if parts else {})}
     for name in names:
         if name not in PARTS:
-            settle_method(name)
+            settle_candidates(name)
     return {name: PARTS.get(name, {}) for name in names}
 
 

@@ -95,7 +95,7 @@ def _candidates(
     methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], seeds: range, shared: Mapping[str, Any]
 ) -> list[Candidate]:
     """What is compared, controls first."""
-    from st_predict._setup import RECIPE_SETTINGS, settle_method
+    from st_predict._setup import RECIPE_SETTINGS, settle_candidates
     from st_predict.core.methods.registry import METHODS
     from st_predict.core.protocol.study import Candidate
     from st_predict.core.training.task import Task
@@ -126,10 +126,16 @@ def _candidates(
                 expected=", ".join(("method", *RECIPE_SETTINGS)),
                 remedy="correct the names",
             )
-        method, recipe = settle_method(method, **settings)
-        candidates += [
-            Candidate(label, one, Task(method, **shared, seed=seed)) for seed, one in _seeded(method, recipe, seeds)
-        ]
+        settled = settle_candidates(method, **settings)
+        if len(settled) == 1:
+            (name, recipe) = settled[0]
+            candidates += [
+                Candidate(label, one, Task(name, **shared, seed=seed)) for seed, one in _seeded(name, recipe, seeds)
+            ]
+            continue
+        for seed in seeds:
+            among = tuple(Candidate(name, recipe, Task(name, **shared, seed=seed)) for name, recipe in settled)
+            candidates.append(Candidate(label, among[0].recipe, Task(method, **shared, seed=seed), among))
     return candidates
 
 
@@ -158,7 +164,8 @@ def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], f
         training = [sections[i] for i in fold.train]
         for candidate in candidates:
             with _named(f"{candidate.label} with {fold.name!r} held out"):
-                check_fit(training, candidate.recipe, candidate.task)
+                for one in candidate.among or (candidate,):
+                    check_fit(training, one.recipe, one.task)
         with _named(f"with {fold.name!r} held out"):
             with quiet():
                 panel = task_panel(training, shared)

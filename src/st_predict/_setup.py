@@ -61,6 +61,34 @@ def settle_method(
     return method, dataclasses.replace(recipe, fit=recipe.fit.settled(gradient=gradient))
 
 
+def settle_candidates(method: str, **settings: Any) -> list[tuple[str, Recipe]]:
+    """The method that is meant, as :func:`settle_method` gives it; of ``"auto"`` all that it is chosen among.
+
+    Raises
+    ------
+    InputError
+        As there; or if ``"auto"`` is given what belongs to one method.
+    """
+    from st_predict.core.methods.registry import AUTO, CHOSEN_AMONG, build_method, find_recipe
+
+    if method != AUTO:
+        return [settle_method(method, **settings)]
+    own = [name for name in ("preset", "params") if settings.get(name) not in (None, "default", {})]
+    own += ["trainable_encoder"] if settings.get("trainable_encoder") else []
+    if own:
+        raise InputError(
+            f"{own[0]} is given, and method {AUTO!r} chooses among {', '.join(CHOSEN_AMONG)} on features that are final",
+            where=own[0],
+            expected="the defaults of all of them, or a method by name",
+            remedy=f"leave {own[0]} out, or name the method",
+        )
+    found = []
+    for name in CHOSEN_AMONG:
+        gradient = build_method(name, find_recipe(name, "default", None).method, 1, 1).needs.gradient
+        found.append(settle_method(name, **{**settings, **({} if gradient else {"members": None})}))
+    return found
+
+
 def _with_changes(recipe: Recipe, inputs: dict[str, Any], fit: dict[str, Any]) -> Recipe:
     """The recipe with what the user set; a trained encoder's tiles cannot be reduced or scored by their slide beforehand."""
     from st_predict.core.methods.recipe import InputConfig

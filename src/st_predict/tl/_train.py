@@ -78,7 +78,9 @@ def train(
         sections. Gene lists are reconciled by name.
     method
         ``"nh2st"``, ``"cmrcnet"``, ``"ridge"`` or another of :data:`~st_predict.core.methods.registry.METHODS`; or
-        ``"auto"``: ``"nh2st"``, or tuned ridge where that did better on the sections that were held out.
+        ``"auto"``: the best of ``"nh2st"``, ``"hist2st"`` and ``"ridge"`` on groups of the training sections that are held
+        out of each of them, its stopping and its penalties; which, and by how much, is said. It takes as many times the
+        time of one training as there are groups, for each.
     encoder
         Image encoder: ``"efficientnet_lite0"``, ``"resnet18"``, any timm model name, or ``"hf-hub:owner/model"``.
     genes
@@ -113,8 +115,8 @@ def train(
     inner_folds
         How often training sections are held out to find when to stop; 0: train for ``max_epochs``.
     members
-        Networks that are trained side by side and predict their mean; by default five of ``"nh2st"`` on frozen features,
-        else one.
+        Networks that are trained side by side and predict their mean; by default three of every method on frozen features,
+        one where the encoder is trained.
     stain_jitter
         Where the encoder is trained, change the stain of each spot's tiles at random by at most so much (0.05 is
         little, 0.2 much), on top of turning and flipping them.
@@ -156,25 +158,29 @@ def train(
         If the input cannot be used; found before any tile is encoded.
     """
     from st_predict._log import be_heard
+    from st_predict._log import logger as say
     from st_predict._setup import (
         check_scales,
         encode_sections,
         find_hardware,
         open_checkpoints,
         read_sections,
-        settle_method,
+        settle_candidates,
         tile_spec,
     )
     from st_predict.core.encoders.frozen import FrozenEncoder
+    from st_predict.core.protocol.choose import choose
+    from st_predict.core.protocol.fold import fit_study
+    from st_predict.core.protocol.study import Candidate, Study
     from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.fit import train_model, with_domain
     from st_predict.core.training.network import Watch
     from st_predict.core.training.selection import held_out_groups
-    from st_predict.core.training.task import Task, check_task
+    from st_predict.core.training.task import Task, check_fit, task_panel
     from st_predict.tl._session import remember
 
     be_heard()
-    method, recipe = settle_method(
+    settled = settle_candidates(
         method,
         preset=preset,
         params=params,
@@ -189,15 +195,20 @@ def train(
         members=members,
         stain_jitter=stain_jitter,
     )
-    spec = tile_spec(tile_um, tile_px, trainable=recipe.fit.trainable_encoder)
-    task = Task(method, genes, gene_ranking, min_counts, seed)
+    among = tuple(
+        Candidate(name, recipe, Task(name, genes, gene_ranking, min_counts, seed)) for name, recipe in settled
+    )
+    trainable = among[0].recipe.fit.trainable_encoder
+    spec = tile_spec(tile_um, tile_px, trainable=trainable)
     hardware, device = find_hardware(accelerator, devices, num_nodes=num_nodes, strategy=strategy, precision=precision)
     read = read_sections(
         sdata, gene_sets=gene_sets, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer
     )
     check_scales(read.sections, spec)
     _check_inner_folds(read.sections, inner_folds)
-    panel = check_task(read.sections, recipe, task)
+    for candidate in among:
+        check_fit(read.sections, candidate.recipe, candidate.task)
+    panel = task_panel(read.sections, among[0].task)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)
     checkpoints = open_checkpoints(
         checkpoint_dir,
@@ -206,8 +217,8 @@ def train(
         frozen=frozen,
         spec=spec,
         settings={
-            **vars(task),
-            "recipe": asdict(recipe),
+            **vars(among[0].task),
+            "recipe": [asdict(candidate.recipe) for candidate in among],
             "panel": panel,
             "precision": str(precision),
             **({"gene_sets": dict(read.sections[0].gene_sets)} if gene_sets else {}),
@@ -215,14 +226,19 @@ def train(
     )
     keep = None if checkpoints is None else checkpoints.folder / "features"
     with TileStore(tile_store, limit_gb=tile_store_gb) as store:
-        tiles = encode_sections(read, frozen, spec, store, trainable=recipe.fit.trainable_encoder, keep=keep)
+        tiles = encode_sections(read, frozen, spec, store, trainable=trainable, keep=keep)
+        chosen = among[0]
+        if len(among) > 1:
+            choice = choose(Study(read.sections, tiles, None, hardware), among, fit_study)
+            chosen = choice.chosen
+            say.info("chose %s", choice.told(held_out_groups(read.sections)[0]))
         model = train_model(
             read.sections,
             tiles.values,
             tiles.encoder,
             panel=panel,
-            recipe=recipe,
-            task=task,
+            recipe=chosen.recipe,
+            task=chosen.task,
             identity=tiles.identity,
             tile_spec=spec,
             hardware=hardware,
@@ -231,8 +247,8 @@ def train(
         )
         model = with_domain(model, read.sections, tiles.values, device=device)
     remember(model)
-    _say_held_out(model, method, held_out_groups(read.sections)[0])
-    _say_unpredictable(model, asked=not isinstance(task.genes, int))
+    _say_held_out(model, held_out_groups(read.sections)[0])
+    _say_unpredictable(model, asked=not isinstance(among[0].task.genes, int))
     return model
 
 
@@ -246,7 +262,7 @@ def _check_inner_folds(sections: Sequence[Section], asked: int | None) -> None:
         )
 
 
-def _say_held_out(model: Model, method: str, groups: str) -> None:
+def _say_held_out(model: Model, groups: str) -> None:
     from st_predict._log import logger
 
     if not model.held_out_rows:
@@ -261,10 +277,12 @@ def _say_held_out(model: Model, method: str, groups: str) -> None:
         f" ({model.epochs} epochs)" if model.history_rows else "",
         table.round(3).to_string(),
     )
-    ridge = (table["ridge"] - table[method]).mean()
+    ridge = (table["ridge"] - table[model.method]).mean()
     if ridge > 0 and model.history_rows:
-        told = "so it is the model" if model.method != method else "method='ridge' trains it in seconds"
-        logger.info("Tuned ridge did better than %s on what was held out, by %.3f on average: %s", method, ridge, told)
+        logger.info(
+            "Tuned ridge did better than %s on what was held out, by %.3f on average: method='ridge' trains it in seconds",
+            model.method, ridge,
+        )  # fmt: skip
 
 
 def _say_unpredictable(model: Model, *, asked: bool) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from st_predict.core.encoders.frozen import EncoderIdentity
-from st_predict.core.methods.registry import find_recipe
+from st_predict.core.methods.registry import build_method, find_recipe
 from st_predict.core.protocol.study import Candidate, EncodedTiles, Study
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
@@ -51,8 +51,10 @@ def candidate() -> Callable[..., Candidate]:
 
         recipe = find_recipe(method, "default", None)
         inputs = dataclasses.replace(recipe.inputs, context=(2,), components=8)
-        fit = {"max_epochs": 2, "batch_size": 16, "inner_folds": 2, **fit}
-        recipe = dataclasses.replace(recipe, inputs=inputs, fit=dataclasses.replace(recipe.fit, **fit))
+        fit = {"max_epochs": 2, "batch_size": 16, "inner_folds": 2, "members": 1, **fit}
+        gradient = build_method(method, recipe.method, 1, 1).needs.gradient
+        settled = dataclasses.replace(recipe.fit, **fit).settled(gradient=gradient)
+        recipe = dataclasses.replace(recipe, inputs=inputs, fit=settled)
         return Candidate(label or method, recipe, Task(method, genes, "heg", 1, seed))
 
     return make

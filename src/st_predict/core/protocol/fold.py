@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 from st_predict.core import paper_style
 from st_predict.core.expression import count_genes, known_targets, section_expression
 from st_predict.core.metrics import agreement
+from st_predict.core.protocol.choose import choose
 from st_predict.core.protocol.scores import score_genes, score_reliability, score_sets
 from st_predict.core.protocol.terms import inputs_in_words, stopping_in_words
 from st_predict.core.training.encode import encode_rows
@@ -39,7 +40,13 @@ GIVEN = "gene_sets"
 
 def fit_fold(study: Study, candidate: Candidate, fold: OuterFold) -> Model:
     """Everything that is fitted in a fold; sees the training sections and nothing else."""
-    training = study.only(fold.train)
+    return fit_study(study.only(fold.train), candidate)
+
+
+def fit_study(training: Study, candidate: Candidate) -> Model:
+    """Train a candidate on all sections of a study, chosen on them where it is to be chosen."""
+    if candidate.among:
+        candidate = choose(training, candidate.among, fit_study).chosen
     tiles = training.tiles_of(candidate)
     return train_model(
         training.sections,
@@ -50,7 +57,7 @@ def fit_fold(study: Study, candidate: Candidate, fold: OuterFold) -> Model:
         task=candidate.task,
         identity=tiles.identity,
         tile_spec=tiles.spec,
-        hardware=study.hardware,
+        hardware=training.hardware,
         compare=False,
     )
 

@@ -111,6 +111,7 @@ class KeptFolds:
             str(self._study.hardware),
             dataclasses.asdict(candidate.recipe),
             dataclasses.asdict(candidate.task),
+            [dataclasses.asdict(one) for one in candidate.among],
             fold,
         ]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]

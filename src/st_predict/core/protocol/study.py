@@ -49,11 +49,14 @@ class Candidate:
         All its settings.
     task
         Method, panel, spot filter and seed.
+    among
+        What it is chosen among on the training sections of every fold; empty: it is the method named.
     """
 
     label: str
     recipe: Recipe
     task: Task
+    among: tuple[Candidate, ...] = ()
 
 
 class OuterFold(NamedTuple):

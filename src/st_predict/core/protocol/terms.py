@@ -39,6 +39,8 @@ def stopping_in_words(candidate: Candidate, training: Sequence[Section]) -> str:
     """What is chosen on training sections held out in turn, and what is held out together."""
     recipe, method = candidate.recipe, candidate.task.method
     what = held_out_groups(training)[0]
+    if candidate.among:
+        return f"{', '.join(one.label for one in candidate.among)}: the best by {what} held out of training"
     if not build_method(method, recipe.method, 1, 1).needs.gradient:
         parts = what if len(training) > 1 else "quarters of the section"
         return f"{_TUNED[method]} by {parts}" if method in _TUNED else ""

@@ -1,0 +1,84 @@
+"""Which of several methods to train: each is fitted without, and scored on, groups of the training sections.
+
+The folds here choose neither when a network stops nor a penalty: those are found anew on what each fold trains on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from st_predict.core.expression import known_targets, section_expression
+from st_predict.core.metrics import mean_pearson
+from st_predict.core.progress import hidden_progress, progress_bar
+from st_predict.core.training.selection import held_out_groups
+from st_predict.core.training.task import usable_spots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from st_predict.core.protocol.study import Candidate, Study
+    from st_predict.core.training.model import Model
+
+
+class Choice(NamedTuple):
+    """What was chosen, and what by."""
+
+    chosen: Candidate
+    pcc: dict[str, list[float]]
+    """By candidate, the mean PCC over genes of every group while it was held out, averaged over its sections; empty
+    where there is one group only, and the first candidate is taken."""
+
+    def told(self, groups: str) -> str:
+        """In words, what was chosen and by how much."""
+        if not self.pcc:
+            return f"{self.chosen.label}: there is one {groups} only, so that nothing could be held out to choose by"
+        own = np.array(self.pcc[self.chosen.label])
+        apart = [
+            f"{label} by {(own - np.array(pcc)).mean():.3f} (s.d. {(own - np.array(pcc)).std(ddof=1):.3f})"
+            for label, pcc in self.pcc.items()
+            if label != self.chosen.label
+        ]
+        return (
+            f"{self.chosen.label}: mean PCC {own.mean():.3f} over {len(own)} held-out {groups}s, above "
+            + ", ".join(apart)
+        )
+
+
+def choose(study: Study, among: Sequence[Candidate], fit: Callable[[Study, Candidate], Model]) -> Choice:
+    """Hold out each group of the study's sections in turn, and take the candidate with the best mean PCC.
+
+    Parameters
+    ----------
+    study
+        Training sections with their frozen features, and no others.
+    among
+        The candidates; the first is taken where there is nothing to choose by.
+    fit
+        Trains a candidate on a study.
+    """
+    names = held_out_groups(study.sections)[1]
+    groups = list(dict.fromkeys(names))
+    if len(groups) < 2:
+        return Choice(among[0], {})
+    pcc: dict[str, list[float]] = {candidate.label: [] for candidate in among}
+    with progress_bar(len(groups) * len(among), "choose a method", unit="fit") as bar, hidden_progress():
+        for group in groups:
+            train, held = ([i for i, name in enumerate(names) if (name == group) is out] for out in (False, True))
+            for candidate in among:
+                model = fit(study.only(train), candidate)
+                pcc[candidate.label].append(float(np.mean([_scored(study, candidate, model, i) for i in held])))
+                bar.update(1)
+    return Choice(max(among, key=lambda candidate: np.mean(pcc[candidate.label])), pcc)
+
+
+def _scored(study: Study, candidate: Candidate, model: Model, number: int) -> float:
+    """Mean PCC over genes on one section."""
+    section, features = study.sections[number], study.tiles_of(candidate).values[number]
+    used, known = usable_spots(section, candidate.task.min_counts), known_targets(section, model.panel)
+    genes = [gene for gene, has in zip(model.panel, known, strict=True) if has]
+    predicted = model.predict_features(features, section.centers_px)[used][:, known]
+    truth = section_expression(section.keep(used), genes)
+    return mean_pearson(torch.from_numpy(predicted), torch.from_numpy(truth))
