@@ -20,10 +20,11 @@ import torch
 from slide_scale import Peak, fresh
 from tqdm import tqdm
 
+from st_predict._setup import settle_method
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.methods.interface import Reference
 from st_predict.core.methods.recipe import InputConfig
-from st_predict.core.methods.registry import build_method, find_recipe
+from st_predict.core.methods.registry import build_method
 from st_predict.core.methods.retrieval import RetrievalBank
 from st_predict.core.methods.ridge import RidgeConfig
 from st_predict.core.metrics import mean_pearson
@@ -163,7 +164,7 @@ def _queries() -> torch.Tensor:
 
 def ours_train(drawn: Drawn) -> torch.Tensor:
     """Ridge from features to a model that knows its domain, as ``stp.tl.train`` makes it but for the inner folds."""
-    rng, recipe = np.random.default_rng(1), find_recipe("ridge", "default", None)
+    rng, recipe = np.random.default_rng(1), settle_method("ridge")[1]
     genes, pixels = np.array([f"g{i}" for i in range(GENES)]), ArraySource(np.zeros((1, 1, 3), np.uint8))
     counts = [rng.poisson(5, (SECTION, GENES)).astype(np.float32) for _ in drawn.features]
     sections = [Section(f"S{i}", pixels, drawn.centers_px, 1.0, None, c, genes) for i, c in enumerate(counts)]

@@ -35,6 +35,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import st_predict as stp
+from st_predict._setup import settle_method
 from st_predict._spatialdata.read import read_section
 from st_predict.core.encoders.embed import tile_encoder
 from st_predict.core.encoders.registry import build_encoder
@@ -164,7 +165,7 @@ def trainable(arguments: argparse.Namespace) -> None:
     held_out = drawn_spots(encoder.tile_px, n_sections=1, size_um=1400, seed=1)
     config = FitConfig(
         batch_size=arguments.batch_size, block_size=arguments.block_size, trainable_encoder=True, augment=False
-    )
+    ).settled(gradient=True)
     recipe = find_recipe("nh2st", "default", {"neighbors": K, "dropout": 0.0, "gene_dropout": 0.0, "input_noise": 0.0})
     method: Any = build_method("nh2st", recipe.method, encoder.dim, GENES)
     method.before_fit(spots.reference())
@@ -238,7 +239,7 @@ def frozen(arguments: argparse.Namespace) -> None:
         torch.randn(n, 256, generator=generator), torch.randn(n, GENES, generator=generator),
         torch.zeros(n, dtype=torch.long), torch.empty(n, 0), torch.from_numpy(array_places(centers)).float(),
     ).with_neighbors(nearest_spots(centers, K))  # fmt: skip
-    recipe = find_recipe("nh2st", "default", {"neighbors": K})
+    recipe = settle_method("nh2st", params={"neighbors": K})[1]
     one, default = (seconds_an_epoch(replace(recipe, fit=replace(recipe.fit, members=n)), spots)
                     for n in (1, recipe.fit.members))  # fmt: skip
     encoder = build_encoder(arguments.encoder, pretrained=False)

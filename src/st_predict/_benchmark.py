@@ -36,9 +36,12 @@ _NH2ST = {"method": "nh2st"}
 PARTS: dict[str, dict[str, Any]] = {
     "nh2st, no contrast": {**_NH2ST, "params": {"query_weight": 0.0, "neighbor_weight": 0.0}},
     "nh2st, no neighbor branch": {**_NH2ST, "params": {"neighbor_weight": 0.0}},
+    "nh2st, three networks": {**_NH2ST, "members": 3},
 }
-"""Rows that tell what parts of NH2ST give, with all methods or by name."""
+"""Rows that tell what parts of NH2ST give, and several networks as ``train`` has them; with all methods or by name."""
 SEEDS = 3
+NETWORKS = 1
+"""Of every method's row: what is compared are methods, and several networks cost all of them as many times as much."""
 _TOLD = (
     "encoder",
     "encoder_weights",
@@ -58,6 +61,7 @@ def run_benchmark(
     *,
     methods: str | Sequence[str] = "all",
     parts: bool = True,
+    networks: int = NETWORKS,
     out: Path,
     settings: Mapping[str, Any] | None = None,
     command: str = "",
@@ -72,6 +76,8 @@ def run_benchmark(
         Names of methods or of :data:`PARTS`, or ``"all"``.
     parts
         With all methods, :data:`PARTS` as well.
+    networks
+        Whose mean every method predicts, but for controls and where :data:`PARTS` say otherwise.
     out
         The folder. Tables and page are written anew after every data set.
     settings
@@ -91,7 +97,7 @@ def run_benchmark(
         something else or cannot be written to; found before anything is read. If a data set cannot be compared on;
         found before any tile is encoded.
     """
-    named = _check_methods(methods, parts=parts)
+    named = _check_methods(methods, parts=parts, networks=networks)
     studies = find_studies(data)
     _check_tiles(studies, settings or {})
     _check_elements(studies, settings or {})
@@ -114,8 +120,9 @@ def split_methods(typed: str) -> list[str]:
     return [name for name in map(str.strip, names) if name]
 
 
-def _check_methods(methods: str | Sequence[str], *, parts: bool) -> dict[str, dict[str, Any]]:
+def _check_methods(methods: str | Sequence[str], *, parts: bool, networks: int) -> dict[str, dict[str, Any]]:
     """Settings of known names, each once."""
+    from st_predict._comparison import CONTROLS
     from st_predict._setup import settle_candidates
     from st_predict.core.methods.registry import METHODS
 
@@ -123,11 +130,14 @@ def _check_methods(methods: str | Sequence[str], *, parts: bool) -> dict[str, di
     if not names:
         raise InputError("no method is named", where="methods", expected="all, or names", remedy="name methods")
     if names == ["all"]:
-        return {**dict.fromkeys(METHODS, {}), **(PARTS if parts else {})}
+        names = [*METHODS, *(PARTS if parts else {})]
+    found = {}
     for name in names:
+        settings = PARTS.get(name, {})
         if name not in PARTS:
             settle_candidates(name)
-    return {name: PARTS.get(name, {}) for name in names}
+        found[name] = settings if name in CONTROLS else {"members": networks, **settings}
+    return found
 
 
 def _check_tiles(studies: Sequence[Study], settings: Mapping[str, Any]) -> None:

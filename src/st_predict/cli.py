@@ -308,7 +308,14 @@ def evaluate(
     "--parts/--no-parts",
     default=True,
     show_default=True,
-    help="With all methods: NH2ST without its contrast, and without its neighbor branch, as well.",
+    help="With all methods: NH2ST without its contrast, without its neighbor branch, and with three networks, as well.",
+)
+@click.option(
+    "--networks",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Networks whose mean every method predicts; train has three.",
 )
 @click.option(
     "--seeds",
@@ -326,7 +333,7 @@ def evaluate(
 @_fit_on
 @click.pass_context
 def benchmark(
-    ctx: click.Context, /, data: tuple[str, ...], methods: str, parts: bool, out: Path, **options: Any
+    ctx: click.Context, /, data: tuple[str, ...], methods: str, parts: bool, networks: int, out: Path, **options: Any
 ) -> None:
     """Compare methods on DATA, leak-free, and write a page with tables and pictures to --out.
 
@@ -339,7 +346,9 @@ def benchmark(
 
     given = {name: v for name, v in options.items() if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
     named = split_methods(methods)
-    summary = run_benchmark(data, methods=named, parts=parts, out=out, settings=given, command=ctx.meta[_TYPED])
+    summary = run_benchmark(
+        data, methods=named, parts=parts, networks=networks, out=out, settings=given, command=ctx.meta[_TYPED]
+    )
     for name, rows in summary.groupby("dataset", sort=False):
         _tell_compared(str(name), rows, summary.attrs[name])
     click.echo(f"\nTo look at, in {out}:")

@@ -42,7 +42,9 @@ def small_recipe(name: str, **fit: Any) -> Recipe:
     """The default preset with few and narrow layers, and a short training."""
     known = {field.name for field in dataclasses.fields(METHODS[name].presets["default"].method)}
     recipe = find_recipe(name, "default", {key: value for key, value in SMALL.items() if key in known})
-    return dataclasses.replace(recipe, fit=FitConfig(**{"batch_size": 8, "max_epochs": 2, "inner_folds": 0, "members": 1, **fit}))
+    return dataclasses.replace(
+        recipe, fit=FitConfig(**{"batch_size": 8, "max_epochs": 2, "inner_folds": 0, "members": 1, **fit})
+    )
 
 
 def fitted(name: str, spots: SpotSet, *, seed: int = 0) -> Any:

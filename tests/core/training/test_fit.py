@@ -34,7 +34,8 @@ TASK = Task("nh2st", 5, "heg", 1, 0)
 
 def recipe(method: str = "nh2st", **fit: Any) -> Any:
     found = find_recipe(method, "default", {"neighbors": 4, "width": 16, "hidden": 16} if method == "nh2st" else None)
-    return dataclasses.replace(found, fit=FitConfig(**{"batch_size": 8, "max_epochs": 3, "inner_folds": 5, "members": 1, **fit}))
+    settings = {"batch_size": 8, "max_epochs": 3, "members": 1, "anchor": False, **fit}
+    return dataclasses.replace(found, fit=FitConfig(**settings).settled(gradient=method == "nh2st"))
 
 
 def features(section: Section, seed: int = 0, size: int = 6) -> np.ndarray:

@@ -21,7 +21,6 @@ from st_predict.core.training.pixels import TileRows
 from st_predict.core.training.rows import SectionRows
 from st_predict.core.training.selection import (
     Fitting,
-    Held,
     Selection,
     center_targets,
     history_rows,

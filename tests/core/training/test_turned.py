@@ -65,7 +65,8 @@ def trained(name: str, settings: dict[str, Any], layout: str) -> Model:
     fields = {field.name for field in dataclasses.fields(METHODS[name].presets["default"].method)}
     chosen = {key: value for key, value in SMALL.items() if key in fields}
     recipe: Recipe = find_recipe(name, "default", {**chosen, **settings})
-    recipe = dataclasses.replace(recipe, fit=FitConfig(batch_size=16, max_epochs=2, inner_folds=0, learning_rate=1e-2))
+    fit = FitConfig(batch_size=16, max_epochs=2, inner_folds=0, learning_rate=1e-2, members=1, anchor=False)
+    recipe = dataclasses.replace(recipe, fit=fit)
     (one, one_features, _), (two, two_features, _) = (section_of(layout, seed) for seed in (0, 1))
     task = Task(name, N_GENES, "heg", 1, 0)
     model = train_model(

@@ -41,9 +41,8 @@ class Choice(NamedTuple):
             for label, pcc in self.pcc.items()
             if label != self.chosen.label
         ]
-        return (
-            f"{self.chosen.label}: mean PCC {own.mean():.3f} over {len(own)} held-out {groups}s, above "
-            + ", ".join(apart)
+        return f"{self.chosen.label}: mean PCC {own.mean():.3f} over {len(own)} held-out {groups}s, above " + ", ".join(
+            apart
         )
 
 

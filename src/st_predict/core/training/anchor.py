@@ -14,7 +14,10 @@ from st_predict.core.methods.ridge import Ridge
 if TYPE_CHECKING:
     from st_predict.core.training.spots import SpotSet
 
-_FROM, _FULL = 1.3, 2.0  # times the limit that training sections set; those held out of the public sets lie up to 1.3 off
+_FROM, _FULL = (
+    1.3,
+    2.0,
+)  # times the limit that training sections set; those held out of the public sets lie up to 1.3 off
 
 
 def fit_anchor(spots: SpotSet) -> Ridge:
