@@ -10,7 +10,7 @@ import torch
 
 from st_predict.core.checks import check_number
 from st_predict.core.errors import InputError
-from st_predict.core.training.reliability import check_level
+from st_predict.core.training.reliability import check_level, kept_share
 from st_predict.core.training.rows import FEW_SPOTS, own_share
 
 if TYPE_CHECKING:
@@ -84,9 +84,16 @@ def predict_sdata(
     features = _features(sdata, section, keys, model, encoder_weights, device, keep)
     expression = model.predict_features(features, section.centers_px, arrays, kept)
     distance = model.distance(features)
-    notes: dict[str, Any] = {"unlike_training": float((distance > 1).mean()), "slide_shift": model.shift(features)}
+    shift = model.shift(features)
+    genes = model.genes_on(shift).iloc[kept]
+    notes: dict[str, Any] = {
+        "unlike_training": float((distance > 1).mean()),
+        "slide_shift": shift,
+        "ridge_share": model.anchored(features),
+    }
     if model.reliability is not None:
-        notes["expected_pcc"] = model.reliability.expected_pcc[torch.from_numpy(kept)].tolist()
+        notes["expected_pcc"] = genes["expected_pcc"].tolist()
+        notes["expected_for"] = model.ground or ""
         if model.reliability.chance is not None:
             notes["chance"] = model.reliability.chance[torch.from_numpy(kept)].tolist()
     ends = None
@@ -96,10 +103,12 @@ def predict_sdata(
         notes["interval"] = float(interval)
     if section.um_per_px is not None:
         notes["um_per_px"] = section.um_per_px
-    predicted = Predicted(expression, distance, model.genes.iloc[kept], ends)
+    predicted = Predicted(expression, distance, genes, ends)
     provenance = {**model.provenance(panel), **notes}
     write_prediction(sdata, keys, key_added, predicted, section.centers_px, provenance)
-    _say_unlike(keys.image.removesuffix("_image"), notes["slide_shift"], distance, distance_column(key_added))
+    slide = keys.image.removesuffix("_image")
+    _say_unlike(slide, shift, distance, distance_column(key_added))
+    _say_expected(slide, model, shift, notes["ridge_share"])
 
 
 def kept_genes(model: Model, interval: float | None, min_reliability: float | None) -> NDArray[np.intp]:
@@ -255,6 +264,24 @@ def _say_unlike(slide: str, shift: float, distance: NDArray[np.float32], column:
         )  # fmt: skip
     else:
         logger.info("%.1f %% of the %d spots of %s look unlike the training tiles", unlike, len(distance), slide)
+
+
+def _say_expected(slide: str, model: Model, shift: float, ridge: float) -> None:
+    """What a slide unlike training changes of the prediction and of what is expected of it."""
+    if ridge:
+        logger.info(
+            "%.0f %% of the prediction of %s are ridge's, which guesses less far than networks", 100 * ridge, slide
+        )
+    if model.reliability is None or kept_share(shift) == 1:
+        return
+    before, after = (
+        float(found.expected_pcc.mean()) for found in (model.reliability, model.reliability.on_slide(shift))
+    )
+    logger.warning(
+        "the mean PCC to expect of %s is lowered from %.2f (%s) to %.2f: on slides this unlike training, subjects that were "
+        "held out reached about a third",
+        slide, before, model.ground or "sections held out", after,
+    )  # fmt: skip
 
 
 def _compare_pitch(model: Model, section: Section) -> None:

@@ -119,7 +119,10 @@ def write_prediction(
     for column, name in zip(predicted.genes.columns, _var_columns(key), strict=True):
         found = predicted.genes[column].drop(sets if table.uns[key][PROVENANCE_KIND] == _KIND else [])
         found = found.reindex(table.var_names)
-        table.var[name] = found.eq(True) if column == "predictable" else found.astype(np.float32)
+        if column == "expected_for":
+            table.var[name] = found.fillna("").astype(str).astype("category")
+        else:
+            table.var[name] = found.eq(True) if column == "predictable" else found.astype(np.float32)
 
 
 def interval_keys(key: str) -> tuple[str, str]:
@@ -129,7 +132,8 @@ def interval_keys(key: str) -> tuple[str, str]:
 
 def _var_columns(key: str) -> list[str]:
     """Columns of ``var``, as those of :attr:`~st_predict.core.training.model.Model.genes`."""
-    return [f"{key}_{name}" for name in ("expected_pcc", "pcc_sd", "ceiling", "chance", "predictable")]
+    names = ("expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for")
+    return [f"{key}_{name}" for name in names]
 
 
 def distance_column(key: str) -> str:

@@ -277,6 +277,11 @@ def _say_held_out(model: Model, groups: str) -> None:
         f" ({model.epochs} epochs)" if model.history_rows else "",
         table.round(3).to_string(),
     )
+    if model.ground == "same subject":
+        logger.info(
+            "All sections are of the same subject, so this tells what to expect of further sections of it. Another subject may "
+            "reach far less: train on several to know"
+        )
     ridge = (table["ridge"] - table[model.method]).mean()
     if ridge > 0 and model.history_rows:
         logger.info(

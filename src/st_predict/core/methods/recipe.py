@@ -115,7 +115,7 @@ class FitConfig:
     """
 
     max_epochs: int = 25
-    batch_size: int | None = None
+    batch_size: int = None  # type: ignore[assignment]  # not set, until it is settled
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     encoder_learning_rate: float = 1e-4
@@ -124,10 +124,10 @@ class FitConfig:
     decay_every: int = 50
     decay: float = 0.9
     final_learning_rate: float = 0.0
-    inner_folds: int | None = None
+    inner_folds: int = None  # type: ignore[assignment]
     patience: int = 10
-    members: int | None = None
-    anchor: bool | None = None
+    members: int = None  # type: ignore[assignment]
+    anchor: bool = None  # type: ignore[assignment]
     trainable_encoder: bool = False
     augment: bool = True
     stain_jitter: float = 0.0

@@ -101,7 +101,8 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
     for number in fold.held_out:
         section = study.sections[number]
         # Every spot is predicted, also those that are not scored: which those are follows from the held-out truth.
-        whole = model.predict_features(_features(study.tiles_of(candidate).values[number], model), section.centers_px)
+        features = _features(study.tiles_of(candidate).values[number], model)
+        whole = model.predict_features(features, section.centers_px)
         scored = usable_spots(section, candidate.task.min_counts)
         kept, known = section.keep(scored), known_targets(section, model.panel)
         genes = [gene for gene, has in zip(model.panel, known, strict=True) if has]
@@ -109,7 +110,8 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
         values = score_genes(kept, predicted, truth, genes, seed=candidate.task.seed)
         sure: dict[str, NDArray[np.float64]] = {}
         if model.reliability is not None:
-            sure = score_reliability(model.reliability.only(torch.from_numpy(known)), predicted, truth)
+            expected = model.reliability.on_slide(model.shift(features))
+            sure = score_reliability(expected.only(torch.from_numpy(known)), predicted, truth)
         counted = {"n_spots": kept.n_spots, "n_spots_left_out": section.n_spots - kept.n_spots}
         found = score_sets(predicted, truth, genes, values, sets)
         columns.append({"section": np.full(len(genes), section.name), "gene": np.array(genes), **values, **sure})

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 TARGET = "log1p of counts per 10,000"
 _SCALE_TOLERANCE = 0.05
+_GENE_COLUMNS = ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,9 @@ class Model(TileModel):
         How sure its predictions are; ``None`` where nothing was held out.
     gene_sets
         Genes of each gene set in the panel.
+    ground
+        What expectations are of: a ``"new subject"``, where subjects were held out; the ``"same subject"``, where only
+        sections of one were; or a ``"new section"``, where subjects are not known. ``None``: saved before this was kept.
     layout
         Of the array of the training sections, ``"hex"`` or ``"square"``, as which grids are laid; ``None`` where they
         differ or it is not known.
@@ -110,6 +114,7 @@ class Model(TileModel):
     reliability: Reliability | None = None
     gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     layout: str | None = None
+    ground: str | None = None
 
     def __repr__(self) -> str:
         return (
@@ -161,26 +166,36 @@ class Model(TileModel):
 
         ``expected_pcc``: mean over training sections of the PCC while they were held out, ``pcc_sd`` its standard
         deviation between them, ``ceiling``, an estimate of the PCC that a predictor of the true rates would reach on
-        counts this noisy, ``chance``, what shuffled images reach on the same sections, and ``predictable``: whether
-        more is expected. At most 2 % of genes are called so on shuffled images, on average. All of it is unknown where
-        nothing was held out, the last two also of a model that an earlier version saved.
+        counts this noisy, ``chance``, what shuffled images reach on the same sections, ``predictable``: whether
+        more is expected (of ridge on shuffled images at most 2 % of genes are called so, on average), and
+        ``expected_for``: of what slides this tells, as ``ground``. Of the same subject, it says little of another's. All of
+        it is unknown where nothing was held out, some of it of a model that an earlier version saved.
+        """
+        return self.genes_on(float("nan"))
+
+    def genes_on(self, shift: float) -> pd.DataFrame:
+        """:attr:`genes` on a slide that lies so far off training (see :meth:`shift`): less is expected of one unlike it.
+
+        Parameters
+        ----------
+        shift
+            NaN where it is not known.
         """
         import pandas as pd
 
         names = pd.Index(self.panel, name="gene")
         if self.reliability is None:
-            return pd.DataFrame(index=names, columns=["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable"])
-        found = self.reliability
-        return pd.DataFrame(
-            {
-                "expected_pcc": found.expected_pcc.numpy(),
-                "pcc_sd": found.pcc_sd.numpy(),
-                "ceiling": found.ceiling.numpy(),
-                "chance": np.nan if found.chance is None else found.chance.numpy(),
-                "predictable": np.nan if found.predictable is None else found.predictable.numpy(),
-            },
-            index=names,
+            return pd.DataFrame(index=names, columns=_GENE_COLUMNS)
+        found = self.reliability.on_slide(shift)
+        values = (
+            found.expected_pcc.numpy(),
+            found.pcc_sd.numpy(),
+            found.ceiling.numpy(),
+            np.nan if found.chance is None else found.chance.numpy(),
+            np.nan if found.predictable is None else found.predictable.numpy(),
+            self.ground,
         )
+        return pd.DataFrame(dict(zip(_GENE_COLUMNS, values, strict=True)), index=names)
 
     @property
     def looks_around(self) -> bool:

@@ -55,6 +55,14 @@ def held_out_groups(sections: Sequence[Section]) -> tuple[str, list[str]]:
     return "section", [str(i) for i in range(len(sections))]
 
 
+def ground_of(sections: Sequence[Section]) -> str:
+    """What scores on held-out groups tell of: ``"new subject"``, ``"same subject"``, or ``"new section"`` of subjects unknown."""
+    if held_out_groups(sections)[0] == "subject":
+        return "new subject"
+    known = {section.subject for section in sections}
+    return "same subject" if None not in known and len(known) == 1 else "new section"
+
+
 def inner_folds(sections: Sequence[Section], n_folds: int) -> list[Fold]:
     """Hold out each group of sections in turn, see :func:`held_out_groups`.
 

@@ -99,6 +99,7 @@ def _config(model: Model) -> dict[str, Any]:
         "um_per_px": model.um_per_px,
         "pitch_um": model.pitch_um,
         "layout": model.layout,
+        "ground": model.ground,
         "min_counts": model.min_counts,
         "seed": model.seed,
         "sections": model.sections,
@@ -158,6 +159,7 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
         reliability=Reliability(**parts["reliability"]) if parts["reliability"] else None,
         gene_sets=_tuples(config.get("gene_sets", {})),
         layout=config.get("layout"),
+        ground=config.get("ground"),
     )
 
 
