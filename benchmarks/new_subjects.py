@@ -3,7 +3,7 @@
 python benchmarks/new_subjects.py [FOLDER] [--method nh2st] [--draw 1]
 
 Drawn patients (``synthetic_tissue(subjects="patients")``; the rules for slides unlike training were chosen on draw 0): a model of
-each of six patients alone, tried on the five others; and a model of each five, tried on the sixth. als, with mice that share
+each of six patients alone, tried on the five others; and a model of a section of each five, tried on the sixth. als, with mice that share
 an image held out together. ``expected`` and ``lowered`` are the mean PCC that the model expected by its held-out sections, and
 on that slide.
 """
@@ -44,7 +44,7 @@ def splits(folder: str | None, draw: int) -> Iterator[tuple[str, Sections, Secti
             {first[other]: drawn[first[other]] for other in subjects if other != subject},
         )
     for subject in subjects:
-        others = {n: s for n, s in drawn.items() if subject_of(s) != subject and int(n[1:]) <= 12}
+        others = {n: s for n, s in drawn.items() if subject_of(s) != subject and int(n[1:]) <= 6}
         yield "patients, trained on five", others, {n: s for n, s in drawn.items() if subject_of(s) == subject}
     als = stp.datasets.als(folder)
     shared = {name for name in als if name.startswith("CN5")}

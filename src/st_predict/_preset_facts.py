@@ -185,6 +185,7 @@ FACTS: dict[str, Callable[[Settled], Any]] = {
     "learning rate schedule": _schedule,
     "epochs": _epochs,
     "networks": lambda s: s.fit.members,
+    "slides unlike training": lambda s: "drawn toward ridge" if s.fit.anchor else "predicted as any other",
     "augmentation": _augmentation,
     "batch norm of the encoder": lambda _: "kept as pretrained (evaluation mode)",
 }

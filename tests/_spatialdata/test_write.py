@@ -23,7 +23,9 @@ PROVENANCE = {"panel": PANEL, "model": "0123456789ab", "tile_px": [], "min_count
 
 def of(predicted: np.ndarray, panel: list[str]) -> Predicted:
     """What is written of a model that does not know how sure it is."""
-    unknown = pd.DataFrame(np.nan, panel, ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable"])
+    unknown = pd.DataFrame(
+        np.nan, panel, ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for"]
+    )
     return Predicted(predicted, predicted[:, 0] / 100, unknown, None)
 
 

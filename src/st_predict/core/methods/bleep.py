@@ -9,6 +9,7 @@ from st_predict.core.methods.blocks import ProjectionHead
 from st_predict.core.methods.contrast import soft_contrast
 from st_predict.core.methods.interface import Method
 from st_predict.core.methods.published import (
+    ANCHORED,
     ANY_ENCODER,
     BATCH_NORM,
     CENTERED,
@@ -141,6 +142,7 @@ PUBLISHED = (
         {"default": STOPPED, "paper": "spots beside those trained on are not held out, so all epochs are run"},
     ),
     Published("networks", 1, "paper", {"default": SEVERAL}),
+    Published("slides unlike training", "predicted as any other", "paper", {"default": ANCHORED}),
     Published("augmentation", "turns and flips", "code", {"default": ENCODED_ONCE}),
     Published("batch norm of the encoder", "trained with each batch", "code", BATCH_NORM),
     Published("width", 256, "code"),

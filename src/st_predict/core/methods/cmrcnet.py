@@ -11,6 +11,7 @@ from st_predict.core.methods.blocks import ProjectionHead, dropped
 from st_predict.core.methods.contrast import soft_contrast
 from st_predict.core.methods.interface import Method
 from st_predict.core.methods.published import (
+    ANCHORED,
     ANY_ENCODER,
     CENTERED,
     DECAY,
@@ -184,6 +185,7 @@ PUBLISHED = (
         {"default": STOPPED, "paper": "spots beside those trained on are not held out, so all epochs are run"},
     ),
     Published("networks", 1, "code", {"default": SEVERAL}),
+    Published("slides unlike training", "predicted as any other", "code", {"default": ANCHORED}),
     Published("augmentation", "turns and flips", "code", {"default": ENCODED_ONCE}),
     Published("width", 256, "code", {"default": NARROW}),
     Published("tokens", "50 of an image, 8 of an expression", "code", {"default": NARROW, "paper": "one setting for both modalities"}),

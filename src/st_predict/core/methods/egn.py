@@ -12,6 +12,7 @@ from torch.nn import functional
 from st_predict.core.methods.bridge import ExemplarBridge
 from st_predict.core.methods.interface import Method, Needs
 from st_predict.core.methods.published import (
+    ANCHORED,
     ANY_ENCODER,
     CENTERED,
     DECAY,
@@ -179,6 +180,7 @@ PUBLISHED = (
         {"default": STOPPED, "paper": "nothing outside the training sections is used"},
     ),
     Published("networks", 1, "paper", {"default": SEVERAL}),
+    Published("slides unlike training", "predicted as any other", "paper", {"default": ANCHORED}),
     Published("augmentation", "none", "code"),
     Published(
         "exemplars", 9, "paper", {"paper": "6 in the released training command"},

@@ -13,6 +13,7 @@ from st_predict.core.methods.blocks import PlaceEmbedding, encode_section, predi
 from st_predict.core.methods.graph import RememberingGraph, neighbors_of_all
 from st_predict.core.methods.interface import Method, Needs
 from st_predict.core.methods.published import (
+    ANCHORED,
     ANY_ENCODER,
     BATCH_NORM,
     CENTERED,
@@ -187,6 +188,7 @@ PUBLISHED = (
     Published("learning rate schedule", "times 0.9 every 50 epochs", "code"),
     Published("epochs", 350, "code", {"default": STOPPED}),
     Published("networks", 1, "code", {"default": SEVERAL}),
+    Published("slides unlike training", "predicted as any other", "code", {"default": ANCHORED}),
     Published("augmentation", "none", "code"),
     Published("batch norm of the encoder", "trained with each batch", "code", BATCH_NORM),
     Published("width", 1024, "code", {"default": NARROW}),

@@ -10,6 +10,7 @@ from torch import nn
 from st_predict.core.methods.blocks import PlaceEmbedding, encode_section, prediction_head, transformer
 from st_predict.core.methods.interface import Method, Needs
 from st_predict.core.methods.published import (
+    ANCHORED,
     CENTERED,
     DECAY,
     DROPPED,
@@ -119,7 +120,14 @@ PRESETS = {
         HisToGeneConfig(width=1024, layers=8, heads=16, n_places=64, dropout=0.1, head_dropout=0.0),
         PLAIN_INPUTS,
         FitConfig(
-            max_epochs=100, learning_rate=1e-5, weight_decay=0.0, decay=1.0, inner_folds=0, members=1, augment=False
+            max_epochs=100,
+            learning_rate=1e-5,
+            weight_decay=0.0,
+            decay=1.0,
+            inner_folds=0,
+            members=1,
+            anchor=False,
+            augment=False,
         ),
     ),
 }
@@ -142,6 +150,7 @@ PUBLISHED = (
     Published("learning rate schedule", "constant", "code", {"default": SLOW_DECAY}),
     Published("epochs", 100, "code", {"default": STOPPED}),
     Published("networks", 1, "code", {"default": SEVERAL}),
+    Published("slides unlike training", "predicted as any other", "code", {"default": ANCHORED}),
     Published("augmentation", "none", "code"),
     Published("width", 1024, "code", {"default": NARROW}),
     Published("layers", 8, "code", {"default": NARROW}),

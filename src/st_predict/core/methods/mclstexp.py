@@ -12,6 +12,7 @@ from torch.nn import functional
 from st_predict.core.methods.blocks import PlaceEmbedding, ProjectionHead, encode_section, transformer
 from st_predict.core.methods.interface import Method, Needs
 from st_predict.core.methods.published import (
+    ANCHORED,
     ANY_ENCODER,
     BATCH_NORM,
     CENTERED,
@@ -183,6 +184,7 @@ PUBLISHED = (
     Published("learning rate schedule", "constant", "code", {"default": SLOW_DECAY}),
     Published("epochs", 90, "code", {"default": STOPPED}),
     Published("networks", 1, "code", {"default": SEVERAL}),
+    Published("slides unlike training", "predicted as any other", "code", {"default": ANCHORED}),
     Published("augmentation", "color jitter, turns and flips", "code", {"default": ENCODED_ONCE, "paper": NO_JITTER}),
     Published("batch norm of the encoder", "trained with each batch", "code", BATCH_NORM),
     Published("width", 256, "code", {"default": NARROW}),

@@ -19,6 +19,7 @@ from st_predict.core.methods.hypergraph import (
 )
 from st_predict.core.methods.interface import Method, Needs
 from st_predict.core.methods.published import (
+    ANCHORED,
     ANY_ENCODER,
     BATCH_NORM,
     CENTERED,
@@ -330,6 +331,7 @@ PUBLISHED = (
     Published("learning rate schedule", "times 0.9 every 50 epochs", "paper, section 3"),
     Published("epochs", 20, "paper, section 3; code: at most 200", {"default": STOPPED}),
     Published("networks", 1, "paper", {"default": SEVERAL}),
+    Published("slides unlike training", "predicted as any other", "paper", {"default": ANCHORED}),
     Published("augmentation", NOT_STATED, ""),
     Published("batch norm of the encoder", "trained with each batch", "code", BATCH_NORM),
     Published("width", 512, "code", {"default": NARROW}),

@@ -167,7 +167,7 @@ class FitConfig:
     def settled(self, *, gradient: bool) -> FitConfig:
         """With a value for everything that was not set, as it is trained; ``gradient``: whether the method has a loss."""
         trained = self.trainable_encoder
-        left = {
+        left: dict[str, Any] = {
             "batch_size": 2 * self.block_size if trained else 64,
             "inner_folds": 1 if trained else 5,  # each trains the encoder anew
             "members": 3 if gradient and not trained else 1,

@@ -10,6 +10,7 @@ from torch import nn
 
 from st_predict.core.methods.interface import Method
 from st_predict.core.methods.published import (
+    ANCHORED,
     ANY_ENCODER,
     BATCH_NORM,
     CENTERED,
@@ -113,6 +114,7 @@ PUBLISHED = (
     Published("learning rate schedule", "constant", "code", {"default": SLOW_DECAY}),
     Published("epochs", 50, "paper", {"default": STOPPED}),
     Published("networks", 1, "paper", {"default": SEVERAL}),
+    Published("slides unlike training", "predicted as any other", "paper", {"default": ANCHORED}),
     Published("augmentation", "turns and flips", "paper", {"default": ENCODED_ONCE}),
     Published("batch norm of the encoder", "trained with each batch", "code", BATCH_NORM),
     Published(

@@ -18,6 +18,7 @@ from st_predict.core.methods.blocks import (
 )
 from st_predict.core.methods.interface import Method, Needs
 from st_predict.core.methods.published import (
+    ANCHORED,
     ANY_ENCODER,
     BATCH_NORM,
     CENTERED,
@@ -203,6 +204,7 @@ PUBLISHED = (
         {"default": STOPPED, "paper": "nothing outside the training sections is used"},
     ),
     Published("networks", 1, "paper", {"default": SEVERAL}),
+    Published("slides unlike training", "predicted as any other", "paper", {"default": ANCHORED}),
     Published("augmentation", "turns and flips", "code", {"default": ENCODED_ONCE}),
     Published("batch norm of the encoder", "trained with each batch", "code", BATCH_NORM),
     Published("width", 512, "code", {"default": NARROW}),
