@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _INPUT_SETTINGS = ("context", "standardize")
 _FIT_SETTINGS = (
     "trainable_encoder", "max_epochs", "batch_size", "learning_rate", "encoder_learning_rate", "inner_folds",
-    "stain_jitter", "members",
+    "stain_jitter", "members", "anchor",
 )  # fmt: skip
 RECIPE_SETTINGS = ("preset", "params", *_INPUT_SETTINGS, *_FIT_SETTINGS)
 """Arguments of ``train`` that make the recipe."""

@@ -55,7 +55,7 @@ def cross_validate(
     methods
         Names of methods, ``"all"``, or a dict of labels to settings: any of ``method`` (default: the label),
         ``preset``, ``params``, ``context``, ``standardize``, ``trainable_encoder``, ``max_epochs``, ``batch_size``,
-        ``learning_rate``, ``encoder_learning_rate``, ``inner_folds`` and ``stain_jitter``, as
+        ``learning_rate``, ``encoder_learning_rate``, ``inner_folds``, ``members``, ``anchor`` and ``stain_jitter``, as
         :func:`st_predict.tl.train` takes them. The labels ``mean``, ``shuffled`` and ``ridge`` are the controls', which
         have no settings.
     groups

@@ -45,6 +45,7 @@ def train(
     encoder_learning_rate: float | None = None,
     inner_folds: int | None = None,
     members: int | None = None,
+    anchor: bool | None = None,
     stain_jitter: float | None = None,
     tile_store: str | Path | None = None,
     tile_store_gb: float = 200.0,
@@ -117,6 +118,9 @@ def train(
     members
         Networks that are trained side by side and predict their mean; by default three of every method on frozen features,
         one where the encoder is trained.
+    anchor
+        Draw what networks predict of a slide toward tuned ridge the more it looks unlike training; by default on frozen
+        features.
     stain_jitter
         Where the encoder is trained, change the stain of each spot's tiles at random by at most so much (0.05 is
         little, 0.2 much), on top of turning and flipping them.
@@ -193,6 +197,7 @@ def train(
         encoder_learning_rate=encoder_learning_rate,
         inner_folds=inner_folds,
         members=members,
+        anchor=anchor,
         stain_jitter=stain_jitter,
     )
     among = tuple(

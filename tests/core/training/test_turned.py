@@ -96,7 +96,7 @@ def test_predictions_stay_with_their_spots(case: str, layout: str) -> None:
     model = trained(*SETTINGS[case], layout)
     section, features, _ = section_of(layout, 2)
     expected = model.predict_features(features, section.centers_px)
-    assert case == "mean" or (expected.std(axis=0) > 1e-2).all()
+    assert case in ("mean", "shuffled") or (expected.std(axis=0) > 1e-2).all()
     for name, turn in TURNS.items():
         centers, order = turned(section.centers_px, turn)
         found = model.predict_features(features[order], centers)

@@ -29,6 +29,7 @@ from st_predict.core.training.selection import (
     Fitting,
     Selection,
     center_targets,
+    ground_of,
     held_out_groups,
     history_rows,
     inner_folds,
@@ -142,6 +143,7 @@ def train_model(
         encoder=encoder,
         anchor=anchor,
         reliability=reliability,
+        ground=ground_of(sections),
         layout=_common_layout(sections),
     )
 
