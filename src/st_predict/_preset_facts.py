@@ -120,7 +120,8 @@ def _seen_together(s: Settled, *, training: bool) -> str:
     from st_predict.core.methods.interface import SECTION_SPOTS
 
     if not s.needs.section:
-        return "each spot with its neighbors" if s.needs.neighbors else "each spot alone"
+        around = s.needs.neighbors and (training or not s.needs.predicts_alone)
+        return "each spot with its neighbors" if around else "each spot alone"
     if training and s.fit.trainable_encoder:
         return f"{s.fit.batch_size} neighboring spots of a section"
     return f"a section, {SECTION_SPOTS} spots at most"

@@ -165,7 +165,7 @@ def demo(out: Path, seed: int) -> None:
     "--method",
     default="nh2st",
     show_default=True,
-    help="nh2st, cmrcnet, ridge or any other method; auto: nh2st, or ridge where that did better.",
+    help="nh2st, cmrcnet, ridge or any other method; auto: the best of nh2st, hist2st and ridge on what is held out.",
 )
 @click.option("--preset", default="default", show_default=True, help="Settings of the method: default or paper.")
 @click.option("--trainable-encoder", is_flag=True, default=None, help="Train the encoder end to end.")

@@ -113,17 +113,19 @@ def test_another_seed_is_added_to_what_is_kept(
 
 
 def test_what_every_method_had_stands_beside_its_scores(three_sections: Sections) -> None:
-    table = cross_validate(three_sections, methods={**NH2ST, "own tile": {"method": "ridge", "context": ()}}, **QUICK)
+    table = cross_validate(
+        three_sections, methods={**NH2ST, "with neighbors": {"method": "ridge", "context": (8, 24)}}, **QUICK
+    )
     had = table.drop_duplicates("method").set_index("method")
-    assert had["networks"].to_dict() == {"mean": 0, "shuffled": 0, "ridge": 0, "nh2st": 5, "own tile": 0}
+    assert had["networks"].to_dict() == {"mean": 0, "shuffled": 0, "ridge": 0, "nh2st": 3, "with neighbors": 0}
     assert had.loc["ridge", "inputs"] == had.loc["nh2st", "inputs"] == (
-        "tiny, tiles of 112/154/308/616 um, means over 8 and 24 neighbors, z-scored within each slide, 256 components, "
+        "tiny, tiles of 112/154/308/616 um, no context, z-scored within each slide, 256 components, "
         "targets centered by section"
     )  # fmt: skip
-    assert "no context" in had.loc["own tile", "inputs"]
+    assert "means over 8 and 24 neighbors" in had.loc["with neighbors", "inputs"]
     assert had["stopping"].to_dict() == {
-        "mean": "", "shuffled": "penalty and rank by section", "ridge": "penalty and rank by section",
-        "nh2st": "epochs by subject in 1 inner fold", "own tile": "penalty and rank by section",
+        "mean": "", "shuffled": "penalty and rank by subject", "ridge": "penalty and rank by subject",
+        "nh2st": "epochs by subject in 1 inner fold", "with neighbors": "penalty and rank by subject",
     }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ import st_predict as stp
 from st_predict._prediction import _compare_layout
 from st_predict.core.errors import InputError
 from st_predict.core.grid import array_layout
+from st_predict.core.methods.interface import Needs
 from st_predict.core.training.model import Model
 
 UM, HEIGHT, WIDTH = 2.0, 900, 1200
@@ -117,7 +118,7 @@ def test_another_layout_is_said_where_it_matters(
         dataclasses.replace(
             quick_model,
             transform=SimpleNamespace(config=inputs, arrays={}),
-            network=SimpleNamespace(needs=SimpleNamespace(section=False, neighbors=0)),
+            network=SimpleNamespace(needs=Needs(neighbors=0)),
         ),
     ):
         _compare_layout(model, section)
@@ -159,9 +160,25 @@ def test_another_pitch_is_said_where_it_matters(
     assert "spots lie 70 um apart, in training 96 um" in caplog.text
     caplog.clear()
     inputs = dataclasses.replace(quick_model.transform.config, context=())
-    network = SimpleNamespace(needs=SimpleNamespace(section=False, neighbors=0))
+    network = SimpleNamespace(needs=Needs())
     alone = dataclasses.replace(quick_model, transform=SimpleNamespace(config=inputs, arrays={}), network=network)
     assert quick_model.looks_around and not alone.looks_around
+
+
+def test_the_default_sees_nothing_around_a_spot(
+    pixels: np.ndarray, tmp_path: Path, make_section: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its neighbors are for training, so that the pitch of a grid changes nothing, and nothing is said of it."""
+    model = stp.tl.train(
+        [make_section("A", 0), make_section("B", 1)], encoder="tiny", genes=10, max_epochs=1, batch_size=16
+    )
+    assert model.network.needs.neighbors == 8 and not model.looks_around and model.reach == 0
+    sdata = written("tif", tmp_path, pixels)
+    stp.pp.spot_grid(sdata, pitch_um=70)
+    stp.tl.predict(sdata, model)
+    assert "apart, in training" not in caplog.text
+    around = dataclasses.replace(model, network=SimpleNamespace(needs=Needs(neighbors=8)))
+    assert around.looks_around and around.reach == 8
 
 
 @pytest.mark.parametrize("layout", ["hex", "square"])
@@ -169,7 +186,17 @@ def test_a_finer_grid_is_predicted_by_the_surroundings_of_training(
     pixels: np.ndarray, tmp_path: Path, make_section: Any, layout: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     sections = [make_section("A", 0), make_section("B", 1)]
-    model = stp.tl.train(sections, encoder="tiny", genes=10, max_epochs=2, batch_size=16, standardize="training")
+    # How much of a prediction is ridge's follows from the slide's mean, which a finer grid changes a little.
+    model = stp.tl.train(
+        sections,
+        encoder="tiny",
+        genes=10,
+        max_epochs=2,
+        batch_size=16,
+        standardize="training",
+        context=(8, 24),
+        anchor=False,
+    )
     caplog.clear()
     fine = written("tif", tmp_path, pixels)
     stp.pp.spot_grid(fine, pitch_um=48, layout=layout)

@@ -71,6 +71,8 @@ class Needs:
 
     neighbors: int = 0
     """K, nearest spots of the same section; where several are equally far a batch holds more, that weigh K."""
+    predicts_alone: bool = False
+    """Whether they are for training only, and a prediction sees nothing around its spot."""
     section: bool = False
     """Whether a batch must hold a whole section (or a piece of :data:`SECTION_SPOTS` spots)."""
     bank: bool = False

@@ -177,7 +177,7 @@ class NH2ST(Method):
         super().__init__()
         width, tokens = config.width, config.attention == "tokens"
         self.config = config
-        self.needs = Needs(neighbors=config.neighbors)
+        self.needs = Needs(neighbors=config.neighbors, predicts_alone=config.surroundings == "none")
         n_outputs = n_genes if config.rank is None else min(config.rank, n_genes)
         self.register_buffer("expression_scale", torch.ones(()))
         self.register_buffer("expression_mean", torch.zeros(n_genes))

@@ -205,7 +205,13 @@ class Model(TileModel):
     @property
     def reach(self) -> int:
         """How many of the nearest spots a prediction depends on, beside those of its section."""
-        return max(*self.transform.config.context, self.network.needs.neighbors, 0)
+        return max(*self.transform.config.context, self._neighbors, 0)
+
+    @property
+    def _neighbors(self) -> int:
+        """Nearest spots that the method itself sees at prediction."""
+        needs = self.network.needs
+        return 0 if needs.predicts_alone else needs.neighbors
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything that was fitted, by name."""
@@ -310,7 +316,7 @@ class Model(TileModel):
         typical = None if self.domain is None else (self.domain.mean, self.domain.scale)
         rows = self.transform(features, centers_px, arrays, typical)
         n = len(rows)
-        nearest = nearest_spots(centers_px, min(self.network.needs.neighbors, n - 1), arrays)
+        nearest = nearest_spots(centers_px, min(self._neighbors, n - 1), arrays)
         spots = SpotSet(
             tiles=rows,
             expression=torch.empty(n, 0),
