@@ -1,6 +1,6 @@
 """How the default and tuned ridge carry over to subjects that training has not seen, and what they expected of themselves.
 
-python benchmarks/new_subjects.py [FOLDER] [--method nh2st] [--draw 1]
+python benchmarks/new_subjects.py [FOLDER] [--method nh2st] [--draw 1] [--subjects 6]
 
 Drawn patients (``synthetic_tissue(subjects="patients")``; the rules for slides unlike training were chosen on draw 0): a model of
 each of six patients alone, tried on the five others; and a model of a section of each five, tried on the sixth. als, with mice that share
@@ -31,19 +31,19 @@ def subject_of(sdata: SpatialData) -> str:
     return str(sdata.tables["table"].obs["subject"].iloc[0])
 
 
-def splits(folder: str | None, draw: int) -> Iterator[tuple[str, Sections, Sections]]:
+def splits(folder: str | None, draw: int, n: int) -> Iterator[tuple[str, Sections, Sections]]:
     """What is asked, training sections and sections of other subjects."""
     drawn = stp.datasets.synthetic_tissue(n_sections=18, n_subjects=6, subjects="patients", seed=draw)
     subjects = sorted({subject_of(sdata) for sdata in drawn.values()})
     first = {subject: next(n for n, s in drawn.items() if subject_of(s) == subject) for subject in subjects}
-    for subject in subjects:
+    for subject in subjects[:n]:
         own = {name: sdata for name, sdata in drawn.items() if subject_of(sdata) == subject}
         yield (
             "patients, trained on one",
             own,
             {first[other]: drawn[first[other]] for other in subjects if other != subject},
         )
-    for subject in subjects:
+    for subject in subjects[:n]:
         others = {n: s for n, s in drawn.items() if subject_of(s) != subject and int(n[1:]) <= 6}
         yield "patients, trained on five", others, {n: s for n, s in drawn.items() if subject_of(s) == subject}
     als = stp.datasets.als(folder)
@@ -75,12 +75,13 @@ def main() -> None:
     parser.add_argument("folder", nargs="?")
     parser.add_argument("--method", default="nh2st")
     parser.add_argument("--draw", type=int, default=1)
+    parser.add_argument("--subjects", type=int, default=6, help="so many of the six patients in turn")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("st_predict").setLevel(logging.ERROR)
     rows = [
         {"set": name, **row}
-        for name, train, others in splits(arguments.folder, arguments.draw)
+        for name, train, others in splits(arguments.folder, arguments.draw, arguments.subjects)
         for row in scores_of(train, others, arguments.method)
     ]
     table = pd.DataFrame(rows)

@@ -156,7 +156,8 @@ def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], f
     """Refuse what a fold could not fit or score, naming the fold, before any tile is encoded."""
     from st_predict._log import logger, quiet
     from st_predict.core.expression import count_genes
-    from st_predict.core.training.task import check_fit, check_scorable, task_panel
+    from st_predict.core.protocol.choose import check_choice
+    from st_predict.core.training.task import check_scorable, task_panel
 
     shared = candidates[0].task  # all but the method and the seed, which change nothing here, is the same for all
     candidates = list({candidate.label: candidate for candidate in candidates}.values())
@@ -164,8 +165,7 @@ def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], f
         training = [sections[i] for i in fold.train]
         for candidate in candidates:
             with _named(f"{candidate.label} with {fold.name!r} held out"):
-                for one in candidate.among or (candidate,):
-                    check_fit(training, one.recipe, one.task)
+                check_choice(training, candidate.among or (candidate,))
         with _named(f"with {fold.name!r} held out"):
             with quiet():
                 panel = task_panel(training, shared)

@@ -10,7 +10,7 @@ import torch
 
 from st_predict.core.checks import check_number
 from st_predict.core.errors import InputError
-from st_predict.core.training.reliability import check_level, kept_share
+from st_predict.core.training.reliability import ALIKE, check_level, kept_share
 from st_predict.core.training.rows import FEW_SPOTS, own_share
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def _compare_scale(model: Model, section: Section) -> None:
 def _say_unlike(slide: str, shift: float, distance: NDArray[np.float32], column: str) -> None:
     """How much of a slide looks as nothing in training did."""
     unlike = 100 * (distance > 1).mean()
-    if shift > 1:
+    if shift > ALIKE:
         logger.warning(
             "%s as a whole looks unlike the training sections (%.1f times the limit; %.0f %% of %d spots are "
             "beyond theirs): another tissue, stain or scanner, or a wrong scale. Take its predictions for guesses",
@@ -278,8 +278,8 @@ def _say_expected(slide: str, model: Model, shift: float, ridge: float) -> None:
         float(found.expected_pcc.mean()) for found in (model.reliability, model.reliability.on_slide(shift))
     )
     logger.warning(
-        "the mean PCC to expect of %s is lowered from %.2f (%s) to %.2f: on slides this unlike training, subjects that were "
-        "held out reached about a third",
+        "the mean PCC to expect of %s is lowered from %.2f (%s) to %.2f: on slides unlike training, subjects that were held out "
+        "reached as little as a third of what was expected",
         slide, before, model.ground or "sections held out", after,
     )  # fmt: skip
 

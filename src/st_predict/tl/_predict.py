@@ -25,6 +25,9 @@ def predict(
 ) -> None:
     """Predict the expression of every spot from the image alone; measured expression is neither read nor needed.
 
+    Of ``"histogene"``, ``"hist2st"`` and ``"triplex"``, which know columns and rows of the array as their publications do, a
+    prediction depends on how the slide lies; of all others it does not.
+
     Features are scored within the slide by default, so give the spots of a whole section, not a few of them. A bare slide
     without spots gets the grid of :func:`st_predict.pp.spot_grid` first, of the pitch and layout of the training spots.
     Models that look at neighboring spots were trained on that array. On a grid several times finer a spot's neighbors are

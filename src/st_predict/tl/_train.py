@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from st_predict.core.errors import InputError
@@ -144,7 +144,7 @@ def train(
         Lightning's, for the fit on all sections.
     checkpoint_dir
         Folder where the training is kept as it goes: frozen features, and every fit before each epoch and every five
-        minutes.
+        minutes; those by which ``"auto"`` chooses are run again.
     resume
         Go on with the training in ``checkpoint_dir``, which must be of the same sections and settings, if there is
         one; on a CPU the model is that of a training that was never broken off, to the last bit.
@@ -161,7 +161,7 @@ def train(
     InputError
         If the input cannot be used; found before any tile is encoded.
     """
-    from st_predict._log import be_heard
+    from st_predict._log import be_heard, quiet
     from st_predict._log import logger as say
     from st_predict._setup import (
         check_scales,
@@ -173,14 +173,14 @@ def train(
         tile_spec,
     )
     from st_predict.core.encoders.frozen import FrozenEncoder
-    from st_predict.core.protocol.choose import choose
+    from st_predict.core.protocol.choose import check_choice, choose
     from st_predict.core.protocol.fold import fit_study
     from st_predict.core.protocol.study import Candidate, Study
     from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.fit import train_model, with_domain
     from st_predict.core.training.network import Watch
     from st_predict.core.training.selection import held_out_groups
-    from st_predict.core.training.task import Task, check_fit, task_panel
+    from st_predict.core.training.task import Task, task_panel
     from st_predict.tl._session import remember
 
     be_heard()
@@ -211,8 +211,7 @@ def train(
     )
     check_scales(read.sections, spec)
     _check_inner_folds(read.sections, inner_folds)
-    for candidate in among:
-        check_fit(read.sections, candidate.recipe, candidate.task)
+    check_choice(read.sections, among)
     panel = task_panel(read.sections, among[0].task)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)
     checkpoints = open_checkpoints(
@@ -232,11 +231,12 @@ def train(
     keep = None if checkpoints is None else checkpoints.folder / "features"
     with TileStore(tile_store, limit_gb=tile_store_gb) as store:
         tiles = encode_sections(read, frozen, spec, store, trainable=trainable, keep=keep)
-        chosen = among[0]
+        chosen, told = among[0], None
         if len(among) > 1:
-            choice = choose(Study(read.sections, tiles, None, hardware), among, fit_study)
-            chosen = choice.chosen
-            say.info("chose %s", choice.told(held_out_groups(read.sections)[0]))
+            with quiet():
+                choice = choose(Study(read.sections, tiles, None, hardware), among, fit_study)
+            chosen, told = choice.chosen, choice.told(held_out_groups(read.sections)[0])
+            say.info("chose %s", told)
         model = train_model(
             read.sections,
             tiles.values,
@@ -250,7 +250,7 @@ def train(
             watch=Watch(logger, callbacks),
             checkpoints=checkpoints,
         )
-        model = with_domain(model, read.sections, tiles.values, device=device)
+        model = replace(with_domain(model, read.sections, tiles.values, device=device), choice=told)
     remember(model)
     _say_held_out(model, held_out_groups(read.sections)[0])
     _say_unpredictable(model, asked=not isinstance(among[0].task.genes, int))

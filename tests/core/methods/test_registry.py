@@ -56,6 +56,12 @@ def test_values_of_the_wrong_type(name: str, value: object) -> None:
     assert "width: int" in error.value.expected
 
 
+@pytest.mark.parametrize("name", ["width", "attention", "temperature"])
+def test_none_is_for_settings_that_may_be_left_out(name: str) -> None:
+    with pytest.raises(InputError, match=f"wrong type \\({name} is None\\)"):
+        find_recipe("nh2st", "default", {name: None})
+
+
 def test_values_of_a_fitting_type() -> None:
     changes = {"width": np.int64(64), "temperature": 1, "rank": None, "symmetric": True}
     config = find_recipe("nh2st", "default", changes).method

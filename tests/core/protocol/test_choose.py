@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import pytest
 import torch
 
+from st_predict.core.errors import InputError
 from st_predict.core.methods.interface import Needs
-from st_predict.core.protocol.choose import choose
-from st_predict.core.protocol.fold import fit_fold, fit_study
+from st_predict.core.protocol.choose import check_choice, choose
+from st_predict.core.protocol.fold import fit_fold, fit_study, run_fold
 from st_predict.core.protocol.study import Candidate, OuterFold, Study
 from st_predict.core.training.fit import _spot_set
 from st_predict.core.training.model import Model
@@ -69,3 +71,21 @@ def test_ridge_is_tuned_over_the_groups_that_stop_networks(study: Study) -> None
     alone = spots.of_sections([0, 1])
     groups = [alone.folds()[alone.sections == i].unique().tolist() for i in (0, 1)]
     assert groups == [[0], [1]], "sections, where all are of one subject"
+
+
+def test_what_no_fold_could_be_fitted_without_is_refused_first(study: Study, candidate: MakeCandidate) -> None:
+    """Each section has 30 spots: without B or C 90 are left, without A's two 60."""
+    among = [candidate("ridge"), candidate("nh2st", batch_size=70)]
+    with pytest.raises(
+        InputError, match="method 'auto' chooses by holding sections out, and without A1, A2: 60 usable"
+    ) as error:
+        check_choice(study.sections, among)
+    assert error.value.where == "batch_size" and "or name the method" in error.value.remedy
+    check_choice(study.sections, among[1:])
+
+
+def test_a_row_says_what_was_chosen_in_each_fold(study: Study, candidate: MakeCandidate) -> None:
+    among = (candidate("mean"), candidate("ridge"))
+    auto = dataclasses.replace(among[0], label="auto", among=among)
+    result = run_fold(study, auto, OuterFold("C", [0, 1, 2], [3]))
+    assert result["stopping"].startswith("ridge: mean PCC 0.") and "above mean by 0." in result["stopping"]

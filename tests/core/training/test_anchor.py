@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from st_predict._setup import settle_method
 from st_predict.core.encoders.frozen import EncoderIdentity
@@ -97,6 +98,10 @@ def test_what_is_expected_of_a_slide_unlike_training(model: Model) -> None:
     assert (far["ceiling"] == plain["ceiling"]).all() and (far["chance"] == plain["chance"]).all()
     assert (far["predictable"] == (far["expected_pcc"] > far["chance"])).all()
     assert (model.genes_on(0.5)["expected_pcc"] == plain["expected_pcc"]).all()
+    worse = dataclasses.replace(model.reliability, expected_pcc=torch.tensor([-0.3, 0.5]))
+    assert worse.on_slide(3.0).expected_pcc.tolist() == pytest.approx([-0.3, 0.18]), (
+        "nothing more is expected than before"
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,6 +116,10 @@ def test_what_is_expected_of_a_slide_unlike_training(model: Model) -> None:
 def test_expectations_name_their_ground(subjects: tuple[str | None, ...], ground: str) -> None:
     found = trained("ridge", subjects)
     assert found.ground == ground and set(found.genes["expected_for"]) == {ground}
+
+
+def test_nothing_is_said_of_a_ground_where_nothing_was_held_out() -> None:
+    assert trained("stnet", ("A", "B", "B"), inner_folds=0).ground is None
 
 
 def test_nothing_is_drawn_where_it_was_not_asked_for() -> None:

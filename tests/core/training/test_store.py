@@ -81,7 +81,7 @@ def test_trained_encoder_comes_back_to_the_bit(
 def test_folder_holds_two_plain_files(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "weights.safetensors"]
     config = json.loads((folder / "config.json").read_text())
-    assert config["format"] == "st-predict model 1" and len(config["panel"]) == 10
+    assert config["format"] == "st-predict model 2" and len(config["panel"]) == 10
 
 
 def test_a_model_that_was_saved_before_layouts_were_known(folder: Path) -> None:
@@ -141,12 +141,20 @@ def test_foreign_config(folder: Path, content: str) -> None:
         load_model(folder)
 
 
-@pytest.mark.parametrize("change", [{"format": "st-predict model 2"}, {"method": "oracle"}])
+@pytest.mark.parametrize("change", [{"format": "st-predict model 3"}, {"method": "oracle"}])
 def test_newer_format_or_method(folder: Path, change: dict[str, str]) -> None:
     edit(folder, **change)
     with pytest.raises(InputError, match="it has format") as error:
         load_model(folder)
     assert repr(*change.values()) in error.value.what
+
+
+def test_an_older_model_is_named_as_such_and_may_be_replaced(folder: Path, quick_model: Model) -> None:
+    edit(folder, format="st-predict model 1", package_version="0.0.9")
+    with pytest.raises(InputError, match="was saved by st-predict 0.0.9 in an older format") as error:
+        load_model(folder)
+    assert error.value.remedy.startswith("train the model again")
+    assert load_model(quick_model.save(folder)).id == quick_model.id
 
 
 @pytest.mark.parametrize("entry", ["recipe", "encoder", "tiles", "panel", "n_inputs", "history", "encoder_trained"])

@@ -109,7 +109,7 @@ class CMRCNet(Method):
 
     Follows the publication's code: projection heads, contrast with soft targets, element-wise masking without
     rescaling, a first attention without residual, fusion blocks that share their weights, a reconstruction target that is not detached, the logarithm of
-    both losses, prediction as the mean expression of the most similar training spots. Differs: image tokens are a
+    both losses (what is rebuilt could become the same for all spots; the contrast keeps it from that), prediction as the mean expression of the most similar training spots. Differs: image tokens are a
     linear map of the encoder's features (any encoder, frozen by default) where the publication trains a ViT-B/32 from
     scratch and takes its 50 patches; standard cross-attention.
 

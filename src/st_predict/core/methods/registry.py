@@ -78,14 +78,15 @@ def find_recipe(method: str, preset: str, params: Mapping[str, Any] | None) -> R
     if recipe is None:
         raise _unknown(f"preset of {method}", preset, list(entry.presets))
     changes = dict(params or {})
-    known = [field.name for field in dataclasses.fields(recipe.method)]
+    types = {field.name: str(field.type) for field in dataclasses.fields(recipe.method)}
+    known = list(types)
     for name in changes:
         if name not in known:
             raise _unknown(f"params of {method}", name, known)
     changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
     try:
         for name, value in changes.items():
-            if not is_like(value, getattr(recipe.method, name)):
+            if not is_like(value, getattr(recipe.method, name)) or (value is None and "None" not in types[name]):
                 raise TypeError(f"{name} is {value!r}")
         return dataclasses.replace(recipe, method=dataclasses.replace(recipe.method, **changes))
     except TypeError as error:

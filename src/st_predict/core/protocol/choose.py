@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from st_predict.core.errors import InputError
 from st_predict.core.expression import known_targets, section_expression
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.progress import hidden_progress, progress_bar
 from st_predict.core.training.selection import held_out_groups
-from st_predict.core.training.task import usable_spots
+from st_predict.core.training.task import check_fit, usable_spots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from st_predict.core.protocol.study import Candidate, Study
+    from st_predict.core.section import Section
     from st_predict.core.training.model import Model
 
 
@@ -71,6 +73,30 @@ def choose(study: Study, among: Sequence[Candidate], fit: Callable[[Study, Candi
                 pcc[candidate.label].append(float(np.mean([_scored(study, candidate, model, i) for i in held])))
                 bar.update(1)
     return Choice(max(among, key=lambda candidate: np.mean(pcc[candidate.label])), pcc)
+
+
+def check_choice(sections: Sequence[Section], among: Sequence[Candidate]) -> None:
+    """Refuse what could not be chosen by, before any tile is encoded.
+
+    Raises
+    ------
+    InputError
+        As :func:`~st_predict.core.training.task.check_fit`, of the sections that are left while a group is held out.
+    """
+    names = held_out_groups(sections)[1]
+    groups = list(dict.fromkeys(names))
+    for candidate in among:
+        check_fit(sections, candidate.recipe, candidate.task)
+        for group in groups if len(groups) > 1 and len(among) > 1 else []:
+            rest = [section for section, name in zip(sections, names, strict=True) if name != group]
+            held = ", ".join(section.name for section, name in zip(sections, names, strict=True) if name == group)
+            try:
+                check_fit(rest, candidate.recipe, candidate.task)
+            except InputError as error:
+                raise InputError(
+                    f"method 'auto' chooses by holding sections out, and without {held}: {error.what}",
+                    where=error.where, expected=error.expected, remedy=f"{error.remedy}; or name the method",
+                ) from error  # fmt: skip
 
 
 def _scored(study: Study, candidate: Candidate, model: Model, number: int) -> float:

@@ -20,6 +20,7 @@ from st_predict.core.protocol.terms import inputs_in_words, stopping_in_words
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.fit import train_model, with_domain
 from st_predict.core.training.pixels import TileRows
+from st_predict.core.training.selection import held_out_groups
 from st_predict.core.training.task import check_task, usable_spots
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def fit_fold(study: Study, candidate: Candidate, fold: OuterFold) -> Model:
 def fit_study(training: Study, candidate: Candidate) -> Model:
     """Train a candidate on all sections of a study, chosen on them where it is to be chosen."""
     if candidate.among:
-        candidate = choose(training, candidate.among, fit_study).chosen
+        choice = choose(training, candidate.among, fit_study)
+        told = choice.told(held_out_groups(training.sections)[0])
+        return dataclasses.replace(fit_study(training, choice.chosen), choice=told)
     tiles = training.tiles_of(candidate)
     return train_model(
         training.sections,
@@ -135,7 +138,7 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
         "seed": candidate.task.seed,
         "networks": model.recipe.fit.members if model.network.needs.gradient else 0,
         "inputs": inputs_in_words(candidate.recipe, study.tiles_of(candidate)),
-        "stopping": stopping_in_words(candidate, [study.sections[i] for i in fold.train]),
+        "stopping": model.choice or stopping_in_words(candidate, [study.sections[i] for i in fold.train]),
         "seconds": seconds,
         "epochs": model.epochs if model.history_rows else 0,
         "version": f"st-predict {version('st-predict')}, torch {torch.__version__}",

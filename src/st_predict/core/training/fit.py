@@ -143,7 +143,7 @@ def train_model(
         encoder=encoder,
         anchor=anchor,
         reliability=reliability,
-        ground=ground_of(sections),
+        ground=ground_of(sections) if selection.held else None,
         layout=_common_layout(sections),
     )
 

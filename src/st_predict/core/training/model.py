@@ -85,7 +85,7 @@ class Model(TileModel):
         Genes of each gene set in the panel.
     ground
         What expectations are of: a ``"new subject"``, where subjects were held out; the ``"same subject"``, where only
-        sections of one were; or a ``"new section"``, where subjects are not known. ``None``: saved before this was kept.
+        sections of one were; or a ``"new section"``, where subjects are not known. ``None``: nothing was held out.
     layout
         Of the array of the training sections, ``"hex"`` or ``"square"``, as which grids are laid; ``None`` where they
         differ or it is not known.
@@ -115,6 +115,7 @@ class Model(TileModel):
     gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     layout: str | None = None
     ground: str | None = None
+    choice: str | None = None
 
     def __repr__(self) -> str:
         return (
@@ -169,7 +170,7 @@ class Model(TileModel):
         counts this noisy, ``chance``, what shuffled images reach on the same sections, ``predictable``: whether
         more is expected (of ridge on shuffled images at most 2 % of genes are called so, on average), and
         ``expected_for``: of what slides this tells, as ``ground``. Of the same subject, it says little of another's. All of
-        it is unknown where nothing was held out, some of it of a model that an earlier version saved.
+        it is unknown where nothing was held out.
         """
         return self.genes_on(float("nan"))
 

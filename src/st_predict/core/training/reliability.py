@@ -33,7 +33,9 @@ _LEAST_SPREAD = 0.3  # of the mean absolute residual
 _WIDEST, _STEP = 4.0, 0.02
 _KEPT_VALUES, _KEPT_SPOTS = 200_000, 20
 _PART_SPOTS = 4096
-_ALIKE, _UNLIKE, _LEFT = 1.3, 1.6, 0.36
+ALIKE = 1.3
+"""How far off training, in its own limits, a slide may lie and still be like it: held-out sections of public sets do."""
+_UNLIKE, _LEFT = 1.6, 0.36
 
 
 def sampled_rows(n_spots: int, n_genes: int, n_sections: int) -> Tensor:
@@ -138,7 +140,8 @@ class Reliability:
 
     def on_slide(self, shift: float) -> Reliability:
         """The same for a slide that lies so far off training, of which less is expected; see :func:`kept_share`."""
-        return replace(self, expected_pcc=self.expected_pcc * kept_share(shift))
+        lowered = self.expected_pcc.clamp(min=0) * kept_share(shift) + self.expected_pcc.clamp(max=0)
+        return replace(self, expected_pcc=lowered)
 
     def only(self, genes: Tensor) -> Reliability:
         """Of some genes, by mask or number."""
@@ -188,7 +191,7 @@ def kept_share(shift: float) -> float:
     """
     if shift != shift:
         return 1.0
-    lost = min(max((shift - _ALIKE) / (_UNLIKE - _ALIKE), 0.0), 1.0)
+    lost = min(max((shift - ALIKE) / (_UNLIKE - ALIKE), 0.0), 1.0)
     return 1 - (1 - _LEFT) * lost
 
 

@@ -26,7 +26,8 @@ from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.model import Model
 from st_predict.core.training.reliability import Reliability
 
-_FORMAT, _CONFIG, _WEIGHTS = "st-predict model 1", "config.json", "weights.safetensors"
+_FORMAT, _CONFIG, _WEIGHTS = "st-predict model 2", "config.json", "weights.safetensors"
+_OLDER = ("st-predict model 1",)
 
 
 def save_model(model: Model, path: str | Path) -> Path:
@@ -71,6 +72,7 @@ def load_model(path: str | Path) -> Model:
     """
     path = Path(path)
     config = _read_config(path)
+    _check_format(path, config)
     weights = path / _WEIGHTS
     if not weights.is_file():
         raise _broken(path, f"{_WEIGHTS} is missing")
@@ -100,6 +102,7 @@ def _config(model: Model) -> dict[str, Any]:
         "pitch_um": model.pitch_um,
         "layout": model.layout,
         "ground": model.ground,
+        "choice": model.choice,
         "min_counts": model.min_counts,
         "seed": model.seed,
         "sections": model.sections,
@@ -160,6 +163,7 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
         gene_sets=_tuples(config.get("gene_sets", {})),
         layout=config.get("layout"),
         ground=config.get("ground"),
+        choice=config.get("choice"),
     )
 
 
@@ -179,9 +183,21 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise _broken(path, f"{_CONFIG} is cut or not JSON ({error})") from error
     if not isinstance(config, dict) or "weights_sha256" not in config:
         raise _broken(path, f"{_CONFIG} is not an st-predict model's")
+    return config
+
+
+def _check_format(path: Path, config: dict[str, Any]) -> None:
+    """Refuse a model that this version cannot build."""
+    if config.get("format") in _OLDER:
+        raise InputError(
+            f"{path} was saved by st-predict {config.get('package_version')} in an older format ({config['format']}): its settings "
+            "and networks are others",
+            where="path",
+            expected=f"a model in the format of this version ({_FORMAT})",
+            remedy="train the model again, or load it with the version that saved it",
+        )
     if config.get("format") != _FORMAT or str(config.get("method")) not in METHODS:
         raise _broken(path, f"it has format {config.get('format')!r} and method {config.get('method')!r}")
-    return config
 
 
 def _is_model(path: Path) -> bool:
