@@ -111,7 +111,7 @@ def main() -> None:
     for name in arguments.sets:
         out = None if arguments.out is None else arguments.out / name
         table = stp.tl.cross_validate(
-            sections_of(name, arguments.folder), methods=variants(), out=out, **SETTINGS.get(name, {})
+            sections_of(name, arguments.folder), methods=variants(), out=out, seeds=arguments.seeds, **SETTINGS.get(name, {})
         )
         pcc = by_fold(table, "pcc")
         columns[name] = pcc.mean(axis=1)
@@ -121,7 +121,7 @@ def main() -> None:
         for failure in table.failures.to_dict("records"):
             print("failed, and in no mean: {method} with {fold} held out: {error}".format(**failure))
     print("\nMean per-gene PCC over 250 genes on held-out subjects (sections), and its paired difference to the base")
-    print(f"with half the width of its 95 % interval over folds; one seed, {EPOCHS} epochs.\n")
+    print(f"with half the width of its 95 % interval over folds; {arguments.seeds} seeds, {EPOCHS} epochs.\n")
     table = pd.DataFrame(columns).join(pd.DataFrame(differences))
     print(table.to_string(float_format=lambda value: f"{value:.3f}", index_names=False))
 

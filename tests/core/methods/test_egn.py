@@ -203,7 +203,7 @@ def test_saved_and_loaded_it_predicts_the_same_to_the_bit(
     from st_predict.tl import predict, train
 
     sections = [make_section("A", 0), make_section("B", 1)]
-    model = train(sections, **quick, method="egn", params={"width": 8}, trainable_encoder=trainable_encoder)
+    model = train(sections, **quick, method="egn", members=1, params={"width": 8}, trainable_encoder=trainable_encoder)
     loaded = load_model(model.save(tmp_path / "model"))
     assert loaded.id == model.id and len(loaded.network.bank.keys) == 84
     found = []

@@ -134,7 +134,7 @@ def test_loaded_model_predicts_the_same_to_the_bit(
 ) -> None:
     from st_predict.tl import predict, train
 
-    model = train([make_section("A", 0), make_section("B", 1)], **quick, method="mclstexp")
+    model = train([make_section("A", 0), make_section("B", 1)], **quick, method="mclstexp", members=1)
     loaded = load_model(model.save(tmp_path / "model"))
     predictions = []
     for one in (model, loaded):
