@@ -111,7 +111,11 @@ def main() -> None:
     for name in arguments.sets:
         out = None if arguments.out is None else arguments.out / name
         table = stp.tl.cross_validate(
-            sections_of(name, arguments.folder), methods=variants(), out=out, seeds=arguments.seeds, **SETTINGS.get(name, {})
+            sections_of(name, arguments.folder),
+            methods=variants(),
+            out=out,
+            seeds=arguments.seeds,
+            **SETTINGS.get(name, {}),
         )
         pcc = by_fold(table, "pcc")
         columns[name] = pcc.mean(axis=1)

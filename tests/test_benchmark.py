@@ -21,7 +21,7 @@ from PIL import Image
 import st_predict as stp
 from st_predict import _benchmark as benchmark
 from st_predict._benchmark import PARTS, SEEDS, run_benchmark, split_methods
-from st_predict._setup import settle_method
+from st_predict._comparison import CONTROLS
 from st_predict._studies import SETTINGS, find_studies
 from st_predict._summary import CEILING
 from st_predict.cli import main
@@ -31,7 +31,6 @@ from st_predict.core.protocol import fold as protocol_fold
 from st_predict.tl._scores_table import ScoreTable, assemble
 
 TINY = ["--encoder", "tiny", "--tile-um", "112", "--genes", "20", "--jobs", "1", "--seeds", "2"]
-STNET_NETWORKS = settle_method("stnet")[1].fit.members
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -73,7 +72,7 @@ def test_command_writes_what_it_names(made: SimpleNamespace) -> None:
     assert len(genes) == (1 + 2 + 1 + 2) * 3 * 20, "mean, shuffled, ridge, stnet by their seeds"
     assert "20 genes, 2 folds, 2 seeds, leave one subject out\ninputs of all: tiny, tiles of 112 um" in made.output
     had = summary.set_index("method")
-    assert had["networks"].drop(CEILING).to_dict() == {"mean": 0, "shuffled": 0, "ridge": 0, "stnet": STNET_NETWORKS}
+    assert had["networks"].drop(CEILING).to_dict() == {"mean": 0, "shuffled": 0, "ridge": 0, "stnet": 1}
     assert had.loc["stnet", "seeds"] == 2 and (had["seconds"].drop(CEILING) > 0).all()
     page = (made.out / "index.html").read_text(encoding="utf-8")
     assert "leave one subject out" in page and "--methods &#x27;stnet, ridge&#x27;" in page
@@ -198,8 +197,9 @@ def test_public_sets_bring_their_settings(tmp_path: Path, monkeypatch: pytest.Mo
     assert asked["mob"] == {**shared, **SETTINGS["mob"], "out": tmp_path / "a" / "mob"}
     run_benchmark(["mob"], methods=["ridge"], out=tmp_path / "b", settings={"min_counts": 7})
     assert asked["mob"]["min_counts"] == 7 and asked["mob"]["tile_px"] == SETTINGS["mob"]["tile_px"]
-    everything = {**dict.fromkeys(METHODS, {}), **PARTS}
-    for options, expected in [({}, everything), ({"parts": False}, dict.fromkeys(METHODS, {}))]:
+    one = {name: {} if name in CONTROLS else {"members": 1} for name in METHODS}
+    everything = {**one, **{name: {"members": 1, **part} for name, part in PARTS.items()}}
+    for options, expected in [({}, everything), ({"parts": False}, one)]:
         run_benchmark(["mob"], out=tmp_path / f"c{len(expected)}", settings={"seeds": 1}, **options)
         assert asked["mob"]["methods"] == expected and asked["mob"]["seeds"] == 1
 
