@@ -46,7 +46,7 @@ def drawn(kind: str, n_spots: int, mean: float, seed: int, *, beyond: float = 0.
 
 
 def estimates(kind: str, n_spots: int, mean: float) -> tuple[list[Drawn], list[Ceiling]]:
-    draws = [drawn(kind, n_spots, mean, seed) for seed in range(100, 102 if n_spots > 100 else 104)]
+    draws = [drawn(kind, n_spots, mean, seed) for seed in range(100, 108 if n_spots > 100 else 112)]
     return draws, [noise_ceiling(one.counts, one.totals, seed=0) for one in draws]
 
 
