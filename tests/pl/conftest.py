@@ -90,7 +90,9 @@ def make_section(
     predicted = rng.normal(3, 0.5, (len(centers), len(PANEL))).astype(np.float32)[rows]
     provenance = {"panel": PANEL, "min_counts": 500.0, "method": "ridge", "encoder": "tiny"}
     keys = Keys("P_image", "P", "table" if measured else None)
-    unknown = pd.DataFrame(np.nan, PANEL, ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for"])
+    unknown = pd.DataFrame(
+        np.nan, PANEL, ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for"]
+    )
     made = Predicted(predicted, predicted[:, 0], unknown, None)
     write_prediction(sdata, keys, "predicted", made, centers[rows], provenance)
     return SimpleNamespace(
