@@ -118,9 +118,10 @@ def write_prediction(
     table.obs[distance_column(key)] = predicted.distance
     for column, name in zip(predicted.genes.columns, _var_columns(key), strict=True):
         found = predicted.genes[column].drop(sets if table.uns[key][PROVENANCE_KIND] == _KIND else [])
-        found = found.reindex(table.var_names)
+        # Of a column of text, genes that were not predicted say nothing; the type of one without a value is a number.
+        found = found.astype(object).reindex(table.var_names)
         if column == "expected_for":
-            table.var[name] = found.fillna("").astype(str).astype("category")
+            table.var[name] = found.where(found.notna(), "").astype(str).astype("category")
         else:
             table.var[name] = found.eq(True) if column == "predictable" else found.astype(np.float32)
 
