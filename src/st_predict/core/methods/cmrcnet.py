@@ -159,7 +159,7 @@ class CMRCNet(Method):
 
 
 _COSINE = FitConfig(
-    max_epochs=60, batch_size=64, learning_rate=1e-4, weight_decay=1e-3, schedule="cosine", final_learning_rate=1e-5,
+    max_epochs=60, batch_size=64, block_size=1, learning_rate=1e-4, weight_decay=1e-3, schedule="cosine", final_learning_rate=1e-5,
     inner_folds=0, trainable_encoder=True,
 )  # fmt: skip
 PRESETS = {
@@ -175,7 +175,7 @@ PUBLISHED = (
     ),
     Published("targets", "log1p of normalized counts", "code", {"default": CENTERED, "paper": TOTALS}),
     Published("genes", "union of each slide's 1000 most variable", "code", PANEL),
-    Published("batch", "64 random spots", "code", {"paper": "an encoder in training takes neighbors together, for all methods"}),
+    Published("batch", "64 random spots", "code"),
     Published("optimizer", "AdamW, weight decay 0.001", "code", {"default": DECAY}),
     Published("learning rate", 1e-4, "code", {"default": FAST_RATE}),
     Published("encoder learning rate", 1e-4, "code", {"default": FROZEN}),
