@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.image import image_source, reduced_sources
+from st_predict._spatialdata.kept import gene_names, own_counts, own_genes, own_spots, say_left_out
 from st_predict._spatialdata.keys import Keys, find_keys, table_link
 from st_predict._spatialdata.scale import find_scale
 from st_predict.core.checks import check_counts, check_spots_on_image
@@ -30,6 +31,9 @@ def read_section(
 ) -> tuple[Section, Keys]:
     """Read one section; pixels stay where they are.
 
+    Spots that ``obs["in_tissue"]`` says lie on glass are left out, and features that are no genes (antibodies, control
+    probes); both are said. Rows of the section are those of the table that :func:`own_spots` keeps.
+
     Parameters
     ----------
     sdata
@@ -44,7 +48,7 @@ def read_section(
     Raises
     ------
     InputError
-        If an element is missing or ambiguous, spots lie off the image, or the counts are not counts.
+        If an element is missing or ambiguous, spots lie off the image, none is in tissue, or the counts are not counts.
     """
     keys = find_keys(sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_table=need_counts)
     table = None if keys.table is None else _rows(sdata, keys)
@@ -60,20 +64,25 @@ def read_section(
         height=int(image.row_edges[-1]),
         where=f"sdata.shapes[{keys.shapes!r}] on sdata.images[{keys.image!r}]",
     )
+    name = _single(table, "section") or (keys.image.removesuffix("_image") if table is None else keys.shapes)
+    if table is not None:
+        say_left_out(table, name, features=need_counts)
     return Section(
-        name=_single(table, "section") or (keys.image.removesuffix("_image") if table is None else keys.shapes),
+        name=name,
         image=image,
         centers_px=centers_px,
         um_per_px=find_scale(sdata, keys, centers_px),
         subject=_single(table, "subject"),
         counts=_counts(table, layer, keys) if need_counts else None,
-        gene_names=np.asarray([] if table is None else table.var_names, dtype=np.str_),
+        gene_names=np.empty(0, np.str_) if table is None else gene_names(table)[own_genes(table)],
         reduced=reduced_sources(sdata, keys.image),
     ), keys
 
 
 def _rows(sdata: SpatialData, keys: Keys) -> AnnData:
     """The table, all of whose rows must annotate the section's shapes."""
+    import pandas as pd
+
     table = sdata.tables[keys.table]
     link = table_link(table, str(keys.table))
     if not (table.obs[link.region_key].astype(str) == keys.shapes).all():
@@ -84,7 +93,8 @@ def _rows(sdata: SpatialData, keys: Keys) -> AnnData:
             remedy=f"keep the rows of one region: sdata.tables[...] = table[table.obs[{link.region_key!r}] == "
             f"{keys.shapes!r}].copy()",
         )
-    for axis, names in (("obs_names", table.obs_names), ("var_names", table.var_names)):
+    genes = pd.Index(gene_names(table)[own_genes(table)])
+    for axis, names in (("obs_names", table.obs_names), ("var_names", genes)):
         twice = names[names.duplicated()].unique()
         if len(twice):
             raise InputError(
@@ -97,10 +107,10 @@ def _rows(sdata: SpatialData, keys: Keys) -> AnnData:
 
 
 def _centers_px(sdata: SpatialData, keys: Keys, table: AnnData | None) -> NDArray[np.float64]:
-    """Spot centers in the order of the table, in px of the image."""
+    """Spot centers in the order of the table's own rows, in px of the image."""
     shapes = sdata.shapes[keys.shapes]
     if table is not None:
-        instances = table.obs[table_link(table, str(keys.table)).instance_key]
+        instances = table.obs[table_link(table, str(keys.table)).instance_key][own_spots(table)]
         place = shapes.index.get_indexer(instances)
         if (place < 0).any():
             raise InputError(
@@ -172,8 +182,9 @@ def _counts(table: AnnData | None, layer: str | None, keys: Keys) -> Any:
         )
     counts = table.X if layer is None else table.layers[layer]
     where = f"sdata.tables[{keys.table!r}]." + ("X" if layer is None else f"layers[{layer!r}]")
-    check_counts(counts.data if hasattr(counts, "toarray") else np.asarray(counts), where=where)
-    return counts.tocsr() if hasattr(counts, "tocsr") else np.asarray(counts)
+    counts = own_counts(counts, own_spots(table), own_genes(table))
+    check_counts(counts.data if hasattr(counts, "toarray") else counts, where=where)
+    return counts
 
 
 def _single(table: AnnData | None, column: str) -> str | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from st_predict._spatialdata.kept import own_spots
 from st_predict._spatialdata.wsi import slide_scale
 from st_predict.core.scale import visium_um_per_px
 
@@ -35,9 +36,8 @@ def find_scale(sdata: SpatialData, keys: Keys, centers_px: NDArray[np.float64]) 
     stored = stored_scale(sdata, keys.image)
     if stored is not None or keys.table is None:
         return stored
-    obs = sdata.tables[keys.table].obs
-    if not {"array_row", "array_col"} <= set(obs.columns):
+    table = sdata.tables[keys.table]
+    if not {"array_row", "array_col"} <= set(table.obs.columns):
         return None
-    link = sdata.tables[keys.table].uns["spatialdata_attrs"]
-    rows = (obs[link["region_key"]] == keys.shapes).to_numpy()
+    obs, rows = table.obs, own_spots(table)
     return visium_um_per_px(obs["array_row"].to_numpy(float)[rows], obs["array_col"].to_numpy(float)[rows], centers_px)

@@ -27,7 +27,16 @@ GeneRanking = Literal["heg", "hvg"]
 
 def total_counts(counts: Any) -> NDArray[np.float64]:
     """Total count of every spot over all genes, ``(n_spots,)``."""
-    return np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    return sums(counts, axis=1)
+
+
+def sums(counts: Any, *, axis: int) -> NDArray[np.float64]:
+    """Sums over spots (0) or genes (1), added up in float64 whatever type the counts have."""
+    if hasattr(counts, "toarray"):  # a sparse matrix adds in its own type, and converts the sum
+        product: NDArray[np.float64] = (counts if axis == 1 else counts.T) @ np.ones(counts.shape[axis])
+        return product
+    total = counts.sum(axis=axis, dtype=np.float64) if isinstance(counts, np.ndarray) else counts.sum(axis=axis)
+    return np.asarray(total, dtype=np.float64).ravel()
 
 
 def dense(counts: Any) -> NDArray[np.float32]:
@@ -86,12 +95,12 @@ def target_counts(section: Section, targets: Sequence[str]) -> NDArray[np.float3
     """Raw counts ``(n_spots, G)`` of targets that the section has, of a gene set their sum over its genes."""
     columns = _columns(section, targets)
     genes = dense(section.counts[:, columns[columns >= 0]])
-    sums = {place: counts.sum(axis=1) for place, counts in set_counts(section, targets)}
-    if not sums:
+    of_sets = {place: sums(counts, axis=1) for place, counts in set_counts(section, targets)}
+    if not of_sets:
         return genes
     out = np.empty((len(genes), len(targets)), np.float32)
     out[:, columns >= 0] = genes
-    for place, values in sums.items():
+    for place, values in of_sets.items():
         out[:, place] = values
     return out
 
@@ -214,7 +223,7 @@ def choose_panel(sections: Sequence[Section], genes: Any, ranking: GeneRanking) 
     for section in sections:
         columns = gene_columns(section.gene_names, shared)
         if ranking == "heg":
-            first += np.asarray(section.counts.sum(axis=0), dtype=np.float64).ravel()[columns]
+            first += sums(section.counts, axis=0)[columns]
             continue
         for start in range(0, len(columns), 2048):  # dense only a block of genes at a time
             block = slice(start, start + 2048)

@@ -61,6 +61,7 @@ def evaluate(
 
     import pandas as pd
 
+    from st_predict._spatialdata.kept import own_spots
     from st_predict._spatialdata.read import read_section
     from st_predict._spatialdata.write import interval_keys, prediction_record, recorded_sets
     from st_predict.core.expression import known_targets, section_expression
@@ -92,13 +93,14 @@ def evaluate(
             remedy="lower min_counts",
         )
     kept = section.keep(scored)
-    predicted, truth = table.obsm[key].to_numpy(np.float32)[scored][:, known], section_expression(kept, shared)
+    rows = np.flatnonzero(own_spots(table))[scored]
+    predicted, truth = table.obsm[key].to_numpy(np.float32)[rows][:, known], section_expression(kept, shared)
     values = score_genes(kept, predicted, truth, shared, seed=seed)
     scores = pd.DataFrame(values, index=pd.Index(shared, name="gene"))
     if "expected_pcc" in record:
         scores["expected_pcc"] = np.asarray(record["expected_pcc"])[known]
     if (ends := interval_keys(key))[0] in table.obsm:
-        lower, upper = (table.obsm[end].to_numpy(np.float32)[scored][:, known] for end in ends)
+        lower, upper = (table.obsm[end].to_numpy(np.float32)[rows][:, known] for end in ends)
         scores["covered"] = ((truth >= lower) & (truth <= upper)).mean(axis=0)
     scores.attrs = {
         "section": section.name,
