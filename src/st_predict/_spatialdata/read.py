@@ -9,6 +9,7 @@ import numpy as np
 from st_predict._spatialdata.image import image_source, reduced_sources
 from st_predict._spatialdata.kept import gene_names, own_counts, own_genes, own_spots, say_left_out
 from st_predict._spatialdata.keys import Keys, find_keys, table_link
+from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
 from st_predict.core.checks import check_counts, check_spots_on_image
 from st_predict.core.errors import InputError
@@ -48,7 +49,8 @@ def read_section(
     Raises
     ------
     InputError
-        If an element is missing or ambiguous, spots lie off the image, none is in tissue, or the counts are not counts.
+        If an element is missing or ambiguous, spots lie off the image, none is in tissue, they are of several sections,
+        or the counts are not counts.
     """
     keys = find_keys(sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_table=need_counts)
     table = None if keys.table is None else _rows(sdata, keys)
@@ -57,6 +59,7 @@ def read_section(
         raise InputError(
             f"there are no spots in {keys.shapes!r}", where="sdata", expected="at least one spot", remedy="add spots"
         )
+    check_one_section(sdata, keys, table, centers_px)
     image = image_source(sdata, keys.image)
     check_spots_on_image(
         centers_px,
