@@ -258,6 +258,7 @@ def read_sections(sdata: Sections, *, gene_sets: Any = None, **choice: str | Non
     """
     from st_predict._spatialdata.read import read_section
     from st_predict._spatialdata.stored import read_stored_section
+    from st_predict.core.gene_names import say_common
     from st_predict.core.gene_sets import with_gene_sets
 
     if isinstance(sdata, Mapping):
@@ -286,6 +287,7 @@ def read_sections(sdata: Sections, *, gene_sets: Any = None, **choice: str | Non
             expected="one name a section",
             remedy="give a dict that names them: train({'A1': ..., 'B1': ...})",
         )
+    say_common(sections)
     return ReadSections(with_gene_sets(sections, gene_sets), keys, objects)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict.core.errors import InputError
+from st_predict.core.gene_names import clean_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +95,7 @@ def own_genes(table: AnnData) -> NDArray[np.bool_]:
 
 def gene_names(table: AnnData) -> NDArray[np.str_]:
     """Names of all columns ``(n_vars,)``, without the byte-order mark and blanks that text files leave around them."""
-    names: NDArray[np.str_] = np.array([str(name).strip("\ufeff \t\r\n") for name in table.var_names], np.str_)
+    names: NDArray[np.str_] = np.array([clean_name(name) for name in table.var_names], np.str_)
     return names
 
 

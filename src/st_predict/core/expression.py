@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from st_predict.core.errors import InputError
+from st_predict.core.gene_names import of_note
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -175,7 +176,8 @@ def common_genes(sections: Sequence[Section]) -> list[str]:
             f"no gene is common to all {len(sections)} sections ({examples})",
             where="var_names of the tables",
             expected="the same kind of gene names in every section",
-            remedy="map Ensembl ids to symbols (or the reverse) so that all sections use one kind",
+            remedy="map Ensembl ids to symbols (or the reverse) so that all sections use one kind"
+            + of_note(first, set().union(*others)),
         )
     return [str(gene) for gene in first if gene in kept]
 
@@ -241,10 +243,11 @@ def _listed_panel(sections: Sequence[Section], genes: list[str]) -> list[str]:
     if not genes or len(set(genes)) < len(genes) or missing:
         detail = "; ".join(f"{name} lacks {', '.join(lost[:10])}" for name, lost in missing.items())
         twice = sorted({g for g in genes if genes.count(g) > 1})
+        near = of_note(set().union(*missing.values()), set().union(*(s.gene_names for s in sections)) - set(genes))
         raise InputError(
             f"the gene list cannot be used: {detail or ('listed twice: ' + ', '.join(twice) if twice else 'it is empty')}",
             where="genes",
             expected="distinct names that every training section has",
-            remedy="drop those genes from the list, or pass a number to have the panel chosen",
+            remedy="drop those genes from the list, or pass a number to have the panel chosen" + near,
         )
     return genes

@@ -65,6 +65,7 @@ def evaluate(
     from st_predict._spatialdata.read import read_section
     from st_predict._spatialdata.write import interval_keys, prediction_record, recorded_sets
     from st_predict.core.expression import known_targets, section_expression
+    from st_predict.core.gene_names import of_note, say_lost
     from st_predict.core.protocol.scores import score_genes
     from st_predict.core.training.task import usable_spots
 
@@ -82,8 +83,10 @@ def evaluate(
             f"section {section.name!r} has none of the {len(panel)} predicted genes ({', '.join(panel[:3])}, ...)",
             where="var_names",
             expected="gene names of the kind the model was trained on",
-            remedy="map the names of this table to those of the training sections",
+            remedy="map the names of this table to those of the training sections" + of_note(panel, section.gene_names),
         )
+    lost = [gene for gene, has in zip(panel, known, strict=True) if not has]
+    say_lost(lost, panel, section.gene_names, of=section.name, so="those are not scored")
     scored = usable_spots(section, float(record["min_counts"]) if min_counts is None else min_counts)
     if scored.sum() < 3:
         raise InputError(
@@ -106,6 +109,6 @@ def evaluate(
         "section": section.name,
         "n_spots": int(scored.sum()),
         "n_spots_left_out": int((~scored).sum()),
-        "genes_missing": [gene for gene in panel if gene not in set(shared)],
+        "genes_missing": lost,
     }
     return scores
