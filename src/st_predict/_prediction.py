@@ -11,6 +11,7 @@ import torch
 from st_predict.core.checks import check_number
 from st_predict.core.errors import InputError
 from st_predict.core.gene_names import say_lost, why_lost
+from st_predict.core.tiles.glass import say_glass
 from st_predict.core.training.reliability import ALIKE, check_level, kept_share
 from st_predict.core.training.rows import FEW_SPOTS, own_share
 
@@ -188,12 +189,15 @@ def _features(
 ) -> NDArray[np.float32]:
     """Features ``(n, S, d)`` by the model's own encoder, or by the frozen one it was trained on."""
     from st_predict._spatialdata.features import cached_features, features_record, kept_in
+    from st_predict._spatialdata.slide import grid_record
     from st_predict.core.encoders.embed import embed_section
     from st_predict.core.encoders.frozen import EncoderIdentity, FrozenEncoder, torch_device
 
     def folder(identity: EncoderIdentity) -> Path | None:
         return keep and kept_in(keep, features_record(identity, model.tiles, section, keys.image))
 
+    if (model.encoder is not None or keys.table is None) and grid_record(sdata, keys.shapes) is None:
+        say_glass(section)  # a grid of ours lies on tissue; features kept in a table say so when they are made
     if model.encoder is not None:
         trained = EncoderIdentity(model.encoder_identity.name, None, model.id)
         try:

@@ -331,8 +331,11 @@ def encode_sections(
     from st_predict._spatialdata.features import cached_features, check_features_key, features_key
     from st_predict._spatialdata.stored import open_store
     from st_predict.core.protocol.study import EncodedTiles
+    from st_predict.core.tiles.glass import say_glass
 
     if trainable:
+        for section in read.sections:
+            say_glass(section)
         tiles = store.tiles(read.sections, spec, frozen.encoder.tile_px)
         return EncodedTiles(tiles, spec, frozen.identity, frozen.encoder)
     for one, found in zip(read.objects, read.keys, strict=True):

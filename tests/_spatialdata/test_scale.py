@@ -64,8 +64,13 @@ def test_from_the_bins_of_visium_hd(make_section: Make, names: tuple[str, str]) 
     table.obs["region"] = pd.Categorical([names[1]] * table.n_obs)
     del table.uns["spatialdata_attrs"]
     table = TableModel.parse(table, region=names[1], region_key="region", instance_key="instance_id")
-    sdata = SpatialData(images=dict(made.images), shapes={names[1]: made.shapes["A"]}, tables={names[0]: table})
+    bins = made.shapes["A"].assign(radius=12.0)  # as wide as they lie apart
+    sdata = SpatialData(images=dict(made.images), shapes={names[1]: bins}, tables={names[0]: table})
     assert scale_of(sdata) == pytest.approx(16 / 24)  # bins of 16 um lie 24 px apart
+    sdata.shapes[names[1]] = ShapesModel.parse(
+        bins.assign(geometry=bins.buffer(12, cap_style="square")).drop(columns="radius")
+    )
+    assert scale_of(sdata) == pytest.approx(16 / 24)
 
 
 def test_what_is_written_down_goes_before_the_array(make_section: Make) -> None:

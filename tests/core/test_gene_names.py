@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from st_predict import tl
+from st_predict._setup import read_sections
 from st_predict.core.errors import InputError
 from st_predict.core.gene_names import clean_name, say_common, why_lost
 from st_predict.core.gene_sets import read_gmt
@@ -82,9 +83,11 @@ def mixed(make_section: Callable[..., Any]) -> list[Any]:
     return [make_section(name, seed, gene_names=names[seed]) for seed, name in enumerate("AB")]
 
 
-def test_training_says_it_once(mixed: list[Any], quick: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_several_sections_say_it_once(
+    mixed: list[Any], quick: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "st_predict")
-    tl.train(mixed, **{**quick, "method": "mean"})
+    read_sections(mixed)  # as training, cross-validation and comparisons do
     assert caplog.text.count("12 of 24 genes are common to all 2 sections") == 1
     with pytest.raises(InputError, match="the gene list cannot be used: B lacks") as error:
         tl.train(mixed, **{**quick, "genes": [f"{IDS[20]}.1"]})

@@ -74,7 +74,10 @@ def test_bins_of_known_size(bin_um: float, caplog: pytest.LogCaptureFixture) -> 
     turn = np.deg2rad(2)
     turned = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     px = np.column_stack([col, row]) * bin_um @ turned / 0.27 + 500
-    assert bins_um_per_px(row, col, px, bin_um=bin_um) == pytest.approx(0.27, rel=1e-9)
-    assert bins_um_per_px(row, col, px @ [[1, 0], [0, 1.3]], bin_um=bin_um) is None
-    assert "bins are square: they tell no scale" in caplog.text
-    assert bins_um_per_px(row, np.full_like(col, np.nan), px, bin_um=bin_um) is None
+    known = {"bin_um": bin_um, "side_px": bin_um / 0.27}
+    assert bins_um_per_px(row, col, px, **known) == pytest.approx(0.27, rel=1e-9)
+    assert bins_um_per_px(row, np.full_like(col, np.nan), px, **known) is None
+    assert not caplog.text
+    for other in (px @ [[1, 0], [0, 1.3]], 2 * px):  # stretched; of a coarser array
+        assert bins_um_per_px(row, col, other, **known) is None
+        assert f"bins are {bin_um / 0.27:.1f} px wide and lie" in caplog.text

@@ -12,6 +12,7 @@ import numpy as np
 from st_predict._spatialdata.kept import on_all_rows, own_spots
 from st_predict._spatialdata.keys import PROVENANCE_KIND
 from st_predict.core.errors import InputError
+from st_predict.core.tiles.glass import say_glass
 from st_predict.core.tiles.stream import stream_tiles
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def cached_features(
     record = features_record(frozen.identity, spec, section, keys.image)
     features = stored_features(table, key, record, spec.n_scales)
     if features is None:
+        say_glass(section)
         features = frozen.encode(section, spec, keep=kept_in(keep, record))
         store_features(table, key, record, features)
     return key, features

@@ -74,7 +74,7 @@ def read_section(
         name=name,
         image=image,
         centers_px=centers_px,
-        um_per_px=find_scale(sdata, keys, centers_px),
+        um_per_px=find_scale(sdata, keys, centers_px, shapes_to_image(sdata, keys)),
         subject=_single(table, "subject"),
         counts=_counts(table, layer, keys) if need_counts else None,
         gene_names=np.empty(0, np.str_) if table is None else gene_names(table)[own_genes(table)],

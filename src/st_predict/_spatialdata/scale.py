@@ -12,6 +12,7 @@ from st_predict._spatialdata.wsi import slide_scale
 from st_predict.core.scale import bins_um_per_px, visium_um_per_px
 
 if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
@@ -34,7 +35,9 @@ def store_scale(sdata: SpatialData, image_key: str, um_per_px: float) -> None:
     sdata.attrs[_ATTRS] = {**own, "um_per_px": {**own.get("um_per_px", {}), image_key: float(um_per_px)}}
 
 
-def find_scale(sdata: SpatialData, keys: Keys, centers_px: NDArray[np.float64]) -> float | None:
+def find_scale(
+    sdata: SpatialData, keys: Keys, centers_px: NDArray[np.float64], shapes_to_px: NDArray[np.float64]
+) -> float | None:
     """Scale of the section's image: as written down, else from the array of Visium or the bins of Visium HD, else unknown."""
     stored = stored_scale(sdata, keys.image)
     if stored is not None or keys.table is None:
@@ -52,5 +55,11 @@ def find_scale(sdata: SpatialData, keys: Keys, centers_px: NDArray[np.float64]) 
     )  # as Space Ranger and spatialdata-io have them, alone or behind the section's
     bins = [found for found in map(_BINS.search, names) if found]
     if bins:
-        return bins_um_per_px(row, col, centers_px, bin_um=float(bins[0][1]))
+        side_px = _side(sdata.shapes[keys.shapes]) * float(np.sqrt(abs(np.linalg.det(shapes_to_px[:2, :2]))))
+        return bins_um_per_px(row, col, centers_px, bin_um=float(bins[0][1]), side_px=side_px)
     return visium_um_per_px(row, col, centers_px)
+
+
+def _side(bins: GeoDataFrame) -> float:
+    """Median side of bins, which are squares or the circles within them."""
+    return float(2 * bins["radius"].median() if "radius" in bins else np.sqrt(bins.geometry.area.median()))

@@ -72,19 +72,27 @@ def row_pitch_um_per_px(
 
 
 def bins_um_per_px(
-    array_row: NDArray[np.float64], array_col: NDArray[np.float64], centers_px: NDArray[np.float64], *, bin_um: float
+    array_row: NDArray[np.float64],
+    array_col: NDArray[np.float64],
+    centers_px: NDArray[np.float64],
+    *,
+    bin_um: float,
+    side_px: float,
 ) -> float | None:
-    """Scale of Visium HD by the side of its bins, through a plane fitted to all; ``None`` where they lie on no squares."""
+    """Scale of Visium HD by the side of its bins, through a plane fitted to all.
+
+    ``None`` where they lie on no squares, or are not as wide in px (``side_px``) as they lie apart: bins leave no room.
+    """
     if not np.isfinite([array_row, array_col]).all():
         return None
     steps_px = _steps_px(array_row, array_col, centers_px)
     if steps_px is None:
         return None
-    if abs(steps_px[0] / steps_px[1] - 1) > _OFF:
+    if max(abs(step / side_px - 1) for step in steps_px) > 2 * _OFF:
         logger.warning(
-            "a step of array_row is %.2f times one of array_col, and bins are square: they tell no scale",
-            steps_px[0] / steps_px[1],
-        )
+            "bins are %.1f px wide and lie %.1f px apart from row to row and %.1f from column to column: they tell no scale",
+            side_px, *steps_px,
+        )  # fmt: skip
         return None
     return bin_um / float(np.mean(steps_px))
 
