@@ -140,6 +140,10 @@ def test_training_and_prediction_are_those_without_glass(
     scores = tl.evaluate(given["A"], min_counts=1)
     pd.testing.assert_frame_equal(scores, tl.evaluate(clean["A"], min_counts=1))
     assert scores.attrs["n_spots"] == 38
+    del table.obs["in_tissue"]
+    with pytest.raises(InputError, match="4 of 42 spots of 'A' have no prediction") as error:
+        tl.evaluate(given["A"], min_counts=1)
+    assert "predict again" in error.value.remedy
 
 
 def test_kept_features_are_found_again(make_section: Make, tile_count: Any) -> None:

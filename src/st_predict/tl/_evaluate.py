@@ -55,7 +55,7 @@ def evaluate(
     Raises
     ------
     InputError
-        If there is no such prediction, no panel gene, or fewer than three spots to score.
+        If there is no such prediction, or none of some of the spots, no panel gene, or fewer than three spots to score.
     """
     from dataclasses import replace
 
@@ -98,6 +98,13 @@ def evaluate(
     kept = section.keep(scored)
     rows = np.flatnonzero(own_spots(table))[scored]
     predicted, truth = table.obsm[key].to_numpy(np.float32)[rows][:, known], section_expression(kept, shared)
+    if unpredicted := int(np.isnan(predicted).any(axis=1).sum()):
+        raise InputError(
+            f"{unpredicted} of {len(rows)} spots of {section.name!r} have no prediction: they were not in tissue when it was made",
+            where=f"obsm[{key!r}]",
+            expected="a prediction of every spot that is scored",
+            remedy="run st_predict.tl.predict again",
+        )
     values = score_genes(kept, predicted, truth, shared, seed=seed)
     scores = pd.DataFrame(values, index=pd.Index(shared, name="gene"))
     if "expected_pcc" in record:
