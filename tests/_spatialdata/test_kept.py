@@ -182,6 +182,7 @@ def test_features_that_are_no_genes_are_left_out(make_section: Make, column: str
 def test_biotypes_are_no_feature_types(make_section: Make) -> None:
     sdata = make_section("A")
     sdata.tables["table"].var["feature_type"] = ["protein_coding", "lncRNA"] * 12
+    sdata.tables["table"].var["type"] = ["custom", "mine"] * 12
     assert len(read_section(sdata, need_counts=True)[0].gene_names) == 24
 
 
@@ -201,6 +202,7 @@ def test_a_table_without_genes(make_section: Make) -> None:
     sdata.tables["table"].var["feature_types"] = pd.Categorical(["Antibody Capture"] * 24)
     with pytest.raises(InputError, match="none of the 24 features is a gene \\(feature types: antibody capture\\)"):
         read_section(sdata, need_counts=True)
+    assert read_section(sdata, need_counts=False)[0].n_spots == 42, "where no counts are used any table will do"
 
 
 @pytest.mark.filterwarnings("ignore:.*names are not unique:UserWarning")

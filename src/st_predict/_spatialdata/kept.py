@@ -71,26 +71,29 @@ def own_spots(table: AnnData) -> NDArray[np.bool_]:
 
 
 def own_genes(table: AnnData) -> NDArray[np.bool_]:
-    """Columns that are genes ``(n_vars,)``: neither antibodies, hashtags and guides, nor control probes.
+    """Columns that are genes ``(n_vars,)``: neither antibodies, hashtags and guides, nor control probes."""
+    types, names = _feature_types(table), gene_names(table)
+    kept = np.array([_CONTROL.match(name) is None for name in names], bool)
+    return kept if types is None else kept & (types == _EXPRESSION)
+
+
+def check_genes(table: AnnData) -> None:
+    """Refuse a table without a single gene.
 
     Raises
     ------
     InputError
-        If there is no gene among the features.
+        With the types of its features.
     """
-    types, names = _feature_types(table), gene_names(table)
-    kept = np.array([_CONTROL.match(name) is None for name in names], bool)
-    if types is not None:
-        kept &= types == _EXPRESSION
-    if len(kept) and not kept.any():
+    if table.n_vars and not own_genes(table).any():
+        types = _feature_types(table)
         found = "all are control probes" if types is None else f"feature types: {', '.join(np.unique(types)[:5])}"
         raise InputError(
-            f"none of the {len(kept)} features is a gene ({found})",
+            f"none of the {table.n_vars} features is a gene ({found})",
             where="var",
             expected="a table of gene expression",
             remedy="give the table of gene expression",
         )
-    return kept
 
 
 def gene_names(table: AnnData) -> NDArray[np.str_]:
@@ -147,6 +150,6 @@ def _feature_types(table: AnnData) -> NDArray[np.str_] | None:
         if column in table.var:
             values: pd.Series = table.var[column].astype(object)
             words = values.where(values.notna(), "").astype(str).str.strip().str.lower().str.replace("_", " ")
-            if {_EXPRESSION, *_OTHER_TYPES} & set(words):
+            if _EXPRESSION in set(words) or set(words) <= _OTHER_TYPES:
                 return words.to_numpy(np.str_)
     return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.image import image_source, reduced_sources
-from st_predict._spatialdata.kept import gene_names, own_counts, own_genes, own_spots, say_left_out
+from st_predict._spatialdata.kept import check_genes, gene_names, own_counts, own_genes, own_spots, say_left_out
 from st_predict._spatialdata.keys import Keys, find_keys, table_link
 from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
@@ -50,7 +50,7 @@ def read_section(
     ------
     InputError
         If an element is missing or ambiguous, spots lie off the image, none is in tissue, they are of several sections,
-        or the counts are not counts.
+        or the counts are not counts, or not those of genes.
     """
     keys = find_keys(sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_table=need_counts)
     table = None if keys.table is None else _rows(sdata, keys)
@@ -183,6 +183,7 @@ def _counts(table: AnnData | None, layer: str | None, keys: Keys) -> Any:
             expected=f"one of {', '.join(str(name) for name in table.layers if name) or '(there are none)'}, or None for X",
             remedy="correct layer",
         )
+    check_genes(table)
     counts = table.X if layer is None else table.layers[layer]
     where = f"sdata.tables[{keys.table!r}]." + ("X" if layer is None else f"layers[{layer!r}]")
     counts = own_counts(counts, own_spots(table), own_genes(table))
