@@ -10,6 +10,8 @@ import torch
 
 from st_predict.core.checks import check_number
 from st_predict.core.errors import InputError
+from st_predict.core.gene_names import say_lost, why_lost
+from st_predict.core.tiles.glass import say_glass
 from st_predict.core.training.reliability import ALIKE, check_level, kept_share
 from st_predict.core.training.rows import FEW_SPOTS, own_share
 
@@ -77,8 +79,8 @@ def predict_sdata(
     _compare_grid(section, record)
     check_free(sdata, keys, key_added, interval=interval is not None)
     panel = [model.panel[i] for i in kept]
-    if keys.table is not None and not set(panel) & set(section.gene_names):
-        logger.warning("the table has none of the %d predicted genes: its layer is all NaN, see obsm", len(panel))
+    if keys.table is not None:
+        _say_lost_genes([gene for gene in panel if gene not in model.gene_sets], section)
     if model.tiles.widths_px and None in (section.um_per_px, model.um_per_px):
         logger.warning("tiles are in pixels and a scale is unknown; nobody can tell whether the scales agree")
     features = _features(sdata, section, keys, model, encoder_weights, device, keep)
@@ -153,6 +155,20 @@ def kept_genes(model: Model, interval: float | None, min_reliability: float | No
     return kept
 
 
+def _say_lost_genes(genes: list[str], section: Section) -> None:
+    """Say so where the table has no column for what is predicted."""
+    known = set(map(str, section.gene_names))
+    lost = [gene for gene in genes if gene not in known]
+    if len(lost) < len(genes):
+        say_lost(lost, genes, known, of=f"the table of {section.name}", so="those are in obsm, and not in the layer")
+    elif genes:
+        why = why_lost(lost, known)
+        logger.warning(
+            "the table has none of the %d predicted genes: its layer is all NaN, see obsm%s",
+            len(genes), f" ({why})" if why else "",
+        )  # fmt: skip
+
+
 def _say_groups(reliability: Reliability) -> None:
     """Say so where intervals know nothing of how sections differ."""
     if reliability.n_groups == 1:
@@ -173,12 +189,15 @@ def _features(
 ) -> NDArray[np.float32]:
     """Features ``(n, S, d)`` by the model's own encoder, or by the frozen one it was trained on."""
     from st_predict._spatialdata.features import cached_features, features_record, kept_in
+    from st_predict._spatialdata.slide import grid_record
     from st_predict.core.encoders.embed import embed_section
     from st_predict.core.encoders.frozen import EncoderIdentity, FrozenEncoder, torch_device
 
     def folder(identity: EncoderIdentity) -> Path | None:
         return keep and kept_in(keep, features_record(identity, model.tiles, section, keys.image))
 
+    if (model.encoder is not None or keys.table is None) and grid_record(sdata, keys.shapes) is None:
+        say_glass(section)  # a grid of ours lies on tissue; features kept in a table say so when they are made
     if model.encoder is not None:
         trained = EncoderIdentity(model.encoder_identity.name, None, model.id)
         try:

@@ -258,6 +258,7 @@ def read_sections(sdata: Sections, *, gene_sets: Any = None, **choice: str | Non
     """
     from st_predict._spatialdata.read import read_section
     from st_predict._spatialdata.stored import read_stored_section
+    from st_predict.core.gene_names import say_common
     from st_predict.core.gene_sets import with_gene_sets
 
     if isinstance(sdata, Mapping):
@@ -286,6 +287,7 @@ def read_sections(sdata: Sections, *, gene_sets: Any = None, **choice: str | Non
             expected="one name a section",
             remedy="give a dict that names them: train({'A1': ..., 'B1': ...})",
         )
+    say_common(sections)
     return ReadSections(with_gene_sets(sections, gene_sets), keys, objects)
 
 
@@ -329,8 +331,11 @@ def encode_sections(
     from st_predict._spatialdata.features import cached_features, check_features_key, features_key
     from st_predict._spatialdata.stored import open_store
     from st_predict.core.protocol.study import EncodedTiles
+    from st_predict.core.tiles.glass import say_glass
 
     if trainable:
+        for section in read.sections:
+            say_glass(section)
         tiles = store.tiles(read.sections, spec, frozen.encoder.tile_px)
         return EncodedTiles(tiles, spec, frozen.identity, frozen.encoder)
     for one, found in zip(read.objects, read.keys, strict=True):

@@ -82,7 +82,7 @@ def _genes(_ctx: click.Context, _option: click.Parameter, given: str) -> int | l
             expected="how many genes, or a text file with one gene a line",
             remedy="correct --genes",
         )
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
 
 
 def _gene_sets(_ctx: click.Context, _option: click.Parameter, given: str | None) -> dict[str, tuple[str, ...]] | None:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import spatialdata
 from spatialdata import SpatialData
-from spatialdata.models import ShapesModel
+from spatialdata.models import ShapesModel, TableModel
 
 from st_predict._spatialdata.read import read_section
 from st_predict._spatialdata.scale import store_scale, stored_scale
@@ -42,6 +43,34 @@ def test_unknown_is_never_guessed(make_section: Make) -> None:
 
 def test_from_the_hexagons_of_a_visium_array(make_section: Make) -> None:
     assert scale_of(as_visium(make_section("A", um_per_px=None), 4.6)) == pytest.approx(4.6)
+
+
+@pytest.mark.parametrize("kind", [int, str, float])
+def test_from_an_array_whose_axes_are_exchanged(make_section: Make, kind: type) -> None:
+    sdata = as_visium(make_section("A", um_per_px=None), 4.6)
+    obs = sdata.tables["table"].obs
+    obs["array_row"], obs["array_col"] = obs["array_col"].astype(kind), obs["array_row"].astype(kind)
+    assert scale_of(sdata) == pytest.approx(4.6)
+
+
+@pytest.mark.parametrize(
+    "names", [("table", "A_square_016um"), ("square_016um", "A_square_016um"), ("square_016um", "A")]
+)
+def test_from_the_bins_of_visium_hd(make_section: Make, names: tuple[str, str]) -> None:
+    """As spatialdata-io names them; the scale is written nowhere in what it reads."""
+    made = make_section("A", um_per_px=None)
+    table = made.tables["table"]
+    table.obs["array_row"], table.obs["array_col"] = (v.ravel() + 30 for v in np.mgrid[:6, :7])
+    table.obs["region"] = pd.Categorical([names[1]] * table.n_obs)
+    del table.uns["spatialdata_attrs"]
+    table = TableModel.parse(table, region=names[1], region_key="region", instance_key="instance_id")
+    bins = made.shapes["A"].assign(radius=12.0)  # as wide as they lie apart
+    sdata = SpatialData(images=dict(made.images), shapes={names[1]: bins}, tables={names[0]: table})
+    assert scale_of(sdata) == pytest.approx(16 / 24)  # bins of 16 um lie 24 px apart
+    sdata.shapes[names[1]] = ShapesModel.parse(
+        bins.assign(geometry=bins.buffer(12, cap_style="square")).drop(columns="radius")
+    )
+    assert scale_of(sdata) == pytest.approx(16 / 24)
 
 
 def test_what_is_written_down_goes_before_the_array(make_section: Make) -> None:

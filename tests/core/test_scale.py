@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from st_predict.core.scale import visium_um_per_px
+from st_predict.core.scale import bins_um_per_px, visium_um_per_px
 
 ROW, COL = (v.astype(float) for v in np.array([(r, c) for r in range(10) for c in range(r % 2, 20, 2)]).T)
 
@@ -32,12 +32,52 @@ def test_scale_through_noise_of_a_pixel() -> None:
     ("row", "col", "px"),
     [
         (ROW, COL + 1, centers(0.5)),  # row + column odd: not a Visium array
-        (ROW + 100, COL, centers(0.5)),  # more rows than a slide has
+        (ROW + 200, COL + 200, centers(0.5)),  # more rows than a slide has
         (ROW, COL, np.random.default_rng(0).uniform(0, 900, (len(ROW), 2))),  # centers that do not follow the array
         (ROW[:2], COL[:2], centers(0.5)[:2]),
         (ROW[:5], COL[:5], centers(0.5)[:5]),  # one line
+        (ROW, COL, centers(0.5) * (1, 1.2)),  # of an image that was stretched
+        (ROW, COL, centers(0.5) @ [[1, 0.2], [0, 1]]),  # or skewed
+        (ROW, np.where(COL == 4, np.nan, COL), centers(0.5)),
     ],
-    ids=["odd", "large", "unrelated", "two spots", "one row"],
+    ids=["odd", "large", "unrelated", "two spots", "one row", "stretched", "skewed", "missing"],
 )
 def test_no_scale_where_it_is_no_visium_array(row: np.ndarray, col: np.ndarray, px: np.ndarray) -> None:
     assert visium_um_per_px(row, col, px) is None
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 183])
+def test_exchanged_axes_are_told_by_their_steps(degrees: float, caplog: pytest.LogCaptureFixture) -> None:
+    """Taken as they are, the columns of an array of 0.5 um a px would give 0.289."""
+    assert visium_um_per_px(COL, ROW, centers(0.5, degrees)) == pytest.approx(0.5, rel=1e-9)
+    assert "array_row and array_col are exchanged: a step of array_row is 0.58 times one of array_col" in caplog.text
+    caplog.clear()
+    assert visium_um_per_px(ROW, COL, centers(0.5, degrees)) == pytest.approx(0.5, rel=1e-9)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_areas_of_11_mm(exchanged: bool) -> None:
+    row, col = (v.astype(float) for v in np.array([(r, c) for r in range(128) for c in range(r % 2, 224, 2)]).T)
+    px = np.column_stack([col * 50.0, row * 50.0 * np.sqrt(3)]) / 0.27
+    assert visium_um_per_px(*((col, row) if exchanged else (row, col)), px) == pytest.approx(0.27, rel=1e-9)
+
+
+def test_an_array_that_is_no_hexagon_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    assert visium_um_per_px(ROW, COL, np.column_stack([COL, ROW]) * 50) is None
+    assert "a step of array_row is 1.00 times one of array_col, and in a Visium array 1.73 times" in caplog.text
+
+
+@pytest.mark.parametrize("bin_um", [2, 8, 16])
+def test_bins_of_known_size(bin_um: float, caplog: pytest.LogCaptureFixture) -> None:
+    row, col = (v.ravel().astype(float) for v in np.mgrid[100:130, 7:45])
+    turn = np.deg2rad(2)
+    turned = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    px = np.column_stack([col, row]) * bin_um @ turned / 0.27 + 500
+    known = {"bin_um": bin_um, "side_px": bin_um / 0.27}
+    assert bins_um_per_px(row, col, px, **known) == pytest.approx(0.27, rel=1e-9)
+    assert bins_um_per_px(row, np.full_like(col, np.nan), px, **known) is None
+    assert not caplog.text
+    for other in (px @ [[1, 0], [0, 1.3]], 2 * px):  # stretched; of a coarser array
+        assert bins_um_per_px(row, col, other, **known) is None
+        assert f"bins are {bin_um / 0.27:.1f} px wide and lie" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import logging
 from pathlib import Path
@@ -14,7 +15,9 @@ from scipy.sparse import issparse
 from spatialdata.transformations import Identity, get_transformation
 
 import st_predict as stp
+from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
+from st_predict.core.tiles.glass import spots_on_glass
 
 HEIGHT, WIDTH = 300, 500
 GENES = ["Mbp", "Gfap", "Actb"]
@@ -280,3 +283,7 @@ def test_a_real_section(real_data):
     x = np.unique(table.obsm["spatial"][:, 0].round())
     columns_px = np.median(np.diff(x)[np.diff(x) > 20])
     assert columns_px * 0.6852 == pytest.approx(200, rel=0.05)
+    # All of its spots lie on its tissue, and hardly one (there is dust) where they would on an image of which a corner was cut off.
+    section = read_section(sdata, need_counts=False)[0]
+    assert not spots_on_glass(section).any()
+    assert spots_on_glass(dataclasses.replace(section, centers_px=section.centers_px + (4000, 2000))).mean() > 0.9

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.kept import on_all_rows, own_spots
 from st_predict._spatialdata.keys import PROVENANCE_KIND
 from st_predict.core.errors import InputError
+from st_predict.core.tiles.glass import say_glass
 from st_predict.core.tiles.stream import stream_tiles
 
 if TYPE_CHECKING:
@@ -91,13 +93,13 @@ def stored_features(table: AnnData, key: str, record: dict[str, Any], n_scales: 
     if changed:
         logger.info("features in obsm[%r] were made with other %s; they are made again", key, ", ".join(changed))
         return None
-    values: NDArray[np.float32] = np.asarray(table.obsm[key], np.float32)
+    values: NDArray[np.float32] = np.asarray(table.obsm[key], np.float32)[own_spots(table)]
     return values.reshape(len(values), n_scales, -1)
 
 
 def store_features(table: AnnData, key: str, record: dict[str, Any], features: NDArray[np.float32]) -> None:
-    """Keep features ``(n, S, d)`` as ``obsm[key]`` ``(n, S * d)`` with their record in ``uns[key]``."""
-    table.obsm[key] = features.reshape(len(features), -1)
+    """Keep features ``(n, S, d)`` as ``obsm[key]`` ``(n_obs, S * d)``, NaN in spots left out; their record in ``uns[key]``."""
+    table.obsm[key] = on_all_rows(table, features.reshape(len(features), -1))
     table.uns[key] = record
 
 
@@ -123,6 +125,7 @@ def cached_features(
     record = features_record(frozen.identity, spec, section, keys.image)
     features = stored_features(table, key, record, spec.n_scales)
     if features is None:
+        say_glass(section)
         features = frozen.encode(section, spec, keep=kept_in(keep, record))
         store_features(table, key, record, features)
     return key, features

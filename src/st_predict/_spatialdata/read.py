@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.image import image_source, reduced_sources
+from st_predict._spatialdata.kept import check_genes, gene_names, own_counts, own_genes, own_spots, say_left_out
 from st_predict._spatialdata.keys import Keys, find_keys, table_link
+from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
 from st_predict.core.checks import check_counts, check_spots_on_image
 from st_predict.core.errors import InputError
@@ -30,6 +32,9 @@ def read_section(
 ) -> tuple[Section, Keys]:
     """Read one section; pixels stay where they are.
 
+    Spots that ``obs["in_tissue"]`` says lie on glass are left out, and features that are no genes (antibodies, control
+    probes); both are said. Rows of the section are those of the table that :func:`own_spots` keeps.
+
     Parameters
     ----------
     sdata
@@ -44,7 +49,8 @@ def read_section(
     Raises
     ------
     InputError
-        If an element is missing or ambiguous, spots lie off the image, or the counts are not counts.
+        If an element is missing or ambiguous, spots lie off the image, none is in tissue, they are of several sections,
+        or the counts are not counts, or not those of genes.
     """
     keys = find_keys(sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_table=need_counts)
     table = None if keys.table is None else _rows(sdata, keys)
@@ -53,6 +59,7 @@ def read_section(
         raise InputError(
             f"there are no spots in {keys.shapes!r}", where="sdata", expected="at least one spot", remedy="add spots"
         )
+    check_one_section(sdata, keys, table, centers_px)
     image = image_source(sdata, keys.image)
     check_spots_on_image(
         centers_px,
@@ -60,20 +67,25 @@ def read_section(
         height=int(image.row_edges[-1]),
         where=f"sdata.shapes[{keys.shapes!r}] on sdata.images[{keys.image!r}]",
     )
+    name = _single(table, "section") or (keys.image.removesuffix("_image") if table is None else keys.shapes)
+    if table is not None:
+        say_left_out(table, name, features=need_counts)
     return Section(
-        name=_single(table, "section") or (keys.image.removesuffix("_image") if table is None else keys.shapes),
+        name=name,
         image=image,
         centers_px=centers_px,
-        um_per_px=find_scale(sdata, keys, centers_px),
+        um_per_px=find_scale(sdata, keys, centers_px, shapes_to_image(sdata, keys)),
         subject=_single(table, "subject"),
         counts=_counts(table, layer, keys) if need_counts else None,
-        gene_names=np.asarray([] if table is None else table.var_names, dtype=np.str_),
+        gene_names=np.empty(0, np.str_) if table is None else gene_names(table)[own_genes(table)],
         reduced=reduced_sources(sdata, keys.image),
     ), keys
 
 
 def _rows(sdata: SpatialData, keys: Keys) -> AnnData:
     """The table, all of whose rows must annotate the section's shapes."""
+    import pandas as pd
+
     table = sdata.tables[keys.table]
     link = table_link(table, str(keys.table))
     if not (table.obs[link.region_key].astype(str) == keys.shapes).all():
@@ -84,7 +96,8 @@ def _rows(sdata: SpatialData, keys: Keys) -> AnnData:
             remedy=f"keep the rows of one region: sdata.tables[...] = table[table.obs[{link.region_key!r}] == "
             f"{keys.shapes!r}].copy()",
         )
-    for axis, names in (("obs_names", table.obs_names), ("var_names", table.var_names)):
+    genes = pd.Index(gene_names(table)[own_genes(table)])
+    for axis, names in (("obs_names", table.obs_names), ("var_names", genes)):
         twice = names[names.duplicated()].unique()
         if len(twice):
             raise InputError(
@@ -97,10 +110,10 @@ def _rows(sdata: SpatialData, keys: Keys) -> AnnData:
 
 
 def _centers_px(sdata: SpatialData, keys: Keys, table: AnnData | None) -> NDArray[np.float64]:
-    """Spot centers in the order of the table, in px of the image."""
+    """Spot centers in the order of the table's own rows, in px of the image."""
     shapes = sdata.shapes[keys.shapes]
     if table is not None:
-        instances = table.obs[table_link(table, str(keys.table)).instance_key]
+        instances = table.obs[table_link(table, str(keys.table)).instance_key][own_spots(table)]
         place = shapes.index.get_indexer(instances)
         if (place < 0).any():
             raise InputError(
@@ -170,10 +183,12 @@ def _counts(table: AnnData | None, layer: str | None, keys: Keys) -> Any:
             expected=f"one of {', '.join(str(name) for name in table.layers if name) or '(there are none)'}, or None for X",
             remedy="correct layer",
         )
+    check_genes(table)
     counts = table.X if layer is None else table.layers[layer]
     where = f"sdata.tables[{keys.table!r}]." + ("X" if layer is None else f"layers[{layer!r}]")
-    check_counts(counts.data if hasattr(counts, "toarray") else np.asarray(counts), where=where)
-    return counts.tocsr() if hasattr(counts, "tocsr") else np.asarray(counts)
+    counts = own_counts(counts, own_spots(table), own_genes(table))
+    check_counts(counts.data if hasattr(counts, "toarray") else counts, where=where)
+    return counts
 
 
 def _single(table: AnnData | None, column: str) -> str | None:

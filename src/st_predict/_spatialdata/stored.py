@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.kept import own_genes, own_spots, widened
 from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
-from st_predict.core.expression import total_counts
+from st_predict.core.expression import sums, total_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,11 +61,13 @@ def open_store(path: Path) -> SpatialData:
 
 def read_stored_section(path: Path, *, layer: str | None, **choice: str | None) -> tuple[Section, Keys]:
     """Read a section with counts from a store, see :func:`read_section`; the counts are checked, and then left there."""
-    section, keys = read_section(open_store(path), need_counts=True, layer=layer, **choice)
+    sdata = open_store(path)
+    section, keys = read_section(sdata, need_counts=True, layer=layer, **choice)
     if not hasattr(section.counts, "indptr"):  # dense, and thus small
         return section, keys
     place = f"tables/{keys.table}/" + ("X" if layer is None else f"layers/{layer}")
-    stored = StoredCounts(path, place, section.counts.shape[1], total_counts(section.counts))
+    rows, columns = (np.flatnonzero(own(sdata.tables[str(keys.table)])) for own in (own_spots, own_genes))
+    stored = StoredCounts(path, place, columns, total_counts(section.counts), rows)
     return replace(section, counts=stored), keys
 
 
@@ -75,25 +78,24 @@ class StoredCounts:
     ----------
     path, place
         The store, and the group of the matrix in it.
-    n_genes
-        Its columns.
+    columns
+        Its columns that are genes.
     totals
         Sums over all genes of the rows that are used.
     rows
-        These rows, in order; ``None``: all.
+        These rows, in order.
     """
 
     def __init__(
         self,
         path: Path,
         place: str,
-        n_genes: int,
+        columns: NDArray[np.int64],
         totals: NDArray[np.float64],
-        rows: NDArray[np.int64] | None = None,
+        rows: NDArray[np.int64],
     ) -> None:
-        self._path, self._place, self._totals = path, place, totals
-        self._rows = np.arange(len(totals)) if rows is None else rows
-        self.shape = len(totals), n_genes
+        self._path, self._place, self._columns, self._totals, self._rows = path, place, columns, totals, rows
+        self.shape = len(totals), len(columns)
 
     def sum(self, axis: int) -> NDArray[np.float64]:
         """Of each row (1), which is known, or of each column (0)."""
@@ -101,13 +103,13 @@ class StoredCounts:
             return self._totals
         total = np.zeros(self.shape[1])
         for band in self._bands():
-            total += np.asarray(band.sum(axis=0, dtype=np.float64)).ravel()
+            total += sums(band, axis=0)
         return total
 
     def __getitem__(self, key: Any) -> Any:
         """Some rows, still on disk; or ``[:, columns]``, read."""
         if not isinstance(key, tuple):
-            return StoredCounts(self._path, self._place, self.shape[1], self._totals[key], self._rows[key])
+            return StoredCounts(self._path, self._place, self._columns, self._totals[key], self._rows[key])
         from scipy.sparse import csr_matrix, vstack
 
         columns = key[1]
@@ -129,7 +131,9 @@ class StoredCounts:
             for start in range(0, len(self._rows), _BAND_ROWS):
                 rows = self._rows[start : start + _BAND_ROWS]
                 first = int(rows.min())
-                band = matrix[first : int(rows.max()) + 1].tocsr()[rows - first]
+                band = widened(matrix[first : int(rows.max()) + 1].tocsr())[rows - first]
+                if self.shape[1] < band.shape[1]:
+                    band = band[:, self._columns]
                 if not np.allclose(total_counts(band), self._totals[start : start + _BAND_ROWS]):
                     raise ValueError("they are not what they were")
                 yield band

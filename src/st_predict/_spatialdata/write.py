@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from st_predict._spatialdata.kept import gene_names, on_all_rows, own_genes, own_spots
 from st_predict._spatialdata.keys import PROVENANCE_KIND
 from st_predict._spatialdata.own import check_name
 from st_predict.core.errors import InputError
@@ -92,7 +93,7 @@ def write_prediction(
 
     On either table: ``obs`` (:func:`distance_column`), ``var`` (what to expect of each gene) and ``uns[key]``. On a
     section with a table: ``layers[key]`` ``(n_obs, n_vars)``, NaN outside the panel, ``obsm[key]`` a DataFrame
-    ``(n_obs, G)`` in the panel's order ("/" in a name becomes "_", which Zarr needs). On an H&E-only one:
+    ``(n_obs, G)`` in the panel's order ("/" in a name becomes "_", which Zarr needs), NaN in spots left out. On an H&E-only one:
     ``sdata.tables[key]``, genes the panel. Ends of intervals are ``<key>_lower`` and ``<key>_upper``: in obsm beside
     a table's own, which may have many more genes than the panel; layers of a new table.
     """
@@ -107,23 +108,32 @@ def write_prediction(
         if _has_interval(table.uns, key):
             for name in interval_keys(key):
                 table.obsm.pop(name, None)
-        columns = table.var_names.get_indexer([None if name in sets else name for name in panel])
+        columns = _columns(table, [None if name in sets else name for name in panel])
         names = [gene.replace("/", "_") for gene in panel]
         layer = np.full(table.shape, np.nan, np.float32)
-        layer[:, columns[columns >= 0]] = predicted.expression[:, columns >= 0]
+        layer[np.ix_(own_spots(table), columns[columns >= 0])] = predicted.expression[:, columns >= 0]
         table.layers[key] = layer
         for name, values in predicted.parts(key).items():
-            table.obsm[name] = pd.DataFrame(values, index=table.obs_names, columns=names)
+            table.obsm[name] = pd.DataFrame(on_all_rows(table, values), index=table.obs_names, columns=names)
         table.uns[key] = _record(_KIND, provenance)
-    table.obs[distance_column(key)] = predicted.distance
+    # Nothing is expected of an antibody, though it may be named like a gene.
+    own = [str(name) if kept else None for name, kept in zip(gene_names(table), own_genes(table), strict=True)]
+    table.obs[distance_column(key)] = on_all_rows(table, predicted.distance)
     for column, name in zip(predicted.genes.columns, _var_columns(key), strict=True):
         found = predicted.genes[column].drop(sets if table.uns[key][PROVENANCE_KIND] == _KIND else [])
         # Of a column of text, genes that were not predicted say nothing; the type of one without a value is a number.
-        found = found.astype(object).reindex(table.var_names)
+        found = found.astype(object).reindex(own).set_axis(table.var_names)
         if column == "expected_for":
             table.var[name] = found.where(found.notna(), "").astype(str).astype("category")
         else:
             table.var[name] = found.eq(True) if column == "predictable" else found.astype(np.float32)
+
+
+def _columns(table: AnnData, genes: Sequence[str | None]) -> NDArray[np.intp]:
+    """Column of every gene, -1 where the table does not have it; a feature of the same name that is no gene is not it."""
+    places = np.flatnonzero(own_genes(table))
+    found = {str(name): place for name, place in zip(gene_names(table)[places], places, strict=True)}
+    return np.array([-1 if gene is None else found.get(gene, -1) for gene in genes], np.intp)
 
 
 def interval_keys(key: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from st_predict.core.errors import InputError
+from st_predict.core.gene_names import of_note
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -27,7 +28,16 @@ GeneRanking = Literal["heg", "hvg"]
 
 def total_counts(counts: Any) -> NDArray[np.float64]:
     """Total count of every spot over all genes, ``(n_spots,)``."""
-    return np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    return sums(counts, axis=1)
+
+
+def sums(counts: Any, *, axis: int) -> NDArray[np.float64]:
+    """Sums over spots (0) or genes (1), added up in float64 whatever type the counts have."""
+    if hasattr(counts, "toarray"):  # a sparse matrix adds in its own type, and converts the sum
+        product: NDArray[np.float64] = (counts if axis == 1 else counts.T) @ np.ones(counts.shape[axis])
+        return product
+    total = counts.sum(axis=axis, dtype=np.float64) if isinstance(counts, np.ndarray) else counts.sum(axis=axis)
+    return np.asarray(total, dtype=np.float64).ravel()
 
 
 def dense(counts: Any) -> NDArray[np.float32]:
@@ -86,12 +96,12 @@ def target_counts(section: Section, targets: Sequence[str]) -> NDArray[np.float3
     """Raw counts ``(n_spots, G)`` of targets that the section has, of a gene set their sum over its genes."""
     columns = _columns(section, targets)
     genes = dense(section.counts[:, columns[columns >= 0]])
-    sums = {place: counts.sum(axis=1) for place, counts in set_counts(section, targets)}
-    if not sums:
+    of_sets = {place: sums(counts, axis=1) for place, counts in set_counts(section, targets)}
+    if not of_sets:
         return genes
     out = np.empty((len(genes), len(targets)), np.float32)
     out[:, columns >= 0] = genes
-    for place, values in sums.items():
+    for place, values in of_sets.items():
         out[:, place] = values
     return out
 
@@ -166,7 +176,8 @@ def common_genes(sections: Sequence[Section]) -> list[str]:
             f"no gene is common to all {len(sections)} sections ({examples})",
             where="var_names of the tables",
             expected="the same kind of gene names in every section",
-            remedy="map Ensembl ids to symbols (or the reverse) so that all sections use one kind",
+            remedy="map Ensembl ids to symbols (or the reverse) so that all sections use one kind"
+            + of_note(first, set().union(*others)),
         )
     return [str(gene) for gene in first if gene in kept]
 
@@ -214,7 +225,7 @@ def choose_panel(sections: Sequence[Section], genes: Any, ranking: GeneRanking) 
     for section in sections:
         columns = gene_columns(section.gene_names, shared)
         if ranking == "heg":
-            first += np.asarray(section.counts.sum(axis=0), dtype=np.float64).ravel()[columns]
+            first += sums(section.counts, axis=0)[columns]
             continue
         for start in range(0, len(columns), 2048):  # dense only a block of genes at a time
             block = slice(start, start + 2048)
@@ -232,10 +243,11 @@ def _listed_panel(sections: Sequence[Section], genes: list[str]) -> list[str]:
     if not genes or len(set(genes)) < len(genes) or missing:
         detail = "; ".join(f"{name} lacks {', '.join(lost[:10])}" for name, lost in missing.items())
         twice = sorted({g for g in genes if genes.count(g) > 1})
+        near = of_note(set().union(*missing.values()), set().union(*(s.gene_names for s in sections)) - set(genes))
         raise InputError(
             f"the gene list cannot be used: {detail or ('listed twice: ' + ', '.join(twice) if twice else 'it is empty')}",
             where="genes",
             expected="distinct names that every training section has",
-            remedy="drop those genes from the list, or pass a number to have the panel chosen",
+            remedy="drop those genes from the list, or pass a number to have the panel chosen" + near,
         )
     return genes

@@ -70,7 +70,7 @@ def read_gmt(path: str | Path) -> dict[str, tuple[str, ...]]:
     """
     expected = "a GMT file: a line a set, with tabs between its name, a description and its genes"
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()  # spreadsheets write a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} cannot be read ({type(error).__name__})", where="gene sets", expected=expected, remedy="give one"

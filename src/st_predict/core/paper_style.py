@@ -34,7 +34,7 @@ def pcc_hvg_from_test_truth(predicted: NDArray[np.float32], truth: NDArray[np.fl
     It flatters because genes with strong patterns in this very section are chosen after the fact; on a slide without
     expression nobody could choose them.
     """
-    chosen = np.argsort(-np.var(truth, axis=0))[:n]
+    chosen = np.argsort(-np.var(truth, axis=0, dtype=np.float64))[:n]
     return float(pearson(torch.from_numpy(predicted[:, chosen]), torch.from_numpy(truth[:, chosen])).mean())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +10,13 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+logger = logging.getLogger("st_predict")
+
 VISIUM_PITCH_UM = 100.0
-_VISIUM_ROWS, _VISIUM_COLS = 78, 128
+_VISIUM_ROWS, _VISIUM_COLS = 128, 224  # of the 11 mm areas; those of 6.5 mm have 78 and 128
+_HEXAGON = np.sqrt(3)  # a row lies 86.6 um from the next, a column 50
+_OFF = 0.05  # of the ratio of steps, and of the right angle between them
+_POOR_FIT = 0.1  # of the pitch
 
 
 def visium_um_per_px(
@@ -27,21 +33,80 @@ def visium_um_per_px(
 
     Returns
     -------
-    um a px; ``None`` where the positions are not those of a Visium array (78 x 128, row + column even), lie on one
-    line, or the centers do not follow them to a tenth of the pitch.
+    um a px; ``None`` where the positions are not those of a Visium array (78 x 128 or 128 x 224, row + column even), lie
+    on one line, or the centers do not follow them to a tenth of the pitch.
     """
-    on_array = (array_row < _VISIUM_ROWS) & (array_col < _VISIUM_COLS) & ((array_row + array_col) % 2 == 0)
-    return row_pitch_um_per_px(array_row, array_col, centers_px) if on_array.all() else None
+    if not len(array_row) or not np.isfinite([array_row, array_col]).all():
+        return None
+    fewer, more = sorted((array_row.max(), array_col.max()))
+    on_array = fewer < _VISIUM_ROWS and more < _VISIUM_COLS and ((array_row + array_col) % 2 == 0).all()
+    return row_pitch_um_per_px(array_row, array_col, centers_px) if on_array else None
 
 
 def row_pitch_um_per_px(
     array_row: NDArray[np.float64], array_col: NDArray[np.float64], centers_px: NDArray[np.float64]
 ) -> float | None:
-    """Scale by the 100 um between neighbors of a row, through a plane fitted to all spots; see above."""
+    """Scale by the 100 um between neighbors of a row, through a plane fitted to all spots; see above.
+
+    A row's step is the square root of 3 times a column's. Where it is that part of it instead, row and column are
+    exchanged, which is said and mended; any other ratio is that of no hexagons, and tells no scale.
+    """
+    steps_px = _steps_px(array_row, array_col, centers_px)
+    if steps_px is None:
+        return None
+    ratio = steps_px[0] / steps_px[1]
+    if abs(ratio / _HEXAGON - 1) <= _OFF:
+        return VISIUM_PITCH_UM / (2 * steps_px[1])
+    if abs(ratio * _HEXAGON - 1) <= _OFF:
+        logger.warning(
+            "array_row and array_col are exchanged: a step of array_row is %.2f times one of array_col, and in a Visium "
+            "array 1.73 times; the scale is taken from them as they are meant",
+            ratio,
+        )
+        return VISIUM_PITCH_UM / (2 * steps_px[0])
+    logger.warning(
+        "a step of array_row is %.2f times one of array_col, and in a Visium array 1.73 times: they tell no scale",
+        ratio,
+    )
+    return None
+
+
+def bins_um_per_px(
+    array_row: NDArray[np.float64],
+    array_col: NDArray[np.float64],
+    centers_px: NDArray[np.float64],
+    *,
+    bin_um: float,
+    side_px: float,
+) -> float | None:
+    """Scale of Visium HD by the side of its bins, through a plane fitted to all.
+
+    ``None`` where they lie on no squares, or are not as wide in px (``side_px``) as they lie apart: bins leave no room.
+    """
+    if not np.isfinite([array_row, array_col]).all():
+        return None
+    steps_px = _steps_px(array_row, array_col, centers_px)
+    if steps_px is None:
+        return None
+    if max(abs(step / side_px - 1) for step in steps_px) > 2 * _OFF:
+        logger.warning(
+            "bins are %.1f px wide and lie %.1f px apart from row to row and %.1f from column to column: they tell no scale",
+            side_px, *steps_px,
+        )  # fmt: skip
+        return None
+    return bin_um / float(np.mean(steps_px))
+
+
+def _steps_px(
+    array_row: NDArray[np.float64], array_col: NDArray[np.float64], centers_px: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    """Px from one row of the array to the next, and from one column; ``None`` where spots do not follow them."""
     if len(array_row) < 3:
         return None
     design = np.column_stack([np.ones(len(array_row)), array_row, array_col])
     fit, _, rank, _ = np.linalg.lstsq(design, centers_px, rcond=None)
-    pitch_px = 2 * float(np.linalg.norm(fit[2]))
+    row_px, col_px = (float(np.linalg.norm(step)) for step in fit[1:])
     off_px = float(np.sqrt(((design @ fit - centers_px) ** 2).sum(axis=1).mean()))
-    return None if rank < 3 or off_px > 0.1 * pitch_px else VISIUM_PITCH_UM / pitch_px
+    if rank < 3 or off_px > _POOR_FIT * 2 * min(row_px, col_px) or abs(fit[1] @ fit[2]) > _OFF * row_px * col_px:
+        return None
+    return row_px, col_px

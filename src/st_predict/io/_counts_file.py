@@ -13,6 +13,7 @@ import numpy as np
 
 from st_predict.core.checks import check_counts
 from st_predict.core.errors import InputError
+from st_predict.core.gene_names import clean_name
 from st_predict.io._checks import check_file
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # Rows parsed at once: dense numbers of 256 spots x 30,000 genes are 60 MB, whatever the number of spots.
 _ROWS = 256
+_TEXT = "utf-8-sig"  # spreadsheets put a byte-order mark before the first name
 
 
 def separator(path: Path) -> str:
@@ -58,7 +60,7 @@ def read_counts(counts: str | Path | pd.DataFrame, *, where: str = "counts") -> 
         check_file(path, where=where)
         genes, blocks = _text_blocks(path, where)
     else:
-        genes, blocks = [str(gene) for gene in counts.columns], [counts]
+        genes, blocks = [clean_name(gene) for gene in counts.columns], [counts]
     _check_unique(genes, "genes", where)
     spots: list[str] = []
     parts = []
@@ -81,26 +83,37 @@ def _text_blocks(path: Path, where: str) -> tuple[list[str], Iterable[pd.DataFra
         raise _not_a_table(path, error, where) from error
     if len(lines) < 2:
         raise _not_a_table(path, f"it has {len(lines)} lines", where)
-    header, width = lines[0], len(lines[1])
+    header, width = ([clean_name(name) for name in _without_end(lines[0])], len(_without_end(lines[1])))
     # R writes a header without a name over the spot ids.
     genes = header if len(header) == width - 1 else header[1:]
     if len(genes) != width - 1 or not genes:
         raise _not_a_table(path, f"{len(header)} names over {width} columns", where)
-    return genes, _parsed_blocks(path, sep, where)
+    return genes, _parsed_blocks(path, sep, width, where)
+
+
+def _without_end(cells: list[str]) -> list[str]:
+    """Cells of a line without the empty one behind a separator that ends it."""
+    return cells[:-1] if len(cells) > 1 and not cells[-1].strip() else cells
 
 
 def _open_text(path: Path) -> TextIO:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return path.open(encoding="utf-8", newline="")
+        return gzip.open(path, "rt", encoding=_TEXT, newline="")
+    return path.open(encoding=_TEXT, newline="")
 
 
-def _parsed_blocks(path: Path, sep: str, where: str) -> Iterable[pd.DataFrame]:
+def _parsed_blocks(path: Path, sep: str, width: int, where: str) -> Iterable[pd.DataFrame]:
     import pandas as pd
 
     try:
-        with pd.read_csv(path, sep=sep, header=None, skiprows=1, index_col=0, chunksize=_ROWS) as blocks:
-            yield from blocks
+        ids = {0: str}  # 007 is no 7
+        with pd.read_csv(
+            path, sep=sep, header=None, skiprows=1, index_col=0, dtype=ids, encoding=_TEXT, chunksize=_ROWS
+        ) as blocks:
+            for block in blocks:
+                if block.iloc[:, width - 1 :].notna().any(axis=None):
+                    raise _not_a_table(path, f"rows hold up to {block.shape[1] + 1} values, the first {width}", where)
+                yield block.iloc[:, : width - 1]
     except (pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
         raise _not_a_table(path, error, where) from error
 

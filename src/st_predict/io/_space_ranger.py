@@ -158,7 +158,7 @@ def read_positions(path: Path) -> pd.DataFrame:
             frame = pd.read_parquet(path)
         else:
             # Version 1 writes no header; version 2 does, and some version 1 files were given one.
-            with path.open() as file:
+            with path.open(encoding="utf-8") as file:
                 header = 0 if "in_tissue" in file.readline() else None
             frame = pd.read_csv(path, header=header, names=None if header == 0 else _COLUMNS)
         frame = frame[_COLUMNS].set_index("barcode")

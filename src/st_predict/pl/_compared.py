@@ -70,6 +70,7 @@ def compare(
     InputError
         If the section cannot be read, there is no such prediction, or a gene is not in it.
     """
+    from st_predict._spatialdata.kept import own_spots
     from st_predict._spatialdata.read import read_section
     from st_predict._spatialdata.write import prediction_record, recorded_sets
 
@@ -87,8 +88,8 @@ def compare(
     section = replace(section, gene_sets=recorded_sets(record))
     panel = [str(gene) for gene in record["panel"]]
     genes = panel if genes is None else [str(gene) for gene in genes]
-    _check_genes(genes, panel, [str(gene) for gene in table.var_names])
-    values = np.asarray(table.layers[key] if alone else table.obsm[key], dtype=np.float32)
+    _check_genes(genes, panel, [str(gene) for gene in section.gene_names])
+    values = np.asarray(table.layers[key] if alone else table.obsm[key], dtype=np.float32)[own_spots(table)]
     predicted = values[:, [panel.index(gene) for gene in genes]]
     least = float(record["min_counts"]) if min_counts is None else min_counts
     if alone:

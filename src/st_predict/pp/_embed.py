@@ -53,7 +53,7 @@ def embed(
     Returns
     -------
     The key: ``table.obsm[key]`` holds ``(n_obs, n_widths * n_features)`` float32, widths in the order given, and
-    ``table.uns[key]`` what they were made from.
+    ``table.uns[key]`` what they were made from. Spots not in tissue (``obs["in_tissue"]``) are NaN.
 
     Raises
     ------

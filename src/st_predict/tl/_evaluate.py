@@ -55,15 +55,17 @@ def evaluate(
     Raises
     ------
     InputError
-        If there is no such prediction, no panel gene, or fewer than three spots to score.
+        If there is no such prediction, or none of some of the spots, no panel gene, or fewer than three spots to score.
     """
     from dataclasses import replace
 
     import pandas as pd
 
+    from st_predict._spatialdata.kept import own_spots
     from st_predict._spatialdata.read import read_section
     from st_predict._spatialdata.write import interval_keys, prediction_record, recorded_sets
     from st_predict.core.expression import known_targets, section_expression
+    from st_predict.core.gene_names import of_note, say_lost
     from st_predict.core.protocol.scores import score_genes
     from st_predict.core.training.task import usable_spots
 
@@ -81,8 +83,10 @@ def evaluate(
             f"section {section.name!r} has none of the {len(panel)} predicted genes ({', '.join(panel[:3])}, ...)",
             where="var_names",
             expected="gene names of the kind the model was trained on",
-            remedy="map the names of this table to those of the training sections",
+            remedy="map the names of this table to those of the training sections" + of_note(panel, section.gene_names),
         )
+    lost = [gene for gene, has in zip(panel, known, strict=True) if not has]
+    say_lost(lost, panel, section.gene_names, of=section.name, so="those are not scored")
     scored = usable_spots(section, float(record["min_counts"]) if min_counts is None else min_counts)
     if scored.sum() < 3:
         raise InputError(
@@ -92,18 +96,26 @@ def evaluate(
             remedy="lower min_counts",
         )
     kept = section.keep(scored)
-    predicted, truth = table.obsm[key].to_numpy(np.float32)[scored][:, known], section_expression(kept, shared)
+    rows = np.flatnonzero(own_spots(table))[scored]
+    predicted, truth = table.obsm[key].to_numpy(np.float32)[rows][:, known], section_expression(kept, shared)
+    if unpredicted := int(np.isnan(predicted).any(axis=1).sum()):
+        raise InputError(
+            f"{unpredicted} of {len(rows)} spots of {section.name!r} have no prediction: they were not in tissue when it was made",
+            where=f"obsm[{key!r}]",
+            expected="a prediction of every spot that is scored",
+            remedy="run st_predict.tl.predict again",
+        )
     values = score_genes(kept, predicted, truth, shared, seed=seed)
     scores = pd.DataFrame(values, index=pd.Index(shared, name="gene"))
     if "expected_pcc" in record:
         scores["expected_pcc"] = np.asarray(record["expected_pcc"])[known]
     if (ends := interval_keys(key))[0] in table.obsm:
-        lower, upper = (table.obsm[end].to_numpy(np.float32)[scored][:, known] for end in ends)
+        lower, upper = (table.obsm[end].to_numpy(np.float32)[rows][:, known] for end in ends)
         scores["covered"] = ((truth >= lower) & (truth <= upper)).mean(axis=0)
     scores.attrs = {
         "section": section.name,
         "n_spots": int(scored.sum()),
         "n_spots_left_out": int((~scored).sum()),
-        "genes_missing": [gene for gene in panel if gene not in set(shared)],
+        "genes_missing": lost,
     }
     return scores

@@ -62,7 +62,7 @@ def predict(
     ``None``. With a table that annotates the spots: ``table.layers[key_added]`` ``(n_obs, n_vars)`` float32, NaN for
     genes outside the panel, ``table.obsm[key_added]``, a DataFrame ``(n_obs, panel)`` ("/" in a name is "_"), and
     ``table.uns[key_added]``, the provenance. Without one: a new table ``sdata.tables[key_added]`` on the spots. Values
-    are log1p of counts per 10,000.
+    are log1p of counts per 10,000. Spots that ``table.obs["in_tissue"]`` says lie on glass are not predicted: NaN.
 
     In both, ``table.var`` gets what is to be expected of every gene on a new slide: ``<key_added>_expected_pcc``,
     ``_pcc_sd``, ``_ceiling``, ``_chance`` and ``_predictable`` (see ``model.genes``). Ends of intervals are
@@ -78,8 +78,8 @@ def predict(
     ------
     InputError
         If there is no model, it does not know how sure it is and was asked, no gene is as reliable as was asked, the
-        section cannot be used or is of another scale, a bare slide has no known scale or no tissue, or ``key_added``
-        holds your data.
+        section cannot be used, is of another scale or is several, a bare slide has no known scale or no tissue, or
+        ``key_added`` holds your data.
     """
     from st_predict._log import be_heard, logger
     from st_predict._prediction import predict_sdata

@@ -53,7 +53,7 @@ def score_genes(
     nearest = nearest_spots(section.centers_px, min(_NEIGHBORS, section.n_spots - 1))
     return {
         **gene_scores(predicted, truth),
-        "mean_count": counts.mean(axis=0),
+        "mean_count": counts.mean(axis=0, dtype=np.float64),
         "ceiling": ceiling.value,
         "ceiling_sd": ceiling.sd,
         "morans_i": morans_i(predicted, nearest.rows, nearest.weights),

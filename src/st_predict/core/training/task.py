@@ -11,6 +11,7 @@ import numpy as np
 
 from st_predict.core.errors import InputError
 from st_predict.core.expression import choose_panel, count_genes, describe_panel, known_targets, total_counts
+from st_predict.core.gene_names import of_note
 from st_predict.core.methods.interface import Needs
 from st_predict.core.methods.registry import build_method
 
@@ -163,7 +164,7 @@ def check_scorable(section: Section, panel: Sequence[str], task: Task) -> None:
             f"section {section.name!r} has none of the {len(panel)} genes ({', '.join(panel[:3])}, ...)",
             where="var_names",
             expected="gene names of the kind the training sections have",
-            remedy="map the names of this table to those of the others",
+            remedy="map the names of this table to those of the others" + of_note(panel, section.gene_names),
         )
 
 

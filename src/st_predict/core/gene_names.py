@@ -1,0 +1,93 @@
+"""Names of genes across sections: what is common to all, what is lost, and why names may not match."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from st_predict.core.section import Section
+
+logger = logging.getLogger("st_predict")
+
+_ALIKE: dict[str, Callable[[str], str]] = {
+    "their version suffix": lambda name: re.sub(r"\.\d+$", "", name),
+    "upper and lower case": str.casefold,
+    "what stands before an id": lambda name: re.sub(r"^.*[_:|](?=\w)", "", name),  # GRCh38_CD3D, hg38:CD3D
+}
+_ENOUGH = 0.1  # of the names that are not found, for a reason to be one
+_FEW = 0.5  # of the genes of the smallest section
+_LISTED = 4
+
+
+def clean_name(name: object) -> str:
+    """A name without the byte-order mark and the blanks that text files leave around it."""
+    return str(name).strip("\ufeff \t\r\n")
+
+
+def why_lost(lost: Iterable[str], known: Iterable[str]) -> str:
+    """What names that are not found differ by alone from names that are there, in words; ``""`` where by more.
+
+    >>> why_lost(["ENSG00000167286.9"], ["ENSG00000167286.11"])
+    'they differ only by their version suffix (ENSG00000167286.9 and ENSG00000167286.11)'
+    """
+    lost, known = sorted(set(lost)), sorted(set(known))
+    for what, alike in _ALIKE.items():
+        there = {alike(name): name for name in known}
+        pairs = [(name, there[alike(name)]) for name in lost if alike(name) in there]
+        if pairs and len(pairs) >= _ENOUGH * len(lost):
+            who = "they differ" if len(pairs) == len(lost) else f"{len(pairs)} of them differ"
+            return f"{who} only by {what} ({pairs[0][0]} and {pairs[0][1]})"
+    return ""
+
+
+def of_note(lost: Iterable[str], known: Iterable[str]) -> str:
+    """:func:`why_lost` as the end of a sentence."""
+    why = why_lost(map(str, lost), map(str, known))
+    return f": {why}" if why else ""
+
+
+def say_common(sections: Sequence[Section]) -> None:
+    """Say how many genes are common to sections, where some are not: a warning if they are few, or names nearly match."""
+    names = [set(map(str, section.gene_names)) for section in sections]
+    common = set.intersection(*names)
+    most, least = max(map(len, names)), min(map(len, names))
+    if len(common) == most or not common:  # without any there is no training, and an error says why
+        return
+    first = names[0]
+    why = why_lost(first - common, set().union(*names[1:]) - first)
+    listing = ", ".join(f"{s.name} has {len(own)}" for s, own in zip(sections[:_LISTED], names, strict=False))
+    level = logging.WARNING if why or len(common) < _FEW * least else logging.INFO
+    logger.log(
+        level,
+        "%d of %d genes are common to all %d sections (%s%s); the others are left out%s",
+        len(common), most, len(sections), listing, ", ..." if len(sections) > _LISTED else "",
+        f", {len(first - common)} of {sections[0].name} among them: {why}. Give all sections one kind of names" if why else "",
+    )  # fmt: skip
+
+
+def say_lost(lost: Sequence[str], panel: Sequence[str], known: Iterable[str], *, of: str, so: str) -> None:
+    """Say which genes of a panel a section does not have, and what comes of it.
+
+    Parameters
+    ----------
+    lost, panel
+        The genes, and those they are of.
+    known
+        Names the section has.
+    of, so
+        The section, and what comes of it, in words.
+    """
+    if not lost:
+        return
+    why = why_lost(lost, set(map(str, known)) - set(panel))
+    level = logging.WARNING if why or len(lost) > _FEW * len(panel) else logging.INFO
+    logger.log(
+        level,
+        "%s has %d of the %d predicted genes and lacks %s%s: %s%s",
+        of, len(panel) - len(lost), len(panel), ", ".join(lost[:_LISTED]), ", ..." if len(lost) > _LISTED else "", so,
+        f" ({why})" if why else "",
+    )  # fmt: skip

@@ -1,0 +1,193 @@
+"""Spots of several sections over one image: refused by whatever tells that they are; notes within one are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from spatialdata import SpatialData
+from spatialdata.models import ShapesModel, TableModel
+from spatialdata.transformations import Identity, set_transformation
+
+from st_predict import tl
+from st_predict._spatialdata.read import read_section
+from st_predict.core.errors import InputError
+
+Make = Callable[..., SpatialData]
+
+
+def barcodes(n: int) -> list[str]:
+    letters = np.random.default_rng(0).choice(list("ACGT"), (n, 16))
+    return ["".join(row) for row in letters]
+
+
+def put(sdata: SpatialData, table: ad.AnnData) -> SpatialData:
+    del sdata.tables["table"]
+    sdata.tables["table"] = table
+    return sdata
+
+
+def concatenated(make_section: Make, *, label: str = "library_id", shift_px: float = 0.0, **names: Any) -> SpatialData:
+    """Two libraries in one table, as ``anndata.concat`` makes it, over the image of the first."""
+    parts = {"A": make_section("A", 0), "B": make_section("B", 1)}
+    tables = {}
+    for name, part in parts.items():
+        table = part.tables["table"].copy()
+        table.obs_names = [f"{barcode}-1" for barcode in barcodes(table.n_obs)]
+        table.obs = table.obs.drop(columns="section")
+        tables[name] = table
+    both = ad.concat(tables, label=label, index_unique="-", **names)
+    both.obs["region"], both.obs["instance_id"] = pd.Categorical(["A"] * both.n_obs), np.arange(both.n_obs)
+    sdata = parts["A"]
+    centers = np.concatenate([tables["A"].obsm["spatial"], tables["B"].obsm["spatial"] + shift_px])
+    sdata.shapes["A"] = ShapesModel.parse(centers, geometry=0, radius=8.0)
+    return put(sdata, TableModel.parse(both, region="A", region_key="region", instance_key="instance_id"))
+
+
+def labeled(make_section: Make, column: str, values: Any) -> SpatialData:
+    sdata = make_section("A", grid=(8, 10))
+    sdata.tables["table"].obs[column] = values
+    return sdata
+
+
+COLUMNS = ["library_id", "Sample", "sample_id", "slide", "capture_area", "orig.ident", "batch"]
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_two_libraries_over_one_image_are_refused(make_section: Make, column: str) -> None:
+    sdata = concatenated(make_section, label=column)
+    with pytest.raises(InputError, match=f"obs\\['{column}'\\] has several values: A, B") as error:
+        read_section(sdata, need_counts=True)
+    assert "spots of several sections over the one image 'A_image'" in error.value.what
+    assert f"table[table.obs['{column}'] == 'A'].copy()" in error.value.remedy
+    assert read_section(keep(sdata, column), need_counts=True)[0].n_spots == 42, "what the remedy says helps"
+
+
+def keep(sdata: SpatialData, column: str) -> SpatialData:
+    table = sdata.tables["table"]
+    return put(sdata, table[table.obs[column] == "A"].copy())
+
+
+@pytest.mark.parametrize("verb", ["train", "predict", "cross_validate"])
+def test_every_verb_refuses_them(make_section: Make, quick: dict[str, Any], quick_model: Any, verb: str) -> None:
+    sdata = concatenated(make_section)
+    run = {
+        "train": lambda: tl.train(sdata, **quick),
+        "predict": lambda: tl.predict(sdata, quick_model),
+        "cross_validate": lambda: tl.cross_validate([sdata, make_section("C", 2)], methods="mean", encoder="tiny"),
+    }
+    with pytest.raises(InputError, match="obs\\['library_id'\\] has several values"):
+        run[verb]()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{b}-{sample}" for sample in (1, 2) for b in barcodes(21)],  # Space Ranger's aggr
+        [f"{sample}_{b}-1" for sample in "AB" for b in barcodes(21)],
+        [f"s_016um_{i:05d}_00001-1-{sample}" for sample in (0, 1) for i in range(21)],
+        [f"{i}x{3}_{sample}" for sample in (0, 1) for i in range(21)],
+        [f"{b}-{1 + i // 21}" for i, b in enumerate(barcodes(42))],  # no barcode twice
+    ],
+    ids=["aggr", "prefix", "bins", "first arrays", "all different"],
+)
+def test_spot_ids_of_two_samples(make_section: Make, names: list[str]) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].obs_names = names
+    with pytest.raises(InputError, match="spot ids are of 2 kinds, for example ") as error:
+        read_section(sdata, need_counts=False)
+    assert names[0] in error.value.what and names[-1][-2:] in error.value.what
+
+
+@pytest.mark.parametrize(
+    "names", [[f"{b}-1" for b in barcodes(42)], [f"{i}_{b}-1" for i, b in enumerate(barcodes(42))]]
+)
+def test_spot_ids_of_one_sample(make_section: Make, names: list[str]) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].obs_names = names
+    assert read_section(sdata, need_counts=False)[0].n_spots == 42
+
+
+def test_places_that_are_taken_twice(make_section: Make) -> None:
+    sdata = make_section("A")
+    obs = sdata.tables["table"].obs
+    obs["array_row"], obs["array_col"] = np.arange(42) % 21 // 7, np.arange(42) % 21 % 7
+    with pytest.raises(InputError, match="42 of 42 spots share a place of the array \\(array_row 0, array_col 0\\)"):
+        read_section(sdata, need_counts=False)
+    obs["array_row"], obs["array_col"] = 0, 0  # a column that tells no place
+    assert read_section(sdata, need_counts=False)[0].n_spots == 42
+
+
+RNG = np.random.default_rng(1)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("library_id", "A"),
+        ("sample", pd.Categorical(["A"] * 80, categories=["A", "B"])),  # what is left of two
+        ("sample", np.where(np.arange(80) < 70, "A", None)),
+        ("sample_id", [f"spot {i}" for i in range(80)]),  # names the spots
+        ("batch", RNG.choice(["one", "two"], 80)),  # both all over one array
+        ("cluster", np.arange(80) % 3),
+        ("replicate_of", np.arange(80) // 40),
+    ],
+    ids=["one value", "unused category", "missing", "names of spots", "mixed batches", "clusters", "other notes"],
+)
+def test_notes_within_one_section_are_taken(make_section: Make, column: str, values: Any) -> None:
+    assert read_section(labeled(make_section, column, values), need_counts=True)[0].n_spots == 80
+
+
+@pytest.mark.parametrize("shift_px", [0.0, 12.0, 7.0])
+def test_batches_of_two_arrays_are_no_notes(make_section: Make, shift_px: float) -> None:
+    """Wherever the other's spots fall: on the same places, between them, or anywhere."""
+    with pytest.raises(InputError, match="obs\\['batch'\\] has several values: A, B"):
+        read_section(concatenated(make_section, label="batch", shift_px=shift_px), need_counts=True)
+
+
+def two_sections(make_section: Make) -> SpatialData:
+    """Two sections in one SpatialData, as ``spatialdata.concatenate`` makes it: each in a system of its own name."""
+    parts = [make_section("A", 0), make_section("B", 1)]
+    for name, part in zip("AB", parts, strict=True):
+        for element in (part.images[f"{name}_image"], part.shapes[name]):
+            set_transformation(element, Identity(), name)
+    return SpatialData(
+        images={f"{name}_image": part.images[f"{name}_image"] for name, part in zip("AB", parts, strict=True)},
+        shapes={name: part.shapes[name] for name, part in zip("AB", parts, strict=True)},
+        tables={"table": parts[0].tables["table"]},
+    )
+
+
+@pytest.mark.parametrize("need_counts", [True, False])
+def test_coordinate_systems_tie_spots_to_their_own_image(make_section: Make, need_counts: bool) -> None:
+    sdata = two_sections(make_section)
+    assert read_section(sdata, image_key="A_image", need_counts=need_counts)[0].n_spots == 42
+    with pytest.raises(InputError, match="spots 'A' lie with image 'A_image' in the coordinate system 'A'") as error:
+        read_section(sdata, image_key="B_image", need_counts=need_counts)
+    assert "image 'B_image' lies in 'B': these are two sections" in error.value.what
+    set_transformation(sdata.images["A_image"], Identity(), "B")  # both show one section, says the user
+    assert read_section(sdata, image_key="B_image", need_counts=need_counts)[0].n_spots == 42
+
+
+def test_spots_in_the_systems_of_two_images(make_section: Make) -> None:
+    sdata = two_sections(make_section)
+    set_transformation(sdata.shapes["A"], Identity(), "B")
+    with pytest.raises(InputError, match="spots 'A' lie with image 'B_image' in the coordinate system 'B'"):
+        read_section(sdata, image_key="A_image", need_counts=True)
+
+
+def test_reduced_copies_are_no_other_section(make_section: Make) -> None:
+    """As spatialdata-io places them: each copy in a system of its own."""
+    sdata = make_section("A")
+    for name in ("hires", "lowres"):
+        copy = make_section("A").images["A_image"]
+        set_transformation(copy, {f"A_downscaled_{name}": Identity()}, set_all=True)
+        sdata.images[f"A_{name}_image"] = copy
+        set_transformation(sdata.shapes["A"], Identity(), f"A_downscaled_{name}")
+    set_transformation(sdata.shapes["A"], Identity(), "A")
+    set_transformation(sdata.images["A_image"], Identity(), "A")
+    assert read_section(sdata, image_key="A_image", need_counts=True)[0].n_spots == 42

@@ -1,0 +1,66 @@
+"""Text files as spreadsheets, R and pandas write them: every gene keeps its name and its column."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from st_predict.core.errors import InputError
+from st_predict.io._counts_file import read_counts
+
+PLAIN = "id,CD3D,CD8A,ACTB\n1x2,1,0,3\n1x3,0,5,6\n"
+BOM = codecs.BOM_UTF8.decode()
+QUIRKS = {
+    "plain": PLAIN,
+    "byte-order mark": BOM + PLAIN,
+    "R": PLAIN.removeprefix("id,"),
+    "R, byte-order mark": BOM + PLAIN.removeprefix("id,"),
+    "quotes": '"id","CD3D","CD8A","ACTB"\n"1x2",1,0,3\n"1x3",0,5,6\n',
+    "R, quotes, byte-order mark": BOM + '"CD3D","CD8A","ACTB"\n"1x2",1,0,3\n"1x3",0,5,6\n',
+    "pandas": PLAIN.removeprefix("id"),
+    "CRLF": PLAIN.replace("\n", "\r\n"),
+    "R, CRLF, byte-order mark": BOM + PLAIN.removeprefix("id,").replace("\n", "\r\n"),
+    "separator at the ends": PLAIN.replace("\n", ",\n"),
+    "separator at the ends of rows": PLAIN.replace("2,1,0,3", "2,1,0,3,").replace("5,6", "5,6,"),
+    "separator at the end of the header": PLAIN.replace("ACTB", "ACTB,"),
+    "R, separator at the ends": PLAIN.removeprefix("id,").replace("\n", ",\n"),
+    "blanks": "id, CD3D, CD8A, ACTB\n1x2, 1, 0, 3\n1x3, 0, 5, 6\n",
+    "no line end": PLAIN.rstrip(),
+}
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("quirk", QUIRKS)
+def test_every_gene_keeps_its_name_and_its_column(tmp_path: Path, quirk: str, zipped: bool) -> None:
+    raw = QUIRKS[quirk].encode()
+    path = tmp_path / ("counts.csv.gz" if zipped else "counts.csv")
+    path.write_bytes(gzip.compress(raw) if zipped else raw)
+    counts, spots, genes = read_counts(path)
+    assert genes == ["CD3D", "CD8A", "ACTB"] and spots == ["1x2", "1x3"]
+    assert counts.toarray().tolist() == [[1, 0, 3], [0, 5, 6]]
+
+
+def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "counts.tsv").write_text("id\tA\n007\t1\n7\t2\n1e3\t3\n")
+    counts, spots, _ = read_counts(tmp_path / "counts.tsv")
+    assert spots == ["007", "7", "1e3"] and np.array_equal(counts.toarray()[:, 0], [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,A,B\n1x2,1,2\n1x3,4,\n", "1 counts are missing"),
+        ("id,A,B\n1x2,1,2\n1x3,4,5,6\n", "cannot be read as a table"),
+        ("id;A;B\n1x2;1;2\n", "cannot be read as a table: 1 names over 1 columns"),
+        ("id,A,A \n1x2,1,2\n", "1 genes come more than once, e.g. 'A'"),
+    ],
+    ids=["a value missing", "a value too many", "other separator", "twice but for a blank"],
+)
+def test_what_would_move_columns_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "counts.csv").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_counts(tmp_path / "counts.csv")
