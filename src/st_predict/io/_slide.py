@@ -205,7 +205,7 @@ def _open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> _Slide:
     sizes = [_ome_zarr_size(group, described) for group, described in pictures]
     scenes = [Scene(i, *size) for i, size in enumerate(sizes)]
     number = choose_scene(scenes, scenes, path, where=_WHERE, series=series)
-    path, described = pictures[number]
+    root, (path, described) = path, pictures[number]
     try:
         axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in described["axes"]]
         names = tuple(axis["name"] for axis in axes)
@@ -217,7 +217,7 @@ def _open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> _Slide:
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise unreadable(path, f"its OME metadata lack {error}", where="path") from error
     scale = _slide_scale.ome_zarr_scale(axes, finest, path, where="path") if stated else None
-    said = [missing(levels[0], path), several(scenes, number, path) if series is None else None]
+    said = [missing(levels[0], root), several(scenes, number, root) if series is None else None]
     return _Slide(list(levels), scale, tuple(note for note in said if note), _of_several(scenes, number))
 
 

@@ -182,9 +182,13 @@ def _open_file(path: Path, where: str) -> tifffile.TiffFile:
     import tifffile
 
     try:
-        return tifffile.TiffFile(path)
+        file = tifffile.TiffFile(path)
     except (tifffile.TiffFileError, ValueError, OSError, struct.error) as error:
         raise unreadable(path, error, where=where) from error
+    # tifffile follows a link, and would look for the other files of an OME-TIFF beside what it points to.
+    named: Any = file.filehandle
+    named._dir, named._name = str(path.absolute().parent), path.name
+    return file
 
 
 @contextmanager
