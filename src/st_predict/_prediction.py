@@ -251,9 +251,9 @@ def _compare_scale(model: Model, um_per_px: float | None, slide: str) -> None:
     times = um_per_px / model.um_per_px
     if max(times, 1 / times) > _FAR:
         logger.warning(
-            "%s has %.2g um/px by what its file or its user states, training had %.2g, which is %.1f times %s: if that is "
-            "not so, its tiles show another part of the tissue than they should; st_predict.pp.set_scale corrects it",
-            slide, um_per_px, model.um_per_px, max(times, 1 / times), "finer" if times > 1 else "coarser",
+            "%s has %.2g um/px by what its file or its user states, which is %.1f times %s than the %.2g of training: if that "
+            "is not so, its tiles show another part of the tissue than they should; st_predict.pp.set_scale corrects it",
+            slide, um_per_px, max(times, 1 / times), "coarser" if times > 1 else "finer", model.um_per_px,
         )  # fmt: skip
     if times > _COARSER:
         logger.warning(

@@ -45,7 +45,11 @@ def seen(path: Path, **given: Any) -> tuple[np.ndarray, dict[str, Any], int]:
     """Pixels, what is kept of the file, and how many reduced copies there are."""
     sdata = stp.io.slide(path, **given)
     (key,) = sdata.images
-    return image_array(sdata, key).data.compute().transpose(1, 2, 0), sdata.attrs["st_predict"], len(reduced_sources(sdata, key))
+    return (
+        image_array(sdata, key).data.compute().transpose(1, 2, 0),
+        sdata.attrs["st_predict"],
+        len(reduced_sources(sdata, key)),
+    )
 
 
 def test_every_scene_is_had_by_its_number(three: Path, caplog: pytest.LogCaptureFixture) -> None:
