@@ -200,12 +200,10 @@ def _jobs(paths: Sequence[str | Path], out_dir: Path, series: int | Literal["all
 
 def _numbers(path: Path, series: int | Literal["all"] | None) -> list[int | None]:
     """Which slides of a file are predicted; one that cannot be opened is told of when its turn comes."""
-    from st_predict.io._slide import slide_series
-
     if series is None:
         return [None]
     try:
-        known = slide_series(path)
+        known = stp.io.slide_series(path)
     except InputError:
         return [None]
     if series == "all":
@@ -317,9 +315,10 @@ def _identity(model_id: str, settings: Settings) -> dict[str, Any]:
 
 
 def _state(path: Path) -> list[int]:
-    """Size and time of a slide: of its file, of all files of its folder, and of the folder beside an MRXS."""
+    """Size and time of a slide: of its file, all files of its folder, the folder beside an MRXS, those beside a DICOM."""
     beside = path.with_suffix("") if path.suffix.lower() == ".mrxs" else path
     files = [path, *(sorted(beside.rglob("*")) if beside.is_dir() else [])]
+    files += sorted(path.parent.glob("*.dcm")) if path.suffix.lower() == ".dcm" else []
     found = [file.stat() for file in files]
     return [sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)]
 

@@ -19,7 +19,6 @@ from st_predict._spatialdata.image import image_array, image_source, reduced_sou
 from st_predict._studies import is_slide
 from st_predict.core.errors import InputError
 from st_predict.io._regions import OpenSlideImage
-from st_predict.io._slide import slide_series
 
 UM, TILE = 0.5, 128
 
@@ -130,12 +129,20 @@ def dicom(folder: Path, number: int) -> None:
 def test_slides_of_a_dicom_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     dicom(tmp_path / "case", 0)
     dicom(tmp_path / "case", 1)
-    assert slide_series(tmp_path / "case") == [0, 1]
+    assert stp.io.slide_series(tmp_path / "case") == [0, 1]
     for number in range(2):
         assert np.abs(seen(tmp_path / "case", series=number)[0].astype(int) - gray(number)).max() <= 2
     assert caplog.text == ""
     assert seen(tmp_path / "case")[0].shape == (512, 512, 3)
     assert "case holds 2 scenes, of which series 1 is read" in caplog.text
+
+
+def test_a_level_that_is_cut_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dicom(tmp_path / "case", 1)
+    fine = tmp_path / "case" / "1 fine.dcm"
+    fine.write_bytes(fine.read_bytes()[:300])
+    assert seen(tmp_path / "case")[0].shape == (256, 256, 3)
+    assert "1 .dcm files of case are cut or no slide, and are not read: 1 fine.dcm" in caplog.text
 
 
 def test_a_slide_of_links_is_opened_where_it_lies(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from st_predict._spatialdata.image import image_array, reduced_sources
 from st_predict._studies import is_slide
 from st_predict.core.errors import InputError
 from st_predict.io._images import open_image
-from st_predict.io._slide import slide_series
 
 SIDES, TILE = (256, 512, 384), 128
 
@@ -53,7 +52,7 @@ def seen(path: Path, **given: Any) -> tuple[np.ndarray, dict[str, Any], int]:
 
 
 def test_every_scene_is_had_by_its_number(three: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert slide_series(three) == [0, 1, 2], "a label is no slide"
+    assert stp.io.slide_series(three) == [0, 1, 2], "a label is no slide"
     for number in range(3):
         pixels, known, n_reduced = seen(three, series=number)
         np.testing.assert_array_equal(pixels, scene(number))
@@ -84,7 +83,7 @@ def test_a_file_of_one_slide_has_series_0(real_data: Path, tmp_path: Path, caplo
     path = real_data / "slides" / "CMU-1-Small-Region.svs"  # which holds a thumbnail, a label and a macro as well
     for given in ({}, {"series": 0}):
         assert "series" not in stp.io.slide(path, **given).attrs["st_predict"]
-    assert slide_series(path) == [0] and caplog.text == ""
+    assert stp.io.slide_series(path) == [0] and caplog.text == ""
     flat = tmp_path / "flat.tif"
     tifffile.imwrite(flat, scene(0), photometric="rgb", rowsperstrip=64)
     assert "series" not in stp.io.slide(flat, series=0).attrs["st_predict"]
@@ -98,7 +97,7 @@ def test_pictures_of_a_plain_tiff(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     with tifffile.TiffWriter(path) as file:
         for pixels in (scene(1), scene(1)[::2, ::2], scene(2), scene(2)[::2, ::2]):
             file.write(pixels, photometric="rgb", tile=(TILE, TILE), metadata=None)
-    assert slide_series(path) == [0, 1], "as tifffile counts"
+    assert stp.io.slide_series(path) == [0, 1], "as tifffile counts"
     assert np.array_equal(seen(path, series=1)[0], scene(2)) and seen(path, series=1)[2] == 1
     strips = tmp_path / "strips.tif"
     with tifffile.TiffWriter(strips) as file:
@@ -118,7 +117,7 @@ def test_pictures_of_an_ome_zarr(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         group.create_array("0", data=np.ascontiguousarray(scene(number).transpose(2, 0, 1)))
         axes = [{"name": name} for name in "cyx"]
         group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
-    assert is_slide(path) and slide_series(path) == [0, 1, 2]
+    assert is_slide(path) and stp.io.slide_series(path) == [0, 1, 2]
     for number in range(3):
         np.testing.assert_array_equal(seen(path, series=number)[0], scene(number))
     assert caplog.text == ""

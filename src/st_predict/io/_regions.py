@@ -181,18 +181,19 @@ def _n_levels(path: Path) -> int:
         return 0
 
 
-def dicom_series(folder: Path) -> list[Path]:
-    """The first file of every series of DICOM slides in a folder."""
+def dicom_series(folder: Path) -> tuple[list[Path], list[str]]:
+    """The first file of every series of DICOM slides in a folder, and the names of files that OpenSlide cannot open."""
     import openslide
 
     found: dict[str, Path] = {}
+    left = []
     for file in sorted(folder.glob("*.dcm")):
         try:
             with openslide.OpenSlide(file) as slide:
                 found.setdefault(slide.properties.get("dicom.SeriesInstanceUID", str(file)), file)
         except openslide.OpenSlideError:
-            continue  # no picture of a slide, or cut
-    return list(found.values())
+            left.append(file.name)  # no picture of a slide, or cut
+    return list(found.values()), left
 
 
 class OmeZarrImage(RegionImage):

@@ -71,18 +71,27 @@ def slide(path: str | Path, *, um_per_px: float | None = None, series: int | Non
     return SpatialData(images={key: _element(found.levels)}, attrs={"st_predict": known})
 
 
-def slide_series(path: Path) -> list[int]:
-    """Numbers of the slides that a file holds, as :func:`slide` takes them; one where it is no file of several.
+def slide_series(path: str | Path) -> list[int]:
+    """Numbers of the slides that a file holds, as :func:`slide` takes them; labels and photographs are left out.
+
+    Parameters
+    ----------
+    path
+        The slide's file, or its folder.
+
+    Returns
+    -------
+    ``[0]`` where it is no file of several.
 
     Raises
     ------
     InputError
-        If it is not to be read.
+        If it is missing, empty or not to be read.
     """
+    path = Path(path)
     check_readable(path, where=_WHERE)
     if path.is_dir():
-        dicom = _is_dicom(path)
-        return list(range(len(_dicom_series(path) if dicom else _ome_zarr_pictures(path))))
+        return list(range(len(_dicom_series(path)[0] if _is_dicom(path) else _ome_zarr_pictures(path))))
     if is_tiff(path) and not _is_openslides(path, None):
         return [scene.number for scene in tiff_scenes(path, where=_WHERE)[1]]
     return [0]
@@ -150,25 +159,29 @@ def _open_dicom(path: Path, *, stated: bool, series: int | None) -> _Slide:
     """A folder of DICOM files, which may be those of several slides."""
     from st_predict.io._regions import OpenSlideImage
 
-    first = _dicom_series(path)
+    first, left = _dicom_series(path)
     scenes = [Scene(i, *OpenSlideImage(file, where=_WHERE).shape[1:]) for i, file in enumerate(first)]
     number = choose_scene(scenes, scenes, path, where=_WHERE, series=series)
     found = _open_openslide(first[number], path, stated=stated, series=None)
-    said = several(scenes, number, path) if series is None else None
-    return found._replace(notes=(said,) if said else (), series=_of_several(scenes, number))
+    said = [several(scenes, number, path)] if series is None else []
+    if left:
+        said.append(
+            f"{len(left)} .dcm files of {path.name} are cut or no slide, and are not read: {', '.join(left[:4])}"
+        )
+    return found._replace(notes=tuple(note for note in said if note), series=_of_several(scenes, number))
 
 
 def _is_dicom(path: Path) -> bool:
     return (path / "DICOMDIR").exists() or any(path.glob("*.dcm"))
 
 
-def _dicom_series(path: Path) -> list[Path]:
+def _dicom_series(path: Path) -> tuple[list[Path], list[str]]:
     from st_predict.io._regions import dicom_series
 
-    found = dicom_series(path)
-    if not found:
+    first, left = dicom_series(path)
+    if not first:
         raise _no_slide(path, "it has no .dcm file that is a slide, and whole")
-    return found
+    return first, left
 
 
 def _of_several(scenes: list[Scene], number: int) -> int | None:
