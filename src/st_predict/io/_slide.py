@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from st_predict.core.checks import check_um_per_px
-from st_predict.core.errors import InputError
 from st_predict.core.files import plain_name
 from st_predict.io._checks import check_readable, logger, unreadable
 from st_predict.io._images import lazy_array
-from st_predict.io._scenes import Scene, choose_scene, missing, several
+from st_predict.io._ome_zarr import ome_zarr_pictures, open_ome_zarr
+from st_predict.io._opened import Opened, no_slide, of_several
+from st_predict.io._scenes import Scene, choose_scene, several
 from st_predict.io._tiff import TiffImage, is_tiff, n_levels, tiff_notes, tiff_scenes
 
 if TYPE_CHECKING:
@@ -91,29 +92,19 @@ def slide_series(path: str | Path) -> list[int]:
     path = Path(path)
     check_readable(path, where=_WHERE)
     if path.is_dir():
-        return list(range(len(_dicom_series(path)[0] if _is_dicom(path) else _ome_zarr_pictures(path))))
+        return list(range(len(_dicom_series(path)[0] if _is_dicom(path) else ome_zarr_pictures(path))))
     if is_tiff(path) and not _is_openslides(path, None):
         return [scene.number for scene in tiff_scenes(path, where=_WHERE)[1]]
     return [0]
 
 
-class _Slide(NamedTuple):
-    levels: list[Any]
-    """Image sources, the finest first."""
-    um_per_px: float | None
-    notes: tuple[str, ...] = ()
-    """What the user should know of the file."""
-    series: int | None = None
-    """Which slide of a file of several it is."""
-
-
-def _open(path: Path, *, stated: bool, series: int | None) -> _Slide:
+def _open(path: Path, *, stated: bool, series: int | None) -> Opened:
     """Levels of the slide and, if ``stated`` is asked for, the scale its metadata state."""
     from st_predict.io import _regions
     from st_predict.io._flat_image import UndecodedImage
 
     if path.is_dir() and not _is_dicom(path):
-        return _open_ome_zarr(path, stated=stated, series=series)
+        return open_ome_zarr(path, stated=stated, series=series)
     if path.is_file() and is_tiff(path) and not _is_openslides(path, series):
         return _open_tiff(path, stated=stated, series=series)
     if path.is_dir():
@@ -125,11 +116,11 @@ def _open(path: Path, *, stated: bool, series: int | None) -> _Slide:
     if start.startswith(_FLAT):
         image = UndecodedImage(path, where=_WHERE)
         _the_only(image, path, series)
-        return _Slide([image], None)
-    raise _no_slide(path, f"it starts with {start!r}")
+        return Opened([image], None)
+    raise no_slide(path, f"it starts with {start!r}")
 
 
-def _open_tiff(path: Path, *, stated: bool, series: int | None) -> _Slide:
+def _open_tiff(path: Path, *, stated: bool, series: int | None) -> Opened:
     from st_predict.io import _slide_scale
     from st_predict.io._flat_image import UndecodedImage
 
@@ -140,10 +131,10 @@ def _open_tiff(path: Path, *, stated: bool, series: int | None) -> _Slide:
     notes = tiff_notes(levels[0], scenes if series is None else [])
     if not levels[0].is_tiled:
         levels = [UndecodedImage(path, where=_WHERE, series=number)]
-    return _Slide(levels, scale, tuple(notes), _of_several(scenes, number))
+    return Opened(levels, scale, tuple(notes), of_several(scenes, number))
 
 
-def _open_openslide(file: Path, path: Path, *, stated: bool, series: int | None) -> _Slide:
+def _open_openslide(file: Path, path: Path, *, stated: bool, series: int | None) -> Opened:
     from st_predict.io import _slide_scale
     from st_predict.io._regions import OpenSlideImage, openslide_place
 
@@ -152,10 +143,10 @@ def _open_openslide(file: Path, path: Path, *, stated: bool, series: int | None)
     _the_only(finest, path, series)
     rest = [OpenSlideImage(file, where=_WHERE, level=i) for i in range(1, finest.n_levels)]
     scale = _slide_scale.openslide_scale(finest.properties, path, where=_WHERE) if stated else None
-    return _Slide([finest, *rest], scale)
+    return Opened([finest, *rest], scale)
 
 
-def _open_dicom(path: Path, *, stated: bool, series: int | None) -> _Slide:
+def _open_dicom(path: Path, *, stated: bool, series: int | None) -> Opened:
     """A folder of DICOM files, which may be those of several slides."""
     from st_predict.io._regions import OpenSlideImage
 
@@ -168,7 +159,7 @@ def _open_dicom(path: Path, *, stated: bool, series: int | None) -> _Slide:
         said.append(
             f"{len(left)} .dcm files of {path.name} are cut or no slide, and are not read: {', '.join(left[:4])}"
         )
-    return found._replace(notes=tuple(note for note in said if note), series=_of_several(scenes, number))
+    return found._replace(notes=tuple(note for note in said if note), series=of_several(scenes, number))
 
 
 def _is_dicom(path: Path) -> bool:
@@ -180,12 +171,8 @@ def _dicom_series(path: Path) -> tuple[list[Path], list[str]]:
 
     first, left = dicom_series(path)
     if not first:
-        raise _no_slide(path, "it has no .dcm file that is a slide, and whole")
+        raise no_slide(path, "it has no .dcm file that is a slide, and whole")
     return first, left
-
-
-def _of_several(scenes: list[Scene], number: int) -> int | None:
-    return number if [scene.number for scene in scenes] != [number] else None
 
 
 def _the_only(image: Any, path: Path, series: int | None) -> None:
@@ -210,76 +197,7 @@ def _is_openslides(path: Path, series: int | None) -> bool:
     return odd and openslide_reads(path)
 
 
-def _open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> _Slide:
-    from st_predict.io import _slide_scale
-    from st_predict.io._regions import OmeZarrImage
-
-    pictures = _ome_zarr_pictures(path)
-    sizes = [_ome_zarr_size(group, described) for group, described in pictures]
-    scenes = [Scene(i, *size) for i, size in enumerate(sizes)]
-    number = choose_scene(scenes, scenes, path, where=_WHERE, series=series)
-    root, (path, described) = path, pictures[number]
-    try:
-        axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in described["axes"]]
-        names = tuple(axis["name"] for axis in axes)
-        levels = [OmeZarrImage(path, where="path", name=part["path"], axes=names) for part in described["datasets"]]
-        finest = [
-            *described["datasets"][0].get("coordinateTransformations", []),
-            *described.get("coordinateTransformations", []),
-        ]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise unreadable(path, f"its OME metadata lack {error}", where="path") from error
-    scale = _slide_scale.ome_zarr_scale(axes, finest, path, where="path") if stated else None
-    said = [missing(levels[0], root), several(scenes, number, root) if series is None else None]
-    return _Slide(list(levels), scale, tuple(note for note in said if note), _of_several(scenes, number))
-
-
-def _ome_zarr_pictures(path: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Group and description of every image: one, or those of a ``bioformats2raw`` layout, each in a group of its number."""
-    attributes = _zarr_attributes(path)
-    described = attributes.get("ome", attributes)
-    multiscales = described.get("multiscales")
-    if multiscales:
-        return [(path, one) for one in multiscales]
-    if described.get("bioformats2raw.layout") is not None:
-        groups = sorted((p for p in path.iterdir() if p.is_dir() and p.name.isdigit()), key=lambda p: int(p.name))
-        found = [picture for group in groups for picture in _ome_zarr_pictures(group)[:1]]
-        if found:
-            return found
-    hint = ", but a SpatialData: read it with spatialdata.read_zarr" if "spatialdata_attrs" in attributes else ""
-    raise _no_slide(path, f"it is a Zarr store without an OME image{hint}")
-
-
-def _zarr_attributes(path: Path) -> dict[str, Any]:
-    import zarr
-
-    try:
-        return dict(zarr.open_group(str(path), mode="r").attrs)
-    except (OSError, ValueError, KeyError) as error:
-        raise _no_slide(path, "it is a folder, but no OME-Zarr image") from error
-
-
-def _ome_zarr_size(group: Path, described: dict[str, Any]) -> tuple[int, int]:
-    """Height and width of a picture; nothing where its description is broken, which is said when it is read."""
-    import zarr
-
-    try:
-        height, width = zarr.open_group(str(group), mode="r")[described["datasets"][0]["path"]].shape[-2:]
-    except (KeyError, IndexError, TypeError, ValueError):
-        return 0, 0
-    return int(height), int(width)
-
-
-def _no_slide(path: Path, why: str) -> InputError:
-    return InputError(
-        f"{path.name} is not a slide this reader knows ({why})",
-        where="path",
-        expected="SVS, NDPI, TIFF, OME-TIFF, MRXS, DICOM, OME-Zarr, JPEG or PNG",
-        remedy="check the path, or export the slide as a pyramidal TIFF",
-    )
-
-
-def _check_size(found: _Slide, path: Path) -> None:
+def _check_size(found: Opened, path: Path) -> None:
     """Levels that are not smaller copies of one another would put tiles where they do not belong."""
     sizes = np.array([level.shape[1:] for level in found.levels], float)
     # A level is rounded to whole px, time and again.
