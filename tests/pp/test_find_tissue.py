@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from pathlib import Path
@@ -56,6 +57,13 @@ def turned(pixels: np.ndarray, value: int) -> np.ndarray:
     return np.asarray(image.rotate(20, Image.Resampling.NEAREST, expand=True, fillcolor=(value,) * 3))
 
 
+def compressed(pixels: np.ndarray) -> np.ndarray:
+    """As JPEG smears the border of filler over its blocks."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=80)
+    return np.asarray(Image.open(buffer))
+
+
 def area_of(pixels: np.ndarray, um_per_px: float | None = UM) -> float:
     image = Image2DModel.parse(pixels.transpose(2, 0, 1), dims=("c", "y", "x"))
     known = {} if um_per_px is None else {"slide": um_per_px}
@@ -81,6 +89,8 @@ VERSIONS: dict[str, Any] = {
     "dim, transparent around": lambda p: transparent(tinted(p, TINTS["dim"]), 0.25),
     "yellow, turned on white": lambda p: turned(tinted(p, TINTS["yellow"]), 255),
     "turned on black": lambda p: turned(p, 0),
+    "yellow, white around, JPEG": lambda p: compressed(padded(tinted(p, TINTS["yellow"]), 0.25, 255)),
+    "yellow, white around most, JPEG": lambda p: compressed(padded(tinted(p, TINTS["yellow"]), 0.6, 255)),
 }
 
 

@@ -11,6 +11,8 @@ from st_predict.core.alpha import BLANK
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+BLOCK_PX = 8
+"""Of JPEG, over which the border of filler is smeared."""
 _LOOK_PX = 1500
 _SMOOTH_PX, _FLAT, _PATCH_PX = 2.0, 1.0, 5  # glass changes by less than a level a px over patches; tissue by ten
 _FEWEST = 50  # px that tell a color
@@ -31,12 +33,13 @@ def glass_color(pixels: NDArray[np.uint8], real: NDArray[np.bool_]) -> NDArray[n
     real
         Which of them are no filler ``(height, width)``.
     """
-    from scipy.ndimage import binary_opening, gaussian_gradient_magnitude
+    from scipy.ndimage import binary_opening, gaussian_gradient_magnitude, minimum_filter
 
     step = -(-max(real.shape) // _LOOK_PX)
     pixels, real = pixels[::step, ::step], real[::step, ::step]
     change = gaussian_gradient_magnitude(pixels.mean(axis=2, dtype=np.float32), _SMOOTH_PX)
-    flat = binary_opening((change < _FLAT) & real, np.ones((_PATCH_PX, _PATCH_PX)))
+    inner = minimum_filter(real, 2 * BLOCK_PX + 1)  # the border of filler bleeds into its block
+    flat = binary_opening((change < _FLAT) & inner, np.ones((_PATCH_PX, _PATCH_PX)))
     seen = pixels[flat]
     if len(seen) >= _FEWEST:
         darkest = seen.min(axis=1)

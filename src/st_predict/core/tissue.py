@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from st_predict.core.alpha import BLANK
-from st_predict.core.glass import glass_color
+from st_predict.core.glass import BLOCK_PX, glass_color
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,7 @@ _INK_SATURATION, _GREENER, _LESS_RED = (
     0.4,
 )  # nuclei, packed, are nearly as green as red and half as red as blue
 _BLACK, _BLACK_SPREAD = 80, 25
+_NEARLY = 6
 _SMOOTH_PX, _JOIN_PX, _INK_HALO_PX = 2.0, 3, 3
 _BAND_ROWS, _TINY = 256, 1e-9
 
@@ -39,9 +40,18 @@ class Look(NamedTuple):
 
 
 def real_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """What a camera saw ``(height, width)``: neither exactly black nor exactly white, as what is filled in is."""
+    """What a camera saw ``(height, width)``: neither exactly black nor exactly white, as what is filled in is.
+
+    Nor nearly so within a block of JPEG of what is, where its border was compressed.
+    """
     low, high = _extremes(pixels)
-    found: NDArray[np.bool_] = (high > 0) & (low < BLANK)
+    return ~(_grown(high == 0, high <= _NEARLY) | _grown(low == BLANK, low >= BLANK - _NEARLY))
+
+
+def _grown(exact: NDArray[np.bool_], nearly: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    from scipy.ndimage import maximum_filter
+
+    found: NDArray[np.bool_] = exact | (nearly & maximum_filter(exact, 2 * BLOCK_PX + 1)) if exact.any() else exact
     return found
 
 
@@ -57,7 +67,7 @@ def is_dark(pixels: NDArray[np.uint8]) -> bool:
     Light that comes through glass or pale tissue has all colors: somewhere on a slide, none of them is dark.
     """
     low, high = _extremes(pixels)
-    real = (high > 0) & (low < BLANK)
+    real = real_pixels(pixels)
     if not real.any():
         return bool(high.max(initial=0) < _DARK)
     return bool(np.median(high[real]) < _DARK or np.percentile(low[real], 95) < _DARK)

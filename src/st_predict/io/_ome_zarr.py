@@ -15,6 +15,7 @@ _WHERE = "path"
 
 
 def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
+    """A picture of a store: levels and, if ``stated`` is asked for, the scale its metadata state."""
     from st_predict.io import _slide_scale
     from st_predict.io._regions import OmeZarrImage
 
