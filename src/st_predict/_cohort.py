@@ -11,11 +11,12 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 import time
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import st_predict as stp
 from st_predict.core.errors import InputError
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from st_predict.core.training.model import Model
 
 MANIFEST = "manifest.csv"
-COLUMNS = ["slide", "status", "reason", "n_spots", "unlike_training", "slide_shift", "seconds", "path", "store"]
+COLUMNS = ["slide", "status", "reason", "n_spots", "unlike_training", "slide_shift", "seconds", "path", "store", "series",
+           "remarks"]  # fmt: skip
 _MODEL, _LOCK = "model", ".running"
 _LOOK_PX = 2000
+_SEPARATOR = " | "
 
 
 class Settings(NamedTuple):
@@ -50,10 +53,23 @@ class _Job(NamedTuple):
     name: str
     path: str
     store: str
+    series: int | None = None
+    """Which slide of a file of several; ``None``: the largest."""
+
+    def of(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """What its store is made with."""
+        return wanted if self.series is None else {**wanted, "series": self.series}
 
 
 def run_cohort(
-    paths: Sequence[str | Path], model: Model, out_dir: Path, *, settings: Settings, n_jobs: int | None, client: Any
+    paths: Sequence[str | Path],
+    model: Model,
+    out_dir: Path,
+    *,
+    settings: Settings,
+    n_jobs: int | None,
+    client: Any,
+    series: int | Literal["all"] | None = None,
 ) -> pd.DataFrame:
     """Predict every slide, see :func:`st_predict.tl.predict_cohort`."""
     from st_predict._log import be_heard, logger
@@ -62,7 +78,7 @@ def run_cohort(
     from st_predict.core.progress import progress_bar
 
     be_heard()
-    jobs = _jobs(paths, out_dir)
+    jobs = _jobs(paths, out_dir, series)
     _check_out(out_dir)
     with _alone(out_dir):
         for scratch in (part for job in jobs for part in out_dir.glob(f".{job.name}.zarr.*")):
@@ -72,7 +88,7 @@ def run_cohort(
         rows = {
             job.name: _row(job, "skipped", reason="done earlier", **found)
             for job in jobs
-            if (found := _done_earlier(job, wanted)) is not None
+            if (found := _done_earlier(job, job.of(wanted))) is not None
         }
         if rows:
             logger.info("%d of %d slides were done earlier", len(rows), len(jobs))
@@ -99,7 +115,6 @@ def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> di
     """Predict one slide into its store; the row of the manifest."""
     from st_predict._log import be_heard
     from st_predict._prediction import predict_sdata
-    from st_predict._spatialdata.slide import add_spots
     from st_predict.core.progress import hidden_progress
 
     be_heard(logging.WARNING)  # in a process of its own; the manifest says the rest
@@ -109,20 +124,42 @@ def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> di
     state = _state(Path(job.path)) if Path(job.path).exists() else None  # as it is now, should it change meanwhile
     store = Path(job.store)
     part = store.with_name(f".{store.stem}.part")
-    with hidden_progress():
-        sdata = stp.io.slide(job.path, um_per_px=settings.um_per_px)
-        if settings.pitch_um is not None:
-            add_spots(sdata, None, pitch_um=settings.pitch_um, layout=model.layout)
+    with hidden_progress(), _heard() as remarks:
+        sdata = stp.io.slide(job.path, um_per_px=settings.um_per_px, series=job.series)
         predict_sdata(
             sdata, model, key_added=settings.key_added, device=settings.device, interval=settings.interval,
-            min_reliability=settings.min_reliability, keep=part,
+            min_reliability=settings.min_reliability, pitch_um=settings.pitch_um, keep=part,
         )  # fmt: skip
         table = sdata.tables[settings.key_added]
         notes = {name: round(table.uns[settings.key_added][name], 4) for name in ("unlike_training", "slide_shift")}
-        found = {"n_spots": table.n_obs, **notes}
-        _write_store(sdata, settings.key_added, store, {"made_from": {**wanted, "slide": state}, "found": found})
+        found = {"n_spots": table.n_obs, **notes, "series": _series(sdata), "remarks": _SEPARATOR.join(remarks) or None}
+        made_from = {**job.of(wanted), "slide": state}
+        _write_store(sdata, settings.key_added, store, {"made_from": made_from, "found": found})
     shutil.rmtree(part, ignore_errors=True)
     return _row(job, "done", seconds=time.perf_counter() - begin, **found)
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What the package warns of meanwhile, in this thread: of many slides, nobody reads along."""
+    mine, remarks = threading.get_ident(), []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.thread == mine:
+                remarks.append(" ".join(record.getMessage().split()))
+
+    handler, logger = Keep(logging.WARNING), logging.getLogger("st_predict")
+    logger.addHandler(handler)
+    try:
+        yield remarks
+    finally:
+        logger.removeHandler(handler)
+
+
+def _series(sdata: SpatialData) -> int | None:
+    """Which slide of a file of several was read."""
+    return next(iter(sdata.attrs["st_predict"].get("series", {}).values()), None)
 
 
 @lru_cache(maxsize=1)
@@ -134,8 +171,8 @@ def _load(path: str, model_id: str) -> Model:
     return model
 
 
-def _jobs(paths: Sequence[str | Path], out_dir: Path) -> list[_Job]:
-    """A store for every slide, named after it.
+def _jobs(paths: Sequence[str | Path], out_dir: Path, series: int | Literal["all"] | None) -> list[_Job]:
+    """A store for every slide, named after it, and where it is one of several of its file after its number.
 
     Raises
     ------
@@ -146,8 +183,9 @@ def _jobs(paths: Sequence[str | Path], out_dir: Path) -> list[_Job]:
         raise InputError("there are no slides", where="paths", expected="at least one", remedy="give paths of slides")
     jobs = []
     for path in map(Path, paths):
-        name = plain_name(path)
-        jobs.append(_Job(name, str(path), str(out_dir / f"{name}.zarr")))
+        for number in _numbers(path, series):
+            name = plain_name(path) + ("" if number is None else f"_series{number}")
+            jobs.append(_Job(name, str(path), str(out_dir / f"{name}.zarr"), number))
     names = [job.name for job in jobs]
     twice = [job.path for job in jobs if names.count(job.name) > 1]
     if twice:
@@ -158,6 +196,19 @@ def _jobs(paths: Sequence[str | Path], out_dir: Path) -> list[_Job]:
             remedy="rename slides, or predict them into different folders",
         )
     return jobs
+
+
+def _numbers(path: Path, series: int | Literal["all"] | None) -> list[int | None]:
+    """Which slides of a file are predicted; one that cannot be opened is told of when its turn comes."""
+    if series is None:
+        return [None]
+    try:
+        known = stp.io.slide_series(path)
+    except InputError:
+        return [None]
+    if series == "all":
+        return list(known) if len(known) > 1 else [None]
+    return [None] if known == [series] else [series]
 
 
 def _check_out(out_dir: Path) -> None:
@@ -264,9 +315,10 @@ def _identity(model_id: str, settings: Settings) -> dict[str, Any]:
 
 
 def _state(path: Path) -> list[int]:
-    """Size and time of a slide: of its file, of all files of its folder, and of the folder beside an MRXS."""
+    """Size and time of a slide: of its file, all files of its folder, the folder beside an MRXS, those beside a DICOM."""
     beside = path.with_suffix("") if path.suffix.lower() == ".mrxs" else path
     files = [path, *(sorted(beside.rglob("*")) if beside.is_dir() else [])]
+    files += sorted(path.parent.glob("*.dcm")) if path.suffix.lower() == ".dcm" else []
     found = [file.stat() for file in files]
     return [sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)]
 
@@ -329,6 +381,7 @@ def _row(job: _Job, status: str, **values: Any) -> dict[str, Any]:
         "status": status,
         "path": job.path,
         "store": job.store,
+        "series": job.series,
         **values,
     }
 
@@ -345,7 +398,7 @@ def _write_manifest(jobs: Sequence[_Job], rows: dict[str, dict[str, Any]], out_d
     import pandas as pd
 
     ordered = [rows.get(job.name, _row(job, "waiting")) for job in jobs]
-    table = pd.DataFrame(ordered, columns=COLUMNS).astype({"n_spots": "Int64"})
+    table = pd.DataFrame(ordered, columns=COLUMNS).astype({"n_spots": "Int64", "series": "Int64"})
     with replacing_file(out_dir / MANIFEST) as file:
         table.to_csv(file, index=False)
     return table

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("st_predict")
 _SAME_PITCH, _SAME_GRID, _COARSER = 0.2, 0.02, 1.5
+_FAR = 3.0  # times: a scan at 40x for a model of one at 15x is no error, at 100x it is hardly anything else
 _MANY_UNLIKE = 5  # % of spots
 _NAMED = 10
 _LAYOUTS = {"hex": "hexagonal", "square": "square"}
@@ -46,6 +47,7 @@ def predict_sdata(
     device: str = "auto",
     interval: float | None = None,
     min_reliability: float | None = None,
+    pitch_um: float | None = None,
     keep: Path | None = None,
 ) -> None:
     """Predict one section or slide, see :func:`st_predict.tl.predict`.
@@ -54,6 +56,8 @@ def predict_sdata(
     ----------
     sdata, model, key_added, image_key, shapes_key, table_key, encoder_weights, device, interval, min_reliability
         As there.
+    pitch_um
+        Pitch of the grid on a bare slide; ``None``: that of the training spots.
     keep
         Folder for features of a bare slide while it is encoded: a run that is killed goes on from them.
     """
@@ -62,8 +66,10 @@ def predict_sdata(
     from st_predict._spatialdata.write import Predicted, check_free, distance_column, write_prediction
 
     kept = kept_genes(model, interval, min_reliability)
-    if not sdata_has_spots(sdata, shapes_key):
-        add_spots(sdata, image_key, pitch_um=model.pitch_um, layout=model.layout)
+    bare = not sdata_has_spots(sdata, shapes_key)
+    if bare:
+        _check_bare(sdata, model, image_key)
+        add_spots(sdata, image_key, pitch_um=model.pitch_um if pitch_um is None else pitch_um, layout=model.layout)
     section, keys = read_section(
         sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_counts=False
     )
@@ -74,7 +80,8 @@ def predict_sdata(
     if arrays is None:
         _compare_pitch(model, section)
     _compare_layout(model, section)
-    _compare_scale(model, section)
+    if not bare:
+        _compare_scale(model, section.um_per_px, keys.image.removesuffix("_image"))
     _compare_size(model, section)
     _compare_grid(section, record)
     check_free(sdata, keys, key_added, interval=interval is not None)
@@ -256,14 +263,38 @@ def _compare_size(model: Model, section: Section) -> None:
         )  # fmt: skip
 
 
-def _compare_scale(model: Model, section: Section) -> None:
-    """Say so where tiles are blurred beside those of training."""
-    if None not in (model.um_per_px, section.um_per_px) and section.um_per_px > _COARSER * model.um_per_px:  # type: ignore[operator]
+def _compare_scale(model: Model, um_per_px: float | None, slide: str) -> None:
+    """Say so where the image is not of the scale of training: in tiles that are blurred beside those, or by far."""
+    if model.um_per_px is None or um_per_px is None:
+        return
+    times = um_per_px / model.um_per_px
+    if max(times, 1 / times) > _FAR:
+        logger.warning(
+            "%s has %.2g um/px by what its file or its user states, which is %.1f times %s than the %.2g of training: if that "
+            "is not so, its tiles show another part of the tissue than they should; st_predict.pp.set_scale corrects it",
+            slide, um_per_px, max(times, 1 / times), "coarser" if times > 1 else "finer", model.um_per_px,
+        )  # fmt: skip
+    if times > _COARSER:
         logger.warning(
             "the image has %.2g um/px, training had %.2g: its tiles are enlarged and show less than those learned from; "
             "give a finer image of this slide",
-            section.um_per_px, model.um_per_px,
+            um_per_px, model.um_per_px,
         )  # fmt: skip
+
+
+def _check_bare(sdata: SpatialData, model: Model, image_key: str | None) -> None:
+    """Refuse a slide that cannot be cut, and say what is odd about its scale, before anything is looked for on it."""
+    from st_predict._spatialdata.image import image_source
+    from st_predict._spatialdata.keys import find_image
+    from st_predict._spatialdata.scale import stored_scale
+
+    image = find_image(sdata, image_key)
+    um_per_px, source = stored_scale(sdata, image), image_source(sdata, image)
+    if um_per_px is None:
+        return  # the grid asks for it
+    size = int(source.col_edges[-1]), int(source.row_edges[-1])
+    _compare_scale(model, um_per_px, image.removesuffix("_image"))
+    model.tiles.sides_at(um_per_px, f"image {image!r}", size_px=size)
 
 
 def _say_unlike(slide: str, shift: float, distance: NDArray[np.float32], column: str) -> None:

@@ -47,7 +47,8 @@ def is_slide(path: Path) -> bool:
         if (path / name).is_file():
             found = json.loads((path / name).read_text(encoding="utf-8"))
             attributes = found.get("attributes", {}) if name == "zarr.json" else found
-            return "multiscales" in attributes.get("ome", attributes)
+            described = attributes.get("ome", attributes)
+            return "multiscales" in described or "bioformats2raw.layout" in described
     return False
 
 

@@ -35,7 +35,7 @@ _SLIDE = click.Path(exists=True, path_type=Path)
 _OUT = click.Path(path_type=Path)
 _TYPED = "st_predict.typed"
 _FOR_ALL = ("interval", "min_reliability")
-_FOR_BARE, _FOR_STORES = ("um_per_px", "pitch_um", "n_jobs", *_FOR_ALL), ("image_key", "table_key", *_FOR_ALL)
+_FOR_BARE, _FOR_STORES = ("um_per_px", "pitch_um", "n_jobs", "series", *_FOR_ALL), ("image_key", "table_key", *_FOR_ALL)
 
 
 class _Commands(click.Group):
@@ -94,6 +94,10 @@ def _gene_sets(_ctx: click.Context, _option: click.Parameter, given: str | None)
 
 def _devices(_ctx: click.Context, _option: click.Parameter, given: str) -> int | str:
     return int(given) if given.isdigit() else given
+
+
+def _series(_ctx: click.Context, _option: click.Parameter, given: str | None) -> int | str | None:
+    return int(given) if given is not None and given.isdigit() else given
 
 
 def _some(_ctx: click.Context, _option: click.Parameter, given: tuple[float, ...]) -> tuple[float, ...] | None:
@@ -200,6 +204,8 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
 @click.option("--um-per-px", type=float, help="Scale of bare slides that state none.")
 @click.option("--pitch-um", type=float, help="Pitch of the grid on bare slides; default: that of the training spots.")
 @click.option("--jobs", "n_jobs", type=click.IntRange(min=1), help="Bare slides at a time; default: one a core.")
+@click.option("--series", callback=_series, metavar="N|all",
+              help="Which slide of files that hold several, or all; default: the largest.")  # fmt: skip
 @click.option(
     "--interval",
     type=float,

@@ -79,10 +79,26 @@ def test_each_chunk_is_computed_once() -> None:
     assert runs == [(1, 2), (1, 2)]
 
 
-def test_alpha_channel_is_left_out() -> None:
+@pytest.mark.parametrize("chunks", [8, None])
+@pytest.mark.parametrize("names", [None, ["r", "g", "b", "a"]])
+def test_alpha_lies_over_white(chunks: int | None, names: list[str] | None) -> None:
     rgba = np.random.default_rng(0).integers(0, 255, (4, 20, 30), dtype=np.uint8)
-    sdata = SpatialData(images={"A": Image2DModel.parse(rgba, dims=("c", "y", "x"), chunks=8)})
-    assert np.array_equal(pixels_of(sdata, "A"), np.moveaxis(rgba[:3], 0, -1))
+    rgba[3, :10] = 0
+    rgba[3, 15:] = 255
+    given = {"chunks": chunks} if chunks else {}
+    sdata = SpatialData(images={"A": Image2DModel.parse(rgba, dims=("c", "y", "x"), c_coords=names, **given)})
+    if chunks is None:
+        sdata.images["A"].data = sdata.images["A"].to_numpy()
+    found = pixels_of(sdata, "A")
+    assert (found[:10] == 255).all() and np.array_equal(found[15:], np.moveaxis(rgba[:3, 15:], 0, -1))
+    share = rgba[3:, 10:15] / 255
+    assert np.abs(found[10:15] - np.moveaxis(rgba[:3, 10:15] * share + 255 * (1 - share), 0, -1)).max() <= 0.51
+
+
+def test_a_fourth_channel_of_another_name_is_no_alpha() -> None:
+    four = np.random.default_rng(0).integers(0, 255, (4, 20, 30), dtype=np.uint8)
+    image = Image2DModel.parse(four, dims=("c", "y", "x"), c_coords=["r", "g", "b", "nuclei"], chunks=8)
+    assert np.array_equal(pixels_of(SpatialData(images={"A": image}), "A"), np.moveaxis(four[:3], 0, -1))
 
 
 @pytest.mark.parametrize(

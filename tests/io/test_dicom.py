@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,3 +103,65 @@ def test_a_slide_is_opened_anew_in_a_forked_process(folder: Path, monkeypatch: p
     monkeypatch.setattr("os.getpid", lambda: -1)
     np.testing.assert_array_equal(image.read_chunk(0, 0), expected)
     assert image._slide is not before
+
+
+def gray(number: int) -> np.ndarray:
+    side = (256, 512)[number]
+    return np.full((side, side, 3), 60 + 40 * number, np.uint8)
+
+
+def seen(path: Path, **given: int) -> tuple[np.ndarray, dict[str, Any], int]:
+    """Pixels, what is kept of the file, and how many reduced copies there are."""
+    sdata = stp.io.slide(path, **given)
+    (key,) = sdata.images
+    pixels = image_array(sdata, key).data.compute().transpose(1, 2, 0)
+    return pixels, sdata.attrs["st_predict"], len(reduced_sources(sdata, key))
+
+
+def dicom(folder: Path, number: int) -> None:
+    """A slide of two levels, a file each."""
+    folder.mkdir(exist_ok=True)
+    series = generate_uid()
+    write_level(folder / f"{number} fine.dcm", gray(number), 0.5, series)
+    write_level(folder / f"{number} coarse.dcm", gray(number)[::2, ::2], 1.0, series)
+
+
+def test_slides_of_a_dicom_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dicom(tmp_path / "case", 0)
+    dicom(tmp_path / "case", 1)
+    assert stp.io.slide_series(tmp_path / "case") == [0, 1]
+    for number in range(2):
+        assert np.abs(seen(tmp_path / "case", series=number)[0].astype(int) - gray(number)).max() <= 2
+    assert caplog.text == ""
+    assert seen(tmp_path / "case")[0].shape == (512, 512, 3)
+    assert "case holds 2 scenes, of which series 1 is read" in caplog.text
+
+
+def test_a_level_that_is_cut_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dicom(tmp_path / "case", 1)
+    fine = tmp_path / "case" / "1 fine.dcm"
+    fine.write_bytes(fine.read_bytes()[:300])
+    assert seen(tmp_path / "case")[0].shape == (256, 256, 3)
+    assert "1 .dcm files of case are cut or no slide, and are not read: 1 fine.dcm" in caplog.text
+
+
+def test_a_slide_of_links_is_opened_where_it_lies(tmp_path: Path) -> None:
+    """As data managers keep files: each in a place of its own, a folder of links to them."""
+    dicom(tmp_path / "case", 1)
+    links = tmp_path / "links"
+    links.mkdir()
+    for i, file in enumerate(sorted((tmp_path / "case").iterdir())):
+        there = tmp_path / "store" / str(i)
+        there.mkdir(parents=True)
+        shutil.move(file, there / "object")
+        (links / file.name).symlink_to(there / "object")
+    for path in (links, links / "1 coarse.dcm", links / "1 fine.dcm"):
+        pixels, known, n_reduced = seen(path)
+        assert pixels.shape == (512, 512, 3) and n_reduced == 1 and list(known["um_per_px"].values()) == [0.5]
+
+
+def test_a_link_to_one_file_of_a_slide_finds_the_others(tmp_path: Path) -> None:
+    dicom(tmp_path / "case", 1)
+    (tmp_path / "link.dcm").symlink_to(tmp_path / "case" / "1 coarse.dcm")
+    pixels, _, n_reduced = seen(tmp_path / "link.dcm")
+    assert pixels.shape == (512, 512, 3) and n_reduced == 1

@@ -464,3 +464,16 @@ def test_folders_that_only_look_like_slides(tmp_path: Path, pixels: np.ndarray) 
     group.attrs["ome"] = described
     with pytest.raises(InputError, match="truncated or corrupt"):
         stp.io.slide(path)
+
+
+@pytest.mark.parametrize(
+    ("um", "known"), [(0.027, None), (0.079, None), (0.08, 0.08), (9.9, 9.9), (11.0, None), (352.8, None)]
+)
+def test_a_generic_tag_counts_within_what_microscopes_do(um: float, known: float | None, tmp_path: Path) -> None:
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(
+        path, np.full((256, 256, 3), 90, np.uint8), tile=(128, 128), photometric="rgb",
+        resolution=(1e4 / um, 1e4 / um), resolutionunit="CENTIMETER",
+    )  # fmt: skip
+    found = stp.io.slide(path).attrs["st_predict"]["um_per_px"]
+    assert found == ({} if known is None else {"slide_image": pytest.approx(known, rel=1e-4)})

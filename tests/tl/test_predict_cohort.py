@@ -342,3 +342,29 @@ def test_intervals_and_genes_left_out_in_a_cohort(
     with pytest.raises(InputError, match="min_reliability is 'high'"):
         run(slides, model, tmp_path / "none", min_reliability="high")
     assert not (tmp_path / "none").exists()
+
+
+def test_every_scene_of_a_file_is_predicted(quick_model: Model, tmp_path: Path) -> None:
+    import tifffile
+
+    path = tmp_path / "case.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for number, size in enumerate((500, 600, 550)):
+            pixels = np.asarray(Image.open(draw(tmp_path / "one.png", number, size)))
+            file.write(pixels, tile=(128, 128), photometric="rgb", metadata={"axes": "YXS", "Name": f"scene {number}"})
+    one = run([path], quick_model, tmp_path / "one").iloc[0]
+    assert (one["slide"], one["status"], one["series"]) == ("case", "done", 1)
+    assert "case.ome.tif holds 3 scenes, of which series 1 is read" in one["remarks"]
+    again = run([path], quick_model, tmp_path / "one").iloc[0]
+    assert (again["status"], again["series"], again["remarks"]) == ("skipped", 1, one["remarks"])
+    every = run([path], quick_model, tmp_path / "all", series="all")
+    assert every["slide"].tolist() == ["case_series0", "case_series1", "case_series2"]
+    assert every["series"].tolist() == [0, 1, 2] and set(every["status"]) == {"done"}
+    assert not every["remarks"].str.contains("scenes").any()
+    of_all, of_one = values(tmp_path / "all"), values(tmp_path / "one")
+    np.testing.assert_array_equal(of_all["case_series1"], of_one["case"])
+    assert len({len(found) for found in of_all.values()}) == 3, "three sections, three sizes"
+    with pytest.raises(InputError, match="series is 'last'"):
+        run([path], quick_model, tmp_path / "other", series="last")
+    missing = run([path], quick_model, tmp_path / "missing", series=7).iloc[0]
+    assert missing["status"] == "failed" and "case.ome.tif has no series 7" in missing["reason"]

@@ -293,3 +293,57 @@ def test_squidpy_and_scanpy_run_on_the_result(pixels: np.ndarray, tmp_path: Path
     assert inner == 6, "spots lie on hexagons"
     assert moran > 0.5, "what is predicted from smooth stain is smooth"
     assert n_clusters > 1
+
+
+@pytest.mark.parametrize(
+    ("um_per_px", "said"), [(0.4, "10.0 times finer"), (0.25, "16.0 times finer"), (13.0, "3.2 times coarser")]
+)
+def test_a_scale_far_from_training_is_said_before_any_work(
+    um_per_px: float, said: str, pixels: np.ndarray, quick_model: Model, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from st_predict._spatialdata import slide as slide_module
+
+    class Begun(Exception):
+        pass
+
+    def work(*_: Any, **__: Any) -> None:
+        raise Begun
+
+    monkeypatch.setattr(slide_module, "add_tissue", work)
+    sdata = slide_of(pixels, um_per_px)
+    with pytest.raises(Begun):
+        stp.tl.predict(sdata, quick_model)
+    assert (
+        f"slide has {um_per_px:.2g} um/px by what its file or its user states, which is {said} than the 4 of training"
+        in caplog.text
+    )
+
+
+@pytest.mark.parametrize("um_per_px", [1.5, 4.0, 5.5])
+def test_a_scale_near_that_of_training_is_not_said(
+    um_per_px: float, pixels: np.ndarray, quick_model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    from st_predict._prediction import _check_bare
+
+    _check_bare(slide_of(pixels, um_per_px), quick_model, None)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("um_per_px", "said"), [(0.05, "would be 2240 px wide, the image is 1200 x 900 px"), (45.0, "would be 2 px wide")]
+)
+def test_tile_sides_are_checked_before_a_grid_is_laid(
+    um_per_px: float, said: str, pixels: np.ndarray, quick_model: Model
+) -> None:
+    sdata = slide_of(pixels, um_per_px)
+    with pytest.raises(InputError, match=said):
+        stp.tl.predict(sdata, quick_model)
+    assert not list(sdata.shapes), "nothing was looked for"
+
+
+def slide_of(pixels: np.ndarray, um_per_px: float) -> SpatialData:
+    from spatialdata.models import Image2DModel
+
+    image = Image2DModel.parse(pixels.transpose(2, 0, 1), dims=("c", "y", "x"))
+    return SpatialData(images={"slide_image": image}, attrs={"st_predict": {"um_per_px": {"slide_image": um_per_px}}})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.alpha import over_white
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.sources import ArraySource
 
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from st_predict.core.section import ImageSource
 
 
+_ALPHA = ("3", "a", "alpha")
+
+
 class DaskSource:
-    """A lazy image ``(3, height, width)``; its chunks are those of the dask array."""
+    """A lazy image ``(3 or 4, height, width)``, the fourth being alpha; its chunks are those of the dask array."""
 
     def __init__(self, pixels: Any) -> None:
         self._pixels = pixels
@@ -32,8 +36,7 @@ class DaskSource:
         # The graph is run as it is: compute() would copy the chunk, and into another memory order.
         parts = [part[0][0] for part in dask.get(block.__dask_graph__(), block.__dask_keys__())]
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        decoded: NDArray[np.uint8] = np.asarray(pixels).transpose(1, 2, 0)
-        return decoded
+        return over_white(np.asarray(pixels).transpose(1, 2, 0))
 
 
 def image_array(sdata: SpatialData, key: str) -> Any:
@@ -51,7 +54,7 @@ def image_source(sdata: SpatialData, key: str) -> ImageSource:
     Raises
     ------
     InputError
-        If the image is not 8-bit RGB (an alpha channel is ignored).
+        If the image is not 8-bit RGB (or RGBA, which is laid over white).
     """
     array = image_array(sdata, key)
     if array.sizes["c"] not in (3, 4) or array.dtype != np.uint8:
@@ -61,14 +64,16 @@ def image_source(sdata: SpatialData, key: str) -> ImageSource:
             expected="an H&E image: 3 channels (RGB) of uint8",
             remedy="choose the H&E image with image_key=, or convert it to 8-bit RGB",
         )
-    pixels = array.data[:3]
-    return _source(pixels)
+    return _source(array)
 
 
-def _source(pixels: Any) -> ImageSource:
-    """Pixels ``(3, height, width)`` in memory or lazy."""
+def _source(array: Any) -> ImageSource:
+    """Pixels ``(c, y, x)`` in memory or lazy; a fourth channel is alpha unless it has another name."""
+    pixels = array.data
+    if array.sizes["c"] == 4 and str(array.coords["c"].values[3] if "c" in array.coords else 3).lower() not in _ALPHA:
+        pixels = pixels[:3]
     if isinstance(pixels, np.ndarray):
-        return ArraySource(pixels.transpose(1, 2, 0))
+        return ArraySource(over_white(pixels.transpose(1, 2, 0)))
     # Where a lazy array is nothing but a view of an image source, that is read: a graph a chunk takes three times as long.
     viewed: Any = pixels.dask.get(f"original-{pixels.name}")
     return viewed if hasattr(viewed, "read_chunk") else DaskSource(pixels)
@@ -81,5 +86,5 @@ def reduced_sources(sdata: SpatialData, key: str) -> list[ImageSource]:
     for level in getattr(sdata.images[key], "children", {}).values():
         for array in level.data_vars.values():
             if array.sizes["y"] < height:
-                found.append(_source(array.transpose("c", "y", "x").data[:3]))
+                found.append(_source(array.transpose("c", "y", "x")))
     return sorted(found, key=lambda source: -int(source.row_edges[-1]))

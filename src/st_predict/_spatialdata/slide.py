@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from spatialdata import SpatialData
 
+    from st_predict.core.tissue import Look
+
 logger = logging.getLogger("st_predict")
 TISSUE, GRID = "tissue", "grids"
 _LOOK_UM, _LOOK_PX = 8.0, (1000, 6000)  # um a px at which tissue is looked for, and px on the longer side
 _SMALLEST = 5e-4  # of the image, where no scale tells sizes
+_ALL = 0.98  # of it: some glass is on every slide
 
 
 def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float, min_hole_um2: float) -> None:
@@ -33,7 +36,7 @@ def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float,
     from shapely import affinity
 
     from st_predict.core.tiles.thumbnail import Box, read_thumbnail
-    from st_predict.core.tissue import is_dark, mask_polygons, tissue_mask
+    from st_predict.core.tissue import is_dark, look_for_tissue, mask_polygons
 
     check_element_key(sdata, TISSUE, key)
     levels = [image_source(sdata, image), *reduced_sources(sdata, image)]
@@ -49,14 +52,15 @@ def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float,
             expected="an H&E image: tissue on bright glass",
             remedy="give the H&E image of this tissue",
         )
+    seen = look_for_tissue(look.pixels)
     step, step_y = look.extent[1] / look.pixels.shape[1], look.extent[2] / look.pixels.shape[0]
     if um_per_px is None:
-        smallest = _SMALLEST * look.pixels.shape[0] * look.pixels.shape[1]
+        smallest = _SMALLEST * seen.n_real
         sizes = {"min_area_px": smallest, "min_hole_px": smallest / 5}
     else:
         area = (step * um_per_px) ** 2
         sizes = {"min_area_px": min_area_um2 / area, "min_hole_px": min_hole_um2 / area}
-    found = mask_polygons(tissue_mask(look.pixels), **sizes)
+    found = mask_polygons(seen.tissue, **sizes)
     if not found:
         raise InputError(
             f"no tissue was found on image {image!r}",
@@ -64,10 +68,21 @@ def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float,
             expected="stained tissue on bright glass",
             remedy="look at the slide; for faint tissue give outlines of your own, or spots",
         )
+    _say_all(image, seen, sum(polygon.area for polygon in found))
     outlines = [affinity.scale(polygon, step, step_y, origin=(0, 0)) for polygon in found]
     frame = GeoDataFrame({"area_px": [outline.area for outline in outlines]}, geometry=outlines)
     _add_shapes(sdata, image, key, frame)
     keep_record(sdata, TISSUE, key, {"image": image})
+
+
+def _say_all(image: str, seen: Look, area_px: float) -> None:
+    """Say so where tissue could not be told from glass because there is none."""
+    share = area_px / max(seen.n_real, 1)
+    if seen.glass is None or share > _ALL:
+        logger.warning(
+            "%.0f %% of image %r is taken for tissue%s: look at the outlines, or give some of your own",
+            100 * share, image, ", and no glass is seen, so that the light is taken for white" if seen.glass is None else "",
+        )  # fmt: skip
 
 
 def add_grid(

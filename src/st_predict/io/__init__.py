@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from st_predict.io._legacy_st import legacy_st
-from st_predict.io._slide import slide
+from st_predict.io._slide import slide, slide_series
 from st_predict.io._visium import visium
 
-__all__ = ["legacy_st", "slide", "visium"]
+__all__ = ["legacy_st", "slide", "slide_series", "visium"]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.alpha import over_white
 from st_predict.core.errors import InputError
 from st_predict.io._checks import not_rgb, unreadable
 from st_predict.io._tiff import TiffImage, is_tiff, strip_bands
@@ -52,13 +53,15 @@ class FlatImage:
         The file of raw pixels, stored ``(height, width, 3)``.
     height, width
         Size in px.
+    series
+        Which picture of the source it is; ``None``: the largest.
     """
 
     ndim = 3
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, source: str, temp: str, height: int, width: int) -> None:
-        self.source, self.temp = source, temp
+    def __init__(self, source: str, temp: str, height: int, width: int, series: int | None = None) -> None:
+        self.source, self.temp, self.series = source, temp, series
         self.shape = (3, height, width)
         stored = np.memmap(temp, dtype=np.uint8, mode="r", shape=(height, width, 3))
         self._pixels = stored.view(np.ndarray).transpose(2, 0, 1)
@@ -71,22 +74,22 @@ class FlatImage:
         return self  # pixels are read-only: sharing is safe, and keeps the temporary file alive
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.source, self.temp, self.shape[1], self.shape[2])
+        return _reopen, (self.source, self.temp, self.shape[1], self.shape[2], self.series)
 
 
-def _reopen(source: str, temp: str, height: int, width: int) -> FlatImage:
+def _reopen(source: str, temp: str, height: int, width: int, series: int | None) -> FlatImage:
     if (living := _living.get(temp)) is not None:
         return living
     if Path(temp).exists():
-        image = FlatImage(source, temp, height, width)
+        image = FlatImage(source, temp, height, width, series)
     else:
-        image = decode_flat(Path(source), where=source)
+        image = decode_flat(Path(source), where=source, series=series)
     # Tasks of one process share what the first of them opened.
     _living[temp] = image
     return image
 
 
-def decode_flat(path: Path, *, where: str) -> FlatImage:
+def decode_flat(path: Path, *, where: str, series: int | None = None) -> FlatImage:
     """Decode a JPEG, PNG or strip TIFF once, a band of rows at a time.
 
     Parameters
@@ -95,6 +98,8 @@ def decode_flat(path: Path, *, where: str) -> FlatImage:
         The image file.
     where
         The argument it was given as, for errors.
+    series
+        Which picture of a TIFF, where it holds several; ``None``: the largest.
 
     Returns
     -------
@@ -105,7 +110,9 @@ def decode_flat(path: Path, *, where: str) -> FlatImage:
     InputError
         The file is truncated or corrupt, is not 8-bit RGB, or the temporary folder has no room for its pixels.
     """
-    height, width, bands = strip_bands(path, where=where) if is_tiff(path) else _pillow_bands(path, where=where)
+    height, width, bands = (
+        strip_bands(path, where=where, series=series) if is_tiff(path) else _pillow_bands(path, where=where)
+    )
     handle, temp = tempfile.mkstemp(prefix="st_predict_", suffix=".rgb")
     with contextlib.ExitStack() as on_error:
         on_error.callback(Path(temp).unlink, missing_ok=True)
@@ -121,7 +128,7 @@ def decode_flat(path: Path, *, where: str) -> FlatImage:
                     expected="room for the decoded image in the temporary folder",
                     remedy="free space, or set TMPDIR to a larger disk",
                 ) from error
-        image = FlatImage(str(path.resolve()), temp, height, width)
+        image = FlatImage(str(path.absolute()), temp, height, width, series)
         on_error.pop_all()
     weakref.finalize(image, _remove, temp)
     _living[temp] = image
@@ -143,6 +150,8 @@ def _pillow_bands(path: Path, *, where: str) -> tuple[int, int, Iterator[Band]]:
     are because ``Image.open`` refuses more than 179 megapixels unless a setting of the whole process is changed.
     """
     image = _open_pillow(path, where=where)
+    # A palette, or one color of an RGB image, may be transparent as well.
+    colors = "RGBA" if image.mode == "RGBA" or "transparency" in image.info else "RGB"
     try:
         image.load()
     except (OSError, SyntaxError, ValueError) as error:
@@ -153,7 +162,7 @@ def _pillow_bands(path: Path, *, where: str) -> tuple[int, int, Iterator[Band]]:
         with image:
             for top in range(0, image.height, _BAND_ROWS):
                 box = (0, top, image.width, min(top + _BAND_ROWS, image.height))
-                yield np.asarray(image.crop(box).convert("RGB"))
+                yield over_white(np.asarray(image.crop(box).convert(colors)))
 
     return image.height, image.width, bands()
 
@@ -190,6 +199,8 @@ class UndecodedImage:
         The image file.
     where
         The argument it was given as, for errors.
+    series
+        Which picture of a TIFF, where it holds several; ``None``: the largest.
 
     Raises
     ------
@@ -200,10 +211,10 @@ class UndecodedImage:
     ndim = 3
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, path: Path, *, where: str) -> None:
-        self.path, self.where = path.resolve(), where
+    def __init__(self, path: Path, *, where: str, series: int | None = None) -> None:
+        self.path, self.where, self.series = path.absolute(), where, series
         if is_tiff(path):
-            self.shape: tuple[int, int, int] = TiffImage(path, where=where).shape
+            self.shape: tuple[int, int, int] = TiffImage(path, where=where, series=series).shape
         else:
             with _open_pillow(path, where=where) as image:
                 self.shape = (3, image.height, image.width)
@@ -214,7 +225,7 @@ class UndecodedImage:
     def _pixels(self) -> FlatImage:
         with self._lock:
             if self._decoded is None:
-                self._decoded = decode_flat(self.path, where=self.where)
+                self._decoded = decode_flat(self.path, where=self.where, series=self.series)
         return self._decoded
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
@@ -229,8 +240,8 @@ class UndecodedImage:
         return self  # read-only
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _undecoded, (str(self.path), self.where)
+        return _undecoded, (str(self.path), self.where, self.series)
 
 
-def _undecoded(path: str, where: str) -> UndecodedImage:
-    return UndecodedImage(Path(path), where=where)
+def _undecoded(path: str, where: str, series: int | None) -> UndecodedImage:
+    return UndecodedImage(Path(path), where=where, series=series)

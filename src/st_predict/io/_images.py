@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict.core.errors import InputError
-from st_predict.io._checks import check_file
+from st_predict.io._checks import check_file, logger
 from st_predict.io._flat_image import FLAT_CHUNK_PX, decode_flat
-from st_predict.io._tiff import TiffImage, is_tiff
+from st_predict.io._tiff import TiffImage, is_tiff, tiff_notes, tiff_scenes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,8 @@ def open_image(path: str | Path, *, where: str = "image") -> da.Array:
     """Open an H&E image so that reading a region costs that region.
 
     A tiled TIFF (level 0 of a pyramid) stays on disk, in chunks of whole tiles. A JPEG, PNG or strip TIFF is decoded
-    once, here, into a temporary file that is removed when the array is no longer referenced. Alpha is dropped.
+    once, here, into a temporary file that is removed when the array is no longer referenced. What is transparent or was
+    never stored is white.
 
     Parameters
     ----------
@@ -48,9 +49,13 @@ def open_image(path: str | Path, *, where: str = "image") -> da.Array:
     path = Path(path)
     check_file(path, where=where)
     _check_kind(path, where)
-    tiff = TiffImage(path, where=where) if is_tiff(path) else None
-    if tiff is not None and tiff.is_tiled:
-        return lazy_array(tiff)
+    if is_tiff(path):
+        number, scenes = tiff_scenes(path, where=where)
+        tiff = TiffImage(path, where=where, series=number)
+        for note in tiff_notes(tiff, scenes):
+            logger.warning("%s", note)
+        if tiff.is_tiled:
+            return lazy_array(tiff)
     return lazy_array(decode_flat(path, where=where), chunk_px=FLAT_CHUNK_PX)
 
 

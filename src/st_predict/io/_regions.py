@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.alpha import BLANK, over_white
+from st_predict.core.errors import InputError
 from st_predict.io._checks import not_rgb, unreadable
 
 if TYPE_CHECKING:
@@ -26,15 +29,17 @@ class RegionImage:
         Size in px.
     block_px
         Height and width of the blocks the file stores; chunks are whole blocks.
+    chunk_px
+        About how wide a chunk is.
     """
 
     ndim = 3
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, height: int, width: int, block_px: tuple[int, int]) -> None:
+    def __init__(self, height: int, width: int, block_px: tuple[int, int], *, chunk_px: int = _CHUNK_PX) -> None:
         self.shape = (3, height, width)
         self.row_edges, self.col_edges = (
-            np.append(np.arange(0, size, max(1, _CHUNK_PX // block) * block), size)
+            np.append(np.arange(0, size, max(1, chunk_px // block) * block), size)
             for size, block in zip((height, width), block_px, strict=True)
         )
 
@@ -83,7 +88,7 @@ class OpenSlideImage(RegionImage):
     """
 
     def __init__(self, path: Path, *, where: str, level: int = 0) -> None:
-        self.path, self.where, self.level = path.resolve(), where, level
+        self.path, self.where, self.level = path.absolute(), where, level
         self._open()
         width, height = self._slide.level_dimensions[level]
         properties = self._slide.properties
@@ -105,7 +110,7 @@ class OpenSlideImage(RegionImage):
         return dict(self._slide.properties)
 
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
-        """Pixels of a box; what the scanner left out is white."""
+        """Pixels of a box; what the scanner left out has no alpha, and so is white."""
         import openslide
 
         if self._pid != os.getpid():  # a forked process shares the file's position with its parent
@@ -116,11 +121,7 @@ class OpenSlideImage(RegionImage):
                 region = self._slide.read_region(corner, self.level, (right - left, bottom - top))
         except openslide.OpenSlideError as error:
             raise unreadable(self.path, error, where=self.where) from error
-        pixels = np.asarray(region)
-        blank = pixels[..., 3] == 0
-        found: NDArray[np.uint8] = pixels[..., :3].copy()
-        found[blank] = 255
-        return found
+        return over_white(np.asarray(region))  # whose colors the library has divided by alpha
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _openslide_level, (str(self.path), self.where, self.level)
@@ -139,11 +140,60 @@ def _open_openslide(path: Path, where: str) -> Any:
         raise unreadable(path, error, where=where) from error
 
 
-def openslide_knows(path: Path) -> bool:
-    """Whether OpenSlide tells the file's format."""
+def openslide_vendor(path: Path) -> str | None:
+    """OpenSlide's name of the file's format; ``None`` where it knows none."""
     import openslide
 
-    return openslide.OpenSlide.detect_format(path) is not None
+    found: str | None = openslide.OpenSlide.detect_format(path)
+    return found
+
+
+def openslide_knows(path: Path) -> bool:
+    """Whether OpenSlide tells the file's format."""
+    return openslide_vendor(openslide_place(path)) is not None
+
+
+def openslide_reads(path: Path) -> bool:
+    """Whether OpenSlide opens the file and decodes its first pixel."""
+    try:
+        OpenSlideImage(path, where="path").read_box(0, 1, 0, 1)
+    except InputError:
+        return False
+    return True
+
+
+def openslide_place(path: Path) -> Path:
+    """Where a file is opened: where it was named, for formats of several files look for the others there.
+
+    Of a link whose other files lie beside what it points to, there: where more of the slide is found.
+    """
+    places = [path.absolute()] + [path.resolve()] * path.is_symlink()
+    return max(places, key=_n_levels)  # the first, where both have as many
+
+
+def _n_levels(path: Path) -> int:
+    import openslide
+
+    try:
+        with openslide.OpenSlide(path) as slide:
+            return int(slide.level_count)
+    except openslide.OpenSlideError:
+        return 0
+
+
+def dicom_series(folder: Path) -> tuple[list[Path], list[str]]:
+    """The first file of every series of DICOM slides in a folder, and the names of files that OpenSlide cannot open."""
+    import openslide
+
+    found: dict[str, Path] = {}
+    left = []
+    for file in sorted(folder.glob("*.dcm")):
+        try:
+            with openslide.OpenSlide(file) as slide:
+                found.setdefault(slide.properties.get("dicom.SeriesInstanceUID", str(file)), file)
+        except openslide.OpenSlideError:
+            left.append(file.name)  # no picture of a slide, or cut
+    return list(found.values()), left
 
 
 class OmeZarrImage(RegionImage):
@@ -169,21 +219,30 @@ class OmeZarrImage(RegionImage):
     def __init__(self, path: Path, *, where: str, name: str, axes: tuple[str, ...]) -> None:
         import zarr
 
-        self.path, self.where, self.name, self.axes = path.resolve(), where, name, axes
-        self._array: Any = zarr.open_group(str(self.path), mode="r")[name]
+        self.path, self.where, self.name, self.axes = path.absolute(), where, name, axes
+        stored: Any = zarr.open_group(str(self.path), mode="r")[name]
+        # Whatever fills the array: what nobody stored is white here as it is everywhere else.
+        blank = dataclasses.replace(stored.metadata, fill_value=np.uint8(BLANK))
+        self._array: Any = zarr.Array(zarr.AsyncArray(metadata=blank, store_path=stored.store_path))
         sizes = dict(zip(axes, self._array.shape, strict=True))
         others = [axis for axis in axes if axis not in "cyx" and sizes[axis] != 1]
         if self._array.dtype != np.uint8 or sizes.get("c") not in (3, 4) or others:
             raise not_rgb(path, f"axes {''.join(axes)}, shape {self._array.shape}, {self._array.dtype}", where=where)
+        self.n_blocks = self._array.nchunks
         blocks = dict(zip(axes, self._array.chunks, strict=True))
         super().__init__(sizes["y"], sizes["x"], (blocks["y"], blocks["x"]))
 
+    @property
+    def n_missing(self) -> int:
+        """How many chunks were never stored."""
+        return int(self.n_blocks - self._array.nchunks_initialized)
+
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         """Pixels of a box."""
-        box = {"c": slice(0, 3), "y": slice(top, bottom), "x": slice(left, right)}
+        box = {"c": slice(None), "y": slice(top, bottom), "x": slice(left, right)}
         pixels = np.asarray(self._array[tuple(box.get(axis, 0) for axis in self.axes)])
         kept = [axis for axis in self.axes if axis in box]
-        return np.ascontiguousarray(pixels.transpose([kept.index(axis) for axis in "yxc"]))
+        return over_white(np.ascontiguousarray(pixels.transpose([kept.index(axis) for axis in "yxc"])))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _ome_zarr_level, (str(self.path), self.where, self.name, self.axes)

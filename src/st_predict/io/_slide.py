@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from st_predict.core.checks import check_um_per_px
-from st_predict.core.errors import InputError
 from st_predict.core.files import plain_name
-from st_predict.io._checks import check_readable, unreadable
+from st_predict.io._checks import check_readable, logger, unreadable
 from st_predict.io._images import lazy_array
-from st_predict.io._tiff import TiffImage, is_tiff, n_levels
+from st_predict.io._ome_zarr import ome_zarr_pictures, open_ome_zarr
+from st_predict.io._opened import Opened, no_slide, of_several
+from st_predict.io._scenes import Scene, choose_scene, several
+from st_predict.io._tiff import TiffImage, is_tiff, n_levels, tiff_notes, tiff_scenes
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-_APERIO_JP2_YCBC = 33003
+_WHERE = "path"
+# Formats by OpenSlide's names whose tiles lie side by side, as tifffile reads them; the others overlap or are stitched.
+_TIFFFILES = (None, "aperio", "generic-tiff", "hamamatsu", "leica", "philips")
 _FLAT = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
-def slide(path: str | Path, *, um_per_px: float | None = None) -> SpatialData:
-    """Open an H&E slide; no pixel is decoded until it is needed.
+def slide(path: str | Path, *, um_per_px: float | None = None, series: int | None = None) -> SpatialData:
+    """Open an H&E slide; no pixel is decoded until it is needed. What is transparent or was never stored is white.
 
     TIFFs of scanners (SVS, NDPI, Philips, OME-TIFF, generic pyramids; JPEG, JPEG 2000 and other compressions) are read
     where they lie by tifffile, MRXS, DICOM and other formats of scanners by OpenSlide, OME-Zarr by zarr. A flat JPEG,
@@ -35,6 +39,9 @@ def slide(path: str | Path, *, um_per_px: float | None = None) -> SpatialData:
     um_per_px
         Width of a pixel of the finest level in um; ``None``: as the slide's metadata say. Where they do not, physical
         tiles and grids ask for it, see :func:`st_predict.pp.set_scale`.
+    series
+        Which slide of a file that holds several, as an OME-TIFF of three scenes does, by its number among the file's
+        pictures, from 0; ``None``: the largest, and where there are others this is said.
 
     Returns
     -------
@@ -44,106 +51,153 @@ def slide(path: str | Path, *, um_per_px: float | None = None) -> SpatialData:
     Raises
     ------
     InputError
-        The file is missing, empty, not to be read, cut, no slide or not 8-bit RGB, or its scale cannot be right.
+        The file is missing, empty, not to be read, cut, no slide, not 8-bit RGB or in colors that nobody knows for
+        certain, its scale cannot be right, or it has no such series.
     """
     path = Path(path)
     if um_per_px is not None:
         check_um_per_px(um_per_px, where="um_per_px")
     check_readable(path, where="path")
-    found = _open(path, stated=um_per_px is None)
+    found = _open(path, stated=um_per_px is None, series=series)
     _check_size(found, path)
+    for note in found.notes:
+        logger.warning("%s", note)
     key = f"{plain_name(path)}_image"
     scale = um_per_px if um_per_px is not None else found.um_per_px
     from spatialdata import SpatialData
 
-    return SpatialData(
-        images={key: _element(found.levels)},
-        attrs={"st_predict": {"um_per_px": {} if scale is None else {key: float(scale)}}},
-    )
+    known: dict[str, Any] = {"um_per_px": {} if scale is None else {key: float(scale)}}
+    if found.series is not None:
+        known["series"] = {key: found.series}
+    return SpatialData(images={key: _element(found.levels)}, attrs={"st_predict": known})
 
 
-class _Slide(NamedTuple):
-    levels: list[Any]
-    """Image sources, the finest first."""
-    um_per_px: float | None
+def slide_series(path: str | Path) -> list[int]:
+    """Numbers of the slides that a file holds, as :func:`slide` takes them; labels and photographs are left out.
+
+    Parameters
+    ----------
+    path
+        The slide's file, or its folder.
+
+    Returns
+    -------
+    ``[0]`` where it is no file of several.
+
+    Raises
+    ------
+    InputError
+        If it is missing, empty or not to be read.
+    """
+    path = Path(path)
+    check_readable(path, where=_WHERE)
+    if path.is_dir():
+        return list(range(len(_dicom_series(path)[0] if _is_dicom(path) else ome_zarr_pictures(path))))
+    if is_tiff(path) and not _is_openslides(path, None):
+        return [scene.number for scene in tiff_scenes(path, where=_WHERE)[1]]
+    return [0]
 
 
-def _open(path: Path, *, stated: bool) -> _Slide:
+def _open(path: Path, *, stated: bool, series: int | None) -> Opened:
     """Levels of the slide and, if ``stated`` is asked for, the scale its metadata state."""
-    from st_predict.io import _regions, _slide_scale
+    from st_predict.io import _regions
     from st_predict.io._flat_image import UndecodedImage
 
-    where = "path"
-    if path.is_dir() and not (path / "DICOMDIR").exists() and not list(path.glob("*.dcm")):
-        return _open_ome_zarr(path, stated=stated)
-    if path.is_file() and is_tiff(path) and not _is_openslides(path):
-        levels: list[Any] = [TiffImage(path, where=where, level=i) for i in range(n_levels(path, where=where))]
-        scale = _slide_scale.tiff_scale(path, where=where) if stated else None
-        return _Slide(levels if levels[0].is_tiled else [UndecodedImage(path, where=where)], scale)
-    file = path if path.is_file() else min(path.glob("*.dcm"), default=None)
-    if file is None:
-        raise _no_slide(path, "its DICOMDIR has no .dcm file beside it")
-    if _regions.openslide_knows(file):
-        finest = _regions.OpenSlideImage(file, where=where)
-        rest = [_regions.OpenSlideImage(file, where=where, level=i) for i in range(1, finest.n_levels)]
-        scale = _slide_scale.openslide_scale(finest.properties, path, where=where) if stated else None
-        return _Slide([finest, *rest], scale)
-    with file.open("rb") as opened:
+    if path.is_dir() and not _is_dicom(path):
+        return open_ome_zarr(path, stated=stated, series=series)
+    if path.is_file() and is_tiff(path) and not _is_openslides(path, series):
+        return _open_tiff(path, stated=stated, series=series)
+    if path.is_dir():
+        return _open_dicom(path, stated=stated, series=series)
+    if _regions.openslide_knows(path):
+        return _open_openslide(path, path, stated=stated, series=series)
+    with path.open("rb") as opened:
         start = opened.read(8)
     if start.startswith(_FLAT):
-        return _Slide([UndecodedImage(file, where=where)], None)
-    raise _no_slide(path, f"it starts with {start!r}")
+        image = UndecodedImage(path, where=_WHERE)
+        _the_only(image, path, series)
+        return Opened([image], None)
+    raise no_slide(path, f"it starts with {start!r}")
 
 
-def _is_openslides(path: Path) -> bool:
-    """TIFFs that tifffile reads wrongly: unstitched Ventana slides, and Aperio's JPEG 2000 whose colors are not marked."""
-    from st_predict.io._regions import openslide_knows
-    from st_predict.io._tiff import open_finest
-
-    with open_finest(path, where="path") as (file, series):
-        odd = file.is_bif or int(series.keyframe.compression) == _APERIO_JP2_YCBC
-    return bool(odd) and openslide_knows(path)
-
-
-def _open_ome_zarr(path: Path, *, stated: bool) -> _Slide:
-    import zarr
-
+def _open_tiff(path: Path, *, stated: bool, series: int | None) -> Opened:
     from st_predict.io import _slide_scale
-    from st_predict.io._regions import OmeZarrImage
+    from st_predict.io._flat_image import UndecodedImage
 
-    try:
-        attributes: Any = dict(zarr.open_group(str(path), mode="r").attrs)
-    except (OSError, ValueError, KeyError) as error:
-        raise _no_slide(path, "it is a folder, but no OME-Zarr image") from error
-    multiscales = attributes.get("ome", attributes).get("multiscales")
-    if not multiscales:
-        hint = ", but a SpatialData: read it with spatialdata.read_zarr" if "spatialdata_attrs" in attributes else ""
-        raise _no_slide(path, f"it is a Zarr store without an OME image{hint}")
-    described = multiscales[0]
-    try:
-        axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in described["axes"]]
-        names = tuple(axis["name"] for axis in axes)
-        levels = [OmeZarrImage(path, where="path", name=part["path"], axes=names) for part in described["datasets"]]
-        finest = [
-            *described["datasets"][0].get("coordinateTransformations", []),
-            *described.get("coordinateTransformations", []),
-        ]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise unreadable(path, f"its OME metadata lack {error}", where="path") from error
-    scale = _slide_scale.ome_zarr_scale(axes, finest, path, where="path") if stated else None
-    return _Slide(list(levels), scale)
+    number, scenes = tiff_scenes(path, where=_WHERE, series=series)
+    n = n_levels(path, where=_WHERE, series=number)
+    levels: list[Any] = [TiffImage(path, where=_WHERE, level=i, series=number) for i in range(n)]
+    scale = _slide_scale.tiff_scale(path, where=_WHERE, series=number) if stated else None
+    notes = tiff_notes(levels[0], scenes if series is None else [])
+    if not levels[0].is_tiled:
+        levels = [UndecodedImage(path, where=_WHERE, series=number)]
+    return Opened(levels, scale, tuple(notes), of_several(scenes, number))
 
 
-def _no_slide(path: Path, why: str) -> InputError:
-    return InputError(
-        f"{path.name} is not a slide this reader knows ({why})",
-        where="path",
-        expected="SVS, NDPI, TIFF, OME-TIFF, MRXS, DICOM, OME-Zarr, JPEG or PNG",
-        remedy="check the path, or export the slide as a pyramidal TIFF",
-    )
+def _open_openslide(file: Path, path: Path, *, stated: bool, series: int | None) -> Opened:
+    from st_predict.io import _slide_scale
+    from st_predict.io._regions import OpenSlideImage, openslide_place
+
+    file = openslide_place(file)
+    finest = OpenSlideImage(file, where=_WHERE)
+    _the_only(finest, path, series)
+    rest = [OpenSlideImage(file, where=_WHERE, level=i) for i in range(1, finest.n_levels)]
+    scale = _slide_scale.openslide_scale(finest.properties, path, where=_WHERE) if stated else None
+    return Opened([finest, *rest], scale)
 
 
-def _check_size(found: _Slide, path: Path) -> None:
+def _open_dicom(path: Path, *, stated: bool, series: int | None) -> Opened:
+    """A folder of DICOM files, which may be those of several slides."""
+    from st_predict.io._regions import OpenSlideImage
+
+    first, left = _dicom_series(path)
+    scenes = [Scene(i, *OpenSlideImage(file, where=_WHERE).shape[1:]) for i, file in enumerate(first)]
+    number = choose_scene(scenes, scenes, path, where=_WHERE, series=series)
+    found = _open_openslide(first[number], path, stated=stated, series=None)
+    said = [several(scenes, number, path)] if series is None else []
+    if left:
+        said.append(
+            f"{len(left)} .dcm files of {path.name} are cut or no slide, and are not read: {', '.join(left[:4])}"
+        )
+    return found._replace(notes=tuple(note for note in said if note), series=of_several(scenes, number))
+
+
+def _is_dicom(path: Path) -> bool:
+    return (path / "DICOMDIR").exists() or any(path.glob("*.dcm"))
+
+
+def _dicom_series(path: Path) -> tuple[list[Path], list[str]]:
+    from st_predict.io._regions import dicom_series
+
+    first, left = dicom_series(path)
+    if not first:
+        raise no_slide(path, "it has no .dcm file that is a slide, and whole")
+    return first, left
+
+
+def _the_only(image: Any, path: Path, series: int | None) -> None:
+    """Refuse a number that is not that of the only picture of a file."""
+    only = [Scene(0, *image.shape[1:])]
+    choose_scene(only, only, path, where=_WHERE, series=series)
+
+
+def _is_openslides(path: Path, series: int | None) -> bool:
+    """TIFFs that tifffile reads wrongly: slides it does not stitch, and colors its decoders hand out as they are stored."""
+    from st_predict.io._regions import openslide_reads, openslide_vendor
+    from st_predict.io._tiff import open_finest
+    from st_predict.io._tiff_color import find_color, may_be_color
+
+    vendor = openslide_vendor(path)
+    if vendor not in _TIFFFILES:
+        return True
+    if vendor is None:
+        return False
+    with open_finest(path, where=_WHERE, series=series) as (_, found):
+        odd = find_color(found) is None and may_be_color(found)
+    return odd and openslide_reads(path)
+
+
+def _check_size(found: Opened, path: Path) -> None:
     """Levels that are not smaller copies of one another would put tiles where they do not belong."""
     sizes = np.array([level.shape[1:] for level in found.levels], float)
     # A level is rounded to whole px, time and again.

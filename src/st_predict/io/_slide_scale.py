@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 from st_predict.core.checks import UM_PER_PX_LIMITS
 from st_predict.core.errors import InputError
+from st_predict.io._checks import logger
 from st_predict.io._tiff import open_finest
 
 if TYPE_CHECKING:
@@ -18,19 +19,20 @@ if TYPE_CHECKING:
 _UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "\u00b5m": 1.0, "\u03bcm": 1.0, "um": 1.0, "micrometer": 1.0, "nm": 1e-3,
        "nanometer": 1e-3, "millimeter": 1e3, "inch": 25400.0}  # fmt: skip
 _RESOLUTION_UNITS = {2: "inch", 3: "cm"}
+_MICROSCOPES = (0.08, 10.0)  # um a px that a scan has, from 100x oil to a photograph of the section
 _SQUARE = 0.02  # pixels of a scanner are square to less than this
 
 
-def tiff_scale(path: Path, *, where: str) -> float | None:
+def tiff_scale(path: Path, *, where: str, series: int | None = None) -> float | None:
     """From OME-XML, an Aperio description, Philips' XML, or the resolution tags of any other TIFF.
 
-    Resolution tags that no microscope could have (72 dots an inch) are what a program fills in, and tell nothing.
+    Resolution tags are not a scanner's word: what no microscope does (72 dots an inch, or a unit ten times off) is what a
+    program filled in, and tells nothing.
     """
-    with open_finest(path, where=where) as (file, series):
-        page = series.keyframe
+    with open_finest(path, where=where, series=series) as (file, found):
+        page = found.keyframe
         if file.is_ome:
-            image = next(i for i, other in enumerate(file.series) if other.keyframe is page)
-            return _of_ome_xml(file.ome_metadata or "", image, path, where)
+            return _of_ome_xml(file, page, path, where)
         if file.is_svs:
             stated = re.search(r"\|\s*MPP\s*=\s*([0-9.eE+-]+)", page.description)
             return None if stated is None else _checked(float(stated[1]), path, where)
@@ -46,8 +48,11 @@ def tiff_scale(path: Path, *, where: str) -> float | None:
         pitch = [um * side.value[1] / side.value[0] if side.value[0] and side.value[1] else 0.0 for side in sides]
         if file.is_ndpi:
             return _checked(_square(pitch[0], pitch[1], path, where), path, where)
-        low, high = UM_PER_PX_LIMITS
-        known = low < min(pitch) and max(pitch) < high and max(pitch) / min(pitch) - 1 < _SQUARE
+        low, high = _MICROSCOPES
+        known = low <= min(pitch) and max(pitch) <= high and max(pitch) / min(pitch) - 1 < _SQUARE
+        if not known and min(pitch) > 0:
+            logger.info("the resolution tags of %s say %.3g um a px, which no slide has: its scale is unknown",
+                        path.name, pitch[0])  # fmt: skip
         return float(pitch[0]) if known else None
 
 
@@ -77,20 +82,47 @@ def ome_zarr_scale(
     return _checked(_square(found[0], found[1], path, where), path, where)
 
 
-def _of_ome_xml(xml: str, index: int, path: Path, where: str) -> float | None:
+def _of_ome_xml(file: Any, page: Any, path: Path, where: str) -> float | None:
+    """What the images say that the page is of; those without data have no page, so that counting them tells nothing."""
     try:
-        images = ElementTree.fromstring(xml).findall("{*}Image")
-        pixels = images[index].find("{*}Pixels")
-    except (ElementTree.ParseError, IndexError):
+        root = ElementTree.fromstring(file.ome_metadata or "")
+    except ElementTree.ParseError:
         return None
+    every = [pixels for pixels in root.findall("{*}Image/{*}Pixels") if _is_as_large(pixels, page)]
+    named = [pixels for pixels in every if _holds(pixels, page, file, root.get("UUID"))]
+    stated = {_ome_sides(pixels) for pixels in named or every}
+    sides = stated.pop() if len(stated) == 1 else None
+    return None if sides is None else _checked(_square(*sides, path, where), path, where)
+
+
+def _is_as_large(pixels: ElementTree.Element, page: Any) -> bool:
+    return (pixels.get("SizeX"), pixels.get("SizeY")) == (str(page.imagewidth), str(page.imagelength))
+
+
+def _holds(pixels: ElementTree.Element, page: Any, file: Any, own: str | None) -> bool:
+    """Whether a page of a file is among those that an image lists as its own."""
+    for data in pixels.findall("{*}TiffData"):
+        uuid = data.find("{*}UUID")
+        if uuid is None or uuid.text == own:
+            there = page.parent is file
+        else:
+            there = uuid.get("FileName", "").lower() == page.parent.filename.lower()
+        first = int(data.get("IFD", 0))
+        n = int(data.get("PlaneCount", 1 if "IFD" in data.attrib else len(page.parent.pages)))
+        if there and first <= page.index < first + n:
+            return True
+    return False
+
+
+def _ome_sides(pixels: ElementTree.Element) -> tuple[float, float] | None:
+    """Width and height of a px in um."""
     sides = []
     for axis in "XY":
-        size = None if pixels is None else pixels.get(f"PhysicalSize{axis}")
-        um = None if pixels is None else _UM.get(pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m"))
+        size, um = pixels.get(f"PhysicalSize{axis}"), _UM.get(pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m"))
         if size is None or um is None:
             return None
         sides.append(float(size) * um)
-    return _checked(_square(sides[0], sides[1], path, where), path, where)
+    return sides[0], sides[1]
 
 
 def _square(x: float, y: float, path: Path, where: str) -> float:

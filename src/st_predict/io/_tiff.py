@@ -15,17 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.alpha import BLANK, over_white
+from st_predict.core.errors import InputError
 from st_predict.io._checks import not_rgb, unreadable
+from st_predict.io._regions import RegionImage
+from st_predict.io._scenes import missing, several
+from st_predict.io._tiff_color import describe, find_color, ycbcr_to_rgb
+from st_predict.io._tiff_scenes import find_levels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import tifffile
     from numpy.typing import NDArray
 
+    from st_predict.io._scenes import Scene
+    from st_predict.io._tiff_color import Color
+
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BAND_ROWS = 1024
-_BLANK = 255  # a scanner leaves out tiles that show nothing but glass
 TILED_CHUNK_PX = 512
 """Whole tiles up to about this edge make a chunk: 256 px tiles by themselves cost more to name than to decode."""
 
@@ -36,11 +44,12 @@ def is_tiff(path: Path) -> bool:
         return file.read(4) in _MAGIC
 
 
-class TiffImage:
+class TiffImage(RegionImage):
     """Pixels ``(3, height, width)`` uint8 of one level; indexing decodes the blocks under the region and no others.
 
-    Also an image source, which is read a chunk of whole tiles at a time: tiles are then decoded one by one from bytes
-    read at their place, 1.6 times as fast for JPEG as through the Zarr view that serves any other indexing.
+    Also an image source, which is read a chunk of whole tiles at a time. Both ways are one: :meth:`read_box`. Tiles are
+    decoded one by one from bytes read at their place, 1.6 times as fast for JPEG as through the Zarr view that serves
+    planes and strips. Blocks that were never stored are white, and alpha lies over white.
 
     Pickling carries the path. A forked process opens the file anew: it must not share a file position with its parent.
 
@@ -52,6 +61,8 @@ class TiffImage:
         The argument it was given as, for errors.
     level
         Level of the pyramid, 0 the finest; see :func:`n_levels`.
+    series
+        Which picture of the file, where it holds several; ``None``: the largest.
 
     Raises
     ------
@@ -59,68 +70,68 @@ class TiffImage:
         The file is corrupt, ends before its last block, or holds no 8-bit RGB image.
     """
 
-    ndim = 3
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, path: Path, *, where: str, level: int = 0) -> None:
-        self.path, self.where, self.level = path.resolve(), where, level
+    def __init__(self, path: Path, *, where: str, level: int = 0, series: int | None = None) -> None:
+        self.path, self.where, self.level, self.series = path.absolute(), where, level, series
         self._open()
-        _, height, width = self.shape
-        self.row_edges, self.col_edges = (
-            np.append(np.arange(0, size, max(1, TILED_CHUNK_PX // block) * block), size)
-            for size, block in zip((height, width), self.block_px, strict=True)
-        )
+        super().__init__(*self._size, self.block_px, chunk_px=TILED_CHUNK_PX)
 
     def _open(self) -> None:
         import zarr
 
         file = _open_file(self.path, self.where)
         self._close = weakref.finalize(self, file.close)
-        series = _levels(file, self.path, self.where)[self.level]
+        series = _levels(file, self.path, self.where, self.series)[self.level]
         self._channels_last = series.axes == "YXS"
         self.is_tiled = bool(series.keyframe.is_tiled)
-        self._page = series.keyframe
-        self._array = zarr.open_array(series.aszarr(level=0), mode="r")
+        self.n_missing, self.n_blocks = _missing_blocks(series)
+        self._page, self._color = series.keyframe, _certain_color(series, self.path, self.where)
+        self._file = Path(self._page.parent.filehandle.path)  # an OME-TIFF may lie in several
+        self._array: Any = zarr.open_array(series.aszarr(level=0, fillvalue=BLANK), mode="r")
         rows = 0 if self._channels_last else 1
-        height, width = self._array.shape[rows : rows + 2]
-        self.shape = (3, height, width)
+        self._size: tuple[int, int] = self._array.shape[rows : rows + 2]
         self.block_px: tuple[int, int] = tuple(self._array.chunks[rows : rows + 2])
         self._pid = os.getpid()
 
-    def __getitem__(self, key: tuple[Any, Any, Any]) -> NDArray[np.uint8]:
+    def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
+        """Pixels of a box, each block under it decoded once."""
         if self._pid != os.getpid():
             self._open()
-        channels, rows, columns = key
+        stored = self._read_tiles if self._channels_last and self.is_tiled else self._read_view
+        pixels = stored(top, bottom, left, right)
+        if self._color.ycbcr:
+            pixels = ycbcr_to_rgb(pixels)
+        if not self._color.alpha:
+            return np.ascontiguousarray(pixels[..., :3])
+        return np.ascontiguousarray(over_white(pixels, premultiplied=self._color.premultiplied))
+
+    def _read_view(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         try:
-            # Row and column each may be a number, a slice or a list.
             if self._channels_last:
-                region = np.moveaxis(np.asarray(self._array.oindex[rows, columns, :3]), -1, 0)
-            else:
-                region = np.asarray(self._array.oindex[:3, rows, columns])
+                return np.asarray(self._array[top:bottom, left:right])
+            return np.moveaxis(np.asarray(self._array[:, top:bottom, left:right]), 0, -1)
         except (RuntimeError, ValueError, zlib.error) as error:  # what the decoders raise
             raise unreadable(self.path, error, where=self.where) from error
-        return np.ascontiguousarray(region[channels])
 
-    def read_chunk(self, row: int, col: int) -> NDArray[np.uint8]:
-        """Decode one chunk ``(height, width, 3)``, each of its tiles once."""
-        (top, bottom), (left, right) = self.row_edges[row : row + 2], self.col_edges[col : col + 2]
-        if not (self._channels_last and self.is_tiled):
-            return self[:, top:bottom, left:right].transpose(1, 2, 0)
-        pixels = np.empty((bottom - top, right - left, 3), np.uint8)
+    def _read_tiles(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         tall, wide = self.block_px
         a_row = -(-self.shape[2] // wide)
-        with self.path.open("rb") as file:  # one of its own: other threads and processes read at the same time
-            for y in range(top, bottom, tall):
-                for x in range(left, right, wide):
+        n_samples = self._page.samplesperpixel
+        pixels = np.full((bottom - top, right - left, n_samples), BLANK, np.uint8)
+        with self._file.open("rb") as file:  # one of its own: other threads and processes read at the same time
+            for y in range(top // tall * tall, bottom, tall):
+                for x in range(left // wide * wide, right, wide):
                     tile = self._decode(file, y // tall * a_row + x // wide)
-                    inside = pixels[y - top : y - top + tall, x - left : x - left + wide]
-                    inside[:] = _BLANK if tile is None else tile[: inside.shape[0], : inside.shape[1], :3]
+                    if tile is None:
+                        continue
+                    rows, cols = slice(max(y, top), min(y + tall, bottom)), slice(max(x, left), min(x + wide, right))
+                    part = tile[rows.start - y : rows.stop - y, cols.start - x : cols.stop - x]
+                    pixels[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left] = part
         return pixels
 
     def _decode(self, file: Any, index: int) -> NDArray[np.uint8] | None:
         page = self._page
         offset, count = page.dataoffsets[index], page.databytecounts[index]
-        if not count:
+        if not (offset and count):
             return None
         file.seek(offset)
         try:
@@ -129,97 +140,119 @@ class TiffImage:
             raise unreadable(self.path, error, where=self.where) from error
         return None if tile is None else tile[0]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> TiffImage:
-        return self  # read-only
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (str(self.path), self.where, self.level)
+        return _reopen, (str(self.path), self.where, self.level, self.series)
 
 
-def _reopen(path: str, where: str, level: int) -> TiffImage:
-    return TiffImage(Path(path), where=where, level=level)
+def _reopen(path: str, where: str, level: int, series: int | None) -> TiffImage:
+    return TiffImage(Path(path), where=where, level=level, series=series)
 
 
 @contextmanager
-def open_finest(path: Path, *, where: str) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPageSeries]]:
+def open_finest(
+    path: Path, *, where: str, series: int | None = None
+) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPageSeries]]:
     """The file, and the series of the level that is read: other images of the file have scales of their own."""
     with _open_file(path, where) as file:
-        yield file, _levels(file, path, where)[0]
+        yield file, _levels(file, path, where, series)[0]
 
 
-def n_levels(path: Path, *, where: str) -> int:
-    """How many levels of a pyramid a TIFF holds; 1 where there is no pyramid."""
+def n_levels(path: Path, *, where: str, series: int | None = None) -> int:
+    """How many levels of a pyramid a picture of a TIFF has; 1 where there is no pyramid."""
     with _open_file(path, where) as file:
-        return len(_levels(file, path, where))
+        return len(_levels(file, path, where, series))
+
+
+def tiff_scenes(path: Path, *, where: str, series: int | None = None) -> tuple[int, list[Scene]]:
+    """Number of the picture that is read, and all that are slides."""
+    with _open_file(path, where) as file, _reading(path, where):
+        number, _, scenes = find_levels(file, path, where=where, series=series)
+        return number, scenes
+
+
+def tiff_notes(image: TiffImage, scenes: Sequence[Scene]) -> list[str]:
+    """What is said of a file: pictures that are not read, blocks that are missing."""
+    found = [missing(image, image.path)]
+    if image.series is not None and scenes:
+        found.append(several(scenes, image.series, image.path))
+    return [note for note in found if note]
 
 
 def _open_file(path: Path, where: str) -> tifffile.TiffFile:
     import tifffile
 
     try:
-        return tifffile.TiffFile(path)
+        file = tifffile.TiffFile(path)
     except (tifffile.TiffFileError, ValueError, OSError, struct.error) as error:
         raise unreadable(path, error, where=where) from error
+    # tifffile follows a link, and would look for the other files of an OME-TIFF beside what it points to.
+    named: Any = file.filehandle
+    named._dir, named._name = str(path.absolute().parent), path.name
+    return file
 
 
-def _levels(file: tifffile.TiffFile, path: Path, where: str) -> list[tifffile.TiffPageSeries]:
-    """Levels of the pyramid, the finest first, each checked to be whole and 8-bit RGB."""
+@contextmanager
+def _reading(path: Path, where: str) -> Iterator[None]:
+    """What tifffile raises on a file that is cut or corrupt, in our words."""
     import tifffile
 
     try:
-        # The largest series is level 0. Writers that keep a pyramid as plain pages give one series a level.
-        series = sorted(file.series, key=lambda s: -int(np.prod(s.shape)))
-        levels = list(series[0].levels)
-        if len(levels) == 1 and levels[0].keyframe.is_tiled and not file.is_ome:  # whose levels are its own
-            levels += [s for s in series[1:] if s.keyframe.is_tiled and _is_reduced(s, levels[0])]
-        for level in levels:
-            _check_level(level, path, where)
+        yield
+    except InputError:
+        raise
     except IndexError as error:
         raise unreadable(path, "the list of its images lies beyond its end", where=where) from error
     except (tifffile.TiffFileError, ValueError, struct.error) as error:
         raise unreadable(path, error, where=where) from error
+
+
+def _levels(file: tifffile.TiffFile, path: Path, where: str, number: int | None) -> list[tifffile.TiffPageSeries]:
+    """Levels of the pyramid, the finest first, each checked to be whole and of 8 bits."""
+    with _reading(path, where):
+        _, levels, _ = find_levels(file, path, where=where, series=number)
+        for level in levels:
+            _check_level(level, path, where)
     return levels
 
 
-def _is_reduced(series: tifffile.TiffPageSeries, of: tifffile.TiffPageSeries) -> bool:
-    """Whether a series is the same picture, smaller: same axes and the same reduction both ways."""
-    if (series.axes, series.dtype) != (of.axes, of.dtype) or series.ndim != of.ndim:
-        return False
-    small, large = (dict(zip(s.axes, s.shape, strict=True)) for s in (series, of))
-    tall, wide = (large[axis] / small[axis] for axis in "YX")
-    # Another picture of the file (a second section, a label) is of any size; a level is a power of two, or says so.
-    halvings = np.log2(tall)
-    by_power = abs(halvings - round(halvings)) < 0.01
-    return tall > 1.5 and abs(tall / wide - 1) < 0.01 and (by_power or bool(series.keyframe.is_reduced))
-
-
 def _check_level(series: tifffile.TiffPageSeries, path: Path, where: str) -> None:
-    ends = [
-        offset + count
-        for page in series.pages
-        if page is not None
-        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
-    ]
-    end, size = max(ends), path.stat().st_size
-    if end > size:
-        raise unreadable(path, f"its pixels end at byte {end}, the file at byte {size}", where=where)
-    axes, shape, color = series.axes, series.shape, series.keyframe.photometric.name
+    for page in series.pages:
+        if page is None:
+            continue
+        end, size = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))), page.parent.filehandle.size
+        if end > size:
+            raise unreadable(path, f"its pixels end at byte {end}, the file at byte {size}", where=where)
     if series.dtype != np.uint8:
         raise not_rgb(path, f"{series.dtype}", where=where)
-    n_channels = shape[2] if axes == "YXS" else shape[0] if axes in ("SYX", "CYX") else 1
-    if n_channels not in (3, 4) or color in ("SEPARATED", "PALETTE", "CIELAB"):
-        raise not_rgb(path, f"axes {axes}, shape {shape}, {color.lower()}", where=where)
 
 
-def strip_bands(path: Path, *, where: str) -> tuple[int, int, Iterator[NDArray[np.uint8]]]:
+def _certain_color(series: tifffile.TiffPageSeries, path: Path, where: str) -> Color:
+    color = find_color(series)
+    if color is None:
+        raise not_rgb(path, describe(series), where=where)
+    return color
+
+
+def _missing_blocks(series: tifffile.TiffPageSeries) -> tuple[int, int]:
+    """How many blocks of a level were never stored, and how many there are."""
+    pages = list(series.pages)
+    if series.dataoffset is not None:  # stored in one piece
+        return 0, len(pages)
+    counts = [np.zeros(len(series.keyframe.dataoffsets)) if page is None
+              else np.multiply(page.dataoffsets, page.databytecounts, dtype=float) for page in pages]  # fmt: skip
+    stored = np.concatenate(counts)
+    return int((stored == 0).sum()), len(stored)
+
+
+def strip_bands(path: Path, *, where: str, series: int | None = None) -> tuple[int, int, Iterator[NDArray[np.uint8]]]:
     """Height, width and rows ``(n_rows, width, 3)`` of a TIFF stored in strips, each strip decoded once."""
-    image = TiffImage(path, where=where)
+    image = TiffImage(path, where=where, series=series)
     _, height, width = image.shape
     rows = image.block_px[0]
     step = max(1, _BAND_ROWS // rows) * rows
 
     def bands() -> Iterator[NDArray[np.uint8]]:
         for top in range(0, height, step):
-            yield image[:, top : top + step, :].transpose(1, 2, 0)
+            yield image.read_box(top, min(top + step, height), 0, width)
 
     return height, width, bands()

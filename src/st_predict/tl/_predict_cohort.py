@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ def predict_cohort(
     device: str = "auto",
     interval: float | None = None,
     min_reliability: float | None = None,
+    series: int | Literal["all"] | None = None,
 ) -> pd.DataFrame:
     """Predict bare slides, several at a time; a slide that fails costs itself alone.
 
@@ -54,12 +55,16 @@ def predict_cohort(
         Torch device of the encoder; ``"auto"``: a GPU if there is one.
     interval, min_reliability
         As in :func:`st_predict.tl.predict`.
+    series
+        Which slide of files that hold several, see :func:`st_predict.io.slide`; ``"all"``: each of them, as
+        ``<file>_series<number>``; ``None``: the largest.
 
     Returns
     -------
     The manifest, which is also written as ``out_dir/manifest.csv`` after every slide: ``slide``, ``status`` (``done``,
     ``skipped``, ``failed``), ``reason``, ``n_spots``, ``unlike_training`` and ``slide_shift`` (see
-    :func:`st_predict.tl.predict`), ``seconds``, ``path`` and ``store``. A store is a SpatialData with
+    :func:`st_predict.tl.predict`), ``seconds``, ``path``, ``store``, ``series`` (which slide of a file of several it is)
+    and ``remarks`` (all that was warned of). A store is a SpatialData with
     the table ``key_added`` on its spots, the outlines of the tissue, and a small copy of the slide to look at.
 
     Raises
@@ -79,10 +84,16 @@ def predict_cohort(
         check_positive(pitch_um, where="pitch_um")
     if n_jobs is not None and n_jobs < 1:
         raise InputError(f"n_jobs is {n_jobs}", where="n_jobs", expected="at least 1, or None", remedy="correct n_jobs")
+    if not (series in (None, "all") or (isinstance(series, int) and not isinstance(series, bool) and series >= 0)):
+        raise InputError(
+            f"series is {series!r}", where="series", expected="a number from 0, 'all' or None", remedy="correct series"
+        )
     if isinstance(paths, (str, Path)):
         paths = [paths]
     kept_genes(model, interval, min_reliability)  # what cannot be done for any slide is an error now
     settings = Settings(
         key_added, um_per_px, pitch_um, device, *(None if v is None else float(v) for v in (interval, min_reliability))
     )
-    return run_cohort(paths, model, Path(out_dir).resolve(), settings=settings, n_jobs=n_jobs, client=client)
+    return run_cohort(
+        paths, model, Path(out_dir).resolve(), settings=settings, n_jobs=n_jobs, client=client, series=series
+    )

@@ -88,3 +88,13 @@ def test_tiles_of_a_few_pixels_are_refused() -> None:
         TileSpec.of((30, 300), None).sides_px(section(10.0))
     assert "at least 4 px" in error.value.expected
     assert TileSpec.of(40, None).sides_px(section(10.0)) == (4,)
+
+
+def test_tiles_wider_than_an_image_are_refused_where_its_size_is_given() -> None:
+    spec = TileSpec.of((112, 616), None)
+    assert spec.sides_at(0.5, "image 'a'", size_px=(300, 224)) == (224, 1232)
+    with pytest.raises(
+        InputError, match=r"tiles of image 'a' would be 4148 px wide, the image is 3000 x 2000 px"
+    ) as error:
+        spec.sides_at(0.027, "image 'a'", size_px=(3000, 2000))
+    assert "check the scale" in error.value.remedy

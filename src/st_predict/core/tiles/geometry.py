@@ -56,31 +56,54 @@ class TileSpec:
         return len(self.widths_um) + len(self.widths_px)
 
     def sides_px(self, section: Section) -> tuple[int, ...]:
-        """Tile sides in whole px of the section's image.
+        """Tile sides in whole px of the section's image, see :meth:`sides_at`."""
+        return self.sides_at(section.um_per_px, f"section {section.name!r}")
+
+    def sides_at(
+        self, um_per_px: float | None, name: str, *, size_px: tuple[int, int] | None = None
+    ) -> tuple[int, ...]:
+        """Tile sides in whole px of an image.
+
+        Parameters
+        ----------
+        um_per_px
+            Scale of the image; ``None`` where it is unknown.
+        name
+            What it is called, for errors.
+        size_px
+            Its width and height; ``None``: tiles may be wider.
 
         Raises
         ------
         InputError
-            If the tiles are physical and the section's scale is unknown, or a tile would be narrower than 4 px.
+            If the tiles are physical and the scale is unknown, or a tile would be narrower than 4 px, or all of them
+            wider than the image.
         """
         if self.widths_px:
             sides = tuple(round(w) for w in self.widths_px)
-        elif section.um_per_px is None:
+        elif um_per_px is None:
             raise InputError(
-                f"the scale of section {section.name!r} is unknown, and tile widths are in um",
+                f"the scale of {name} is unknown, and tile widths are in um",
                 where="um_per_px",
                 expected="the width of an image pixel in um",
                 remedy="st_predict.pp.set_scale(sdata, um_per_px=...) (or spot_diameter_um=, pitch_um=), "
                 "or give tile_px= to work in pixels if all sections share one scale",
             )
         else:
-            sides = tuple(round(w / section.um_per_px) for w in self.widths_um)
+            sides = tuple(round(w / um_per_px) for w in self.widths_um)
         if min(sides) < 4:
             raise InputError(
-                f"tiles of section {section.name!r} would be {min(sides)} px wide",
+                f"tiles of {name} would be {min(sides)} px wide",
                 where="tile_um, um_per_px",
                 expected="at least 4 px",
                 remedy="check the scale of the image, use the full-resolution image, or use wider tiles",
+            )
+        if size_px is not None and min(sides) > max(size_px):
+            raise InputError(
+                f"tiles of {name} would be {min(sides)} px wide, the image is {size_px[0]} x {size_px[1]} px",
+                where="tile_um, um_per_px",
+                expected="tiles that are smaller than the image",
+                remedy="check the scale of the image, or use narrower tiles",
             )
         return sides
 

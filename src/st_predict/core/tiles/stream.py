@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from st_predict.core.alpha import BLANK
 from st_predict.core.tiles.geometry import tile_corners
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from st_predict.core.section import ImageSource
-
-PAD_VALUE = 255  # white, as the glass around tissue
 
 
 class TileBatch(NamedTuple):
@@ -155,7 +154,7 @@ def _whole_tiles(
     first, stop = _chunks_needed(boxes, source)
     for tile in np.flatnonzero((stop <= first).any(axis=1) & wanted).tolist():  # wholly off the image
         scale, spot = divmod(tile, n_spots)
-        yield spot, scale, np.full((boxes[scale].side, boxes[scale].side, 3), PAD_VALUE, np.uint8)
+        yield spot, scale, np.full((boxes[scale].side, boxes[scale].side, 3), BLANK, np.uint8)
     ending, last_use = _schedule(first, stop, wanted)
     held: dict[tuple[int, int], NDArray[np.uint8]] = {}
     leaving: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -222,7 +221,7 @@ def _assemble(
             if part.shape[:2] == (side, side):
                 return part
             if tile is None:
-                tile = np.full((side, side, 3), PAD_VALUE, np.uint8)
+                tile = np.full((side, side, 3), BLANK, np.uint8)
             tile[y0 - y : y1 - y, x0 - x : x1 - x] = part
     assert tile is not None
     return tile

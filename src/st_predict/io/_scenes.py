@@ -1,0 +1,73 @@
+"""Files that hold several slides: which one is read, and what is said of the others. Knows no format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class Scene(NamedTuple):
+    """One slide of a file."""
+
+    number: int
+    """As the file counts its pictures, from 0."""
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.number} ({self.width} x {self.height} px)"
+
+
+def choose_scene(usable: Sequence[Scene], known: Sequence[Scene], path: Path, *, where: str, series: int | None) -> int:
+    """Number of the scene that is asked for; where none is, that of the largest that is usable.
+
+    Parameters
+    ----------
+    usable
+        Slides of the file.
+    known
+        All pictures of the file, which may be asked for by number.
+    path, where
+        The file, and the argument it was given as, for errors.
+    series
+        What is asked for.
+
+    Raises
+    ------
+    InputError
+        If there is no scene of that number.
+    """
+    if series is None:
+        return max(usable, key=lambda scene: (scene.height * scene.width, -scene.number)).number
+    if isinstance(series, bool) or not isinstance(series, int) or series not in [scene.number for scene in known]:
+        raise InputError(
+            f"{path.name} has no series {series!r}",
+            where="series",
+            expected=f"one of {', '.join(map(str, known))}",
+            remedy="correct series, or leave it out for the largest",
+        )
+    return series
+
+
+def several(scenes: Sequence[Scene], number: int, path: Path) -> str | None:
+    """What is said of a file that holds more slides than the one that is read; ``None`` where it does not."""
+    others = [scene for scene in scenes if scene.number != number]
+    if not others:
+        return None
+    return (
+        f"{path.name} holds {len(others) + 1} scenes, of which series {number} is read and "
+        f"{', '.join(map(str, others))} {'is' if len(others) == 1 else 'are'} not; series= chooses"
+    )
+
+
+def missing(image: Any, path: Path) -> str | None:
+    """What is said of an image some of whose blocks were never stored; ``None`` where all were."""
+    if not image.n_missing:
+        return None
+    share = 100 * image.n_missing / image.n_blocks
+    return f"{image.n_missing} of {image.n_blocks} blocks of {path.name} ({share:.2g} %) were never stored; they are read as white"

@@ -1,0 +1,113 @@
+"""Which TIFFs come out of their decoder as RGB for certain, and what is done to those that nearly do.
+
+Knows tifffile's pages and series; reads no pixel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tifffile
+    from numpy.typing import NDArray
+
+_LOSSLESS = {"NONE", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "ZSTD", "ZSTD_DEPRECATED", "LZMA", "LERC"}
+_AS_MARKED = {"JPEG", "JPEG_2000_LOSSY", "JPEG2000", "APERIO_JP2000_RGB", "WEBP", "WEBP_DEPRECATED", "JPEGXL", "PNG",
+              "JPEGXR", "JPEGXR_NDPI"}  # fmt: skip
+_GRAY = {"MINISBLACK", "MINISWHITE", "MASK"}
+_NEVER = _GRAY | {"SEPARATED", "CFA", "LINEAR_RAW", "DEPTH_MAP", "SEMANTIC_MASK", "LOGL"}
+_ASSOCIATED = 1
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what a TIFF means that states none
+
+
+class Color(NamedTuple):
+    """What a decoded block needs to become RGB."""
+
+    ycbcr: bool
+    alpha: bool
+    premultiplied: bool
+
+
+def find_color(series: tifffile.TiffPageSeries) -> Color | None:
+    """How the image becomes RGB; ``None`` where nobody knows for certain what its decoder hands out.
+
+    RGB does under every known compression, YCbCr as JPEG (whose decoder converts) or, not subsampled, under a lossless
+    one (converted here). Three separate planes of a file that marks none of its colors (OME-TIFF) are red, green, blue.
+    """
+    page = series.keyframe
+    marked, stored, n = page.photometric.name, _name(page.compression), n_channels(series)
+    extra = tuple(int(sample) for sample in page.extrasamples)
+    color = Color(False, n == 4, extra[:1] == (_ASSOCIATED,))
+    if n not in (3, 4):
+        return None
+    if marked == "RGB" and stored in _LOSSLESS:
+        return color
+    if marked == "RGB" and stored in _AS_MARKED:  # a JPEG of four channels is of no known color space
+        return color if stored != "JPEG" or n == 3 else None
+    if marked == "YCBCR" and n == 3 and series.axes == "YXS":
+        if stored == "JPEG":
+            return color
+        return Color(True, False, False) if stored in _LOSSLESS and _is_plain_ycbcr(page) else None
+    return (
+        color
+        if marked == "MINISBLACK" and series.axes == "CYX" and n == 3 and stored in _LOSSLESS | _AS_MARKED
+        else None
+    )
+
+
+def n_channels(series: tifffile.TiffPageSeries) -> int:
+    """Channels of the image; 1 where its axes are not those of one picture in color."""
+    axes, shape = series.axes, series.shape
+    return int(shape[2] if axes == "YXS" else shape[0] if axes in ("SYX", "CYX") else 1)
+
+
+def may_be_color(series: tifffile.TiffPageSeries) -> bool:
+    """Whether another library could make RGB of it: 8 bits, and marked as some kind of color."""
+    return series.dtype == np.uint8 and series.keyframe.photometric.name not in _NEVER
+
+
+def describe(series: tifffile.TiffPageSeries) -> str:
+    """The interpretation, as an error names it."""
+    page = series.keyframe
+    parts = [
+        f"axes {series.axes}",
+        f"shape {series.shape}",
+        page.photometric.name.lower(),
+        _name(page.compression).lower(),
+    ]
+    return ", ".join(parts)
+
+
+def ycbcr_to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """YCbCr ``(height, width, 3)`` of the full range as RGB (TIFF 6.0, section 21)."""
+    y, blue, red = (pixels[..., i].astype(np.float32) for i in range(3))
+    of_red, of_green, of_blue = _LUMA
+    r = y + (2 - 2 * of_red) * (red - 128)
+    b = y + (2 - 2 * of_blue) * (blue - 128)
+    g = (y - of_blue * b - of_red * r) / of_green
+    return np.clip(np.rint(np.stack([r, g, b], axis=-1)), 0, 255).astype(np.uint8)
+
+
+def _is_plain_ycbcr(page: Any) -> bool:
+    """Not subsampled, and of the usual coefficients and range."""
+    subsampling = page.tags.valueof("YCbCrSubSampling", (2, 2))  # what a TIFF means that states none
+    luma = _floats(page.tags.valueof("YCbCrCoefficients", None))
+    levels = _floats(page.tags.valueof("ReferenceBlackWhite", None))
+    return (
+        tuple(subsampling) == (1, 1)
+        and (luma is None or np.allclose(luma, _LUMA, atol=2e-3))
+        and (levels is None or np.allclose(levels, (0, 255, 128, 255, 128, 255)))
+    )
+
+
+def _floats(rationals: Any) -> NDArray[np.float64] | None:
+    if rationals is None:
+        return None
+    pairs = np.asarray(rationals, float).reshape(-1, 2)
+    return pairs[:, 0] / pairs[:, 1]
+
+
+def _name(compression: Any) -> str:
+    return str(getattr(compression, "name", compression))

@@ -1,0 +1,154 @@
+"""Files of several slides say so and give each; slides of several files are opened where they were named."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+import st_predict as stp
+from st_predict._spatialdata.image import image_array, reduced_sources
+from st_predict._studies import is_slide
+from st_predict.core.errors import InputError
+from st_predict.io._images import open_image
+
+SIDES, TILE = (256, 512, 384), 128
+
+
+def scene(number: int) -> np.ndarray:
+    return np.full((SIDES[number], SIDES[number], 3), 60 + 40 * number, np.uint8)
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    """Three scenes of their own scales, each a pyramid, and the photograph of the label."""
+    path = tmp_path / "case.ome.tif"
+    tiled: dict[str, Any] = {"tile": (TILE, TILE), "photometric": "rgb", "compression": "zlib"}
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for number in range(3):
+            um = 0.25 * (number + 1)
+            known = {"axes": "YXS", "Name": f"scene {number}", "PhysicalSizeX": um, "PhysicalSizeY": um}
+            file.write(scene(number), subifds=1, metadata=known, **tiled)
+            file.write(scene(number)[::2, ::2], subfiletype=1, **tiled)
+        file.write(np.full((900, 900, 3), 9, np.uint8), metadata={"axes": "YXS", "Name": "label image"}, **tiled)
+    return path
+
+
+def seen(path: Path, **given: Any) -> tuple[np.ndarray, dict[str, Any], int]:
+    """Pixels, what is kept of the file, and how many reduced copies there are."""
+    sdata = stp.io.slide(path, **given)
+    (key,) = sdata.images
+    return (
+        image_array(sdata, key).data.compute().transpose(1, 2, 0),
+        sdata.attrs["st_predict"],
+        len(reduced_sources(sdata, key)),
+    )
+
+
+def test_every_scene_is_had_by_its_number(three: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert stp.io.slide_series(three) == [0, 1, 2], "a label is no slide"
+    for number in range(3):
+        pixels, known, n_reduced = seen(three, series=number)
+        np.testing.assert_array_equal(pixels, scene(number))
+        key = "case_image"
+        assert known == {"um_per_px": {key: 0.25 * (number + 1)}, "series": {key: number}} and n_reduced == 1
+    assert caplog.text == "", "what is asked for by number needs no warning"
+    assert seen(three, series=3)[0].shape == (900, 900, 3), "the label, for who asks for it"
+
+
+def test_scenes_that_are_not_read_are_said(three: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pixels, known, _ = seen(three)
+    np.testing.assert_array_equal(pixels, scene(1))
+    said = "case.ome.tif holds 3 scenes, of which series 1 is read and 0 (256 x 256 px), 2 (384 x 384 px) are not"
+    assert said in caplog.text and known["series"] == {"case_image": 1}
+    caplog.clear()
+    assert open_image(three).shape == (3, 512, 512)
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize("number", [4, -1, True, "1"])
+def test_no_such_scene(three: Path, number: Any) -> None:
+    with pytest.raises(InputError, match=re.escape(f"case.ome.tif has no series {number!r}")) as error:
+        stp.io.slide(three, series=number)
+    assert error.value.where == "series" and "2 (384 x 384 px)" in error.value.expected
+
+
+def test_a_file_of_one_slide_has_series_0(real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = real_data / "slides" / "CMU-1-Small-Region.svs"  # which holds a thumbnail, a label and a macro as well
+    for given in ({}, {"series": 0}):
+        assert "series" not in stp.io.slide(path, **given).attrs["st_predict"]
+    assert stp.io.slide_series(path) == [0] and caplog.text == ""
+    flat = tmp_path / "flat.tif"
+    tifffile.imwrite(flat, scene(0), photometric="rgb", rowsperstrip=64)
+    assert "series" not in stp.io.slide(flat, series=0).attrs["st_predict"]
+    with pytest.raises(InputError, match="has no series 1"):
+        stp.io.slide(flat, series=1)
+
+
+def test_pictures_of_a_plain_tiff(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Pages of one picture in halves are its levels; another picture is another scene, in strips as well as in tiles."""
+    path = tmp_path / "pages.tif"
+    with tifffile.TiffWriter(path) as file:
+        for pixels in (scene(1), scene(1)[::2, ::2], scene(2), scene(2)[::2, ::2]):
+            file.write(pixels, photometric="rgb", tile=(TILE, TILE), metadata=None)
+    assert stp.io.slide_series(path) == [0, 1], "as tifffile counts"
+    assert np.array_equal(seen(path, series=1)[0], scene(2)) and seen(path, series=1)[2] == 1
+    strips = tmp_path / "strips.tif"
+    with tifffile.TiffWriter(strips) as file:
+        for number in range(3):
+            file.write(scene(number), photometric="rgb", rowsperstrip=64, metadata=None)
+    assert [int(seen(strips, series=number)[0][0, 0, 0]) for number in range(3)] == [60, 100, 140]
+    seen(strips)
+    assert "strips.tif holds 3 scenes, of which series 1 is read" in caplog.text
+
+
+def test_pictures_of_an_ome_zarr(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As bioformats2raw writes them: a group a picture."""
+    path = tmp_path / "case.zarr"
+    zarr.open_group(str(path), mode="w", zarr_format=2).attrs["bioformats2raw.layout"] = 3
+    for number in range(3):
+        group = zarr.open_group(str(path / str(number)), mode="w", zarr_format=2)
+        group.create_array("0", data=np.ascontiguousarray(scene(number).transpose(2, 0, 1)))
+        axes = [{"name": name} for name in "cyx"]
+        group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+    assert is_slide(path) and stp.io.slide_series(path) == [0, 1, 2]
+    for number in range(3):
+        np.testing.assert_array_equal(seen(path, series=number)[0], scene(number))
+    assert caplog.text == ""
+    assert seen(path)[0].shape == (512, 512, 3)
+    assert "case.zarr holds 3 scenes, of which series 1 is read" in caplog.text
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_an_ome_tiff_in_two_files(linked: bool, tmp_path: Path) -> None:
+    """The pixels lie in another file than the one that is named; both may be links."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    image = '<Image ID="Image:{0}"><Pixels ID="Pixels:{0}" DimensionOrder="XYCZT" Type="uint8" SizeX="{1}" SizeY="{1}" ' \
+        'SizeC="3" SizeZ="1" SizeT="1"><Channel ID="Channel:{0}:0" SamplesPerPixel="3"/><TiffData IFD="0" PlaneCount="1">' \
+        '<UUID FileName="{0}.ome.tif">urn:uuid:{0}</UUID></TiffData></Pixels></Image>'  # fmt: skip
+    for number in range(2):
+        xml = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{number}">'
+            + "".join(image.format(i, SIDES[i]) for i in range(2)) + "</OME>"
+        )  # fmt: skip
+        tifffile.imwrite(
+            folder / f"{number}.ome.tif", scene(number), tile=(TILE, TILE), photometric="rgb", metadata=None,
+            description=xml,
+        )  # fmt: skip
+    path = folder / "0.ome.tif"
+    if linked:
+        (tmp_path / "links").mkdir()
+        for number in range(2):
+            stored = tmp_path / f"object{number}"
+            shutil.move(folder / f"{number}.ome.tif", stored)
+            (tmp_path / "links" / f"{number}.ome.tif").symlink_to(stored)
+        path = tmp_path / "links" / "0.ome.tif"
+    for number in range(2):
+        np.testing.assert_array_equal(seen(path, series=number)[0], scene(number))

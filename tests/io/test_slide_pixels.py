@@ -1,0 +1,326 @@
+"""What a slide's pixels are where nothing was stored, where they are transparent, and where colors are not stored as RGB."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from PIL import Image
+
+import st_predict as stp
+from st_predict._spatialdata.image import image_array, image_source
+from st_predict.core.alpha import over_white
+from st_predict.core.errors import InputError
+from st_predict.io._images import open_image
+from st_predict.io._regions import OpenSlideImage
+from st_predict.io._tiff import TiffImage
+
+SIZE, TILE = 512, 128
+
+
+def shown_and_read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels ``(height, width, 3)`` as ``images[...]`` shows them, and as prediction reads them."""
+    sdata = stp.io.slide(path)
+    (key,) = sdata.images
+    source = image_source(sdata, key)
+    rows = [
+        np.concatenate([source.read_chunk(r, c) for c in range(len(source.col_edges) - 1)], axis=1)
+        for r in range(len(source.row_edges) - 1)
+    ]
+    return image_array(sdata, key).data.compute().transpose(1, 2, 0), np.concatenate(rows)
+
+
+def sparse(path: Path, *, planar: bool, tiled: bool, n_channels: int = 3) -> None:
+    """Blocks of one gray, the last of which were never stored, as libtiff leaves out what nobody wrote."""
+    side = {"tile": (TILE, TILE)} if tiled else {"rowsperstrip": TILE}
+    shape = (n_channels, SIZE, SIZE) if planar else (SIZE, SIZE, n_channels)
+    more: dict[str, Any] = {"planarconfig": "separate"} if planar else {}
+    if n_channels == 4:
+        more["extrasamples"] = [2]
+    tifffile.imwrite(path, np.full(shape, 70, np.uint8), photometric="rgb", compression="zlib", **side, **more)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        tags = file.pages[0].tags
+        counts = np.array(tags["TileByteCounts" if tiled else "StripByteCounts"].value)
+        a_plane = len(counts) // n_channels if planar else len(counts)
+        counts.reshape(-1, a_plane)[:, -2:] = 0
+        tags["TileByteCounts" if tiled else "StripByteCounts"].overwrite(counts.tolist())
+
+
+@pytest.mark.parametrize("n_channels", [3, 4])
+@pytest.mark.parametrize("tiled", [True, False])
+@pytest.mark.parametrize("planar", [True, False])
+def test_what_was_never_stored_is_white_both_ways_and_counted(
+    planar: bool, tiled: bool, n_channels: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "slide.tif"
+    sparse(path, planar=planar, tiled=tiled, n_channels=n_channels)
+    shown, read = shown_and_read(path)
+    np.testing.assert_array_equal(shown, read)
+    there = np.ones((SIZE, SIZE), bool)
+    there[SIZE - TILE :, SIZE - 2 * TILE :] = False
+    if not tiled:
+        there[SIZE - 2 * TILE :] = False
+    gray = 255 - round((255 - 70) * 70 / 255) if n_channels == 4 else 70
+    assert (read[~there] == 255).all() and (read[there] == gray).all()
+    planes = n_channels if planar else 1
+    n, of = 2 * planes, planes * (SIZE // TILE) ** (2 if tiled else 1)
+    assert f"{n} of {of} blocks of slide.tif" in caplog.text and "never stored; they are read as white" in caplog.text
+    caplog.clear()
+    np.testing.assert_array_equal(open_image(path).compute().transpose(1, 2, 0), read)
+    assert f"{n} of {of} blocks of slide.tif" in caplog.text
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("fill", [0, 255])
+def test_chunks_that_a_zarr_lacks_are_white(
+    version: str, fill: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = zarr.open_group(str(tmp_path / "slide.zarr"), mode="w", zarr_format=2 if version == "0.4" else 3)
+    array = group.create_array("0", shape=(3, SIZE, SIZE), chunks=(3, TILE, TILE), dtype="u1", fill_value=fill)
+    array[:, :TILE] = 70
+    axes = [{"name": name, "unit": "micrometer"} for name in "cyx"]
+    described = {"multiscales": [{"version": version, "axes": axes, "datasets": [{"path": "0"}]}]}
+    group.attrs.update(described if version == "0.4" else {"ome": described})
+    shown, read = shown_and_read(tmp_path / "slide.zarr")
+    np.testing.assert_array_equal(shown, read)
+    assert (read[:TILE] == 70).all() and (read[TILE:] == 255).all()
+    assert "12 of 16 blocks of slide.zarr (75 %) were never stored" in caplog.text
+
+
+def test_a_whole_slide_is_called_whole(real_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("CMU-1-Small-Region.svs", "tcga-cr-7395-01a-01-ts1.svs"):
+        stp.io.slide(real_data / "slides" / name)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture(scope="module")
+def rgba() -> np.ndarray:
+    """Colors whose alpha goes from none to all, the transparent ones black as programs leave them."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    found = np.stack([x / 4 + 90, y / 4 + 60, (x + y) / 8 + 70, x / 2], axis=-1).astype(np.uint8)
+    found[:, :100] = 0
+    found[:, 400:, 3] = 255
+    return found
+
+
+@pytest.fixture(scope="module")
+def laid(rgba: np.ndarray) -> np.ndarray:
+    """The same over white, as Pillow lays one image over another."""
+    image = Image.fromarray(rgba)
+    below = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return np.asarray(Image.alpha_composite(below, image).convert("RGB"))
+
+
+def _png(path: Path, rgba: np.ndarray) -> None:
+    Image.fromarray(rgba).save(path, format="png")
+
+
+def _tiff(**how: Any) -> Callable[[Path, np.ndarray], None]:
+    def write(path: Path, rgba: np.ndarray) -> None:
+        tifffile.imwrite(path, rgba, photometric="rgb", compression="zlib", **{"extrasamples": [2], **how})
+
+    return write
+
+
+def _associated(path: Path, rgba: np.ndarray) -> None:
+    color = np.rint(rgba[..., :3] * (rgba[..., 3:] / 255)).astype(np.uint8)
+    _tiff(tile=(TILE, TILE), extrasamples=[1])(path, np.concatenate([color, rgba[..., 3:]], axis=2))
+
+
+def _planar(path: Path, rgba: np.ndarray) -> None:
+    _tiff(tile=(TILE, TILE), planarconfig="separate")(path, rgba.transpose(2, 0, 1))
+
+
+def _ome_zarr(path: Path, rgba: np.ndarray) -> None:
+    group = zarr.open_group(str(path), mode="w")
+    group.create_array("0", data=np.ascontiguousarray(rgba.transpose(2, 0, 1)), chunks=(4, TILE, TILE))
+    axes = [{"name": name} for name in "cyx"]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
+
+
+ALPHA: dict[str, Callable[[Path, np.ndarray], None]] = {
+    "png": _png,
+    "tiled": _tiff(tile=(TILE, TILE)),
+    "strips": _tiff(rowsperstrip=64),
+    "ome": _tiff(tile=(TILE, TILE), ome=True, metadata={"axes": "YXS"}),
+    "unspecified": _tiff(tile=(TILE, TILE), extrasamples=[0]),
+    "associated": _associated,
+    "planar": _planar,
+    "zarr": _ome_zarr,
+}
+
+
+@pytest.mark.parametrize("kind", list(ALPHA))
+def test_alpha_lies_over_white(kind: str, tmp_path: Path, rgba: np.ndarray, laid: np.ndarray) -> None:
+    path = tmp_path / "slide"
+    ALPHA[kind](path, rgba)
+    shown, read = shown_and_read(path)
+    np.testing.assert_array_equal(shown, read)
+    assert (read[:, :100] == 255).all() and np.abs(read.astype(int) - laid).max() <= 2
+    if kind != "zarr":
+        np.testing.assert_array_equal(open_image(path).compute().transpose(1, 2, 0), read)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB"])
+def test_a_transparent_color_of_a_png_is_white(mode: str, tmp_path: Path) -> None:
+    image = Image.new("RGB", (300, 200), (120, 80, 150))
+    image.paste((0, 0, 0), (0, 0, 100, 200))
+    if mode == "P":
+        image = image.quantize(4)
+        image.save(tmp_path / "slide.png", transparency=image.getpixel((0, 0)))
+    else:
+        image.save(tmp_path / "slide.png", transparency=(0, 0, 0))
+    _, read = shown_and_read(tmp_path / "slide.png")
+    assert (read[:, :100] == 255).all() and (read[:, 100:] == (120, 80, 150)).all()
+
+
+def test_openslide_lays_alpha_over_white(tmp_path: Path, real_data: Path) -> None:
+    """No format of a scanner with half-transparent pixels can be written here; this is what the library hands out."""
+    image = OpenSlideImage(real_data / "slides" / "CMU-1-Small-Region.svs", where="path")
+
+    class Handed:
+        def read_region(self, *_: Any) -> Image.Image:
+            return Image.fromarray(np.array([[[0, 0, 0, 0], [100, 60, 20, 127], [100, 60, 20, 255]]], np.uint8))
+
+    image._slide = Handed()
+    assert image.read_box(0, 1, 0, 3).tolist() == [[[255, 255, 255], [178, 158, 138], [100, 60, 20]]]
+
+
+def test_one_rule_for_alpha() -> None:
+    pixels = np.array([[[0, 0, 0, 0], [200, 100, 0, 51], [9, 8, 7, 255]]], np.uint8)
+    assert over_white(pixels).tolist() == [[[255] * 3, [244, 224, 204], [9, 8, 7]]]
+    multiplied = np.array([[[0, 0, 0, 0], [40, 20, 0, 51], [9, 8, 7, 255]]], np.uint8)
+    assert over_white(multiplied, premultiplied=True).tolist() == over_white(pixels).tolist()
+    assert over_white(pixels[..., :3]).tolist() == pixels[..., :3].tolist()
+
+
+@pytest.fixture(scope="module")
+def rgb() -> np.ndarray:
+    y, x = np.mgrid[:300, :400]
+    return np.stack([x / 2 + 40, y / 2 + 60, (x + y) / 4 + 50], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "how", [{"tile": (TILE, TILE)}, {"rowsperstrip": 64}, {"tile": (TILE, TILE), "predictor": True}]
+)
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
+def test_ycbcr_is_converted(compression: str | None, how: dict[str, Any], tmp_path: Path, rgb: np.ndarray) -> None:
+    stored = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
+    if compression is None:
+        how = {name: value for name, value in how.items() if name != "predictor"}
+    tifffile.imwrite(tmp_path / "slide.tif", stored, photometric="ycbcr", compression=compression, **how)
+    shown, read = shown_and_read(tmp_path / "slide.tif")
+    np.testing.assert_array_equal(shown, read)
+    assert np.abs(read.astype(int) - rgb).max() <= 3 < 30 < np.abs(stored.astype(int) - rgb).mean()
+
+
+def _remark(path: Path, name: str, value: Any) -> None:
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags[name].overwrite(value)
+
+
+def test_colors_that_only_openslide_converts_go_there(tmp_path: Path, rgb: np.ndarray) -> None:
+    """CIE L*a*b*, which libtiff converts."""
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, rgb, photometric="rgb", tile=(TILE, TILE))
+    _remark(path, "PhotometricInterpretation", 8)
+    sdata = stp.io.slide(path)
+    assert isinstance(image_source(sdata, "slide_image"), OpenSlideImage)
+    with pytest.raises(InputError, match=r"not an 8-bit RGB image \(axes YXS, shape \(300, 400, 3\), cielab, none\)"):
+        open_image(path)
+
+
+@pytest.mark.parametrize("code", [0, 1, 5, 9, 10, 32803, 34892])
+def test_colors_that_nobody_converts_are_refused_by_name(code: int, tmp_path: Path, rgb: np.ndarray) -> None:
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, rgb, photometric="rgb", rowsperstrip=64, compression="lzw")
+    _remark(path, "PhotometricInterpretation", code)
+    name = tifffile.PHOTOMETRIC(code).name.lower()
+    for read in (stp.io.slide, open_image):
+        with pytest.raises(InputError, match=rf"not an 8-bit RGB image \(.*{name}, lzw\)") as error:
+            read(path)
+        assert "export it as 8-bit RGB" in error.value.remedy
+
+
+def test_subsampled_ycbcr_without_jpeg_is_refused(tmp_path: Path, rgb: np.ndarray) -> None:
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, rgb, photometric="ycbcr", rowsperstrip=64, compression="lzw")
+    _remark(path, "YCbCrSubSampling", (2, 2))
+    with pytest.raises(InputError, match=r"ycbcr, lzw"):
+        stp.io.slide(path)
+
+
+def test_four_planes_of_no_known_color_are_refused(tmp_path: Path, rgb: np.ndarray) -> None:
+    planes = np.concatenate([rgb, rgb[..., :1]], axis=2).transpose(2, 0, 1)
+    path = tmp_path / "slide.ome.tif"
+    tifffile.imwrite(path, planes, tile=(TILE, TILE), ome=True, metadata={"axes": "CYX"}, photometric="minisblack")
+    with pytest.raises(InputError, match=r"axes CYX, shape \(4, 300, 400\), minisblack"):
+        stp.io.slide(path)
+
+
+def test_tiles_that_overlap_go_to_openslide(tmp_path: Path) -> None:
+    """A TIFF as a Trestle scanner writes it: each tile shows 16 px of the one before again."""
+    overlap, n = 16, 3
+    side = n * TILE - (n - 1) * overlap
+    y, x = np.mgrid[:side, :side]
+    truth = np.stack([x / 2, y / 2, (x + y) / 4], axis=-1).astype(np.uint8)
+    stored = np.empty((n * TILE, n * TILE, 3), np.uint8)
+    step = TILE - overlap
+    for row in range(n):
+        for col in range(n):
+            part = truth[row * step : row * step + TILE, col * step : col * step + TILE]
+            stored[row * TILE : (row + 1) * TILE, col * TILE : (col + 1) * TILE] = part
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(
+        path, stored, tile=(TILE, TILE), photometric="rgb", metadata=None, software="MedScan 1.0",
+        description=f"Objective Magnification=20;OverlapsXY= {overlap} {overlap};Background Color=FFFFFF",
+    )  # fmt: skip
+    sdata = stp.io.slide(path)
+    assert isinstance(image_source(sdata, "slide_image"), OpenSlideImage)
+    shown, read = shown_and_read(path)
+    np.testing.assert_array_equal(shown, read)
+    np.testing.assert_array_equal(read, truth)
+
+
+def _ome_xml(images: str) -> str:
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        f"{images}</OME>"
+    )
+
+
+def _ome_image(number: int, side: int, um: float, data: str) -> str:
+    return (
+        f'<Image ID="Image:{number}"><Pixels ID="Pixels:{number}" DimensionOrder="XYCZT" Type="uint8" SizeX="{side}" '
+        f'SizeY="{side}" SizeC="3" SizeZ="1" SizeT="1" PhysicalSizeX="{um}" PhysicalSizeY="{um}">'
+        f'<Channel ID="Channel:{number}:0" SamplesPerPixel="3"/>{data}</Pixels></Image>'
+    )
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_an_ome_scale_is_that_of_the_image_and_not_of_its_place(order: tuple[int, int], tmp_path: Path) -> None:
+    """One image is described whose data are elsewhere, so that the second described is the first that is there."""
+    described = [
+        _ome_image(0, 256, 4.0, ""),
+        _ome_image(1, 256, 0.5, '<TiffData IFD="0" PlaneCount="1"/>'),
+    ]
+    path = tmp_path / "slide.ome.tif"
+    tifffile.imwrite(
+        path, np.full((256, 256, 3), 90, np.uint8), tile=(TILE, TILE), photometric="rgb", metadata=None,
+        description=_ome_xml("".join(described[i] for i in order)),
+    )  # fmt: skip
+    assert stp.io.slide(path).attrs["st_predict"]["um_per_px"] == {"slide_image": 0.5}
+
+
+def test_a_pickle_is_of_the_same_picture(tmp_path: Path, rgb: np.ndarray) -> None:
+    tifffile.imwrite(tmp_path / "slide.tif", rgb, photometric="rgb", tile=(TILE, TILE))
+    image = TiffImage(tmp_path / "slide.tif", where="path", series=0)
+    again = pickle.loads(pickle.dumps(image))
+    assert again.series == 0 and np.array_equal(again.read_box(10, 90, 20, 300), rgb[10:90, 20:300])
