@@ -54,16 +54,16 @@ def replacing_folder(path: Path, check: Callable[[Path], object] | None = None) 
         Raises where what is at ``path`` must not be replaced; called before the folder is filled and, since that may
         take hours, again before it is put in place. ``None``: the caller knows that it may be.
     """
-    path = _behind_links(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    given, path = path, _behind_links(path)
     put_back(path)
     if check is not None:
-        check(path)
+        check(given)
+    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}{_BESIDE}", dir=path.parent))
     try:
         yield scratch / "new"
         if check is not None:
-            check(path)
+            check(given)
         _put_in_place(scratch / "new", path, scratch)
     finally:
         if os.path.lexists(path) or not _moved_aside(scratch):
