@@ -85,7 +85,7 @@ def test_what_is_done_is_skipped_and_what_changed_is_not(
     known = ["slide", "n_spots", "unlike_training", "slide_shift"]
     assert again[known].equals(first[known]) and first["n_spots"].min() > 0, "a manifest can be sorted after any run"
     draw(mine[1], 9)
-    half_written = tmp_path / "out" / ".case_0.zarr.x1y2" / "new"
+    half_written = tmp_path / "out" / ".case_0.zarr.st-predict-x1y2" / "new"
     half_written.mkdir(parents=True)  # what a run leaves that is killed while it writes
     again = run(mine, quick_model, tmp_path / "out")
     assert not half_written.parent.exists()

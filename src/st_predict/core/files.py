@@ -199,7 +199,9 @@ def _by_way_of(aside: Path, fresh: Path, path: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Have two paths change places in one step; ``False`` where that cannot be done here."""
-    libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    if os.name != "posix":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one), os.fsencode(other)
     if sys.platform.startswith("linux") and hasattr(libc, "renameat2"):
         failed = libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)

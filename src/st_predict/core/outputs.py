@@ -6,7 +6,6 @@ changed since, holds somebody's work, and is not ours. Tables are known by their
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from importlib.metadata import version
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 SEAL = "st_predict.json"
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file browsers leave in every folder that is looked at
 _SAME_TIME_S = 2.0  # file systems round times to as much
-_MARK = b"st-predict"
+_MARK = "made by st-predict"
 _MARK_WITHIN = 65536  # of the begin or the end of a file
 
 
@@ -39,6 +38,27 @@ def seal(folder: Path, kind: str, record: dict[str, Any] | None = None) -> None:
     """
     told = {**(record or {}), "kind": kind, "package_version": version("st-predict"), "files": _listing(folder)}
     (folder / SEAL).write_text(json.dumps(told), encoding="utf-8")
+
+
+def mark(folder: Path, kind: str) -> None:
+    """Note whose a folder is in which files come and go."""
+    if not is_marked(folder, kind):
+        (folder / SEAL).write_text(
+            json.dumps({"kind": kind, "package_version": version("st-predict")}), encoding="utf-8"
+        )
+
+
+def is_marked(folder: Path, kind: str) -> bool:
+    """Whether a folder was marked, or sealed, as such."""
+    try:
+        return bool(json.loads((folder / SEAL).read_text(encoding="utf-8"))["kind"] == kind)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def made_by() -> str:
+    """The mark that pages and pictures carry."""
+    return f"{_MARK} {version('st-predict')}"
 
 
 def is_sealed(folder: Path, kind: str) -> bool:
@@ -67,10 +87,11 @@ def is_free(path: Path) -> bool:
 
 def has_columns(path: Path, columns: Sequence[str]) -> bool:
     """Whether a file is a table that begins with these columns, as one of ours does."""
+    import pandas as pd
+
     try:
-        with path.open(newline="", encoding="utf-8") as lines:
-            return next(csv.reader(lines), [])[: len(columns)] == list(columns)
-    except (OSError, UnicodeDecodeError, csv.Error):
+        return list(pd.read_csv(path, nrows=0))[: len(columns)] == list(columns)
+    except Exception:  # noqa: BLE001 - whatever keeps it from being read as a table: it is none of ours
         return False
 
 
@@ -80,7 +101,7 @@ def has_mark(path: Path) -> bool:
         with path.open("rb") as file:
             begin = file.read(_MARK_WITHIN)
             file.seek(max(0, path.stat().st_size - _MARK_WITHIN))
-            return _MARK in begin or _MARK in file.read()
+            return _MARK.encode() in begin + file.read()
     except OSError:
         return False
 
@@ -115,7 +136,9 @@ def check_output(path: Path, ours: Callable[[Path], bool], *, what: str, where: 
         )
     if not is_free(path) and not ours(path):
         raise InputError(
-            f"{path} exists and is not {what}, as it was written" if _says_ours(path) else f"{path} exists and is not {what}",
+            f"{path} exists and is not {what}, as it was written"
+            if _says_ours(path)
+            else f"{path} exists and is not {what}",
             where=where,
             expected=f"a new path, or {what} to which nothing was added since",
             remedy="choose another path, or move away what is there",
@@ -143,7 +166,7 @@ def check_writable(path: Path, *, where: str) -> None:
         )
 
 
-def check_apart(path: Path, inputs: Iterable[Path], *, where: str) -> None:
+def check_apart(path: Path, inputs: Iterable[str | Path], *, where: str) -> None:
     """Refuse to write into what is read.
 
     Parameters
@@ -162,12 +185,12 @@ def check_apart(path: Path, inputs: Iterable[Path], *, where: str) -> None:
     """
     place = Path(os.path.realpath(path))
     for one in inputs:
-        held = [Path(os.path.realpath(one))]
-        if held[0].suffix.lower() == ".mrxs":  # its pixels lie in a folder beside it
-            held.append(held[0].with_suffix(""))
-        if any(part == place or part in place.parents for part in held):
+        read = Path(os.path.realpath(one))
+        beside = [read.with_suffix("")] if read.suffix.lower() == ".mrxs" else []  # its pixels lie in a folder
+        if place == read or any(part in (place, *place.parents) for part in (read, *beside)):
+            said = "is read, and would be overwritten" if place == read else f"lies within {one}, which is read"
             raise InputError(
-                f"{path} lies within {one}, which is read" if held[0] != place else f"{path} is read, and would be overwritten",
+                f"{path} {said}",
                 where=where,
                 expected="a path outside of all that is read",
                 remedy="choose another path",

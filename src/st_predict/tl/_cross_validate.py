@@ -103,10 +103,12 @@ def cross_validate(
     Raises
     ------
     InputError
-        If the input cannot be used, or ``out`` not written to; found before any tile is encoded.
+        If the input cannot be used, ``out`` holds anything but an earlier comparison, lies within a store that is read, or
+        cannot be written to; found before any tile is encoded.
     """
     from st_predict._comparison import check_comparison
     from st_predict._log import be_heard, logger
+    from st_predict._setup import check_outside
     from st_predict.core.files import replacing_file
     from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder, make_comparison_folder
     from st_predict.core.tiles.store import TileStore
@@ -122,6 +124,7 @@ def cross_validate(
         min_counts=min_counts, tile_um=tile_um, tile_px=tile_px, image_key=image_key, shapes_key=shapes_key,
         table_key=table_key, layer=layer, seed=seed, seeds=seeds,
     )  # fmt: skip
+    check_outside(asked.read, out=folder, tile_store=tile_store)
     if folder is not None:
         make_comparison_folder(folder)
     with TileStore(tile_store, limit_gb=tile_store_gb) as store:

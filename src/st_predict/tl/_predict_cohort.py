@@ -65,8 +65,9 @@ def predict_cohort(
     Raises
     ------
     InputError
-        If two slides share a name, the model is not as sure as is asked, ``out_dir`` holds something else or cannot
-        be written to, or another run is at work there. What is wrong with one slide is told in the manifest.
+        If two slides share a name, the model is not as sure as is asked, ``out_dir`` holds something else, lies within
+        a slide or cannot be written to, a store there that would be replaced is no earlier prediction or was changed
+        since, or another run is at work there. What is wrong with one slide is told in the manifest.
     """
     from st_predict._cohort import Settings, run_cohort
     from st_predict._prediction import kept_genes

@@ -159,11 +159,13 @@ def train(
     Raises
     ------
     InputError
-        If the input cannot be used; found before any tile is encoded.
+        If the input cannot be used, or ``checkpoint_dir`` or ``tile_store`` lies within a store that is read; found before
+        any tile is encoded.
     """
     from st_predict._log import be_heard, quiet
     from st_predict._log import logger as say
     from st_predict._setup import (
+        check_outside,
         check_scales,
         encode_sections,
         find_hardware,
@@ -209,6 +211,7 @@ def train(
     read = read_sections(
         sdata, gene_sets=gene_sets, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer
     )
+    check_outside(read, checkpoint_dir=checkpoint_dir, tile_store=tile_store)
     check_scales(read.sections, spec)
     _check_inner_folds(read.sections, inner_folds)
     check_choice(read.sections, among)
