@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import st_predict as stp
+from st_predict.core.ending import telling_what_is_left
 from st_predict.core.errors import InputError
 from st_predict.core.files import plain_name, remove_unfinished, replacing_file, replacing_folder
 from st_predict.core.outputs import SEAL, check_apart, check_output, has_columns, is_sealed, seal
@@ -69,7 +70,8 @@ def run_cohort(
     check_apart(out_dir, [job.path for job in jobs if Path(job.path).is_dir()], where="out_dir")
     _check_out(out_dir)
     wanted = _identity(model.id, settings)
-    with _alone(out_dir):
+    left = f"The slides that were done lie in {out_dir}; the same call goes on with the others"
+    with _alone(out_dir), telling_what_is_left(lambda: left):
         for job in jobs:
             remove_unfinished(Path(job.store))
             if _done_earlier(job, wanted) is None:

@@ -16,6 +16,7 @@ import st_predict as stp
 from st_predict._log import be_heard
 from st_predict._spatialdata.stored import is_store, open_store
 from st_predict._studies import by_name
+from st_predict.core.ending import Terminated, ended_by_signals
 from st_predict.core.errors import InputError
 from st_predict.core.outputs import check_apart, check_output, has_columns
 
@@ -48,7 +49,11 @@ class _Commands(click.Group):
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # other packages' remarks to their developers; ours are log messages
         try:
-            return super().invoke(ctx)
+            with ended_by_signals():
+                return super().invoke(ctx)
+        except Terminated as error:
+            click.echo(f"Error: {error}", err=True)
+            raise
         except (InputError, ConnectionError, PermissionError) as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(USER_ERROR)

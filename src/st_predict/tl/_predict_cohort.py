@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from st_predict.core.ending import ended_by_signals
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from st_predict.core.training.model import Model
 
 
+@ended_by_signals()
 def predict_cohort(
     paths: Sequence[str | Path],
     model: Model,
