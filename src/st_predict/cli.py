@@ -195,7 +195,7 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     from st_predict.core.training.store import check_model_path
 
     check_model_path(out)
-    check_apart(out, filter(is_store, sections), where="--out")
+    check_apart(out, [path for path in sections if is_store(path)], where="--out")
     model = stp.tl.train(by_name(sections), **options)
     click.echo(f"{model!r}\nwritten to {model.save(out)}")
 
