@@ -18,7 +18,7 @@ from st_predict._studies import OWN, SETTINGS, find_studies
 from st_predict._summary import REFERENCE, best_method, summarize
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
-from st_predict.core.outputs import check_apart, is_free, is_marked, mark
+from st_predict.core.outputs import check_apart, is_free
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +44,6 @@ PARTS: dict[str, dict[str, Any]] = {
 SEEDS = 3
 NETWORKS = 1
 """Of every method's row: what is compared are methods, and several networks cost all of them as many times as much."""
-_KIND = "benchmark"
 _TABLES = {
     "summary.csv": ("dataset", "method", "pcc"),
     "scores.csv": ("dataset", "method", "fold", "section"),
@@ -177,8 +176,8 @@ def _check_out(out: Path, studies: Sequence[Study]) -> None:
     """Refuse a folder that holds something else or cannot be written to."""
     from st_predict.core.protocol.keep import check_comparison_folder, check_own_files, is_comparison
 
-    held = [name for name in (OWN, *SETTINGS) if is_comparison(out / name)]
-    if not is_free(out) and not held and not is_marked(out, _KIND):
+    held = [name for name in (OWN, *SETTINGS) if is_comparison(out / name)]  # also where no fold came to its end
+    if not is_free(out) and not held:
         raise InputError(
             f"{out} exists and is not an earlier benchmark",
             where="out",
@@ -200,7 +199,6 @@ def _check_out(out: Path, studies: Sequence[Study]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
             pass
-        mark(out, _KIND)
     except OSError as error:
         raise InputError(
             f"{out} cannot be written to ({error.strerror})",
