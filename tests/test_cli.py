@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,80 @@ def test_predict_and_evaluate(stores: dict[str, Path], model: Path, tmp_path: Pa
     assert f"{table['pcc'].mean():.3f}" in scores.output
 
 
+def listed(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder with what is in it."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def predicted_anew(stores: dict[str, Path], model: Path, out: Path) -> Result:
+    return run("predict", stores["S3"], "--model", model, "--out", out)
+
+
+def test_a_store_that_is_no_prediction_of_ours_is_never_replaced(
+    stores: dict[str, Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A section of the user's own under the name of the slide; and a prediction that the user went on working on."""
+    import spatialdata
+
+    shutil.copytree(stores["S1"], tmp_path / "mine" / "S3.zarr")
+    assert predicted_anew(stores, model, tmp_path / "ours").exit_code == 0
+    assert predicted_anew(stores, model, tmp_path / "ours").exit_code == 0, "an earlier prediction is replaced"
+    annotated = spatialdata.read_zarr(tmp_path / "ours" / "S3.zarr")
+    annotated["notes"] = annotated["S3"]
+    annotated.write_element("notes")
+    monkeypatch.setattr(stp, "load_model", None)  # what is refused is refused before any work
+    for out in (tmp_path / "mine", tmp_path / "ours"):
+        before = listed(out)
+        result = predicted_anew(stores, model, out)
+        assert result.exit_code == 2 and "S3.zarr exists and is not an earlier prediction" in result.output
+        assert listed(out) == before
+
+
+@pytest.mark.parametrize("where", ["inside the slide", "the folder it stands in", "linked"])
+def test_a_slide_is_never_written_into(stores: dict[str, Path], model: Path, tmp_path: Path, where: str,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    slide = tmp_path / "S3.zarr"
+    shutil.copytree(stores["S3"], slide)
+    before = listed(tmp_path)
+    monkeypatch.chdir(slide)
+    out: Path | str = {"inside the slide": slide / "out", "the folder it stands in": "..", "linked": tmp_path / "l"}[
+        where
+    ]
+    if where == "linked":
+        (tmp_path / "l").symlink_to(slide)
+    result = run("predict", ".", "--model", model, "--out", out)
+    assert result.exit_code == 2, result.output
+    assert ("would be overwritten" if where == "the folder it stands in" else "which is read") in result.output
+    assert listed(tmp_path) == before
+
+
+def test_a_slide_named_by_a_dot_is_written_under_its_name(
+    stores: dict[str, Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(stores["S3"])
+    result = run("predict", ".", "--model", model, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["S3.zarr"]
+
+
+def test_scores_replace_scores_alone(
+    stores: dict[str, Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert predicted_anew(stores, model, tmp_path).exit_code == 0
+    slide, table = tmp_path / "S3.zarr", tmp_path / "new" / "scores.csv"
+    for _ in range(2):
+        assert run("evaluate", slide, "--out", table).exit_code == 0
+    monkeypatch.setattr(stp.tl, "evaluate", None)
+    mine = {"thesis.docx": b"PK\x03\x04 years of work", "scores.csv": b"gene,section,pcc\nA,S3,1\n", "zarr.json": b""}
+    for name, content in mine.items():
+        place = slide / name if name == "zarr.json" else tmp_path / name
+        content = place.read_bytes() if name == "zarr.json" else content
+        place.write_bytes(content)
+        result = run("evaluate", slide, "--out", place)
+        assert result.exit_code == 2 and "remedy" in result.output, result.output
+        assert place.read_bytes() == content
+
+
 def test_genes_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
     names = [
         str(n) for n in np.asarray(stp.datasets.synthetic_tissue(n_genes=40, size_um=900.0)["S1"]["table"].var_names)
@@ -115,6 +190,10 @@ def test_gene_sets_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
         (["train", "{S1}", "--out", "{tmp}/m", "--inner-folds", "2", "--encoder", "tiny"], "asked of one section"),
         (["train", "{tmp}", "--out", "{tmp}/m"], "not a SpatialData Zarr store"),
         (["train", "{S1}", "--out", "{tmp}"], "exists and is not a model"),
+        (["train", "{S1}", "--out", "{S1}/model"], "{S1}/model lies within {S1}, which is read"),
+        (["train", "{S1}", "--out", "{tmp}/m", "--checkpoints", "{S1}/kept"], "{S1}/kept lies within {S1}"),
+        (["train", "{S1}", "--out", "{tmp}/m", "--tile-store", "{S1}/tiles"], "{S1}/tiles lies within {S1}"),
+        (["benchmark", "{S1}", "{S2}", "--out", "{S2}/cv"], "{S2}/cv lies within {S2}, which is read"),
         (["predict", "{S1}", "--model", "{tmp}/none", "--out", "{tmp}/o"], "there is no model folder"),
         (["predict", "{S1}", "--model", "{model}", "--out", "{stores}"], "would be overwritten"),
         (
@@ -172,10 +251,14 @@ def test_demo_writes_what_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert stp.load_model(out / "model").method == "nh2st"
     assert run("demo", "--out", out).exit_code == 0  # an earlier demo may be replaced
 
+    (out / "thesis.txt").write_text("years of work")  # in a demo
     foreign = tmp_path / "mine"
     foreign.mkdir()
-    (foreign / "thesis.txt").write_text("years of work")
-    refused = run("demo", "--out", foreign)
-    assert refused.exit_code == 2
-    assert "not an earlier demo" in refused.output
-    assert (foreign / "thesis.txt").read_text() == "years of work"
+    (foreign / "scores.csv").write_text("mine")  # a file named like one of a demo's
+    monkeypatch.setattr(stp.datasets, "synthetic_tissue", None)
+    for place in (out, foreign):
+        before = listed(place)
+        refused = run("demo", "--out", place)
+        assert refused.exit_code == 2
+        assert "not an earlier demo" in refused.output
+        assert listed(place) == before

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
 import pytest
 
 from st_predict._workers import n_cores, run_jobs
@@ -68,3 +76,39 @@ def test_lazy_arrays_of_a_job_are_computed_where_it_runs() -> None:
 
     for _, (process, computed_in), _ in run_jobs(work, None, [(), ()], n_jobs=2):
         assert computed_in == [process]
+
+
+PARENT = """
+import sys
+from st_predict._workers import run_jobs
+from st_predict.core.ending import ended_by_signals
+
+def work(shared, i):
+    import time
+    from pathlib import Path
+    Path(shared, str(i)).touch()
+    time.sleep(300)
+
+with ended_by_signals():
+    list(run_jobs(work, sys.argv[1], [(0,), (1,)], n_jobs=2))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)])
+def test_workers_end_with_their_parent_whatever_ended_it(number: int, status: int, tmp_path: Path) -> None:
+    """Scheduler, nannies and workers, while these are in the middle of their jobs."""
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)])
+    try:
+        while len(list(tmp_path.iterdir())) < 2:
+            assert parent.poll() is None
+            time.sleep(0.05)
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert len(family) >= 5, "a scheduler, two nannies and two workers"
+        parent.send_signal(number)
+        assert parent.wait(timeout=60) == status
+        left = psutil.wait_procs(family, timeout=30)[1]
+        assert [one for one in left if one.status() != psutil.STATUS_ZOMBIE] == []
+    finally:
+        parent.kill()
+        parent.wait()

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import st_predict as stp
 from st_predict._report import Compared, build_page
+from st_predict._spatialdata.stored import is_store
 from st_predict._studies import OWN, SETTINGS, find_studies
 from st_predict._summary import REFERENCE, best_method, summarize
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
+from st_predict.core.outputs import check_apart, is_free
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +44,11 @@ PARTS: dict[str, dict[str, Any]] = {
 SEEDS = 3
 NETWORKS = 1
 """Of every method's row: what is compared are methods, and several networks cost all of them as many times as much."""
+_TABLES = {
+    "summary.csv": ("dataset", "method", "pcc"),
+    "scores.csv": ("dataset", "method", "fold", "section"),
+    "gene_scores.csv": ("dataset", "method", "fold", "seed"),
+}
 _TOLD = (
     "encoder",
     "encoder_weights",
@@ -101,6 +108,7 @@ def run_benchmark(
     studies = find_studies(data)
     _check_tiles(studies, settings or {})
     _check_elements(studies, settings or {})
+    check_apart(out, [path for path in map(Path, data) if is_store(path)], where="out")
     _check_out(out, studies)
     asked = {study.name: _settings(study, named, settings or {}) for study in studies}
     if len(studies) > 1:  # what cannot be done on the last set is not found out after hours on the first
@@ -166,20 +174,17 @@ def _check_elements(studies: Sequence[Study], settings: Mapping[str, Any]) -> No
 
 def _check_out(out: Path, studies: Sequence[Study]) -> None:
     """Refuse a folder that holds something else or cannot be written to."""
-    from st_predict.core.protocol.keep import check_comparison_folder
+    from st_predict.core.protocol.keep import check_comparison_folder, check_own_files, is_comparison
 
-    # An interrupted benchmark has finished folds but no page yet; one in which every fold failed has no folds.
-    earlier = any((out / name / "folds").is_dir() for name in (OWN, *SETTINGS)) or all(
-        (out / name).is_file() for name in FILES
-    )
-    if out.exists() and not earlier and not (out.is_dir() and not any(out.iterdir())):
+    held = [name for name in (OWN, *SETTINGS) if is_comparison(out / name)]  # also where no fold came to its end
+    if not is_free(out) and not held:
         raise InputError(
             f"{out} exists and is not an earlier benchmark",
             where="out",
             expected="a new or empty folder, or an earlier benchmark",
             remedy="choose another out",
         )
-    held = [name for name in (OWN, *SETTINGS) if (out / name / "folds").is_dir()]
+    check_own_files(out, _TABLES, [name for name in FILES if name not in _TABLES])
     dropped = [name for name in held if name not in [study.name for study in studies]]
     if dropped:
         raise InputError(
@@ -188,6 +193,8 @@ def _check_out(out: Path, studies: Sequence[Study]) -> None:
             expected="another folder, or all of its data sets named again (finished folds are not run again)",
             remedy="choose another out, or name them too",
         )
+    for study in studies:
+        check_comparison_folder(out / study.name)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -199,8 +206,6 @@ def _check_out(out: Path, studies: Sequence[Study]) -> None:
             expected="a folder that can be made or written to",
             remedy="choose another out",
         ) from error
-    for study in studies:
-        check_comparison_folder(out / study.name)
 
 
 def _settings(study: Study, methods: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import st_predict as stp
+from st_predict.core.ending import telling_what_is_left
 from st_predict.core.errors import InputError
-from st_predict.core.files import plain_name, replacing_file, replacing_folder
+from st_predict.core.files import plain_name, remove_unfinished, replacing_file, replacing_folder
+from st_predict.core.outputs import SEAL, check_apart, check_output, has_columns, is_sealed, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.csv"
 COLUMNS = ["slide", "status", "reason", "n_spots", "unlike_training", "slide_shift", "seconds", "path", "store", "series",
            "remarks"]  # fmt: skip
+PREDICTION = "prediction"
+"""What the seal of a store calls it."""
 _MODEL, _LOCK = "model", ".running"
 _LOOK_PX = 2000
 _SEPARATOR = " | "
@@ -79,12 +83,16 @@ def run_cohort(
 
     be_heard()
     jobs = _jobs(paths, out_dir, series)
+    check_apart(out_dir, [job.path for job in jobs if Path(job.path).is_dir()], where="out_dir")
     _check_out(out_dir)
-    with _alone(out_dir):
-        for scratch in (part for job in jobs for part in out_dir.glob(f".{job.name}.zarr.*")):
-            shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed while it wrote
+    wanted = _identity(model.id, settings)
+    left = f"The slides that were done lie in {out_dir}; the same call goes on with the others"
+    with _alone(out_dir), telling_what_is_left(lambda: left):
+        for job in jobs:
+            remove_unfinished(Path(job.store))
+            if _done_earlier(job, job.of(wanted)) is None:
+                _check_store(Path(job.store))
         model.save(out_dir / _MODEL)
-        wanted = _identity(model.id, settings)
         rows = {
             job.name: _row(job, "skipped", reason="done earlier", **found)
             for job in jobs
@@ -123,7 +131,7 @@ def predict_slide(shared: tuple[str, Settings, dict[str, Any]], job: _Job) -> di
     model = _load(model_path, wanted["model"])
     state = _state(Path(job.path)) if Path(job.path).exists() else None  # as it is now, should it change meanwhile
     store = Path(job.store)
-    part = store.with_name(f".{store.stem}.part")
+    part = store.with_name(f".{store.stem}.st-predict.part")
     with hidden_progress(), _heard() as remarks:
         sdata = stp.io.slide(job.path, um_per_px=settings.um_per_px, series=job.series)
         predict_sdata(
@@ -183,8 +191,9 @@ def _jobs(paths: Sequence[str | Path], out_dir: Path, series: int | Literal["all
         raise InputError("there are no slides", where="paths", expected="at least one", remedy="give paths of slides")
     jobs = []
     for path in map(Path, paths):
+        plain = plain_name(Path(os.path.abspath(path)))  # "." has a name, too
         for number in _numbers(path, series):
-            name = plain_name(path) + ("" if number is None else f"_series{number}")
+            name = plain + ("" if number is None else f"_series{number}")
             jobs.append(_Job(name, str(path), str(out_dir / f"{name}.zarr"), number))
     names = [job.name for job in jobs]
     twice = [job.path for job in jobs if names.count(job.name) > 1]
@@ -213,10 +222,14 @@ def _numbers(path: Path, series: int | Literal["all"] | None) -> list[int | None
 
 def _check_out(out_dir: Path) -> None:
     """Refuse a folder that holds something else or cannot be written to."""
+    from st_predict.core.training.store import check_model_path
+
+    manifest = out_dir / MANIFEST
     try:
         usable = not out_dir.exists() or (
             out_dir.is_dir()
-            and ((out_dir / MANIFEST).is_file() or (out_dir / _LOCK).exists() or not any(out_dir.iterdir()))
+            and (has_columns(manifest, COLUMNS) or (out_dir / _LOCK).exists() or not any(out_dir.iterdir()))
+            and (has_columns(manifest, COLUMNS) or not manifest.exists())
         )
         if usable:
             out_dir.mkdir(parents=True, exist_ok=True)
@@ -234,6 +247,14 @@ def _check_out(out_dir: Path) -> None:
             expected="a new or empty folder, or that of an earlier cohort",
             remedy="choose another folder",
         )
+    check_model_path(out_dir / _MODEL)
+
+
+def _check_store(store: Path) -> None:
+    """Refuse to replace anything but a prediction, as it was written; a user may keep a slide under the same name."""
+    check_output(
+        store, lambda path: is_sealed(path, PREDICTION), what="an earlier prediction of st_predict", where="out_dir"
+    )
 
 
 @contextmanager
@@ -326,7 +347,7 @@ def _state(path: Path) -> list[int]:
 def _done_earlier(job: _Job, wanted: dict[str, Any]) -> dict[str, Any] | None:
     """What the manifest says of a slide whose store is what would be made now; ``None`` where it is to be made."""
     try:
-        record = json.loads((Path(job.store) / "st_predict.json").read_text(encoding="utf-8"))
+        record = json.loads((Path(job.store) / SEAL).read_text(encoding="utf-8"))
         done = record["made_from"] == {**wanted, "slide": _state(Path(job.path))}
         return dict(record["found"]) if done else None
     except (OSError, ValueError, KeyError, TypeError):
@@ -347,9 +368,9 @@ def _write_store(sdata: SpatialData, key: str, store: Path, record: dict[str, An
         tables={key: sdata.tables[key]},
         attrs={"st_predict": {**own, "um_per_px": scales}},
     )
-    with replacing_folder(store) as folder:
+    with replacing_folder(store, _check_store) as folder:
         small.write(folder)
-        (folder / "st_predict.json").write_text(json.dumps(record), encoding="utf-8")
+        seal(folder, PREDICTION, record)
 
 
 def _small_copy(sdata: SpatialData, image: str) -> tuple[Any, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import st_predict as stp
-from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_folder
+from st_predict.core.outputs import check_output, is_sealed, seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,13 +74,7 @@ def run_demo(out: Path, *, seed: int) -> pd.DataFrame:
     """
     import pandas as pd
 
-    if out.exists() and not (out / "scores.csv").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(
-            f"{out} exists and is not an earlier demo",
-            where="--out",
-            expected="a new or empty folder, or an earlier demo",
-            remedy="choose another --out",
-        )
+    _check_out(out)
     tissue = stp.datasets.synthetic_tissue(n_sections=4, n_subjects=4, seed=seed)
     *training, last = tissue
     unseen, scores = tissue[last], {}
@@ -93,7 +87,7 @@ def run_demo(out: Path, *, seed: int) -> pd.DataFrame:
     best = scores[METHODS[-1]].sort_values("pcc", ascending=False).index
     # The best, two from the middle and the worst: what to expect, not only what to show.
     shown = [best[0], best[len(best) // 4], best[len(best) // 2], best[-1]]
-    with replacing_folder(out) as folder:
+    with replacing_folder(out, _check_out) as folder:
         folder.mkdir()
         stp.pl.spatial_expression(unseen, shown, save=folder / "maps.png", show=False)
         stp.pl.alignment(unseen, save=folder / "alignment.png", show=False)
@@ -102,5 +96,10 @@ def run_demo(out: Path, *, seed: int) -> pd.DataFrame:
         pd.concat(scores, names=["method"]).to_csv(folder / "gene_scores.csv")
         model.save(folder / "model")
         unseen.write(folder / "predicted.zarr", update_sdata_path=False)
+        seal(folder, "demo")
     summary.attrs = {"genes": len(model.panel), "files": _FILES}
     return summary[["PCC", "Spearman", "MSE", "relative variance", "noise ceiling"]]
+
+
+def _check_out(out: Path) -> None:
+    check_output(out, lambda path: is_sealed(path, "demo"), what="an earlier demo", where="--out")

@@ -6,6 +6,8 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from st_predict.core.outputs import made_by
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
@@ -86,6 +88,7 @@ def page(title: str, style: str, body: str) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="generator" content="{escape(made_by())}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
 <style>

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from st_predict.core.errors import InputError
+from st_predict.core.outputs import check_apart
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -289,6 +290,20 @@ def read_sections(sdata: Sections, *, gene_sets: Any = None, **choice: str | Non
         )
     say_common(sections)
     return ReadSections(with_gene_sets(sections, gene_sets), keys, objects)
+
+
+def check_outside(read: ReadSections, **places: str | Path | None) -> None:
+    """Refuse folders to be written, by the argument they were given as, that lie within stores that are read.
+
+    Raises
+    ------
+    InputError
+        Naming the folder.
+    """
+    stores = [one for one in read.objects if isinstance(one, Path)]
+    for where, place in places.items():
+        if place is not None:
+            check_apart(Path(place), stores, where=where)
 
 
 def check_scales(sections: Sequence[Section], spec: TileSpec) -> None:

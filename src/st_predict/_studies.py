@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -60,7 +61,7 @@ def by_name(paths: Sequence[Path]) -> dict[str, Path]:
     InputError
         If two share one.
     """
-    named = {path.stem: path for path in paths}
+    named = {Path(os.path.abspath(path)).stem: path for path in paths}  # "." has a name, too
     if len(named) < len(paths):
         raise InputError(
             f"{len(paths) - len(named)} of {len(paths)} stores share a name with another",

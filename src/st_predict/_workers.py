@@ -12,8 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from st_predict.core.ending import PARENT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+_ENDS_WITH_US = "st_predict.core.ending"  # what a process of the cluster loads as it starts, see dask_setup there
 
 
 def n_cores() -> int:
@@ -86,8 +90,9 @@ def _run_in_processes(
                 n_workers=n_jobs,
                 threads_per_worker=1,
                 dashboard_address=None,  # type: ignore[arg-type]  # what its documentation says turns it off
-                scheduler_kwargs={"allowed_failures": 0},  # who is tried again, and when, is settled here
-                worker_kwargs={"memory_limit": 0, "local_directory": folder},
+                # Who is tried again, and when, is settled here. A worker ends with its nanny by itself.
+                scheduler_kwargs={"allowed_failures": 0, "preload": [_ENDS_WITH_US]},
+                worker_kwargs={"memory_limit": 0, "local_directory": folder, "preload_nanny": [_ENDS_WITH_US]},
                 silence_logs=logging.CRITICAL,
             )
         with cluster, Client(cluster) as client:
@@ -150,16 +155,17 @@ def _environment_of_workers(threads: int) -> Iterator[None]:
         "MALLOC_TRIM_THRESHOLD_": 2**30,
         "MALLOC_MMAP_THRESHOLD_": 2**25,
     }
-    name = "DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON"
-    before = os.environ.get(name)
-    os.environ[name] = repr(environment)
+    changes = {"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON": repr(environment), PARENT: str(os.getpid())}
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _unpacked(packed: bytes, job: tuple[Any, ...]) -> Any:

@@ -14,9 +14,11 @@ from click.core import ParameterSource
 
 import st_predict as stp
 from st_predict._log import be_heard
-from st_predict._spatialdata.stored import open_store
+from st_predict._spatialdata.stored import is_store, open_store
 from st_predict._studies import by_name
+from st_predict.core.ending import Terminated, ended_by_signals
 from st_predict.core.errors import InputError
+from st_predict.core.outputs import check_apart, check_output, has_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +36,7 @@ _STORE = click.Path(exists=True, file_okay=False, path_type=Path)
 _SLIDE = click.Path(exists=True, path_type=Path)
 _OUT = click.Path(path_type=Path)
 _TYPED = "st_predict.typed"
+_SCORES = ("section", "gene", "pcc")
 _FOR_ALL = ("interval", "min_reliability")
 _FOR_BARE, _FOR_STORES = ("um_per_px", "pitch_um", "n_jobs", "series", *_FOR_ALL), ("image_key", "table_key", *_FOR_ALL)
 
@@ -46,7 +49,11 @@ class _Commands(click.Group):
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # other packages' remarks to their developers; ours are log messages
         try:
-            return super().invoke(ctx)
+            with ended_by_signals():
+                return super().invoke(ctx)
+        except Terminated as error:
+            click.echo(f"Error: {error}", err=True)
+            raise
         except (InputError, ConnectionError, PermissionError) as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(USER_ERROR)
@@ -192,6 +199,7 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     from st_predict.core.training.store import check_model_path
 
     check_model_path(out)
+    check_apart(out, [path for path in sections if is_store(path)], where="--out")
     model = stp.tl.train(by_name(sections), **options)
     click.echo(f"{model!r}\nwritten to {model.save(out)}")
 
@@ -240,11 +248,10 @@ def predict(slides: tuple[Path, ...], model_path: Path, out: Path, key_added: st
             expected=f"options for {kind}, see st-predict predict --help",
             remedy="leave it out",
         )
-    model = stp.load_model(model_path)
     if all(bare):
-        _predict_bare(slides, model, out, key_added=key_added, **given)
+        _predict_bare(slides, stp.load_model(model_path), out, key_added=key_added, **given)
     else:
-        _predict_stores(slides, model, out, key_added=key_added, **given)
+        _predict_stores(slides, model_path, out, key_added=key_added, **given)
 
 
 def _predict_bare(slides: Sequence[Path], model: Model, out: Path, **cohort: Any) -> None:
@@ -257,17 +264,21 @@ def _predict_bare(slides: Sequence[Path], model: Model, out: Path, **cohort: Any
         raise SystemExit(1)
 
 
-def _predict_stores(slides: Sequence[Path], model: Model, out: Path, *, key_added: str, **keys: Any) -> None:
+def _predict_stores(slides: Sequence[Path], model_path: Path, out: Path, *, key_added: str, **keys: Any) -> None:
+    from st_predict._cohort import PREDICTION
     from st_predict.core.files import replacing_folder
+    from st_predict.core.outputs import seal
 
-    targets = [out / slide.name for slide in slides]
-    for slide, target in zip(slides, targets, strict=True):
-        _check_target(slide, target, targets.count(target))
+    targets = [out / Path(os.path.abspath(slide)).name for slide in slides]  # "." has a name, too
+    for target in targets:
+        _check_target(target, slides, targets.count(target))
+    model = stp.load_model(model_path)
     for slide, target in zip(slides, targets, strict=True):
         sdata = open_store(slide)
         stp.tl.predict(sdata, model, key_added=key_added, **keys)
-        with replacing_folder(target) as folder:
+        with replacing_folder(target, _check_store) as folder:
             sdata.write(folder, update_sdata_path=False)
+            seal(folder, PREDICTION)
         click.echo(f"{target}: {_written(sdata, model, key_added)} under {key_added!r}")
 
 
@@ -294,7 +305,11 @@ def evaluate(
     import pandas as pd
 
     from st_predict._demo import summarize
+    from st_predict.core.files import replacing_file
 
+    if out is not None:
+        check_apart(out, slides, where="--out")
+        check_output(out, lambda path: has_columns(path, _SCORES), what="an earlier table of scores", where="--out")
     scores = {
         name: stp.tl.evaluate(
             open_store(slide), key=key, min_counts=min_counts, layer=layer, image_key=image_key, table_key=table_key
@@ -303,7 +318,9 @@ def evaluate(
     }
     click.echo(_table(summarize(scores, "section")))
     if out is not None:
-        pd.concat(scores, names=["section"]).to_csv(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with replacing_file(out) as file:
+            pd.concat(scores, names=["section"]).to_csv(file)
         click.echo(f"scores of every gene: {out}")
 
 
@@ -396,15 +413,26 @@ def presets(methods: tuple[str, ...], layout: str) -> None:
     click.echo(render(methods or documented_methods(), markdown=layout == "markdown"))
 
 
-def _check_target(slide: Path, target: Path, times: int) -> None:
-    """Refuse to write over a slide, over something else, or twice to one place."""
-    if target.resolve() == slide.resolve() or times > 1 or (target.exists() and not (target / "zarr.json").exists()):
+def _check_target(target: Path, slides: Sequence[Path], times: int) -> None:
+    """Refuse to write over a slide or into one, over anything but an earlier prediction, or twice to one place."""
+    check_apart(target, slides, where="--out")
+    if times > 1:
         raise InputError(
-            f"{target} would be overwritten",
+            f"{target} would be overwritten: {times} slides have this name",
             where="--out",
-            expected="a folder where each slide's name is free, or an earlier prediction's",
-            remedy="choose another --out, or rename slides of the same name",
+            expected="slides of different names",
+            remedy="rename slides, or predict them into different folders",
         )
+    _check_store(target)
+
+
+def _check_store(target: Path) -> None:
+    from st_predict._cohort import PREDICTION
+    from st_predict.core.outputs import is_sealed
+
+    check_output(
+        target, lambda path: is_sealed(path, PREDICTION), what="an earlier prediction of st_predict", where="--out"
+    )
 
 
 def _table(frame: pd.DataFrame) -> str:

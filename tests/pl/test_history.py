@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 import st_predict as stp
+from st_predict.core.errors import InputError
 from st_predict.core.training.model import Model
 
 
@@ -104,3 +106,20 @@ def test_records_of_a_real_fit(made: SimpleNamespace) -> None:
     assert lines(loss)["fold 1 (without A)"][1] == list(one["loss"])
     assert lines(pcc)["fold 1 (without A)"][1] == list(one["held_out_pcc"])
     np.testing.assert_allclose(lines(scores)["nh2st"][0][:2], model.held_out["pcc", "nh2st"])
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf", "svg", "jpg", "tiff"])
+def test_a_picture_replaces_one_of_ours_alone(tmp_path: Path, ending: str) -> None:
+    """Ours is known in every format; a picture drawn by others, were it by matplotlib, is not ours."""
+    ours, mine = tmp_path / f"ours.{ending}", tmp_path / f"mine.{ending}"
+    model = make_model(ROWS, SCORES)
+    for _ in range(2):
+        plt.close(stp.pl.history(model, save=ours).flat[0].figure)
+    figure = plt.figure()
+    figure.savefig(mine)
+    plt.close(figure)
+    before = mine.read_bytes()
+    with pytest.raises(InputError, match=f"mine.{ending} exists and is not a picture that st_predict drew") as error:
+        stp.pl.history(model, save=mine)
+    assert error.value.where == "save" and mine.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [mine, ours]

@@ -14,6 +14,7 @@ import pytest
 import st_predict as stp
 from st_predict.core.errors import InputError
 from st_predict.core.protocol import fold as fold_module
+from st_predict.core.protocol.keep import make_comparison_folder
 from st_predict.tl import cross_validate
 
 if TYPE_CHECKING:
@@ -246,6 +247,25 @@ def test_a_foreign_folder_is_left_alone(three_sections: Sections, tmp_path: Path
     with pytest.raises(InputError, match="is not an earlier comparison"):
         cross_validate(three_sections, methods="mean", out=tmp_path, **QUICK)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"] and tile_count.tiles == 0
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "gene_scores.csv", "failures.csv", "scores.png"])
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_file_of_the_users_own_is_not_overwritten(
+    three_sections: Sections, tmp_path: Path, tile_count: SimpleNamespace, name: str, ours: bool
+) -> None:
+    """Neither in a folder that has folds of another kind, nor in one of ours."""
+    if ours:
+        make_comparison_folder(tmp_path)
+    else:
+        (tmp_path / "folds").mkdir()
+        (tmp_path / "folds" / "fold1.json").write_text("{}")
+    (tmp_path / name).write_text("patient,score\n")
+    said = f"{name} would be overwritten, and is not of an earlier run" if ours else "is not an earlier comparison"
+    with pytest.raises(InputError, match=said) as error:
+        cross_validate(three_sections, methods="mean", out=tmp_path, **QUICK)
+    assert error.value.where == "out" and tile_count.tiles == 0
+    assert (tmp_path / name).read_text() == "patient,score\n"
 
 
 @pytest.mark.parametrize("inside", ["", "new/deeper"])

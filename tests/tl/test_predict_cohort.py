@@ -85,7 +85,7 @@ def test_what_is_done_is_skipped_and_what_changed_is_not(
     known = ["slide", "n_spots", "unlike_training", "slide_shift"]
     assert again[known].equals(first[known]) and first["n_spots"].min() > 0, "a manifest can be sorted after any run"
     draw(mine[1], 9)
-    half_written = tmp_path / "out" / ".case_0.zarr.x1y2" / "new"
+    half_written = tmp_path / "out" / ".case_0.zarr.st-predict-x1y2" / "new"
     half_written.mkdir(parents=True)  # what a run leaves that is killed while it writes
     again = run(mine, quick_model, tmp_path / "out")
     assert not half_written.parent.exists()
@@ -263,6 +263,51 @@ def test_bad_calls_are_refused_before_anything_is_read(
     with pytest.raises(InputError, match=said):
         stp.tl.predict_cohort(given.pop("paths"), quick_model, given.pop("out_dir"), **given)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.zarr"))
+
+
+def listed(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("case_0.zarr/zarr.json", "{}", "case_0.zarr exists and is not an earlier prediction"),
+        ("case_0.zarr/st_predict.json", '{"kind": "prediction", "files": {}}', "case_0.zarr exists and is not an"),
+        ("manifest.csv", "patient,consent\n1,yes\n", "holds no cohort"),
+        ("model/config.json", '{"mine": 1}', "model exists and is not a model"),
+    ],
+)
+def test_what_is_not_ours_in_the_folder_of_a_cohort_is_left_alone(
+    slides: list[Path], quick_model: Model, tmp_path: Path, tile_count: SimpleNamespace, name: str, content: str, said: str
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    pd.DataFrame(columns=_cohort.COLUMNS).to_csv(out / "manifest.csv", index=False)
+    (out / name).write_text(content)
+    (out / ".case_0.zarr.backup").mkdir()
+    (out / ".case_0.zarr.backup" / "mine").write_text("years of work")
+    before = listed(out)
+    with pytest.raises(InputError, match=said):
+        run(slides, quick_model, out)
+    assert listed(out) == before and tile_count.tiles == 0
+
+
+def test_a_prediction_that_was_worked_on_is_left_alone(slides: list[Path], quick_model: Model, tmp_path: Path) -> None:
+    run(slides[:1], quick_model, tmp_path / "out")
+    (tmp_path / "out" / "case_0.zarr" / "annotations.csv").write_text("years of work")
+    assert run(slides[:1], quick_model, tmp_path / "out")["status"].tolist() == ["skipped"]
+    with pytest.raises(InputError, match="is not an earlier prediction of st_predict, as it was written"):
+        run(slides[:1], quick_model, tmp_path / "out", pitch_um=150.0)
+    assert (tmp_path / "out" / "case_0.zarr" / "annotations.csv").read_text() == "years of work"
+
+
+def test_a_slide_that_is_a_folder_is_not_written_into(quick_model: Model, tmp_path: Path) -> None:
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "1.dcm").write_text("")
+    with pytest.raises(InputError, match="out lies within .*case, which is read"):
+        run([tmp_path / "case"], quick_model, tmp_path / "case" / "out")
+    assert [p.name for p in tmp_path.rglob("*")] == ["case", "1.dcm"]
 
 
 def test_on_the_command_line(slides: list[Path], quick_model: Model, tmp_path: Path) -> None:

@@ -1,17 +1,36 @@
-"""Folders and files that appear whole or not at all: written beside, then renamed. Knows nothing of what is in them."""
+"""Folders and files that appear whole or not at all: written beside, then put in place. Knows nothing of what is in them.
+
+A folder changes places with the one that was there in a single step where the system and its file system know how to;
+elsewhere the earlier one is moved aside first, and is there until the new one stands in its place. At no moment is the
+only copy of anything removed: not by an error, nor by Ctrl-C, nor by a kill.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import re
 import shutil
+import sys
 import tempfile
-from contextlib import contextmanager
+import time
+import uuid
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+_BESIDE = ".st-predict-"  # of folders in the making; nobody else's are named so
+_ASIDE = "earlier-"
+_TIMES = 100  # so often may others replace a folder while it is being replaced, or read
+_MISSING = 5  # looks after which a folder is not there, and not just changing places
+_BETWEEN_S = 1.0  # longer than any writer takes from moving the earlier folder aside to moving the new one in
+_AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2  # of linux/fs.h and of macOS's stdio.h
+_OTHERS_FASTER = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
+_NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EPERM)
 
 
 def plain_name(path: Path) -> str:
@@ -21,48 +40,204 @@ def plain_name(path: Path) -> str:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, check: Callable[[Path], object] | None = None) -> Iterator[Path]:
     """Give a free path to make a folder at, which then takes the place of ``path``.
 
-    If filling it fails, ``path`` stays as it was and nothing is left beside it.
+    If filling it fails, ``path`` stays as it was and nothing is left beside it. Whoever opens ``path`` meanwhile gets the
+    earlier folder or the new one. A link stays a link: what it points at is replaced.
 
     Parameters
     ----------
     path
-        The folder to make or to replace; whether it may be replaced is the caller's to check.
+        The folder to make or to replace.
+    check
+        Raises where what is at ``path`` must not be replaced; called before the folder is filled and, since that may
+        take hours, again before it is put in place. ``None``: the caller knows that it may be.
     """
+    given, path = path, _behind_links(path)
+    put_back(path)
+    if check is not None:
+        check(given)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}{_BESIDE}", dir=path.parent))
     try:
-        fresh = scratch / "new"
-        yield fresh
-        earlier = scratch / "old"
-        if path.exists():
-            path.rename(earlier)
-        try:
-            fresh.rename(path)
-        except OSError:
-            if earlier.exists():
-                earlier.rename(path)
-            raise
+        yield scratch / "new"
+        if check is not None:
+            check(given)
+        _put_in_place(scratch / "new", path, scratch)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if os.path.lexists(path) or not _moved_aside(scratch):
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
     """Give a free path of the same ending to write a file at, which then takes the place of ``path``.
 
-    If writing it fails, ``path`` stays as it was and nothing is left beside it.
+    If writing it fails, ``path`` stays as it was and nothing is left beside it. A link stays a link: what it points at is
+    replaced.
 
     Parameters
     ----------
     path
-        The file to make or to replace, in a folder that exists.
+        The file to make or to replace, in a folder that exists; whether it may be replaced is the caller's to check.
     """
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    path = _behind_links(path)
+    beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
     try:
         yield beside
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def opened_together(folder: Path, names: Sequence[str]) -> Iterator[dict[str, BinaryIO]]:
+    """Files of one folder, all as they were at one moment, though others may be replacing it; those it lacks are left out.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    names
+        Names of files in it.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If there is no such folder.
+    """
+    with ExitStack() as held:
+        missing = 0
+        for _ in range(_TIMES):
+            put_back(folder)
+            with ExitStack() as opened:
+                try:
+                    # Held open, a folder keeps its number to itself: whether it is still in its place is then sure.
+                    found = _Opened(folder, opened)
+                except FileNotFoundError:
+                    missing += 1
+                    if missing == _MISSING:
+                        raise
+                    time.sleep(0.001)
+                    continue
+                files = {name: file for name in names if (file := found.file(name)) is not None}
+                if len(files) == len(names) or found.in_place():
+                    held.enter_context(opened.pop_all())
+                    break
+        else:
+            raise OSError(errno.EBUSY, "replaced by others again and again", str(folder))
+        yield files
+
+
+def put_back(path: Path) -> None:
+    """Where nothing is at a path any more: wait for whoever is replacing it, or put back what one that was killed left aside."""
+    path = _behind_links(path)
+    until = time.monotonic() + _BETWEEN_S
+    while not os.path.lexists(path) and (aside := _left_aside(path)):
+        if time.monotonic() > until:
+            with suppress(OSError):  # its writer was slow, not gone; or another process put it back
+                aside[0].rename(path)
+            return
+        time.sleep(0.01)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what runs that were killed left beside a folder; only for whoever knows that no other run is at work there."""
+    put_back(path)
+    for scratch in _scratches(_behind_links(path)):
+        if os.path.lexists(path) or not _moved_aside(scratch):
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _behind_links(path: Path) -> Path:
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _scratches(path: Path) -> list[Path]:
+    start = f".{path.name}{_BESIDE}"
+    try:
+        return sorted(one for one in path.parent.iterdir() if one.name.startswith(start))
+    except OSError:
+        return []
+
+
+def _moved_aside(scratch: Path) -> list[Path]:
+    return sorted(scratch.glob(f"{_ASIDE}*"), reverse=True)
+
+
+def _left_aside(path: Path) -> list[Path]:
+    return [aside for scratch in _scratches(path) for aside in _moved_aside(scratch)]
+
+
+def _put_in_place(fresh: Path, path: Path, scratch: Path) -> None:
+    """Move a folder to a path; what was there is afterwards in ``scratch``."""
+    for time_ in range(_TIMES):
+        try:
+            if not os.path.lexists(path):
+                fresh.rename(path)
+            elif not _exchange(fresh, path):
+                _by_way_of(scratch / f"{_ASIDE}{time_:03d}", fresh, path)
+        except OSError as error:
+            if error.errno not in _OTHERS_FASTER or not fresh.exists():
+                raise
+        else:
+            return
+    raise OSError(errno.EBUSY, "replaced by others again and again", str(path))
+
+
+def _by_way_of(aside: Path, fresh: Path, path: Path) -> None:
+    """Two renames, of which the first is undone if the second does not come about, whatever the reason."""
+    try:
+        path.rename(aside)
+        fresh.rename(path)
+    except BaseException:
+        if os.path.lexists(aside) and not os.path.lexists(path):
+            aside.rename(path)
+        raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Have two paths change places in one step; ``False`` where that cannot be done here."""
+    if os.name != "posix":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(one), os.fsencode(other)
+    if sys.platform.startswith("linux") and hasattr(libc, "renameat2"):
+        failed = libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
+    elif sys.platform == "darwin" and hasattr(libc, "renamex_np"):
+        failed = libc.renamex_np(*names, _RENAME_SWAP)
+    else:
+        return False
+    number = ctypes.get_errno()
+    if failed and number not in _NO_EXCHANGE:
+        raise OSError(number, os.strerror(number), str(one), None, str(other))
+    return not failed
+
+
+class _Opened:
+    """A folder that is read through one handle where the system has such, else by its path."""
+
+    def __init__(self, folder: Path, opened: ExitStack) -> None:
+        self._folder, self._opened, self._handle = folder, opened, None
+        if os.open in os.supports_dir_fd:
+            self._handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            opened.callback(os.close, self._handle)
+        self._state = os.stat(folder if self._handle is None else self._handle)
+
+    def file(self, name: str) -> BinaryIO | None:
+        try:
+            if self._handle is None:
+                file = (self._folder / name).open("rb")
+            else:
+                file = os.fdopen(os.open(name, os.O_RDONLY, dir_fd=self._handle), "rb")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return self._opened.enter_context(file)
+
+    def in_place(self) -> bool:
+        """Whether it is still what the path names."""
+        try:
+            return os.path.samestat(os.stat(self._folder), self._state)
+        except FileNotFoundError:
+            return False

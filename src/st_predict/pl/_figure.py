@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from st_predict.core.errors import InputError
+from st_predict.core.files import replacing_file
+from st_predict.core.outputs import check_output, has_mark, made_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +52,8 @@ def check_picture(
     Raises
     ------
     InputError
-        If there are more or fewer axes than panels, or the file's folder or format is unknown.
+        If there are more or fewer axes than panels, or the file's folder or format is unknown, or the file is there and
+        is no picture of ours.
     """
     given = 0 if axes is None else np.asarray(axes, dtype=object).size
     if axes is not None and given != shape[0] * shape[1]:
@@ -81,6 +84,7 @@ def _check_file(path: Path) -> None:
             expected=f"a file in a folder that exists, ending in .{', .'.join(sorted(formats))}",
             remedy="make the folder first" if missing else f"save={str(path.with_suffix('.png'))!r}",
         )
+    check_output(path, has_mark, what="a picture that st_predict drew", where="save")
 
 
 def check_cmap(cmap: str) -> None:
@@ -123,12 +127,29 @@ def figure_of(axes: NDArray[Any]) -> Figure:
 def finish(axes: NDArray[Any], *, show: bool | None, save: str | Path | None) -> NDArray[Any]:
     """Write and show the figure if asked; it stays open."""
     if save is not None:
-        figure_of(axes).savefig(save, dpi=SAVED_DPI, bbox_inches="tight")
+        with replacing_file(Path(save)) as file:
+            figure_of(axes).savefig(file, dpi=SAVED_DPI, bbox_inches="tight", **_marked(Path(save)))
     if show:
         from matplotlib import pyplot as plt
 
         plt.show()
     return axes
+
+
+def _marked(path: Path) -> dict[str, Any]:
+    """What has a picture say whose it is, in the way of its format; a format that cannot is not written twice."""
+    ending = path.suffix[1:].lower()
+    if ending == "png":
+        return {"metadata": {"Software": made_by()}}
+    if ending in ("pdf", "svg", "ps", "eps"):
+        return {"metadata": {"Creator": made_by()}}
+    if ending in ("jpg", "jpeg", "tif", "tiff", "webp"):
+        from PIL import ExifTags, Image
+
+        exif = Image.Exif()
+        exif[ExifTags.Base.Software] = made_by()
+        return {"pil_kwargs": {"exif": exif}}
+    return {}
 
 
 def set_map(ax: Axes, box: Box) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from st_predict.core.ending import ended_by_signals
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from st_predict.tl._scores_table import ScoreTable
 
 
+@ended_by_signals()
 def cross_validate(
     sections: Sequence[SpatialData | str | Path] | Mapping[str, SpatialData | str | Path],
     *,
@@ -103,10 +106,13 @@ def cross_validate(
     Raises
     ------
     InputError
-        If the input cannot be used, or ``out`` not written to; found before any tile is encoded.
+        If the input cannot be used, ``out`` holds anything but an earlier comparison, lies within a store that is read, or
+        cannot be written to; found before any tile is encoded.
     """
     from st_predict._comparison import check_comparison
     from st_predict._log import be_heard, logger
+    from st_predict._setup import check_outside
+    from st_predict.core.ending import telling_what_is_left
     from st_predict.core.files import replacing_file
     from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder, make_comparison_folder
     from st_predict.core.tiles.store import TileStore
@@ -122,9 +128,10 @@ def cross_validate(
         min_counts=min_counts, tile_um=tile_um, tile_px=tile_px, image_key=image_key, shapes_key=shapes_key,
         table_key=table_key, layer=layer, seed=seed, seeds=seeds,
     )  # fmt: skip
+    check_outside(asked.read, out=folder, tile_store=tile_store)
     if folder is not None:
         make_comparison_folder(folder)
-    with TileStore(tile_store, limit_gb=tile_store_gb) as store:
+    with TileStore(tile_store, limit_gb=tile_store_gb) as store, telling_what_is_left(partial(_left, folder)):
         study = _study(asked, encoder, encoder_weights, accelerator, store)
         labels = ", ".join(dict.fromkeys(candidate.label for candidate in asked.candidates))
         logger.info("%s: %d folds, %d seed%s, of %s", asked.split, len(asked.folds), seeds, "s" * (seeds > 1), labels)
@@ -136,6 +143,12 @@ def cross_validate(
             with replacing_file(folder / f"{name}.csv") as file:
                 part.to_csv(file, index=False)
     return table
+
+
+def _left(folder: Path | None) -> str:
+    if folder is None:
+        return "Nothing of the comparison is kept; out would keep the folds that are finished"
+    return f"The folds that were finished are kept in {folder}; the same call goes on with the others"
 
 
 def _study(asked: Comparison, encoder: str, encoder_weights: str | None, accelerator: str, store: TileStore) -> Study:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from st_predict.core.ending import ended_by_signals
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from st_predict.core.training.model import Model
 
 
+@ended_by_signals()
 def predict_cohort(
     paths: Sequence[str | Path],
     model: Model,
@@ -70,8 +73,9 @@ def predict_cohort(
     Raises
     ------
     InputError
-        If two slides share a name, the model is not as sure as is asked, ``out_dir`` holds something else or cannot
-        be written to, or another run is at work there. What is wrong with one slide is told in the manifest.
+        If two slides share a name, the model is not as sure as is asked, ``out_dir`` holds something else, lies within
+        a slide or cannot be written to, a store there that would be replaced is no earlier prediction or was changed
+        since, or another run is at work there. What is wrong with one slide is told in the manifest.
     """
     from st_predict._cohort import Settings, run_cohort
     from st_predict._prediction import kept_genes

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from st_predict.core.ending import ended_by_signals
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _NAMED = 10
 
 
+@ended_by_signals()
 def train(
     sdata: SpatialData | str | Path | Sequence[SpatialData | str | Path] | Mapping[str, SpatialData | str | Path],
     *,
@@ -159,11 +162,16 @@ def train(
     Raises
     ------
     InputError
-        If the input cannot be used; found before any tile is encoded.
+        If the input cannot be used, or ``checkpoint_dir`` or ``tile_store`` lies within a store that is read; found before
+        any tile is encoded.
+    Terminated
+        If the process is told to end (SIGTERM, SIGHUP) in the main thread: a SystemExit of status 128 and the signal's
+        number, after it was said what is kept in ``checkpoint_dir``.
     """
     from st_predict._log import be_heard, quiet
     from st_predict._log import logger as say
     from st_predict._setup import (
+        check_outside,
         check_scales,
         encode_sections,
         find_hardware,
@@ -173,10 +181,12 @@ def train(
         tile_spec,
     )
     from st_predict.core.encoders.frozen import FrozenEncoder
+    from st_predict.core.ending import end_with_launcher, telling_what_is_left
     from st_predict.core.protocol.choose import check_choice, choose
     from st_predict.core.protocol.fold import fit_study
     from st_predict.core.protocol.study import Candidate, Study
     from st_predict.core.tiles.store import TileStore
+    from st_predict.core.training.checkpoints import what_is_kept
     from st_predict.core.training.fit import train_model, with_domain
     from st_predict.core.training.network import Watch
     from st_predict.core.training.selection import held_out_groups
@@ -209,6 +219,7 @@ def train(
     read = read_sections(
         sdata, gene_sets=gene_sets, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer
     )
+    check_outside(read, checkpoint_dir=checkpoint_dir, tile_store=tile_store)
     check_scales(read.sections, spec)
     _check_inner_folds(read.sections, inner_folds)
     check_choice(read.sections, among)
@@ -228,8 +239,11 @@ def train(
             **({"gene_sets": dict(read.sections[0].gene_sets)} if gene_sets else {}),
         },
     )
+    if hardware.several:
+        end_with_launcher()
     keep = None if checkpoints is None else checkpoints.folder / "features"
-    with TileStore(tile_store, limit_gb=tile_store_gb) as store:
+    left = partial(what_is_kept, None if checkpoints is None else checkpoints.folder)
+    with TileStore(tile_store, limit_gb=tile_store_gb) as store, telling_what_is_left(left):
         tiles = encode_sections(read, frozen, spec, store, trainable=trainable, keep=keep)
         chosen, told = among[0], None
         if len(among) > 1:

@@ -123,13 +123,24 @@ def test_least_recently_used_files_go_first(tmp_path: Path) -> None:
     assert kept(tmp_path) == {names[2], "thesis.txt"}
 
 
+def test_files_of_the_users_own_are_never_removed(tmp_path: Path) -> None:
+    mine = [tmp_path / name for name in ("tiles-1.npy", "tiles-of-my-own.npy", ".tiles-1.npy", "tiles-1-abc.npy")]
+    for path in mine:
+        path.write_bytes(bytes(3 * N_BYTES))
+        os.utime(path, (0, 0))
+    for seed in range(2):
+        store(tmp_path, FILE_GB).tiles([make_section(seed)], SPEC, 32)
+    assert all(path.exists() for path in mine) and len(list(tmp_path.iterdir())) == len(mine) + 1
+
+
 def test_what_was_left_in_the_making_goes_after_a_day(tmp_path: Path) -> None:
-    for name, hours in (("dead", 25), ("alive", 23)):
-        path = tmp_path / f".tiles-1-{name}.npy"
+    dead, alive = (f".tiles-1-{letter * 32}.{'0' * 32}.npy" for letter in "da")
+    for name, hours in ((dead, 25), (alive, 23)):
+        path = tmp_path / name
         path.write_bytes(bytes(N_BYTES))
         os.utime(path, (time.time() - 3600 * hours,) * 2)
     path = store(tmp_path, 1.1 * FILE_GB).tiles([make_section(0)], SPEC, 32)[0].path
-    assert kept(tmp_path) == {".tiles-1-alive.npy", path.name}
+    assert kept(tmp_path) == {alive, path.name}
 
 
 def test_a_run_that_needs_more_than_the_limit_is_refused(tmp_path: Path, cuts: SimpleNamespace) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -226,7 +230,7 @@ def something_else(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[P
 def test_saving_over_something_else_is_refused(quick_model: Model, something_else: Path) -> None:
     with pytest.raises(InputError, match="exists and is not a model") as error:
         quick_model.save(something_else)
-    assert error.value.remedy == "choose another path"
+    assert error.value.remedy == "choose another path, or move away what is there"
     assert list(something_else.parent.iterdir()) == [something_else]
 
 
@@ -238,10 +242,67 @@ def other_model(make_section: Callable[..., Any], quick: dict[str, Any]) -> Mode
 
 
 def test_an_earlier_model_is_replaced_whole(folder: Path, other_model: Model) -> None:
-    (folder / "notes.txt").write_text("of the earlier model")
     other_model.save(folder)
     assert load_model(folder).id == other_model.id
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "weights.safetensors"]
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "figures", ".git"])
+def test_files_of_the_user_beside_a_model_are_never_removed(folder: Path, other_model: Model, name: str) -> None:
+    mine = folder / name
+    mine.write_text("years of work") if name == "notes.txt" else mine.mkdir()
+    with pytest.raises(InputError, match=f"holds more than an earlier model: {re.escape(name)}") as error:
+        other_model.save(folder)
+    assert error.value.remedy == "choose another path, or move these files away"
+    assert mine.exists() and list(folder.parent.iterdir()) == [folder]
+
+
+def test_what_file_browsers_leave_in_a_model_is_nobodys(folder: Path, other_model: Model) -> None:
+    (folder / ".DS_Store").write_bytes(b"\0")
+    assert load_model(other_model.save(folder)).id == other_model.id
+
+
+def test_a_link_to_a_model_stays_a_link(folder: Path, other_model: Model, tmp_path: Path) -> None:
+    link, nowhere = tmp_path / "latest", tmp_path / "nowhere"
+    link.symlink_to(folder)
+    other_model.save(link)
+    assert link.is_symlink() and load_model(folder).id == load_model(link).id == other_model.id
+    nowhere.symlink_to(tmp_path / "not there")
+    with pytest.raises(InputError, match="is a link to .*not there, which does not exist"):
+        other_model.save(nowhere)
+    assert nowhere.is_symlink() and not (tmp_path / "not there").exists()
+
+
+def test_below_a_file_nothing_can_be_saved(quick_model: Model, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(InputError, match="file is no folder"):
+        store.check_model_path(tmp_path / "file" / "a" / "model")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an open file cannot be replaced on Windows")
+def test_two_writers_and_a_reader_of_one_model(
+    folder: Path, quick_model: Model, other_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """300 loads while two threads save over it: every one is one of the two models, whole."""
+    done = threading.Event()
+    # The networks, whose building takes most of a load, are built of what was read and checked by then.
+    monkeypatch.setattr(store, "_build", lambda config, _: SimpleNamespace(id=config["id"]))
+
+    def save(model: Model) -> int:
+        n = 0
+        while not done.wait(0.01):  # or threads of one process wait for each other most of the time
+            model.save(folder)
+            n += 1
+        return n
+
+    with ThreadPoolExecutor(2) as pool:
+        saved = [pool.submit(save, model) for model in (quick_model, other_model)]
+        try:
+            loaded = [load_model(folder).id for _ in range(300)]
+        finally:
+            done.set()
+    assert set(loaded) == {quick_model.id, other_model.id} and min(one.result() for one in saved) > 10
     assert list(folder.parent.iterdir()) == [folder]
 
 

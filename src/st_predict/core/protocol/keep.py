@@ -6,20 +6,32 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
+import re
 import tempfile
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
+from st_predict.core.outputs import has_columns, has_mark, is_free, is_marked, mark
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from st_predict.core.protocol.study import Candidate, OuterFold, Study
 
 logger = logging.getLogger("st_predict")
 _FOLDS = "folds"
+_KIND = "comparison"
+_KEPT = re.compile(r".+-[0-9a-f]{16}\.json")
+_TABLES = {
+    "scores.csv": ("method", "fold", "section", "gene_set", "metric", "value"),
+    "gene_scores.csv": ("method", "fold", "seed"),
+    "failures.csv": ("method", "fold", "seed", "error"),
+}
+_PICTURES = ("scores.png", "gene_scores.png", "reliability.png")
 _FORMAT = 2  # another where results hold more or other things than before: folds that were kept are then run again
 
 
@@ -29,14 +41,55 @@ def check_comparison_folder(folder: Path) -> None:
     Raises
     ------
     InputError
-        If it is neither new, nor empty, nor that of an earlier comparison.
+        If it is neither new, nor empty, nor that of an earlier comparison; or one of the files that will be written there
+        is somebody else's.
     """
-    if folder.exists() and not (folder.is_dir() and ((folder / _FOLDS).is_dir() or not any(folder.iterdir()))):
+    if not is_free(folder) and not is_comparison(folder):
         raise InputError(
             f"{folder} exists and is not an earlier comparison",
             where="out",
             expected="a new or empty folder, or that of an earlier comparison",
             remedy="choose another out",
+        )
+    check_own_files(folder, _TABLES, _PICTURES)
+
+
+def is_comparison(folder: Path) -> bool:
+    """Whether a folder was made for a comparison; a folder named as that of its folds does not tell."""
+    folds = folder / _FOLDS
+    if not folds.is_dir():
+        return False
+    if is_free(folds):  # broken off before it was marked
+        return len(list(folder.iterdir())) == 1
+    return is_marked(folds, _KIND) or any(_KEPT.fullmatch(one.name) for one in folds.iterdir())
+
+
+def check_own_files(folder: Path, tables: Mapping[str, Sequence[str]], marked: Sequence[str]) -> None:
+    """Refuse to write over tables and pictures in a folder that are not of an earlier run.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    tables
+        Names of the tables that will be written, and the columns they begin with.
+    marked
+        Names of the pages and pictures.
+
+    Raises
+    ------
+    InputError
+        Naming the first file that is somebody else's.
+    """
+    foreign = [name for name, columns in tables.items() if not has_columns(folder / name, columns)]
+    foreign += [name for name in marked if not has_mark(folder / name)]
+    there = [name for name in foreign if os.path.lexists(folder / name)]
+    if there:
+        raise InputError(
+            f"{folder / there[0]} would be overwritten, and is not of an earlier run",
+            where="out",
+            expected="a folder in which the names of our files are free",
+            remedy="move the file away, or choose another out",
         )
 
 
@@ -52,6 +105,7 @@ def make_comparison_folder(folder: Path) -> None:
         (folder / _FOLDS).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        mark(folder / _FOLDS, _KIND)
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written to ({error.strerror})",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import shutil
 import tempfile
 import time
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from st_predict.core.tiles.geometry import TileSpec
 
 _FORMAT = 1
+_OURS = re.compile(r"(tiles-\d+-[0-9a-f]{32}|\.tiles-\d+-[0-9a-f]{32}\.[0-9a-f]{32})\.npy")
 _ABANDONED_S = 24 * 3600.0  # since a file in the making was last written to
 _GB = 1e9
 
@@ -209,8 +211,8 @@ class TileStore:
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         """Last use, size and path of the store's files, of every version, and of those in the making."""
-        for pattern in ("tiles-*.npy", ".tiles-*.npy"):
-            for path in self._folder.glob(pattern):
+        for path in self._folder.iterdir():
+            if _OURS.fullmatch(path.name):
                 with contextlib.suppress(FileNotFoundError):  # another run removes files too
                     stat = path.stat()
                     yield stat.st_mtime, stat.st_size, path

@@ -375,13 +375,13 @@ class Model(TileModel):
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder: ``config.json`` and ``weights.safetensors``.
 
-        Written beside and renamed, so a model that was there before stays whole until the new one is. Where several
-        processes trained it, the first of them writes.
+        Written beside and then put in the place of a model that was there before: whoever loads it meanwhile gets the
+        earlier one or the new one. Where several processes trained it, the first of them writes.
 
         Parameters
         ----------
         path
-            The folder. An earlier model there is replaced.
+            The folder. An earlier model there is replaced; where it is a link, the one that it points at.
 
         Returns
         -------
@@ -390,7 +390,7 @@ class Model(TileModel):
         Raises
         ------
         InputError
-            If something that is not a model is there.
+            If something that is not a model is there, or files beside a model's own, or it cannot be written there.
         """
         from st_predict.core.training.store import save_model
 

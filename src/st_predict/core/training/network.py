@@ -5,6 +5,7 @@ Several processes share the encoding of every batch, and each computes the loss 
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lightning.pytorch as lightning
@@ -12,9 +13,11 @@ import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 from torch.utils.data import DataLoader
 
+from st_predict.core.ending import Terminated
 from st_predict.core.errors import InputError
 from st_predict.core.methods.interface import SECTION_SPOTS, Method
 from st_predict.core.progress import progress_bar
@@ -148,6 +151,12 @@ def _run(
             )
         except torch.OutOfMemoryError as error:
             raise _too_large(module, trainer.strategy.root_device) from error
+        except SIGTERMException as error:  # an exit that would pass for one that went well
+            raise Terminated(signal.SIGTERM) from error
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning makes an exit of
+                raise KeyboardInterrupt from error
+            raise
     if trainer.interrupted:
         raise KeyboardInterrupt
 

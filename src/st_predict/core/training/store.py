@@ -7,24 +7,28 @@ import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.errors import InputError
-from st_predict.core.files import replacing_folder
+from st_predict.core.files import opened_together, replacing_folder
 from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
 from st_predict.core.methods.registry import METHODS, build_network
 from st_predict.core.methods.ridge import Ridge, RidgeConfig
+from st_predict.core.outputs import check_output, foreign_files
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training.domain import Domain
 from st_predict.core.training.hardware import rank_and_size
 from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.model import Model
 from st_predict.core.training.reliability import Reliability
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _FORMAT, _CONFIG, _WEIGHTS = "st-predict model 2", "config.json", "weights.safetensors"
 _OLDER = ("st-predict model 1",)
@@ -35,8 +39,7 @@ def save_model(model: Model, path: str | Path) -> Path:
     path = Path(path)
     if rank_and_size()[0]:
         return path
-    check_model_path(path)
-    with replacing_folder(path) as folder:
+    with replacing_folder(path, check_model_path) as folder:
         folder.mkdir()
         save_file({key: value.contiguous() for key, value in model.tensors().items()}, folder / _WEIGHTS)
         config = {**_config(model), "weights_sha256": _sha256(folder / _WEIGHTS)}
@@ -50,20 +53,20 @@ def check_model_path(path: Path) -> None:
     Raises
     ------
     InputError
-        If something that is not a model is there.
+        If something that is not a model is there, or files beside a model's own, or nothing can be written there.
     """
-    empty = path.is_dir() and not any(path.iterdir())
-    if path.exists() and not empty and not _is_model(path):
+    if path.is_dir() and _is_model(path) and (others := foreign_files(path, (_CONFIG, _WEIGHTS))):
         raise InputError(
-            f"{path} exists and is not a model",
+            f"{path} holds more than an earlier model: {', '.join(others[:4])}{', ...' if len(others) > 4 else ''}",
             where="path",
             expected="a new folder, or an earlier model to replace",
-            remedy="choose another path",
+            remedy="choose another path, or move these files away",
         )
+    check_output(path, _is_model, what="a model", where="path")
 
 
 def load_model(path: str | Path) -> Model:
-    """Read a model folder.
+    """Read a model folder: the one that is there or, where another process replaces it meanwhile, the earlier or the new one.
 
     Raises
     ------
@@ -71,15 +74,28 @@ def load_model(path: str | Path) -> Model:
         If the folder or one of its files is missing, cut, foreign, or of a newer format.
     """
     path = Path(path)
-    config = _read_config(path)
+    try:
+        with opened_together(path, (_CONFIG, _WEIGHTS)) as files:
+            return _read_model(path, files)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(
+            f"there is no model folder {path}",
+            where="path",
+            expected=f"a folder with {_CONFIG} and {_WEIGHTS}",
+            remedy="give the folder that Model.save wrote",
+        ) from error
+
+
+def _read_model(path: Path, files: Mapping[str, BinaryIO]) -> Model:
+    config = _read_config(path, files)
     _check_format(path, config)
-    weights = path / _WEIGHTS
-    if not weights.is_file():
+    if _WEIGHTS not in files:
         raise _broken(path, f"{_WEIGHTS} is missing")
-    if _sha256(weights) != config["weights_sha256"]:
+    weights = files[_WEIGHTS].read()
+    if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
         raise _broken(path, f"{_WEIGHTS} is cut or was changed")
     try:
-        model = _build(config, load_file(weights))
+        model = _build(config, load(weights))
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise _broken(path, f"its parts do not fit together ({type(error).__name__}: {reason})") from error
@@ -167,18 +183,11 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_dir():
-        raise InputError(
-            f"there is no model folder {path}",
-            where="path",
-            expected=f"a folder with {_CONFIG} and {_WEIGHTS}",
-            remedy="give the folder that Model.save wrote",
-        )
-    if not (path / _CONFIG).is_file():
+def _read_config(path: Path, files: Mapping[str, BinaryIO]) -> dict[str, Any]:
+    if _CONFIG not in files:
         raise _broken(path, f"{_CONFIG} is missing")
     try:
-        config = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
+        config = json.loads(files[_CONFIG].read().decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise _broken(path, f"{_CONFIG} is cut or not JSON ({error})") from error
     if not isinstance(config, dict) or "weights_sha256" not in config:
@@ -201,11 +210,12 @@ def _check_format(path: Path, config: dict[str, Any]) -> None:
 
 
 def _is_model(path: Path) -> bool:
+    """Whether a folder is a model of this version or an earlier one."""
     try:
-        _read_config(path)
-    except InputError:
+        with opened_together(path, (_CONFIG,)) as files:
+            return _read_config(path, files).get("format") in (_FORMAT, *_OLDER)
+    except (OSError, InputError):
         return False
-    return True
 
 
 def _broken(path: Path, what: str) -> InputError:

@@ -1,0 +1,222 @@
+"""Which files and folders on disk are earlier outputs of this package, and may be replaced: by what is in them, not by name.
+
+A folder of ours is sealed when it is finished: a file in it lists what was written. One whose files are others, or were
+changed since, holds somebody's work, and is not ours. Tables are known by their columns, pages and pictures by a mark.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+SEAL = "st_predict.json"
+_LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file browsers leave in every folder that is looked at
+_SAME_TIME_S = 2.0  # file systems round times to as much
+_MARK = "made by st-predict"
+_MARK_WITHIN = 65536  # of the begin or the end of a file
+
+
+def seal(folder: Path, kind: str, record: dict[str, Any] | None = None) -> None:
+    """Note in a finished folder what is in it, so that it may be replaced as long as it is left as it is.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    kind
+        What it is, such as ``"prediction"``.
+    record
+        What else is to be told of it.
+    """
+    told = {**(record or {}), "kind": kind, "package_version": version("st-predict"), "files": _listing(folder)}
+    (folder / SEAL).write_text(json.dumps(told), encoding="utf-8")
+
+
+def mark(folder: Path, kind: str) -> None:
+    """Note whose a folder is in which files come and go."""
+    if not is_marked(folder, kind):
+        (folder / SEAL).write_text(
+            json.dumps({"kind": kind, "package_version": version("st-predict")}), encoding="utf-8"
+        )
+
+
+def is_marked(folder: Path, kind: str) -> bool:
+    """Whether a folder was marked, or sealed, as such."""
+    try:
+        return bool(json.loads((folder / SEAL).read_text(encoding="utf-8"))["kind"] == kind)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def made_by() -> str:
+    """The mark that pages and pictures carry."""
+    return f"{_MARK} {version('st-predict')}"
+
+
+def is_sealed(folder: Path, kind: str) -> bool:
+    """Whether a folder was sealed as such, and holds what it held then, no more and no less."""
+    try:
+        told = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        listed = told["files"] if told["kind"] == kind else {}
+        known = {name: (int(size), float(time)) for name, (size, time) in listed.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    found = _listing(folder)
+    return bool(known) and known.keys() == found.keys() and all(_alike(known[name], found[name]) for name in known)
+
+
+def foreign_files(folder: Path, own: Iterable[str]) -> list[str]:
+    """Names of what lies in a folder beside our own files; what file browsers leave there is nobody's."""
+    return sorted({one.name for one in folder.iterdir()} - {*own, *_LITTER})
+
+
+def is_free(path: Path) -> bool:
+    """Whether nothing is at a path, or an empty folder."""
+    if not os.path.lexists(path):
+        return True
+    return path.is_dir() and not foreign_files(path, ())
+
+
+def has_columns(path: Path, columns: Sequence[str]) -> bool:
+    """Whether a file is a table that begins with these columns, as one of ours does."""
+    import pandas as pd
+
+    try:
+        return list(pd.read_csv(path, nrows=0))[: len(columns)] == list(columns)
+    except Exception:  # noqa: BLE001 - whatever keeps it from being read as a table: it is none of ours
+        return False
+
+
+def has_mark(path: Path) -> bool:
+    """Whether a page or a picture says that it is ours."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(_MARK_WITHIN)
+            file.seek(max(0, path.stat().st_size - _MARK_WITHIN))
+            return _MARK.encode() in begin + file.read()
+    except OSError:
+        return False
+
+
+def check_output(path: Path, ours: Callable[[Path], bool], *, what: str, where: str) -> None:
+    """Refuse, before any work, to write where something else is, or where nothing can be written.
+
+    A link is written through, to what it points at.
+
+    Parameters
+    ----------
+    path
+        The file or folder to be made or replaced.
+    ours
+        Whether what is there is an output of the same kind, and as it was written.
+    what
+        The kind, with its article, for the error.
+    where
+        The argument it was given as.
+
+    Raises
+    ------
+    InputError
+        If something else is there, a link that points at nothing is, or nothing can be written there.
+    """
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            f"{path} is a link to {os.readlink(path)}, which does not exist",
+            where=where,
+            expected=f"a new path, or {what}",
+            remedy="remove the link, or make what it points at",
+        )
+    if not is_free(path) and not ours(path):
+        raise InputError(
+            f"{path} exists and is not {what}, as it was written"
+            if _says_ours(path)
+            else f"{path} exists and is not {what}",
+            where=where,
+            expected=f"a new path, or {what} to which nothing was added since",
+            remedy="choose another path, or move away what is there",
+        )
+    check_writable(path, where=where)
+
+
+def check_writable(path: Path, *, where: str) -> None:
+    """Refuse a path at which nothing can be made.
+
+    Raises
+    ------
+    InputError
+        If the folder that is to hold it is a file, or may not be written to.
+    """
+    holder = Path(os.path.realpath(path)).parent
+    while not os.path.lexists(holder):
+        holder = holder.parent
+    if not holder.is_dir() or not os.access(holder, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{path} cannot be written: {holder} is " + ("not to be written to" if holder.is_dir() else "no folder"),
+            where=where,
+            expected="a path in a folder that can be written to",
+            remedy="choose another path",
+        )
+
+
+def check_apart(path: Path, inputs: Iterable[str | Path], *, where: str) -> None:
+    """Refuse to write into what is read.
+
+    Parameters
+    ----------
+    path
+        The file or folder to be made.
+    inputs
+        Stores and slides that are read.
+    where
+        The argument it was given as.
+
+    Raises
+    ------
+    InputError
+        If it is one of them, or would lie within one.
+    """
+    place = Path(os.path.realpath(path))
+    for one in inputs:
+        read = Path(os.path.realpath(one))
+        beside = [read.with_suffix("")] if read.suffix.lower() == ".mrxs" else []  # its pixels lie in a folder
+        if place == read or any(part in (place, *place.parents) for part in (read, *beside)):
+            said = "is read, and would be overwritten" if place == read else f"lies within {one}, which is read"
+            raise InputError(
+                f"{path} {said}",
+                where=where,
+                expected="a path outside of all that is read",
+                remedy="choose another path",
+            )
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, float]]:
+    """Size and time of every file of a folder, by its path in it."""
+    found = {}
+    for within, folders, names in os.walk(folder):
+        links = [name for name in folders if (Path(within) / name).is_symlink()]
+        for name in (*names, *links):
+            path = Path(within) / name
+            if name not in _LITTER and path != folder / SEAL:
+                stat = path.lstat()
+                found[path.relative_to(folder).as_posix()] = stat.st_size, round(stat.st_mtime, 3)
+    return found
+
+
+def _alike(one: tuple[int, float], other: tuple[int, float]) -> bool:
+    return one[0] == other[0] and abs(one[1] - other[1]) <= _SAME_TIME_S
+
+
+def _says_ours(path: Path) -> bool:
+    """Whether a folder was sealed by this package at some time."""
+    try:
+        return "kind" in json.loads((path / SEAL).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False

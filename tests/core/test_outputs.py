@@ -1,0 +1,109 @@
+"""What is ours is told by what is in it, and only that may be replaced."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from st_predict.core.errors import InputError
+from st_predict.core.outputs import (
+    check_apart,
+    check_output,
+    has_columns,
+    has_mark,
+    is_free,
+    is_marked,
+    is_sealed,
+    made_by,
+    mark,
+    seal,
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A sealed folder of two files, one of them deeper."""
+    folder = tmp_path / "store"
+    (folder / "deeper").mkdir(parents=True)
+    for place in ("a", "deeper/b"):
+        (folder / place).write_text("ours")
+    seal(folder, "prediction", {"found": {"n_spots": 3}})
+    return folder
+
+
+def test_a_sealed_folder_is_ours_wherever_it_is_moved(store: Path) -> None:
+    moved = store.rename(store.with_name("moved"))
+    (moved / ".DS_Store").write_bytes(b"\0")
+    assert is_sealed(moved, "prediction") and not is_sealed(moved, "demo")
+
+
+@pytest.mark.parametrize("change", ["added", "deeper", "edited", "touched", "removed", "seal cut", "seal of nothing"])
+def test_what_a_user_did_in_a_folder_makes_it_theirs(store: Path, change: str) -> None:
+    if change == "added":
+        (store / "notes.txt").write_text("years of work")
+    elif change == "deeper":
+        (store / "deeper" / "c").symlink_to(store)
+    elif change == "edited":
+        (store / "deeper" / "b").write_text("ours, annotated")
+    elif change == "touched":
+        (store / "a").write_text("mine")  # as long as it was
+        os.utime(store / "a", (0, 0))
+    elif change == "removed":
+        (store / "a").unlink()
+    elif change == "seal cut":
+        (store / "st_predict.json").write_text('{"kind": "pred')
+    else:
+        (store / "st_predict.json").write_text('{"kind": "prediction", "files": {}}')
+    assert not is_sealed(store, "prediction")
+    with pytest.raises(InputError, match="exists and is not an earlier prediction") as error:
+        check_output(store, lambda path: is_sealed(path, "prediction"), what="an earlier prediction", where="--out")
+    assert error.value.remedy == "choose another path, or move away what is there"
+
+
+def test_what_is_free(tmp_path: Path) -> None:
+    assert is_free(tmp_path / "nothing") and is_free(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    assert not is_free(tmp_path / "file") and not is_free(tmp_path / "link") and not is_free(tmp_path)
+
+
+def test_a_mark_is_of_one_kind(tmp_path: Path) -> None:
+    mark(tmp_path, "comparison")
+    assert (
+        is_marked(tmp_path, "comparison")
+        and not is_marked(tmp_path, "benchmark")
+        and not is_sealed(tmp_path, "comparison")
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "ours"),
+    [(b"section,gene,pcc,mse\nA,g,1,2\n", True), (b"gene,section,pcc\n", False), (b"PK\x03\x04\xff\xfe", False), (b"", False)],
+)  # fmt: skip
+def test_tables_are_known_by_their_columns(tmp_path: Path, content: bytes, ours: bool) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    assert has_columns(tmp_path / "t.csv", ("section", "gene", "pcc")) == ours
+
+
+def test_pages_and_pictures_are_known_by_their_mark(tmp_path: Path) -> None:
+    (tmp_path / "long").write_bytes(b"\0" * 200_000 + made_by().encode())
+    (tmp_path / "mine").write_bytes(b"<p>a page on st-predict</p>")
+    assert has_mark(tmp_path / "long") and not has_mark(tmp_path / "mine") and not has_mark(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("place", ["S1.zarr", "S1.zarr/out", "link/out", "case/out"])
+def test_nothing_is_written_into_what_is_read(tmp_path: Path, place: str) -> None:
+    (tmp_path / "S1.zarr").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "S1.zarr")
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case.mrxs").write_text("")
+    inputs = [tmp_path / "S1.zarr", tmp_path / "case.mrxs"]
+    said = "is read, and would be overwritten" if place == "S1.zarr" else "lies within"
+    with pytest.raises(InputError, match=f"{re.escape(str(tmp_path / place))} {said}") as error:
+        check_apart(tmp_path / place, inputs, where="--out")
+    assert error.value.expected == "a path outside of all that is read"
+    check_apart(tmp_path / "S1.zarr.out", inputs, where="--out")
+    check_apart(tmp_path, inputs, where="--out")
