@@ -44,7 +44,8 @@ def slide(path: str | Path, *, um_per_px: float | None = None) -> SpatialData:
     Raises
     ------
     InputError
-        The file is missing, empty, not to be read, cut, no slide or not 8-bit RGB, or its scale cannot be right.
+        The file is missing, empty, not to be read, cut, no slide or not 8-bit RGB, its scale cannot be right, or reading it
+        would run code.
     """
     path = Path(path)
     if um_per_px is not None:
@@ -108,6 +109,7 @@ def _is_openslides(path: Path) -> bool:
 def _open_ome_zarr(path: Path, *, stated: bool) -> _Slide:
     import zarr
 
+    from st_predict.core.codecs import check_codecs
     from st_predict.io import _slide_scale
     from st_predict.io._regions import OmeZarrImage
 
@@ -119,6 +121,7 @@ def _open_ome_zarr(path: Path, *, stated: bool) -> _Slide:
     if not multiscales:
         hint = ", but a SpatialData: read it with spatialdata.read_zarr" if "spatialdata_attrs" in attributes else ""
         raise _no_slide(path, f"it is a Zarr store without an OME image{hint}")
+    check_codecs(path, where="path")
     described = multiscales[0]
     try:
         axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in described["axes"]]
