@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from st_predict.core.encoders import imagenet, tiny
 from st_predict.core.encoders.timm_hub import known_to_timm, timm_model, unknown_encoder
@@ -23,7 +24,9 @@ ENCODERS: dict[str, Callable[[str, str | None, bool], Encoder]] = {
 }
 
 
-def build_encoder(name: str, weights: str | None = None, *, pretrained: bool = True) -> Encoder:
+def build_encoder(
+    name: str, weights: str | None = None, *, pretrained: bool = True, architecture: dict[str, Any] | None = None
+) -> Encoder:
     """Build an encoder, in evaluation mode.
 
     Parameters
@@ -33,7 +36,9 @@ def build_encoder(name: str, weights: str | None = None, *, pretrained: bool = T
     weights
         Local weights file instead of the encoder's own source.
     pretrained
-        ``False`` builds the architecture alone, to be filled by the caller.
+        ``False`` builds the architecture alone, to be filled by the caller; nothing is fetched for it.
+    architecture
+        What an encoder of a hub's is, as :attr:`Encoder.architecture` was when it was built with its weights.
 
     Raises
     ------
@@ -45,7 +50,7 @@ def build_encoder(name: str, weights: str | None = None, *, pretrained: bool = T
     if build is None:
         if not known_to_timm(name):
             raise unknown_encoder(name, list(ENCODERS))
-        build = timm_model
+        build = partial(timm_model, architecture=architecture)
     try:
         with _tensors_only():
             return build(name, weights, pretrained).eval()

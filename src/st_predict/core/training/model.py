@@ -125,15 +125,17 @@ class Model(TileModel):
 
     @property
     def id(self) -> str:
-        """Twelve digits that follow from weights, panel and settings alone."""
-        settings = [self.panel, dataclasses.asdict(self.recipe), self.tiles.to_dict(), self.encoder_identity.name]
-        if self.gene_sets:
-            settings.append(dict(self.gene_sets))
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-        for key, value in sorted(self.tensors().items()):
-            digest.update(key.encode())
-            digest.update(value.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:12]
+        """Twelve digits that follow from the weights and all that a prediction, and what is said of it, depends on."""
+        later = {
+            "method": self.method,
+            "encoder": self.encoder_identity.fingerprint,
+            "um_per_px": self.um_per_px,
+            "pitch_um": self.pitch_um,
+            "layout": self.layout,
+            "ground": self.ground,
+            "min_counts": self.min_counts,
+        }
+        return hashed(self, [*main_settings(self), later])
 
     @property
     def panel_size(self) -> str:
@@ -395,3 +397,18 @@ class Model(TileModel):
         from st_predict.core.training.store import save_model
 
         return save_model(self, path)
+
+
+def main_settings(model: Model) -> list[Any]:
+    """Panel, recipe, tiles and encoder: all that a model's id followed from at first, beside its weights."""
+    main = [model.panel, dataclasses.asdict(model.recipe), model.tiles.to_dict(), model.encoder_identity.name]
+    return [*main, dict(model.gene_sets)] if model.gene_sets else main
+
+
+def hashed(model: Model, settings: list[Any]) -> str:
+    """Twelve digits of some settings and of everything that was fitted."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for key, value in sorted(model.tensors().items()):
+        digest.update(key.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
