@@ -77,6 +77,7 @@ def test_nobody_else_speaks_to_the_processes_of_a_run() -> None:
 
     def work(parent: int, job: int) -> dict[str, str]:
         import asyncio
+        import http.client
         import urllib.request
 
         import psutil
@@ -100,7 +101,7 @@ def test_nobody_else_speaks_to_the_processes_of_a_run() -> None:
             try:
                 with urllib.request.urlopen(f"http://{address}/info/main/workers.html", timeout=1) as opened:
                     return str(opened.read(50).decode())
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 return f"refused: {type(error).__name__}"
 
         async def everything(places: list[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import st_predict as stp
 from st_predict.core.errors import InputError
-from st_predict.core.files import plain_name, replacing_file, replacing_folder
+from st_predict.core.files import follow_umask, plain_name, replacing_file, replacing_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -200,6 +200,7 @@ def _alone(out_dir: Path) -> Iterator[None]:
         with tempfile.NamedTemporaryFile("w", dir=out_dir, prefix=".lock.", encoding="utf-8") as file:
             json.dump(mine, file)
             file.flush()
+            follow_umask(Path(file.name))  # whoever shares the folder has to see who is at work
             _take(lock, Path(file.name), mine)
     except OSError as error:
         raise InputError(

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,3 +67,16 @@ def replacing_file(path: Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def follow_umask(path: Path) -> None:
+    """Give a file that a library made for its owner alone the permissions of any other new file of this process.
+
+    Found by making one: the mask itself cannot be read without changing it for all threads.
+    """
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    beside.touch(exist_ok=False)
+    try:
+        path.chmod(beside.stat().st_mode)
+    finally:
+        beside.unlink()

@@ -59,7 +59,7 @@ class _Tiles(TypedDict):
 
 class _Architecture(TypedDict):
     name: str
-    args: dict[str, bool | float | str | list[float] | None]
+    args: dict[str, Any]
     settings: dict[str, Any]
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.errors import InputError
-from st_predict.core.files import replacing_folder
+from st_predict.core.files import follow_umask, replacing_folder
 from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
 from st_predict.core.methods.registry import METHODS, build_network
 from st_predict.core.methods.ridge import Ridge, RidgeConfig
@@ -46,7 +46,7 @@ def save_model(model: Model, path: str | Path) -> Path:
         config = {**_config(model), "weights_sha256": _sha256(folder / _WEIGHTS)}
         config["config_sha256"] = config_digest(config)
         (folder / _CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
-        (folder / _WEIGHTS).chmod((folder / _CONFIG).stat().st_mode)  # safetensors makes it its owner's alone
+        follow_umask(folder / _WEIGHTS)
     return path
 
 
