@@ -112,3 +112,65 @@ def test_workers_end_with_their_parent_whatever_ended_it(number: int, status: in
     finally:
         parent.kill()
         parent.wait()
+
+
+def test_nobody_else_speaks_to_the_processes_of_a_run() -> None:
+    """Every socket that one of them listens on, tried as another user would: without keys, and with keys of another run."""
+
+    def work(parent: int, job: int) -> dict[str, str]:
+        import asyncio
+        import http.client
+        import urllib.request
+
+        import psutil
+        from distributed import get_worker
+        from distributed.core import connect
+        from distributed.security import Security
+
+        async def ask(address: str) -> str:
+            keys = Security.temporary(require_encryption=False).get_connection_args("client")
+            comm = await connect(address, timeout=1, **keys)
+            await comm.write({"op": "identity", "reply": True})
+            return str(await comm.read())
+
+        async def answer(address: str) -> str:
+            try:
+                return await asyncio.wait_for(ask(address), 2)
+            except Exception as error:  # noqa: BLE001 - any is a refusal
+                return f"refused: {type(error).__name__}"
+
+        def page(address: str) -> str:
+            try:
+                with urllib.request.urlopen(f"http://{address}/info/main/workers.html", timeout=1) as opened:
+                    return str(opened.read(50).decode())
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                return f"refused: {type(error).__name__}"
+
+        async def everything(places: list[str]) -> dict[str, str]:
+            asked = [f"{kind}://{place}" for place in places for kind in ("tcp", "tls")]
+            return dict(zip(asked, await asyncio.gather(*map(answer, asked)), strict=True))
+
+        if job:
+            return {}
+        ours = psutil.Process(parent)
+        places = {
+            f"{socket.laddr.ip}:{socket.laddr.port}"
+            for one in [ours, *ours.children(recursive=True)]
+            for socket in one.net_connections(kind="tcp")
+            if socket.status == psutil.CONN_LISTEN
+        }
+        found = asyncio.run(everything(sorted(places)))
+        return {
+            **found,
+            **{f"http://{place}": page(place) for place in places},
+            "scheduler": str(get_worker().scheduler.address),
+        }
+
+    before = dict(os.environ)
+    for i, found, error in run_jobs(work, os.getpid(), [(0,), (1,)], n_jobs=2):
+        assert error is None, error
+        if i == 0:
+            assert found.pop("scheduler") in found and len(found) >= 9
+            assert {place.split("//")[1].split(":")[0] for place in found} == {"127.0.0.1"}, found
+            assert all(answer.startswith("refused") for answer in found.values()), found
+    assert dict(os.environ) == before

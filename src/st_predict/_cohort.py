@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import st_predict as stp
 from st_predict.core.ending import telling_what_is_left
 from st_predict.core.errors import InputError
-from st_predict.core.files import plain_name, remove_unfinished, replacing_file, replacing_folder
+from st_predict.core.files import follow_umask, plain_name, remove_unfinished, replacing_file, replacing_folder
 from st_predict.core.outputs import SEAL, check_apart, check_output, has_columns, is_sealed, seal
 
 if TYPE_CHECKING:
@@ -272,6 +272,7 @@ def _alone(out_dir: Path) -> Iterator[None]:
         with tempfile.NamedTemporaryFile("w", dir=out_dir, prefix=".lock.", encoding="utf-8") as file:
             json.dump(mine, file)
             file.flush()
+            follow_umask(Path(file.name))  # whoever shares the folder has to see who is at work
             _take(lock, Path(file.name), mine)
     except OSError as error:
         raise InputError(

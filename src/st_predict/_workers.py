@@ -1,4 +1,7 @@
-"""Independent jobs over processes, with dask.distributed: a worker that dies costs its own job only."""
+"""Independent jobs over processes, with dask.distributed: a worker that dies costs its own job only.
+
+Processes of ours are spoken to with keys that live as long as they do; a client's are the user's own affair.
+"""
 
 from __future__ import annotations
 
@@ -79,21 +82,25 @@ def _run_in_processes(
     from distributed import Client
     from distributed.deploy.subprocess import SubprocessCluster
     from distributed.protocol.pickle import dumps
+    from distributed.security import Security
 
+    # Of this run alone: whoever may speak to a scheduler or a worker may have it run anything.
+    security = Security.temporary()
     # Subprocesses, not multiprocessing: a user's script need not guard its main module.
     with tempfile.TemporaryDirectory() as folder:
         # By file, and a job by its number: what travels through the scheduler is unpacked there too, torch and all.
         path = Path(folder) / "jobs.pickle"
         path.write_bytes(dumps((work, shared, jobs)))
-        with _environment_of_workers(max(1, n_cores() // n_jobs)):
+        with _environment_of_workers(max(1, n_cores() // n_jobs)), _environment_of_keys(security):
             cluster = SubprocessCluster(
                 n_workers=n_jobs,
                 threads_per_worker=1,
                 dashboard_address=None,  # type: ignore[arg-type]  # what its documentation says turns it off
                 # Who is tried again, and when, is settled here. A worker ends with its nanny by itself.
-                scheduler_kwargs={"allowed_failures": 0, "preload": [_ENDS_WITH_US]},
+                scheduler_kwargs={"allowed_failures": 0, "protocol": "tls", "preload": [_ENDS_WITH_US]},
                 worker_kwargs={"memory_limit": 0, "local_directory": folder, "preload_nanny": [_ENDS_WITH_US]},
                 silence_logs=logging.CRITICAL,
+                security=security,
             )
         with cluster, Client(cluster) as client:
             yield from _run_by(partial(_submit, client, str(path)), len(jobs), lambda: n_jobs)
@@ -166,6 +173,30 @@ def _environment_of_workers(threads: int) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _environment_of_keys(security: Any) -> Iterator[None]:
+    """Keys for processes that start now: an environment is read by its own user alone, a command line by everybody."""
+    settings = {
+        "COMM__REQUIRE_ENCRYPTION": True,
+        "COMM__TLS__CA_FILE": security.tls_ca_file,
+        "SCHEDULER__HTTP__ROUTES": [],  # pages of the scheduler and its workers are not for TLS, nor for anybody
+        "WORKER__HTTP__ROUTES": [],
+    }
+    for role in ("client", "scheduler", "worker"):
+        for part in ("cert", "key"):
+            settings[f"COMM__TLS__{role}__{part}".upper()] = getattr(security, f"tls_{role}_{part}")
+    changes = {f"DASK_DISTRIBUTED__{name}": repr(value) for name, value in settings.items()}
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, earlier in before.items():
+            os.environ.pop(name)
+            if earlier is not None:
+                os.environ[name] = earlier
 
 
 def _unpacked(packed: bytes, job: tuple[Any, ...]) -> Any:

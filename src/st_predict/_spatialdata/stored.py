@@ -9,6 +9,7 @@ import numpy as np
 
 from st_predict._spatialdata.kept import own_genes, own_spots, widened
 from st_predict._spatialdata.read import read_section
+from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
 from st_predict.core.expression import sums, total_counts
 
@@ -37,7 +38,7 @@ def open_store(path: Path) -> SpatialData:
     Raises
     ------
     InputError
-        If there is none, or it is cut.
+        If there is none, it is cut, or one of its codecs would run code.
     """
     import spatialdata
 
@@ -48,6 +49,7 @@ def open_store(path: Path) -> SpatialData:
             expected="a folder that SpatialData.write made",
             remedy="read the section with st_predict.io and write it: sdata.write('A1.zarr')",
         )
+    check_codecs(path, where="sections")
     try:
         return spatialdata.read_zarr(path)
     except (OSError, ValueError, KeyError) as error:
@@ -127,7 +129,8 @@ class StoredCounts:
         from anndata.io import sparse_dataset
 
         try:
-            matrix = sparse_dataset(zarr.open_group(self._path, mode="r")[self._place])
+            check_codecs(self._path / self._place, where="sections")
+            matrix = sparse_dataset(zarr.open_group(self._path / self._place, mode="r"))
             for start in range(0, len(self._rows), _BAND_ROWS):
                 rows = self._rows[start : start + _BAND_ROWS]
                 first = int(rows.min())

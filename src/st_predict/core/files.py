@@ -241,3 +241,16 @@ class _Opened:
             return os.path.samestat(os.stat(self._folder), self._state)
         except FileNotFoundError:
             return False
+
+
+def follow_umask(path: Path) -> None:
+    """Give a file that a library made for its owner alone the permissions of any other new file of this process.
+
+    Found by making one: the mask itself cannot be read without changing it for all threads.
+    """
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    beside.touch(exist_ok=False)
+    try:
+        path.chmod(beside.stat().st_mode)
+    finally:
+        beside.unlink()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from st_predict.core.errors import InputError
+from st_predict.core.files import follow_umask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,8 +87,10 @@ def _fetch(source: Source) -> Path:
     url = f"{_BASE_URL}/{source.repository}/{source.commit}/{source.path}"
     # Named by content: sections that share an image share its file.
     name = f"{source.sha256[:12]}-{source.path.rsplit('/', 1)[-1]}"
+    folder = _cache_folder() / source.dataset
+    known = (folder / name).exists()
     try:
-        file = pooch.retrieve(url, f"sha256:{source.sha256}", fname=name, path=_cache_folder() / source.dataset)
+        file = Path(pooch.retrieve(url, f"sha256:{source.sha256}", fname=name, path=folder))
     except OSError as error:
         raise ConnectionError(
             f"{url} cannot be downloaded: {error}\n"
@@ -100,7 +103,9 @@ def _fetch(source: Source) -> Path:
             expected=f"SHA256 {source.sha256}",
             remedy=f"try again, or give a local folder as path= or in {FOLDER_VARIABLE}",
         ) from error
-    return Path(file)
+    if not known:
+        follow_umask(file)
+    return file
 
 
 def _as_they_are(raw: dict[str, Path]) -> tuple[Path | pd.DataFrame, Path, Path | pd.DataFrame]:

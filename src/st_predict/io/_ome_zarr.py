@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from st_predict.core.codecs import check_codecs
 from st_predict.io._checks import unreadable
 from st_predict.io._opened import Opened, no_slide, of_several
 from st_predict.io._scenes import Scene, choose_scene, missing, several
@@ -45,6 +46,7 @@ def ome_zarr_pictures(path: Path) -> list[tuple[Path, dict[str, Any]]]:
     described = attributes.get("ome", attributes)
     multiscales = described.get("multiscales")
     if multiscales:
+        check_codecs(path, where=_WHERE)
         return [(path, one) for one in multiscales]
     if described.get("bioformats2raw.layout") is not None:
         groups = sorted((p for p in path.iterdir() if p.is_dir() and p.name.isdigit()), key=lambda p: int(p.name))

@@ -52,7 +52,7 @@ def slide(path: str | Path, *, um_per_px: float | None = None, series: int | Non
     ------
     InputError
         The file is missing, empty, not to be read, cut, no slide, not 8-bit RGB or in colors that nobody knows for
-        certain, its scale cannot be right, or it has no such series.
+        certain, its scale cannot be right, reading it would run code, or it has no such series.
     """
     path = Path(path)
     if um_per_px is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import urllib.error
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,3 +136,69 @@ def test_unreachable_torchvision_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_architecture_alone_asks_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timm.models._hub.hf_hub_download", unreachable)
     assert build_encoder("resnet10t", pretrained=False).dim == 512
+
+
+class Trap:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
+@pytest.fixture
+def hub_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Caches of torch's hub and of Hugging Face's, which are all that can be reached."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    checkpoints, snapshot = tmp_path / "torch/hub/checkpoints", tmp_path / "hf/models--owner--model/snapshots/0"
+    checkpoints.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0")
+    settings = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 0, "first_conv": "patch"}
+    described = {"architecture": "vit_tiny_patch16_224", "model_args": {"img_size": 32, "depth": 1, "num_classes": 0}}
+    (snapshot / "config.json").write_text(json.dumps({**described, "pretrained_cfg": settings}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "cached"),
+    [
+        ("resnet18", "torch/hub/checkpoints/resnet18-f37072fd.pth"),
+        ("hf-hub:owner/model", "hf/models--owner--model/snapshots/0/pytorch_model.bin"),
+    ],
+)
+@pytest.mark.parametrize("allowed", [None, "1"])
+def test_what_lies_in_a_cache_runs_no_code(
+    hub_cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, cached: str, allowed: str | None
+) -> None:
+    if allowed:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", allowed)
+    torch.save({"conv1.weight": Trap(hub_cache / "ran")}, hub_cache / cached)
+    with pytest.raises(InputError, match=f"the pretrained weights of '{name}' hold more than tensors") as error:
+        build_encoder(name)
+    assert "remove the file from the hub's cache" in error.value.remedy
+    assert not (hub_cache / "ran").exists()
+    assert os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") == allowed
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+    torch.load(hub_cache / cached, weights_only=False)
+    assert (hub_cache / "ran").exists()  # the trap is a real one
+
+
+def test_safetensors_go_before_a_pickle(hub_cache: Path) -> None:
+    snapshot = hub_cache / "hf/models--owner--model/snapshots/0"
+    network = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, num_classes=0)
+    save_file(network.state_dict(), snapshot / "model.safetensors")
+    torch.save({"": Trap(hub_cache / "ran")}, snapshot / "pytorch_model.bin")
+    found = build_encoder("hf-hub:owner/model").network.state_dict()
+    assert torch.equal(found["pos_embed"], network.state_dict()["pos_embed"]) and not (hub_cache / "ran").exists()
+
+
+def test_weights_in_torchs_cache_are_read(hub_cache: Path) -> None:
+    network = torchvision.models.resnet18()
+    torch.save(network.state_dict(), hub_cache / "torch/hub/checkpoints/resnet18-f37072fd.pth")
+    assert torch.equal(build_encoder("resnet18").network.conv1.weight, network.conv1.weight)

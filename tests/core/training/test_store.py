@@ -88,13 +88,6 @@ def test_folder_holds_two_plain_files(folder: Path) -> None:
     assert config["format"] == "st-predict model 2" and len(config["panel"]) == 10
 
 
-def test_a_model_that_was_saved_before_layouts_were_known(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    assert config.pop("layout") == "square"
-    (folder / "config.json").write_text(json.dumps(config))
-    assert load_model(folder).layout is None
-
-
 def test_paths_as_text_and_in_new_folders(quick_model: Model, tmp_path: Path) -> None:
     written = quick_model.save(str(tmp_path / "a" / "b" / "model"))
     assert load_model(str(written)).id == quick_model.id

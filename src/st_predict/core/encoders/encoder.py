@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -29,6 +29,8 @@ class Encoder(nn.Module):
         Side of the tiles it takes.
     mean, std
         Per-channel normalization of tiles scaled to [0, 1].
+    architecture
+        What the network is, where its name does not tell without a hub.
     """
 
     mean: torch.Tensor
@@ -37,9 +39,18 @@ class Encoder(nn.Module):
     feature_scale: torch.Tensor
 
     def __init__(
-        self, name: str, network: nn.Module, *, dim: int, tile_px: int, mean: Sequence[float], std: Sequence[float]
+        self,
+        name: str,
+        network: nn.Module,
+        *,
+        dim: int,
+        tile_px: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        architecture: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.architecture = architecture
         self.name, self.dim, self.tile_px = name, dim, tile_px
         self.network = network.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)

@@ -125,10 +125,20 @@ class Model(TileModel):
 
     @property
     def id(self) -> str:
-        """Twelve digits that follow from weights, panel and settings alone."""
-        settings = [self.panel, dataclasses.asdict(self.recipe), self.tiles.to_dict(), self.encoder_identity.name]
-        if self.gene_sets:
-            settings.append(dict(self.gene_sets))
+        """Twelve digits that follow from the weights and all that a prediction, and what is said of it, depends on."""
+        settings = {
+            "panel": self.panel,
+            "gene_sets": dict(self.gene_sets),
+            "method": self.method,
+            "recipe": dataclasses.asdict(self.recipe),
+            "encoder": [self.encoder_identity.name, self.encoder_identity.fingerprint],
+            "tiles": self.tiles.to_dict(),
+            "um_per_px": self.um_per_px,
+            "pitch_um": self.pitch_um,
+            "layout": self.layout,
+            "ground": self.ground,
+            "min_counts": self.min_counts,
+        }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for key, value in sorted(self.tensors().items()):
             digest.update(key.encode())

@@ -1,10 +1,14 @@
-"""Models on disk: a folder of config.json and safetensors, never pickle; checked whole before it is used."""
+"""Models on disk: a folder of config.json and safetensors, never pickle; checked whole before it is used.
+
+Nothing is fetched, and nothing is made that is larger than the weights.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,12 +19,13 @@ from safetensors.torch import load, save_file
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.errors import InputError
-from st_predict.core.files import opened_together, replacing_folder
+from st_predict.core.files import follow_umask, opened_together, replacing_folder
 from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
 from st_predict.core.methods.registry import METHODS, build_network
 from st_predict.core.methods.ridge import Ridge, RidgeConfig
 from st_predict.core.outputs import check_output, foreign_files
 from st_predict.core.tiles.geometry import TileSpec
+from st_predict.core.training.config_file import LARGEST_BYTES, NoMoreThan, check_config, config_digest
 from st_predict.core.training.domain import Domain
 from st_predict.core.training.hardware import rank_and_size
 from st_predict.core.training.inputs import InputTransform
@@ -43,7 +48,9 @@ def save_model(model: Model, path: str | Path) -> Path:
         folder.mkdir()
         save_file({key: value.contiguous() for key, value in model.tensors().items()}, folder / _WEIGHTS)
         config = {**_config(model), "weights_sha256": _sha256(folder / _WEIGHTS)}
+        config["config_sha256"] = config_digest(config)
         (folder / _CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+        follow_umask(folder / _WEIGHTS)
     return path
 
 
@@ -71,7 +78,8 @@ def load_model(path: str | Path) -> Model:
     Raises
     ------
     InputError
-        If the folder or one of its files is missing, cut, foreign, or of a newer format.
+        If the folder or one of its files is missing, cut, foreign, changed, or of a newer format; if config.json holds what
+        no model has, or more than the weights are those of; or if what the encoder is can only be told by a hub.
     """
     path = Path(path)
     try:
@@ -97,9 +105,11 @@ def _read_model(path: Path, files: Mapping[str, BinaryIO]) -> Model:
     try:
         model = _build(config, load(weights))
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, InputError) and error.where == "encoder":
+            raise  # it says what to do
         reason = " ".join(str(error).split())[:200]
         raise _broken(path, f"its parts do not fit together ({type(error).__name__}: {reason})") from error
-    if model.id != config.get("id"):
+    if config.get("id") != model.id or config.get("config_sha256") != config_digest(config):
         raise _broken(path, f"{_CONFIG} was changed")
     return model
 
@@ -113,6 +123,7 @@ def _config(model: Model) -> dict[str, Any]:
         "recipe": dataclasses.asdict(model.recipe),
         "encoder": model.encoder_identity._asdict(),
         "encoder_trained": model.encoder is not None,
+        "encoder_architecture": None if model.encoder is None else model.encoder.architecture,
         "tiles": model.tiles.to_dict(),
         "um_per_px": model.um_per_px,
         "pitch_um": model.pitch_um,
@@ -132,6 +143,7 @@ def _config(model: Model) -> dict[str, Any]:
 
 
 def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
+    check_config(config, tensors)
     named = ("network", "inputs", "targets", "encoder", "anchor", "domain", "reliability")
     parts: dict[str, dict[str, Any]] = {name: {} for name in named}
     for key, value in tensors.items():
@@ -146,9 +158,11 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
     tiles = TileSpec.from_dict(config["tiles"])
     encoder = None
     if config["encoder_trained"]:
-        encoder = build_encoder(identity.name, pretrained=False)
+        with NoMoreThan(tensors):
+            encoder = build_encoder(identity.name, pretrained=False, architecture=config.get("encoder_architecture"))
         encoder.load_state_dict(parts["encoder"])
-    network = build_network(config["method"], recipe, config["n_inputs"], len(config["panel"]))
+    with NoMoreThan(tensors):
+        network = build_network(config["method"], recipe, config["n_inputs"], len(config["panel"]))
     network.load_state_dict(parts["network"])
     anchor = None
     if parts["anchor"]:
@@ -186,9 +200,13 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
 def _read_config(path: Path, files: Mapping[str, BinaryIO]) -> dict[str, Any]:
     if _CONFIG not in files:
         raise _broken(path, f"{_CONFIG} is missing")
+    if (size := os.fstat(files[_CONFIG].fileno()).st_size) > LARGEST_BYTES:
+        raise _broken(
+            path, f"{_CONFIG} has {size / 1e6:.0f} MB, and no model's has more than {LARGEST_BYTES / 1e6:.0f}"
+        )
     try:
         config = json.loads(files[_CONFIG].read().decode("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, and lists within thousands of lists
         raise _broken(path, f"{_CONFIG} is cut or not JSON ({error})") from error
     if not isinstance(config, dict) or "weights_sha256" not in config:
         raise _broken(path, f"{_CONFIG} is not an st-predict model's")
