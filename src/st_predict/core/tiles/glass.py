@@ -9,7 +9,7 @@ import numpy as np
 
 from st_predict.core.neighbors import pitch_px
 from st_predict.core.tiles.thumbnail import Box, read_thumbnail
-from st_predict.core.tissue import ink_mask, is_dark, tissue_mask
+from st_predict.core.tissue import ink_mask, is_dark, look_for_tissue, real_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,11 +67,11 @@ def say_glass(section: Section) -> None:
 
 
 def _bare(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Glass without tissue or ink, and black filler ``(height, width)``."""
+    """Glass without tissue or ink, and filler ``(height, width)``."""
     lowest = pixels.min(axis=2)
     bright = lowest >= _BRIGHT * np.percentile(lowest, 99)
-    empty = ~pixels.any(axis=2)
-    bare: NDArray[np.bool_] = (bright & ~tissue_mask(pixels) & ~ink_mask(pixels)) | empty
+    tissue = look_for_tissue(pixels).tissue
+    bare: NDArray[np.bool_] = (bright & ~tissue & ~ink_mask(pixels)) | ~real_pixels(pixels)
     return bare
 
 
