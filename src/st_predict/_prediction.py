@@ -94,7 +94,8 @@ def predict_sdata(
     expression = model.predict_features(features, section.centers_px, arrays, kept)
     distance = model.distance(features)
     shift = model.shift(features)
-    genes = model.genes_on(shift).iloc[kept]
+    of_another = model.is_of_another(section.subject)
+    genes = model.genes_on(shift, of_another=of_another).iloc[kept]
     notes: dict[str, Any] = {
         "unlike_training": float((distance > 1).mean()),
         "slide_shift": shift,
@@ -117,7 +118,7 @@ def predict_sdata(
     write_prediction(sdata, keys, key_added, predicted, section.centers_px, provenance)
     slide = keys.image.removesuffix("_image")
     _say_unlike(slide, shift, distance, distance_column(key_added))
-    _say_expected(slide, model, shift, notes["ridge_share"])
+    _say_expected(slide, model, shift, notes["ridge_share"], of_another=of_another)
 
 
 def kept_genes(model: Model, interval: float | None, min_reliability: float | None) -> NDArray[np.intp]:
@@ -316,21 +317,21 @@ def _say_unlike(slide: str, shift: float, distance: NDArray[np.float32], column:
         logger.info("%.1f %% of the %d spots of %s look unlike the training tiles", unlike, len(distance), slide)
 
 
-def _say_expected(slide: str, model: Model, shift: float, ridge: float) -> None:
-    """What a slide unlike training changes of the prediction and of what is expected of it."""
+def _say_expected(slide: str, model: Model, shift: float, ridge: float, *, of_another: bool) -> None:
+    """What a slide unlike training, or of another subject, changes of the prediction and of what is expected of it."""
     if ridge:
         logger.info(
             "%.0f %% of the prediction of %s are ridge's, which guesses less far than networks", 100 * ridge, slide
         )
-    if model.reliability is None or kept_share(shift) == 1:
+    if model.reliability is None or kept_share(shift, of_another=of_another) == 1:
         return
-    before, after = (
-        float(found.expected_pcc.mean()) for found in (model.reliability, model.reliability.on_slide(shift))
-    )
+    lowered = model.reliability.on_slide(shift, of_another=of_another)
+    before, after = (float(found.expected_pcc.mean()) for found in (model.reliability, lowered))
+    why = "it is of another subject than all training sections, and " if of_another else ""
     logger.warning(
-        "the mean PCC to expect of %s is lowered from %.2f (%s) to %.2f: on slides unlike training, subjects that were held out "
-        "reached as little as a third of what was expected",
-        slide, before, model.ground or "sections held out", after,
+        "the mean PCC to expect of %s is lowered from %.2f (%s) to %.2f: %son slides unlike training, subjects that were "
+        "held out reached as little as a third of what was expected",
+        slide, before, model.ground or "sections held out", after, why,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def ridge() -> Model:
     [
         (anchor_share, {0.0: 0.0, 1.3: 0.0, 1.65: 0.5, 2.0: 1.0, 50.0: 1.0, math.nan: 0.0, math.inf: 1.0}),
         (kept_share, {0.0: 1.0, 1.3: 1.0, 1.45: 0.68, 1.6: 0.36, 50.0: 0.36, math.nan: 1.0, math.inf: 0.36}),
+        (partial(kept_share, of_another=True), {0.0: 0.5, 1.3: 0.5, 1.45: 0.43, 1.6: 0.36, math.nan: 0.5}),
     ],
 )
 def test_shares_by_how_far_a_slide_lies_off(share: Callable[[float], float], expected: dict[float, float]) -> None:
@@ -102,6 +104,14 @@ def test_what_is_expected_of_a_slide_unlike_training(model: Model) -> None:
     assert worse.on_slide(3.0).expected_pcc.tolist() == pytest.approx([-0.3, 0.18]), (
         "nothing more is expected than before"
     )
+
+
+def test_a_slide_known_to_be_of_another_subject(tmp_path: Path) -> None:
+    model = load_model(trained("ridge", ("A", "A", "A")).save(tmp_path / "model"))
+    assert [model.is_of_another(subject) for subject in ("A", "B", None)] == [False, True, False]
+    half = model.genes_on(0.0, of_another=True)["expected_pcc"]
+    np.testing.assert_allclose(half, 0.5 * model.genes["expected_pcc"], rtol=1e-5)
+    assert not any(trained("ridge", given).is_of_another("C") for given in (("A", "B", "B"), ("A", None, "A")))
 
 
 @pytest.mark.parametrize(

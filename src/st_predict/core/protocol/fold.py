@@ -113,7 +113,8 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
         values = score_genes(kept, predicted, truth, genes, seed=candidate.task.seed)
         sure: dict[str, NDArray[np.float64]] = {}
         if model.reliability is not None:
-            expected = model.reliability.on_slide(model.shift(features))
+            shift, of_another = model.shift(features), model.is_of_another(section.subject)
+            expected = model.reliability.on_slide(shift, of_another=of_another)
             sure = score_reliability(expected.only(torch.from_numpy(known)), predicted, truth)
         counted = {"n_spots": kept.n_spots, "n_spots_left_out": section.n_spots - kept.n_spots}
         found = score_sets(predicted, truth, genes, values, sets)

@@ -69,6 +69,7 @@ class _Later(TypedDict, total=False):
     encoder_architecture: _Architecture | None
     layout: Literal["hex", "square"] | None
     ground: Literal["new subject", "same subject", "new section"] | None
+    subject: str | None
     choice: str | None
     gene_sets: dict[str, list[str]]
     config_sha256: str

@@ -33,6 +33,7 @@ from st_predict.core.training.selection import (
     held_out_groups,
     history_rows,
     inner_folds,
+    only_subject,
     select_epochs,
 )
 from st_predict.core.training.spots import SpotSet
@@ -144,6 +145,7 @@ def train_model(
         anchor=anchor,
         reliability=reliability,
         ground=ground_of(sections) if selection.held else None,
+        subject=only_subject(sections),
         layout=_common_layout(sections),
     )
 

@@ -86,6 +86,8 @@ class Model(TileModel):
     ground
         What expectations are of: a ``"new subject"``, where subjects were held out; the ``"same subject"``, where only
         sections of one were; or a ``"new section"``, where subjects are not known. ``None``: nothing was held out.
+    subject
+        The one subject that was trained on; ``None`` where there were several, or not all are known.
     layout
         Of the array of the training sections, ``"hex"`` or ``"square"``, as which grids are laid; ``None`` where they
         differ or it is not known.
@@ -115,6 +117,7 @@ class Model(TileModel):
     gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     layout: str | None = None
     ground: str | None = None
+    subject: str | None = None
     choice: str | None = None
 
     def __repr__(self) -> str:
@@ -137,6 +140,7 @@ class Model(TileModel):
             "pitch_um": self.pitch_um,
             "layout": self.layout,
             "ground": self.ground,
+            "subject": self.subject,
             "min_counts": self.min_counts,
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -184,20 +188,22 @@ class Model(TileModel):
         """
         return self.genes_on(float("nan"))
 
-    def genes_on(self, shift: float) -> pd.DataFrame:
+    def genes_on(self, shift: float, *, of_another: bool = False) -> pd.DataFrame:
         """:attr:`genes` on a slide that lies so far off training (see :meth:`shift`): less is expected of one unlike it.
 
         Parameters
         ----------
         shift
             NaN where it is not known.
+        of_another
+            Whether it is of another subject than the one that was trained on.
         """
         import pandas as pd
 
         names = pd.Index(self.panel, name="gene")
         if self.reliability is None:
             return pd.DataFrame(index=names, columns=_GENE_COLUMNS)
-        found = self.reliability.on_slide(shift)
+        found = self.reliability.on_slide(shift, of_another=of_another)
         values = (
             found.expected_pcc.numpy(),
             found.pcc_sd.numpy(),
@@ -207,6 +213,10 @@ class Model(TileModel):
             self.ground,
         )
         return pd.DataFrame(dict(zip(_GENE_COLUMNS, values, strict=True)), index=names)
+
+    def is_of_another(self, subject: str | None) -> bool:
+        """Whether a slide is known to be of another subject than the only one that was trained on."""
+        return None not in (self.subject, subject) and subject != self.subject
 
     @property
     def looks_around(self) -> bool:

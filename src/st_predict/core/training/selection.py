@@ -59,8 +59,13 @@ def ground_of(sections: Sequence[Section]) -> str:
     """What scores on held-out groups tell of: ``"new subject"``, ``"same subject"``, or ``"new section"`` of subjects unknown."""
     if held_out_groups(sections)[0] == "subject":
         return "new subject"
+    return "new section" if only_subject(sections) is None else "same subject"
+
+
+def only_subject(sections: Sequence[Section]) -> str | None:
+    """The one subject that all sections are of; ``None`` where they are of several, or some name none."""
     known = {section.subject for section in sections}
-    return "same subject" if None not in known and len(known) == 1 else "new section"
+    return known.pop() if len(known) == 1 else None
 
 
 def inner_folds(sections: Sequence[Section], n_folds: int) -> list[Fold]:

@@ -129,6 +129,7 @@ def _config(model: Model) -> dict[str, Any]:
         "pitch_um": model.pitch_um,
         "layout": model.layout,
         "ground": model.ground,
+        "subject": model.subject,
         "choice": model.choice,
         "min_counts": model.min_counts,
         "seed": model.seed,
@@ -193,6 +194,7 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
         gene_sets=_tuples(config.get("gene_sets", {})),
         layout=config.get("layout"),
         ground=config.get("ground"),
+        subject=config.get("subject"),
         choice=config.get("choice"),
     )
 
