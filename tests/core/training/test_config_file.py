@@ -45,7 +45,7 @@ def test_every_entry_is_part_of_the_identity(folder: Path) -> None:
     other = {
         "package_version": "9.9", "id": "0" * 12, "encoder": {**config["encoder"], "fingerprint": "f" * 16},
         "tiles": {"widths_um": [99.0, 154.0, 308.0, 616.0], "widths_px": []}, "um_per_px": 0.5, "pitch_um": 100.0,
-        "layout": "hex", "ground": "new subject", "choice": "because", "min_counts": 1, "seed": 7,
+        "layout": "hex", "ground": "new subject", "subject": "P9", "choice": "because", "min_counts": 1, "seed": 7,
         "sections": ["A", "C"], "epochs": 9, "panel": config["panel"][::-1], "gene_sets": {config["panel"][-1]: ["x"]},
         "history": config["history"][1:], "held_out": [], "config_sha256": "0" * 64,
         "recipe": {**config["recipe"], "fit": {**config["recipe"]["fit"], "learning_rate": 0.1}},
@@ -59,7 +59,7 @@ def test_every_entry_is_part_of_the_identity(folder: Path) -> None:
         write(folder, {**config, entry: value})
         with pytest.raises(InputError, match=r"config\.json was changed"):
             load_model(folder)
-    for entry in ("layout", "ground", "choice", "gene_sets", "config_sha256"):  # that models lacked at first
+    for entry in ("layout", "ground", "subject", "choice", "gene_sets", "config_sha256"):  # that models lacked at first
         write(folder, {key: value for key, value in config.items() if key != entry})
         with pytest.raises(InputError, match=r"config\.json was changed"):
             load_model(folder)
