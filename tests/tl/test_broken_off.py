@@ -76,10 +76,13 @@ def test_a_handler_of_the_users_own_does_not_make_it_end_well(train: Callable[..
 
 
 def test_ctrl_c_stays_ctrl_c(train: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        train(callbacks=[Sent(signal.SIGINT)])
-    assert signal.getsignal(signal.SIGINT) == before, "and the next one is heard, too"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(callbacks=[Sent(signal.SIGINT)])
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler, "and the next one is heard, too"
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert caplog.messages[-1].startswith("broken off. There is no model")
 
 

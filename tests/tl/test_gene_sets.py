@@ -63,14 +63,6 @@ def test_a_model_of_sets_is_saved_and_loaded(model: Model, make_section: Make, t
         stp.load_model(tmp_path / "model")
 
 
-def test_a_model_saved_before_there_were_sets_loads(quick_model: Model, tmp_path: Path) -> None:
-    path = quick_model.save(tmp_path / "model") / "config.json"
-    config = json.loads(path.read_text())
-    del config["gene_sets"]
-    path.write_text(json.dumps(config))
-    assert stp.load_model(path.parent).gene_sets == {}
-
-
 def test_scores_of_a_section_that_was_written_and_read(model: Model, make_section: Make, tmp_path: Path) -> None:
     sdata = make_section("C", 2)
     stp.tl.predict(sdata, model)

@@ -229,7 +229,7 @@ def test_a_cut_file_is_run_again(study: Study, candidate: MakeCandidate, tmp_pat
     make_comparison_folder(tmp_path)
     kept, ridge = KeptFolds(tmp_path, study), candidate("ridge")
     kept.keep(ridge, fold, {"value": 1})
-    (file,) = (tmp_path / "folds").iterdir()
+    (file,) = (tmp_path / "folds").glob("ridge-*.json")
     file.write_text(file.read_text()[:5])
     assert kept.find(ridge, fold) is None and "is run again" in caplog.text
 
