@@ -122,6 +122,14 @@ def test_a_slide_is_never_written_into(stores: dict[str, Path], model: Path, tmp
     assert listed(tmp_path) == before
 
 
+def test_a_model_is_never_written_into(stores: dict[str, Path], model: Path) -> None:
+    before = listed(model)
+    for out in (model, model / "out"):
+        result = run("predict", stores["S3"], "--model", model, "--out", out)
+        assert result.exit_code == 2 and "is read" in result.output, result.output
+    assert listed(model) == before
+
+
 def test_a_slide_named_by_a_dot_is_written_under_its_name(
     stores: dict[str, Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,10 +15,10 @@ import st_predict as stp
 from st_predict._report import Compared, build_page
 from st_predict._spatialdata.stored import is_store
 from st_predict._studies import OWN, SETTINGS, find_studies
-from st_predict._summary import REFERENCE, best_method, summarize
+from st_predict._summary import COLUMNS, REFERENCE, best_method, summarize
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
-from st_predict.core.outputs import check_apart, is_free
+from st_predict.core.outputs import check_apart, is_free, sign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,11 +44,6 @@ PARTS: dict[str, dict[str, Any]] = {
 SEEDS = 3
 NETWORKS = 1
 """Of every method's row: what is compared are methods, and several networks cost all of them as many times as much."""
-_TABLES = {
-    "summary.csv": ("dataset", "method", "pcc"),
-    "scores.csv": ("dataset", "method", "fold", "section"),
-    "gene_scores.csv": ("dataset", "method", "fold", "seed"),
-}
 _TOLD = (
     "encoder",
     "encoder_weights",
@@ -174,7 +169,7 @@ def _check_elements(studies: Sequence[Study], settings: Mapping[str, Any]) -> No
 
 def _check_out(out: Path, studies: Sequence[Study]) -> None:
     """Refuse a folder that holds something else or cannot be written to."""
-    from st_predict.core.protocol.keep import check_comparison_folder, check_own_files, is_comparison
+    from st_predict.core.protocol.keep import TABLES, check_comparison_folder, check_own_files, is_comparison
 
     held = [name for name in (OWN, *SETTINGS) if is_comparison(out / name)]  # also where no fold came to its end
     if not is_free(out) and not held:
@@ -184,7 +179,11 @@ def _check_out(out: Path, studies: Sequence[Study]) -> None:
             expected="a new or empty folder, or an earlier benchmark",
             remedy="choose another out",
         )
-    check_own_files(out, _TABLES, [name for name in FILES if name not in _TABLES])
+    tables = {
+        "summary.csv": (("dataset", "method", "pcc"), (*COLUMNS, "seeds", "folds_failed")),
+        **{name: (("dataset", *TABLES[name][0]), TABLES[name][1]) for name in ("scores.csv", "gene_scores.csv")},
+    }
+    check_own_files(out, tables, [name for name in FILES if name not in tables])
     dropped = [name for name in held if name not in [study.name for study in studies]]
     if dropped:
         raise InputError(
@@ -305,6 +304,7 @@ def _write(out: Path, parts: Sequence[Compared], command: str, *, waiting: Seque
     _draw_together(tables["scores"], out / "scores.png")
     with replacing_file(out / "index.html") as file:
         file.write_text(build_page(parts, command=command, waiting=waiting), encoding="utf-8")
+        sign(file)
     summary.attrs = {part.name: part.summary.attrs for part in parts}
     return summary
 

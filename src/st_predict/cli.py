@@ -36,7 +36,6 @@ _STORE = click.Path(exists=True, file_okay=False, path_type=Path)
 _SLIDE = click.Path(exists=True, path_type=Path)
 _OUT = click.Path(path_type=Path)
 _TYPED = "st_predict.typed"
-_SCORES = ("section", "gene", "pcc")
 _FOR_ALL = ("interval", "min_reliability")
 _FOR_BARE, _FOR_STORES = ("um_per_px", "pitch_um", "n_jobs", "series", *_FOR_ALL), ("image_key", "table_key", *_FOR_ALL)
 
@@ -248,6 +247,7 @@ def predict(slides: tuple[Path, ...], model_path: Path, out: Path, key_added: st
             expected=f"options for {kind}, see st-predict predict --help",
             remedy="leave it out",
         )
+    check_apart(out, [model_path], where="--out")
     if all(bare):
         _predict_bare(slides, stp.load_model(model_path), out, key_added=key_added, **given)
     else:
@@ -306,10 +306,14 @@ def evaluate(
 
     from st_predict._demo import summarize
     from st_predict.core.files import replacing_file
+    from st_predict.core.protocol.scores import GENE_SCORES
+
+    def is_ours(path: Path) -> bool:
+        return has_columns(path, ("section", "gene"), (*GENE_SCORES, "expected_pcc", "covered"))
 
     if out is not None:
         check_apart(out, slides, where="--out")
-        check_output(out, lambda path: has_columns(path, _SCORES), what="an earlier table of scores", where="--out")
+        check_output(out, is_ours, what="an earlier table of scores", where="--out")
     scores = {
         name: stp.tl.evaluate(
             open_store(slide), key=key, min_counts=min_counts, layer=layer, image_key=image_key, table_key=table_key

@@ -20,6 +20,7 @@ from st_predict.core.outputs import (
     made_by,
     mark,
     seal,
+    sign,
 )
 
 
@@ -81,17 +82,34 @@ def test_a_mark_is_of_one_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "ours"),
-    [(b"section,gene,pcc,mse\nA,g,1,2\n", True), (b"gene,section,pcc\n", False), (b"PK\x03\x04\xff\xfe", False), (b"", False)],
+    [(b"section,gene,pcc,mse\nA,g,1,2\n", True), (b"gene,section,pcc\n", False), (b"PK\x03\x04\xff\xfe", False), (b"", False),
+     (b"section,gene,pcc,mse,my_comment\nA,g,1,2,odd\n", False)],
 )  # fmt: skip
 def test_tables_are_known_by_their_columns(tmp_path: Path, content: bytes, ours: bool) -> None:
     (tmp_path / "t.csv").write_bytes(content)
-    assert has_columns(tmp_path / "t.csv", ("section", "gene", "pcc")) == ours
+    assert has_columns(tmp_path / "t.csv", ("section", "gene", "pcc"), ("mse", "mae")) == ours
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert not has_columns(tmp_path / "pipe", ("section",)) and not has_mark(tmp_path / "pipe.svg")
 
 
 def test_pages_and_pictures_are_known_by_their_mark(tmp_path: Path) -> None:
     (tmp_path / "long").write_bytes(b"\0" * 200_000 + made_by().encode())
     (tmp_path / "mine").write_bytes(b"<p>a page on st-predict</p>")
     assert has_mark(tmp_path / "long") and not has_mark(tmp_path / "mine") and not has_mark(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", ["picture.svg", "page.html"])
+def test_text_that_was_edited_is_no_longer_ours(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(f"<text>made by st-predict {made_by()}</text>\n")
+    assert not has_mark(path)
+    sign(path)
+    assert has_mark(path)
+    path.write_text(path.read_text().replace("<text>", "<text>MY ANNOTATION "))
+    assert not has_mark(path)
 
 
 @pytest.mark.parametrize("place", ["S1.zarr", "S1.zarr/out", "link/out", "case/out"])

@@ -6,8 +6,10 @@ changed since, holds somebody's work, and is not ours. Tables are known by their
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
 SEAL = "st_predict.json"
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file browsers leave in every folder that is looked at
 _SAME_TIME_S = 2.0  # file systems round times to as much
 _MARK = "made by st-predict"
 _MARK_WITHIN = 65536  # of the begin or the end of a file
+_SIGNED = re.compile(rf"<!-- {_MARK} [^\n]*, sha256 ([0-9a-f]{{64}}) -->\n\Z".encode())
+TEXTS = (".svg", ".html")
+"""Endings of files that are edited as they are, and keep the mark then."""
 
 
 def seal(folder: Path, kind: str, record: dict[str, Any] | None = None) -> None:
@@ -85,18 +90,33 @@ def is_free(path: Path) -> bool:
     return path.is_dir() and not foreign_files(path, ())
 
 
-def has_columns(path: Path, columns: Sequence[str]) -> bool:
-    """Whether a file is a table that begins with these columns, as one of ours does."""
+def has_columns(path: Path, columns: Sequence[str], others: Collection[str] = ()) -> bool:
+    """Whether a file is a table that begins with these columns and has none but ``others`` beside, as one of ours has.
+
+    A column that somebody added makes it theirs; a value that somebody changed cannot be told.
+    """
     import pandas as pd
 
     try:
-        return list(pd.read_csv(path, nrows=0))[: len(columns)] == list(columns)
+        found = list(pd.read_csv(path, nrows=0)) if path.is_file() else []  # a pipe would be waited for
     except Exception:  # noqa: BLE001 - whatever keeps it from being read as a table: it is none of ours
         return False
+    return found[: len(columns)] == list(columns) and set(found[len(columns) :]) <= {*others}
+
+
+def sign(path: Path) -> None:
+    """End a finished page or picture that is text with the mark and a digest of what stands above, for :func:`has_mark`."""
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    path.write_bytes(content + f"<!-- {made_by()}, sha256 {digest} -->\n".encode())
 
 
 def has_mark(path: Path) -> bool:
-    """Whether a page or a picture says that it is ours."""
+    """Whether a page or a picture says that it is ours, and where it is text, that it is as it was written."""
+    if path.suffix.lower() in TEXTS:
+        content = path.read_bytes() if path.is_file() else b""
+        signed = _SIGNED.search(content)
+        return signed is not None and hashlib.sha256(content[: signed.start()]).hexdigest().encode() == signed[1]
     try:
         with path.open("rb") as file:
             begin = file.read(_MARK_WITHIN)

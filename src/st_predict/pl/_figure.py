@@ -9,7 +9,7 @@ import numpy as np
 
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
-from st_predict.core.outputs import check_output, has_mark, made_by
+from st_predict.core.outputs import TEXTS, check_output, has_mark, made_by, sign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,6 +129,8 @@ def finish(axes: NDArray[Any], *, show: bool | None, save: str | Path | None) ->
     if save is not None:
         with replacing_file(Path(save)) as file:
             figure_of(axes).savefig(file, dpi=SAVED_DPI, bbox_inches="tight", **_marked(Path(save)))
+            if Path(save).suffix.lower() in TEXTS:
+                sign(file)
     if show:
         from matplotlib import pyplot as plt
 

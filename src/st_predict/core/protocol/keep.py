@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
 from st_predict.core.outputs import has_columns, has_mark, is_free, is_marked, mark
+from st_predict.core.protocol.scores import EXPECTED, GENE_SCORES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,11 +27,26 @@ logger = logging.getLogger("st_predict")
 _FOLDS = "folds"
 _KIND = "comparison"
 _KEPT = re.compile(r".+-[0-9a-f]{16}\.json")
-_TABLES = {
-    "scores.csv": ("method", "fold", "section", "gene_set", "metric", "value"),
-    "gene_scores.csv": ("method", "fold", "seed"),
-    "failures.csv": ("method", "fold", "seed", "error"),
+TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "scores.csv": (
+        ("method", "fold", "section", "gene_set", "metric", "value"),
+        (
+            "n_spots",
+            "n_spots_left_out",
+            "networks",
+            "inputs",
+            "stopping",
+            "epochs",
+            "seconds",
+            "seed",
+            "version",
+            "split",
+        ),
+    ),
+    "gene_scores.csv": (("method", "fold", "seed"), ("section", "gene", *GENE_SCORES, *EXPECTED)),
+    "failures.csv": (("method", "fold", "seed", "error"), ()),
 }
+"""Tables of a comparison: the columns they begin with, and all others that they may have."""
 _PICTURES = ("scores.png", "gene_scores.png", "reliability.png")
 _FORMAT = 2  # another where results hold more or other things than before: folds that were kept are then run again
 
@@ -51,7 +67,7 @@ def check_comparison_folder(folder: Path) -> None:
             expected="a new or empty folder, or that of an earlier comparison",
             remedy="choose another out",
         )
-    check_own_files(folder, _TABLES, _PICTURES)
+    check_own_files(folder, TABLES, _PICTURES)
 
 
 def is_comparison(folder: Path) -> bool:
@@ -64,7 +80,9 @@ def is_comparison(folder: Path) -> bool:
     return is_marked(folds, _KIND) or any(_KEPT.fullmatch(one.name) for one in folds.iterdir())
 
 
-def check_own_files(folder: Path, tables: Mapping[str, Sequence[str]], marked: Sequence[str]) -> None:
+def check_own_files(
+    folder: Path, tables: Mapping[str, tuple[Sequence[str], Sequence[str]]], marked: Sequence[str]
+) -> None:
     """Refuse to write over tables and pictures in a folder that are not of an earlier run.
 
     Parameters
@@ -72,7 +90,7 @@ def check_own_files(folder: Path, tables: Mapping[str, Sequence[str]], marked: S
     folder
         The folder.
     tables
-        Names of the tables that will be written, and the columns they begin with.
+        Names of the tables that will be written, the columns they begin with, and the others they may have.
     marked
         Names of the pages and pictures.
 
@@ -81,7 +99,7 @@ def check_own_files(folder: Path, tables: Mapping[str, Sequence[str]], marked: S
     InputError
         Naming the first file that is somebody else's.
     """
-    foreign = [name for name, columns in tables.items() if not has_columns(folder / name, columns)]
+    foreign = [name for name, columns in tables.items() if not has_columns(folder / name, *columns)]
     foreign += [name for name in marked if not has_mark(folder / name)]
     there = [name for name in foreign if os.path.lexists(folder / name)]
     if there:

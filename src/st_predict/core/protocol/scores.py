@@ -24,6 +24,15 @@ _NEIGHBORS = 6  # a spot's surroundings on a hexagonal array
 _MEANS = ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling", "ceiling_sd")
 
 
+GENE_SCORES = (
+    "pcc", "spearman", "mse", "mae", "r2", "relative_variance", "constant", "mean_count", "ceiling", "ceiling_sd", "morans_i",
+    "morans_i_measured",
+)  # fmt: skip
+"""What :func:`score_genes` tells of every gene."""
+EXPECTED = ("expected_pcc", *(f"covered{100 * level:.0f}" for level in LEVELS))
+"""What :func:`score_reliability` tells of every gene."""
+
+
 def score_genes(
     section: Section, predicted: NDArray[np.float32], truth: NDArray[np.float32], genes: Sequence[str], *, seed: int
 ) -> dict[str, NDArray[Any]]:
