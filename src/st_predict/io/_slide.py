@@ -73,7 +73,7 @@ def slide(path: str | Path, *, um_per_px: float | None = None, series: int | Non
 
 
 def slide_series(path: str | Path) -> list[int]:
-    """Numbers of the slides that a file holds, as :func:`slide` takes them; labels and photographs are left out.
+    """Numbers of the slides that a file holds, as :func:`~st_predict.io.slide` takes them; labels and photographs are left out.
 
     Parameters
     ----------

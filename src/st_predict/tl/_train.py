@@ -164,9 +164,9 @@ def train(
     InputError
         If the input cannot be used, or ``checkpoint_dir`` or ``tile_store`` lies within a store that is read; found before
         any tile is encoded.
-    Terminated
-        If the process is told to end (SIGTERM, SIGHUP) in the main thread: a SystemExit of status 128 and the signal's
-        number, after it was said what is kept in ``checkpoint_dir``.
+    SystemExit
+        If the process is told to end (SIGTERM, SIGHUP) in the main thread: its status is 128 and the signal's number, after
+        it was said what is kept in ``checkpoint_dir``.
     """
     from st_predict._log import be_heard, quiet
     from st_predict._log import logger as say
