@@ -153,7 +153,6 @@ ALPHA: dict[str, Callable[[Path, np.ndarray], None]] = {
     "tiled": _tiff(tile=(TILE, TILE)),
     "strips": _tiff(rowsperstrip=64),
     "ome": _tiff(tile=(TILE, TILE), ome=True, metadata={"axes": "YXS"}),
-    "unspecified": _tiff(tile=(TILE, TILE), extrasamples=[0]),
     "associated": _associated,
     "planar": _planar,
     "zarr": _ome_zarr,
@@ -193,6 +192,27 @@ def test_four_channels_of_a_zarr_that_do_not_say_alpha_are_refused(
     with pytest.raises(InputError, match="slide has 4 channels.*; the fourth is not said to be alpha") as error:
         stp.io.slide(tmp_path / "slide")
     assert "in OME-Zarr the labels of omero" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    "how", [{"tile": (TILE, TILE)}, {"rowsperstrip": 64}, {"tile": (TILE, TILE), "planarconfig": "separate"}]
+)
+@pytest.mark.parametrize("untold", [False, True])
+def test_a_fourth_sample_that_is_not_marked_as_alpha_is_left_out_and_said(
+    untold: bool, how: dict[str, Any], tmp_path: Path, rgba: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "slide.tif"
+    _tiff(extrasamples=[0], **how)(path, rgba.transpose(2, 0, 1) if "planarconfig" in how else rgba)
+    if untold:  # the tag itself is not there: another takes its number
+        data = path.read_bytes()
+        entry = (338).to_bytes(2, "little") + (3).to_bytes(2, "little")
+        assert data.count(entry) == 1
+        path.write_bytes(data.replace(entry, (337).to_bytes(2, "little") + entry[2:]))
+    shown, read = shown_and_read(path)
+    np.testing.assert_array_equal(shown, read)
+    np.testing.assert_array_equal(read, rgba[..., :3])
+    assert caplog.text.count("the fourth sample of slide.tif is not marked as alpha") == 1
+    np.testing.assert_array_equal(open_image(path).compute().transpose(1, 2, 0), read)
 
 
 @pytest.mark.parametrize("mode", ["P", "RGB"])
