@@ -10,7 +10,7 @@ import pytest
 from spatialdata import SpatialData
 from spatialdata.models import Image2DModel
 
-from st_predict._spatialdata.image import DaskSource, image_source
+from st_predict._spatialdata.image import DaskSource, image_source, reduced_sources
 from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.cut import cut_section
@@ -80,8 +80,8 @@ def test_each_chunk_is_computed_once() -> None:
 
 
 @pytest.mark.parametrize("chunks", [8, None])
-@pytest.mark.parametrize("names", [None, ["r", "g", "b", "a"]])
-def test_alpha_lies_over_white(chunks: int | None, names: list[str] | None) -> None:
+@pytest.mark.parametrize("names", [["r", "g", "b", "a"], ["Red", "Green", "Blue", "Alpha"], ["0", "1", "2", "alpha"]])
+def test_alpha_lies_over_white(chunks: int | None, names: list[str]) -> None:
     rgba = np.random.default_rng(0).integers(0, 255, (4, 20, 30), dtype=np.uint8)
     rgba[3, :10] = 0
     rgba[3, 15:] = 255
@@ -99,6 +99,34 @@ def test_a_fourth_channel_of_another_name_is_no_alpha() -> None:
     four = np.random.default_rng(0).integers(0, 255, (4, 20, 30), dtype=np.uint8)
     image = Image2DModel.parse(four, dims=("c", "y", "x"), c_coords=["r", "g", "b", "nuclei"], chunks=8)
     assert np.array_equal(pixels_of(SpatialData(images={"A": image}), "A"), np.moveaxis(four[:3], 0, -1))
+
+
+@pytest.mark.parametrize("chunks", [8, None])
+@pytest.mark.parametrize("names", ["bgr", "grb", "argb", "bgra", "BGR", "aBgR"])
+def test_channels_are_ordered_by_their_names(names: str, chunks: int | None) -> None:
+    stored = np.random.default_rng(0).integers(0, 255, (len(names), 20, 30), dtype=np.uint8)
+    by_name = dict(zip(names.lower(), stored, strict=True))
+    if "a" in by_name:
+        by_name["a"][:] = 255
+        by_name["a"][:10] = 0
+    given = {"chunks": chunks} if chunks else {}
+    for scales in (None, [2]):
+        image = Image2DModel.parse(stored, dims=("c", "y", "x"), c_coords=list(names), scale_factors=scales, **given)
+        sdata = SpatialData(images={"A": image})
+        found = pixels_of(sdata, "A")
+        assert np.array_equal(found[10:], np.stack([by_name[c] for c in "rgb"], axis=-1)[10:])
+        assert (found[:10] == 255).all() == ("a" in by_name)
+        for source in reduced_sources(sdata, "A"):
+            assert (source.read_chunk(0, 0)[:4] == 255).all() == ("a" in by_name)
+
+
+@pytest.mark.parametrize("names", [None, ["CD3", "CD20", "PanCK", "DAPI"], ["CD3", "CD20", "DAPI", "a"]])
+def test_four_channels_that_do_not_say_alpha_are_refused(names: list[str] | None) -> None:
+    image = Image2DModel.parse(np.full((4, 20, 30), 90, np.uint8), dims=("c", "y", "x"), c_coords=names)
+    listed = ", ".join(names or "0123")
+    with pytest.raises(InputError, match=f"has 4 channels, {listed}, and the fourth is not said to be alpha") as error:
+        image_source(SpatialData(images={"A": image}), "A")
+    assert "name the channels r, g, b, a if the fourth is alpha" in error.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +138,14 @@ def _planar(path: Path, rgba: np.ndarray) -> None:
     _tiff(tile=(TILE, TILE), planarconfig="separate")(path, rgba.transpose(2, 0, 1))
 
 
-def _ome_zarr(path: Path, rgba: np.ndarray) -> None:
-    group = zarr.open_group(str(path), mode="w")
-    group.create_array("0", data=np.ascontiguousarray(rgba.transpose(2, 0, 1)), chunks=(4, TILE, TILE))
+def _ome_zarr(path: Path, pixels: np.ndarray, labels: Sequence[str] | None = "RGBA", version: str = "0.5") -> None:
+    group = zarr.open_group(str(path), mode="w", zarr_format=2 if version == "0.4" else 3)
+    group.create_array("0", data=np.ascontiguousarray(pixels.transpose(2, 0, 1)), chunks=(1, TILE, TILE))
     axes = [{"name": name} for name in "cyx"]
-    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
+    described: dict[str, Any] = {"version": version, "multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
+    if labels is not None:
+        described["omero"] = {"channels": [{"label": label} for label in labels]}
+    group.attrs.update(described if version == "0.4" else {"ome": described})
 
 
 ALPHA: dict[str, Callable[[Path, np.ndarray], None]] = {
@@ -150,7 +153,6 @@ ALPHA: dict[str, Callable[[Path, np.ndarray], None]] = {
     "tiled": _tiff(tile=(TILE, TILE)),
     "strips": _tiff(rowsperstrip=64),
     "ome": _tiff(tile=(TILE, TILE), ome=True, metadata={"axes": "YXS"}),
-    "unspecified": _tiff(tile=(TILE, TILE), extrasamples=[0]),
     "associated": _associated,
     "planar": _planar,
     "zarr": _ome_zarr,
@@ -166,6 +168,51 @@ def test_alpha_lies_over_white(kind: str, tmp_path: Path, rgba: np.ndarray, laid
     assert (read[:, :100] == 255).all() and np.abs(read.astype(int) - laid).max() <= 2
     if kind != "zarr":
         np.testing.assert_array_equal(open_image(path).compute().transpose(1, 2, 0), read)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("order", ["BGRA", "ARGB", "bgra"])
+def test_channels_of_a_zarr_are_ordered_by_their_labels(
+    order: str, version: str, tmp_path: Path, rgba: np.ndarray, laid: np.ndarray
+) -> None:
+    stored = rgba[..., ["RGBA".index(name) for name in order.upper()]]
+    _ome_zarr(tmp_path / "slide", stored, order, version)
+    shown, read = shown_and_read(tmp_path / "slide")
+    np.testing.assert_array_equal(shown, read)
+    assert np.abs(read.astype(int) - laid).max() <= 2
+    again = pickle.loads(pickle.dumps(image_source(stp.io.slide(tmp_path / "slide"), "slide_image")))
+    np.testing.assert_array_equal(again.read_box(0, 40, 0, 500), read[:40, :500])
+
+
+@pytest.mark.parametrize("labels", [None, ["CD3", "CD20", "PanCK", "DAPI"], ["Channel 0", "", "", "Channel 3"]])
+def test_four_channels_of_a_zarr_that_do_not_say_alpha_are_refused(
+    labels: list[str] | None, tmp_path: Path, rgba: np.ndarray
+) -> None:
+    _ome_zarr(tmp_path / "slide", rgba, labels)
+    with pytest.raises(InputError, match="slide has 4 channels.*; the fourth is not said to be alpha") as error:
+        stp.io.slide(tmp_path / "slide")
+    assert "in OME-Zarr the labels of omero" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    "how", [{"tile": (TILE, TILE)}, {"rowsperstrip": 64}, {"tile": (TILE, TILE), "planarconfig": "separate"}]
+)
+@pytest.mark.parametrize("untold", [False, True])
+def test_a_fourth_sample_that_is_not_marked_as_alpha_is_left_out_and_said(
+    untold: bool, how: dict[str, Any], tmp_path: Path, rgba: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "slide.tif"
+    _tiff(extrasamples=[0], **how)(path, rgba.transpose(2, 0, 1) if "planarconfig" in how else rgba)
+    if untold:  # the tag itself is not there: another takes its number
+        data = path.read_bytes()
+        entry = (338).to_bytes(2, "little") + (3).to_bytes(2, "little")
+        assert data.count(entry) == 1
+        path.write_bytes(data.replace(entry, (337).to_bytes(2, "little") + entry[2:]))
+    shown, read = shown_and_read(path)
+    np.testing.assert_array_equal(shown, read)
+    np.testing.assert_array_equal(read, rgba[..., :3])
+    assert caplog.text.count("the fourth sample of slide.tif is not marked as alpha") == 1
+    np.testing.assert_array_equal(open_image(path).compute().transpose(1, 2, 0), read)
 
 
 @pytest.mark.parametrize("mode", ["P", "RGB"])

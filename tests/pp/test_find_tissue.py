@@ -37,11 +37,12 @@ def tinted(pixels: np.ndarray, tint: tuple[float, float, float]) -> np.ndarray:
     return np.rint(pixels * np.array(tint)).astype(np.uint8)
 
 
-def padded(pixels: np.ndarray, share: float, value: int) -> np.ndarray:
+def padded(pixels: np.ndarray, share: float, value: int | tuple[int, ...]) -> np.ndarray:
     """The image in the middle of filler, ``share`` of the whole."""
     height, width = pixels.shape[:2]
     tall, wide = (int(side / (1 - share) ** 0.5) for side in (height, width))
-    found = np.full((tall, wide, pixels.shape[2]), value, np.uint8)
+    found = np.empty((tall, wide, pixels.shape[2]), np.uint8)
+    found[:] = value
     top, left = (tall - height) // 2, (wide - width) // 2
     found[top : top + height, left : left + width] = pixels
     return found
@@ -51,16 +52,23 @@ def transparent(pixels: np.ndarray, share: float) -> np.ndarray:
     return padded(np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]), share, 0)
 
 
-def turned(pixels: np.ndarray, value: int) -> np.ndarray:
+def turned(pixels: np.ndarray, value: int | tuple[int, int, int]) -> np.ndarray:
     """As registration leaves it: by an angle, the corners filled."""
     image = Image.fromarray(pixels)
-    return np.asarray(image.rotate(20, Image.Resampling.NEAREST, expand=True, fillcolor=(value,) * 3))
+    color = (value,) * 3 if isinstance(value, int) else value
+    return np.asarray(image.rotate(20, Image.Resampling.NEAREST, expand=True, fillcolor=color))
 
 
-def compressed(pixels: np.ndarray) -> np.ndarray:
+def noisy(pixels: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Exact black as a camera that is covered sees it."""
+    noise = np.random.default_rng(0).integers(low, high, pixels.shape, dtype=np.uint8)
+    return np.where(pixels.any(axis=2, keepdims=True), pixels, noise)
+
+
+def compressed(pixels: np.ndarray, quality: int = 80) -> np.ndarray:
     """As JPEG smears the border of filler over its blocks."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=80)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
 
 
@@ -90,6 +98,16 @@ VERSIONS: dict[str, Any] = {
     "yellow, turned on white": lambda p: turned(tinted(p, TINTS["yellow"]), 255),
     "turned on black": lambda p: turned(p, 0),
     "yellow, white around, JPEG": lambda p: compressed(padded(tinted(p, TINTS["yellow"]), 0.25, 255)),
+    "yellow, nearly white around": lambda p: padded(tinted(p, TINTS["yellow"]), 0.25, 254),
+    "yellow, bluish white around": lambda p: padded(tinted(p, TINTS["yellow"]), 0.25, (250, 252, 255)),
+    "blue, light gray around most": lambda p: padded(tinted(p, TINTS["blue"]), 0.6, 240),
+    "pink, turned on yellowish white": lambda p: turned(tinted(p, TINTS["pink"]), (255, 255, 240)),
+    "dim, nearly white around, JPEG": lambda p: compressed(padded(tinted(p, TINTS["dim"]), 0.25, 250)),
+    "dim, nearly white around, coarse JPEG": lambda p: compressed(padded(tinted(p, TINTS["dim"]), 0.25, 250), 40),
+    "gray of glass around": lambda p: padded(p, 0.25, 240),
+    "nearly black around most": lambda p: padded(p, 0.6, 1),
+    "yellow, dark gray around most": lambda p: padded(tinted(p, TINTS["yellow"]), 0.6, 20),
+    "noisy black around most": lambda p: noisy(padded(p, 0.6, 0), 3, 16),
     "yellow, white around most, JPEG": lambda p: compressed(padded(tinted(p, TINTS["yellow"]), 0.6, 255)),
 }
 
@@ -156,10 +174,48 @@ def test_nothing_is_said_of_an_ordinary_slide(section: np.ndarray, caplog: pytes
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.parametrize("glass", [(240, 240, 240), (238, 225, 190), (255, 255, 255)])
+@pytest.mark.parametrize("around", [None, 0, 30, 250, 255])
+@pytest.mark.parametrize("noise", [0.0, 6.0])
+def test_glass_of_one_color_is_glass_where_no_other_is_seen(
+    glass: tuple[int, int, int], around: int | None, noise: float
+) -> None:
+    """As somebody draws it, or cuts tissue out: the flat color beside tissue, and not the one around it all."""
+    pixels = drawn((255, 255, 255))
+    bare = (pixels == 255).all(axis=2)
+    rough = np.random.default_rng(0).normal(0, noise, pixels.shape)
+    pixels = np.where(bare[..., None], glass, np.clip(pixels + rough, 1, 254)).astype(np.uint8)
+    if around is not None:
+        pixels = padded(pixels, 0.4, around)
+    assert area_of(pixels, 4.0) == pytest.approx(np.pi * 150**2, rel=0.05)
+
+
+def test_most_of_a_slide_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.clip(np.array(STAINS["pink"]) + rng.normal(0, 25, (400, 500, 3)), 1, 254)
+    pixels[:, :35] = np.array((240, 238, 241)) + rng.normal(0, 1, (400, 35, 3))
+    area_of(pixels.astype(np.uint8))
+    assert "93 % of image 'slide' is taken for tissue: look at the outlines" in caplog.text
+
+
 @pytest.mark.parametrize("value", [0, 255])
 def test_nothing_but_filler_has_no_tissue(value: int) -> None:
     with pytest.raises(InputError, match="no tissue was found|has a dark background"):
         area_of(np.full((300, 400, 3), value, np.uint8))
+
+
+@pytest.mark.parametrize("around", [0, 254, 240])
+def test_fluorescence_is_refused_whatever_lies_around_it(section: np.ndarray, around: int) -> None:
+    glow = 255.0 - section.mean(axis=2)
+    pixels = np.stack([glow * 0.1, glow * 0.2, np.clip((glow - 25) * 1.2, 0, 255)], axis=-1).astype(np.uint8)
+    assert is_dark(padded(pixels, 0.6, around)) and is_dark(padded(pixels, 0.9, around))
+
+
+def test_gray_light_that_fades_into_a_noisy_black_is_dark() -> None:
+    y, x = np.mgrid[:400, :500]
+    glow = 230 * np.exp(-((x - 250) ** 2 + (y - 200) ** 2) / 70**2)[..., None]
+    noise = np.random.default_rng(0).integers(3, 16, (400, 500, 3))
+    assert is_dark(np.maximum(glow, noise).astype(np.uint8))
 
 
 @pytest.mark.parametrize("color", [(40, 200, 60), (30, 40, 220), (220, 30, 40)])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict.core.alpha import over_white
+from st_predict.core.channels import FOUR_REMEDY, color_channels
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.sources import ArraySource
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from st_predict.core.section import ImageSource
-
-
-_ALPHA = ("3", "a", "alpha")
 
 
 class DaskSource:
@@ -49,12 +47,13 @@ def image_array(sdata: SpatialData, key: str) -> Any:
 
 
 def image_source(sdata: SpatialData, key: str) -> ImageSource:
-    """Pixels of an RGB image.
+    """Pixels of an RGB image, its channels ordered by their names.
 
     Raises
     ------
     InputError
-        If the image is not 8-bit RGB (or RGBA, which is laid over white).
+        If the image is not 8-bit RGB (or RGBA, which is laid over white), or has a fourth channel that is not said to
+        be alpha.
     """
     array = image_array(sdata, key)
     if array.sizes["c"] not in (3, 4) or array.dtype != np.uint8:
@@ -64,14 +63,29 @@ def image_source(sdata: SpatialData, key: str) -> ImageSource:
             expected="an H&E image: 3 channels (RGB) of uint8",
             remedy="choose the H&E image with image_key=, or convert it to 8-bit RGB",
         )
+    if _color_channels(array) is None:
+        raise InputError(
+            f"image {key!r} has 4 channels, {', '.join(map(str, _names(array)))}, and the fourth is not said to be alpha",
+            where=f"sdata.images[{key!r}]",
+            expected="an H&E image: channels r, g, b, and a if it has alpha",
+            remedy=FOUR_REMEDY,
+        )
     return _source(array)
 
 
+def _names(array: Any) -> list[Any]:
+    return list(array.coords["c"].values) if "c" in array.coords else list(range(array.sizes["c"]))
+
+
+def _color_channels(array: Any) -> list[int] | None:
+    return color_channels(_names(array), array.sizes["c"])
+
+
 def _source(array: Any) -> ImageSource:
-    """Pixels ``(c, y, x)`` in memory or lazy; a fourth channel is alpha unless it has another name."""
-    pixels = array.data
-    if array.sizes["c"] == 4 and str(array.coords["c"].values[3] if "c" in array.coords else 3).lower() not in _ALPHA:
-        pixels = pixels[:3]
+    """Pixels ``(c, y, x)`` in memory or lazy, as red, green, blue and, if there is one, alpha."""
+    pixels, order = array.data, _color_channels(array)
+    if order not in (None, list(range(array.sizes["c"]))):
+        pixels = pixels[order]
     if isinstance(pixels, np.ndarray):
         return ArraySource(over_white(pixels.transpose(1, 2, 0)))
     # Where a lazy array is nothing but a view of an image source, that is read: a graph a chunk takes three times as long.

@@ -27,7 +27,7 @@ logger = logging.getLogger("st_predict")
 TISSUE, GRID = "tissue", "grids"
 _LOOK_UM, _LOOK_PX = 8.0, (1000, 6000)  # um a px at which tissue is looked for, and px on the longer side
 _SMALLEST = 5e-4  # of the image, where no scale tells sizes
-_ALL = 0.98  # of it: some glass is on every slide
+_ALL = 0.9  # of it: more glass than that is on every slide
 
 
 def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float, min_hole_um2: float) -> None:

@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from st_predict.core.alpha import BLANK
+from st_predict.core.filler import BLOCK_PX, LOOK_PX, flat_colors, is_stained
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BLOCK_PX = 8
-"""Of JPEG, over which the border of filler is smeared."""
-_LOOK_PX = 1500
 _SMOOTH_PX, _FLAT, _PATCH_PX = 2.0, 1.0, 5  # glass changes by less than a level a px over patches; tissue by ten
 _FEWEST = 50  # px that tell a color
 _BRIGHT_SHARE = 80  # what is pale among the flat, as mucus is, is less bright than glass
-_STAINED = 0.25  # saturation, green the least, that no lamp gives to glass
+_BRIGHTEST, _DIMMER = 95, 10  # percentile of the tissue, and levels under it, that glass is as bright as
 
 
 def glass_color(pixels: NDArray[np.uint8], real: NDArray[np.bool_]) -> NDArray[np.float64] | None:
     """Color of the glass ``(3,)``; ``None`` where none is seen.
 
     Glass is flat, and the brightest that is flat. Tissue is not, unless somebody drew it: what is flat and has the hue of
-    a stain, green the least of it, is no glass. Then glass is white if anything is, which is filler otherwise.
+    a stain, green the least of it, is no glass. Then glass is what lies around tissue and is filler otherwise: white, or
+    exactly one color.
 
     Parameters
     ----------
@@ -35,7 +34,7 @@ def glass_color(pixels: NDArray[np.uint8], real: NDArray[np.bool_]) -> NDArray[n
     """
     from scipy.ndimage import binary_opening, gaussian_gradient_magnitude, minimum_filter
 
-    step = -(-max(real.shape) // _LOOK_PX)
+    step = -(-max(real.shape) // LOOK_PX)
     pixels, real = pixels[::step, ::step], real[::step, ::step]
     change = gaussian_gradient_magnitude(pixels.mean(axis=2, dtype=np.float32), _SMOOTH_PX)
     inner = minimum_filter(real, 2 * BLOCK_PX + 1)  # the border of filler bleeds into its block
@@ -44,12 +43,21 @@ def glass_color(pixels: NDArray[np.uint8], real: NDArray[np.bool_]) -> NDArray[n
     if len(seen) >= _FEWEST:
         darkest = seen.min(axis=1)
         color: NDArray[np.float64] = np.median(seen[darkest >= np.percentile(darkest, _BRIGHT_SHARE)], axis=0)
-        if not _is_stained(color):
+        if not is_stained(color):
             return color
-    is_white = (pixels.min(axis=2) == BLANK).sum() >= _FEWEST
-    return np.full(3, float(BLANK)) if is_white else None
+    return _around(pixels, real)
 
 
-def _is_stained(color: NDArray[np.float64]) -> bool:
-    red, green, blue = color
-    return bool(green < min(red, blue) and green < (1 - _STAINED) * max(red, blue))
+def _around(pixels: NDArray[np.uint8], real: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+    """The one flat color, or white, that most of what is real lies beside, and that is as bright as any of it."""
+    from scipy.ndimage import maximum_filter
+
+    white = np.full(3, BLANK, np.uint8)
+    beside = maximum_filter(real, 2 * BLOCK_PX + 1)
+    bright = np.percentile(pixels[real].min(axis=1), _BRIGHTEST) if real.any() else 0
+    found, most = None, _FEWEST - 1
+    for color in [white, *flat_colors(pixels)]:
+        n = int((beside & (pixels == color).all(axis=2)).sum())
+        if n > most and color.min() >= bright - _DIMMER:
+            found, most = color.astype(float), n
+    return found

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from st_predict.core.alpha import BLANK
-from st_predict.core.glass import BLOCK_PX, glass_color
+from st_predict.core.filler import extremes, real_pixels
+from st_predict.core.glass import glass_color
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 _PALEST, _STRONGEST = 0.03, 0.09  # saturation from which something is tissue, at the least and at the most
 _DARK = 70  # brightness under which a slide was not lit from behind
+_UNLIT, _FADING = 20, 10  # brightness of what no light reached at all; percentage of the lit that is bright on a slide
 _INK_SATURATION, _GREENER, _LESS_RED = (
     0.35,
     0.15,
     0.4,
 )  # nuclei, packed, are nearly as green as red and half as red as blue
 _BLACK, _BLACK_SPREAD = 80, 25
-_NEARLY = 6
 _SMOOTH_PX, _JOIN_PX, _INK_HALO_PX = 2.0, 3, 3
 _BAND_ROWS, _TINY = 256, 1e-9
 
@@ -39,38 +40,21 @@ class Look(NamedTuple):
     """Color of the glass ``(3,)``; ``None`` where none was seen and the lamp was taken for white."""
 
 
-def real_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """What a camera saw ``(height, width)``: neither exactly black nor exactly white, as what is filled in is.
-
-    Nor nearly so within a block of JPEG of what is, where its border was compressed.
-    """
-    low, high = _extremes(pixels)
-    return ~(_grown(high == 0, high <= _NEARLY) | _grown(low == BLANK, low >= BLANK - _NEARLY))
-
-
-def _grown(exact: NDArray[np.bool_], nearly: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    from scipy.ndimage import maximum_filter
-
-    found: NDArray[np.bool_] = exact | (nearly & maximum_filter(exact, 2 * BLOCK_PX + 1)) if exact.any() else exact
-    return found
-
-
-def _extremes(pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Least and greatest color of every px; ten times as fast as along the axis of three."""
-    channels = [pixels[..., c] for c in range(3)]
-    return np.minimum.reduce(channels), np.maximum.reduce(channels)
-
-
 def is_dark(pixels: NDArray[np.uint8]) -> bool:
     """Whether the image has a dark background, as fluorescence has, and no stained slide; filler tells nothing.
 
-    Light that comes through glass or pale tissue has all colors: somewhere on a slide, none of them is dark.
+    Light that comes through glass or pale tissue has all colors: somewhere on a slide, none of them is dark. The border
+    of a slide may be black and noisy; then all the rest is bright, where fluorescence fades into its background.
     """
-    low, high = _extremes(pixels)
+    low, high = extremes(pixels)
     real = real_pixels(pixels)
     if not real.any():
         return bool(high.max(initial=0) < _DARK)
-    return bool(np.median(high[real]) < _DARK or np.percentile(low[real], 95) < _DARK)
+    if np.percentile(low[real], 95) < _DARK:
+        return True
+    lit = real & (high > _UNLIT)
+    fades = np.percentile(high[lit], _FADING) < _DARK or np.median(low[lit]) < _DARK
+    return bool(np.median(high[real]) < _DARK and fades)
 
 
 def look_for_tissue(pixels: NDArray[np.uint8]) -> Look:
@@ -96,7 +80,7 @@ def look_for_tissue(pixels: NDArray[np.uint8]) -> Look:
     saturation = np.empty(pixels.shape[:2])
     for rows, _ in _bands(len(pixels)):  # in the colors that a lamp without a tint would show
         lit = np.where(real[rows, :, None], np.minimum(pixels[rows] / glass, 1), 1)
-        low, high = _extremes(lit)
+        low, high = extremes(lit)
         saturation[rows] = (high - low) / np.maximum(high, _TINY)
         clear[rows] = np.rint(BLANK * lit)
     gaussian_filter(saturation, _SMOOTH_PX, output=saturation)

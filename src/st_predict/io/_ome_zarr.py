@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.codecs import check_codecs
+from st_predict.core.errors import InputError
 from st_predict.io._checks import unreadable
 from st_predict.io._opened import Opened, no_slide, of_several
 from st_predict.io._scenes import Scene, choose_scene, missing, several
@@ -28,11 +29,17 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
     try:
         axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in described["axes"]]
         names = tuple(axis["name"] for axis in axes)
-        levels = [OmeZarrImage(path, where="path", name=part["path"], axes=names) for part in described["datasets"]]
+        channels = _channel_names(path)
+        levels = [
+            OmeZarrImage(path, where="path", name=part["path"], axes=names, channels=channels)
+            for part in described["datasets"]
+        ]
         finest = [
             *described["datasets"][0].get("coordinateTransformations", []),
             *described.get("coordinateTransformations", []),
         ]
+    except InputError:
+        raise
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise unreadable(path, f"its OME metadata lack {error}", where="path") from error
     scale = _slide_scale.ome_zarr_scale(axes, finest, path, where="path") if stated else None
@@ -55,6 +62,16 @@ def ome_zarr_pictures(path: Path) -> list[tuple[Path, dict[str, Any]]]:
             return found
     hint = ", but a SpatialData: read it with spatialdata.read_zarr" if "spatialdata_attrs" in attributes else ""
     raise no_slide(path, f"it is a Zarr store without an OME image{hint}")
+
+
+def _channel_names(group: Path) -> tuple[str, ...]:
+    """Labels of the channels; none where they are not described."""
+    attributes = _zarr_attributes(group)
+    described = attributes.get("ome", attributes)
+    try:
+        return tuple(str(channel.get("label", "")) for channel in described["omero"]["channels"])
+    except (KeyError, TypeError, AttributeError):
+        return ()
 
 
 def _zarr_attributes(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict.core.alpha import BLANK, over_white
+from st_predict.core.channels import FOUR_REMEDY, color_channels
 from st_predict.core.errors import InputError
 from st_predict.io._checks import not_rgb, unreadable
 
@@ -209,17 +210,21 @@ class OmeZarrImage(RegionImage):
         Name of the level's array.
     axes
         Names of its axes.
+    channels
+        Names of its channels, if they have any.
 
     Raises
     ------
     InputError
-        The array is not that of an 8-bit RGB image.
+        The array is not that of an 8-bit RGB image, or its fourth channel is not said to be alpha.
     """
 
-    def __init__(self, path: Path, *, where: str, name: str, axes: tuple[str, ...]) -> None:
+    def __init__(
+        self, path: Path, *, where: str, name: str, axes: tuple[str, ...], channels: tuple[str, ...] = ()
+    ) -> None:
         import zarr
 
-        self.path, self.where, self.name, self.axes = path.absolute(), where, name, axes
+        self.path, self.where, self.name, self.axes, self.channels = path.absolute(), where, name, axes, channels
         stored: Any = zarr.open_group(str(self.path), mode="r")[name]
         # Whatever fills the array: what nobody stored is white here as it is everywhere else.
         blank = dataclasses.replace(stored.metadata, fill_value=np.uint8(BLANK))
@@ -228,6 +233,16 @@ class OmeZarrImage(RegionImage):
         others = [axis for axis in axes if axis not in "cyx" and sizes[axis] != 1]
         if self._array.dtype != np.uint8 or sizes.get("c") not in (3, 4) or others:
             raise not_rgb(path, f"axes {''.join(axes)}, shape {self._array.shape}, {self._array.dtype}", where=where)
+        order = color_channels(channels, sizes["c"])
+        if order is None:
+            raise InputError(
+                f"{path.name} has 4 channels{': ' if channels else ''}{', '.join(channels)}; the fourth is not said to be "
+                "alpha",
+                where=where,
+                expected="an H&E image: channels r, g, b, and a if it has alpha",
+                remedy=FOUR_REMEDY,
+            )
+        self._order = order
         self.n_blocks = self._array.nchunks
         blocks = dict(zip(axes, self._array.chunks, strict=True))
         super().__init__(sizes["y"], sizes["x"], (blocks["y"], blocks["x"]))
@@ -242,11 +257,12 @@ class OmeZarrImage(RegionImage):
         box = {"c": slice(None), "y": slice(top, bottom), "x": slice(left, right)}
         pixels = np.asarray(self._array[tuple(box.get(axis, 0) for axis in self.axes)])
         kept = [axis for axis in self.axes if axis in box]
-        return over_white(np.ascontiguousarray(pixels.transpose([kept.index(axis) for axis in "yxc"])))
+        pixels = pixels.transpose([kept.index(axis) for axis in "yxc"])
+        return over_white(np.ascontiguousarray(pixels[..., self._order]))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _ome_zarr_level, (str(self.path), self.where, self.name, self.axes)
+        return _ome_zarr_level, (str(self.path), self.where, self.name, self.axes, self.channels)
 
 
-def _ome_zarr_level(path: str, where: str, name: str, axes: tuple[str, ...]) -> OmeZarrImage:
-    return OmeZarrImage(Path(path), where=where, name=name, axes=axes)
+def _ome_zarr_level(path: str, where: str, name: str, axes: tuple[str, ...], channels: tuple[str, ...]) -> OmeZarrImage:
+    return OmeZarrImage(Path(path), where=where, name=name, axes=axes, channels=channels)

@@ -20,7 +20,7 @@ from st_predict.core.errors import InputError
 from st_predict.io._checks import not_rgb, unreadable
 from st_predict.io._regions import RegionImage
 from st_predict.io._scenes import missing, several
-from st_predict.io._tiff_color import describe, find_color, ycbcr_to_rgb
+from st_predict.io._tiff_color import describe, find_color, n_channels, ycbcr_to_rgb
 from st_predict.io._tiff_scenes import find_levels
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class TiffImage(RegionImage):
         self.is_tiled = bool(series.keyframe.is_tiled)
         self.n_missing, self.n_blocks = _missing_blocks(series)
         self._page, self._color = series.keyframe, _certain_color(series, self.path, self.where)
+        self.leaves_out = n_channels(series) == 4 and not self._color.alpha
         self._file = Path(self._page.parent.filehandle.path)  # an OME-TIFF may lie in several
         self._array: Any = zarr.open_array(series.aszarr(level=0, fillvalue=BLANK), mode="r")
         rows = 0 if self._channels_last else 1
@@ -171,8 +172,12 @@ def tiff_scenes(path: Path, *, where: str, series: int | None = None) -> tuple[i
 
 
 def tiff_notes(image: TiffImage, scenes: Sequence[Scene]) -> list[str]:
-    """What is said of a file: pictures that are not read, blocks that are missing."""
+    """What is said of a file: pictures and samples that are not read, blocks that are missing."""
     found = [missing(image, image.path)]
+    if image.leaves_out:
+        found.append(
+            f"the fourth sample of {image.path.name} is not marked as alpha (ExtraSamples 1 or 2), and is left out"
+        )
     if image.series is not None and scenes:
         found.append(several(scenes, image.series, image.path))
     return [note for note in found if note]

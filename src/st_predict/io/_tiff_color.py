@@ -18,7 +18,7 @@ _AS_MARKED = {"JPEG", "JPEG_2000_LOSSY", "JPEG2000", "APERIO_JP2000_RGB", "WEBP"
               "JPEGXR", "JPEGXR_NDPI"}  # fmt: skip
 _GRAY = {"MINISBLACK", "MINISWHITE", "MASK"}
 _NEVER = _GRAY | {"SEPARATED", "CFA", "LINEAR_RAW", "DEPTH_MAP", "SEMANTIC_MASK", "LOGL"}
-_ASSOCIATED = 1
+_ASSOCIATED, _UNASSOCIATED = 1, 2  # alpha; another sample (infrared, a mask) is none
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what a TIFF means that states none
 
 
@@ -34,12 +34,12 @@ def find_color(series: tifffile.TiffPageSeries) -> Color | None:
     """How the image becomes RGB; ``None`` where nobody knows for certain what its decoder hands out.
 
     RGB does under every known compression, YCbCr as JPEG (whose decoder converts) or, not subsampled, under a lossless
-    one (converted here). Three separate planes of a file that marks none of its colors (OME-TIFF) are red, green, blue.
+    one (converted here). A fourth sample that is not marked as alpha is left out. Three separate planes of a file that marks none of its colors (OME-TIFF) are red, green, blue.
     """
     page = series.keyframe
     marked, stored, n = page.photometric.name, _name(page.compression), n_channels(series)
     extra = tuple(int(sample) for sample in page.extrasamples)
-    color = Color(False, n == 4, extra[:1] == (_ASSOCIATED,))
+    color = Color(False, n == 4 and extra[:1] in ((_ASSOCIATED,), (_UNASSOCIATED,)), extra[:1] == (_ASSOCIATED,))
     if n not in (3, 4):
         return None
     if marked == "RGB" and stored in _LOSSLESS:

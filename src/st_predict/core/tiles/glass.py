@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from st_predict.core.filler import real_pixels
 from st_predict.core.neighbors import pitch_px
 from st_predict.core.tiles.thumbnail import Box, read_thumbnail
-from st_predict.core.tissue import ink_mask, is_dark, look_for_tissue, real_pixels
+from st_predict.core.tissue import ink_mask, is_dark, look_for_tissue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
