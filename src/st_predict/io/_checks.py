@@ -62,7 +62,7 @@ def not_rgb(path: Path, found: str, *, where: str) -> InputError:
         f"{path.name} is not an 8-bit RGB image ({found})",
         where=where,
         expected="an H&E image with 3 color channels (or RGBA) of 8 bits",
-        remedy="export it as 8-bit RGB; fluorescence and grayscale images cannot be used",
+        remedy="export it as 8-bit RGB, of a stack the one plane; fluorescence and grayscale images cannot be used",
     )
 
 
