@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.codecs import check_codecs
+from st_predict.io._blocks import whole_levels
 from st_predict.io._checks import unreadable
 from st_predict.io._opened import Opened, no_slide, of_several
 from st_predict.io._scenes import Scene, choose_scene, missing, several
@@ -36,8 +37,10 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise unreadable(path, f"its OME metadata lack {error}", where="path") from error
     scale = _slide_scale.ome_zarr_scale(axes, finest, path, where="path") if stated else None
-    said = [missing(levels[0], root), several(scenes, number, root) if series is None else None]
-    return Opened(list(levels), scale, tuple(note for note in said if note), of_several(scenes, number))
+    levels[0].check_planes()
+    kept, apart = whole_levels(levels, root)
+    said = [missing(levels[0], root), *apart, several(scenes, number, root) if series is None else None]
+    return Opened(kept, scale, tuple(note for note in said if note), of_several(scenes, number))
 
 
 def ome_zarr_pictures(path: Path) -> list[tuple[Path, dict[str, Any]]]:

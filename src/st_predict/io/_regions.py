@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict.core.alpha import BLANK, over_white
+from st_predict.core.alpha import over_white
 from st_predict.core.errors import InputError
+from st_predict.io._blocks import ZarrBlocks, whiten
 from st_predict.io._checks import not_rgb, unreadable
 
 if TYPE_CHECKING:
@@ -220,29 +220,35 @@ class OmeZarrImage(RegionImage):
         import zarr
 
         self.path, self.where, self.name, self.axes = path.absolute(), where, name, axes
-        stored: Any = zarr.open_group(str(self.path), mode="r")[name]
-        # Whatever fills the array: what nobody stored is white here as it is everywhere else.
-        blank = dataclasses.replace(stored.metadata, fill_value=np.uint8(BLANK))
-        self._array: Any = zarr.Array(zarr.AsyncArray(metadata=blank, store_path=stored.store_path))
+        self._array: Any = zarr.open_group(str(self.path), mode="r")[name]
         sizes = dict(zip(axes, self._array.shape, strict=True))
         others = [axis for axis in axes if axis not in "cyx" and sizes[axis] != 1]
         if self._array.dtype != np.uint8 or sizes.get("c") not in (3, 4) or others:
             raise not_rgb(path, f"axes {''.join(axes)}, shape {self._array.shape}, {self._array.dtype}", where=where)
-        self.n_blocks = self._array.nchunks
+        self._blocks = ZarrBlocks(self._array, self.path / name, axes)
         blocks = dict(zip(axes, self._array.chunks, strict=True))
-        super().__init__(sizes["y"], sizes["x"], (blocks["y"], blocks["x"]))
+        self.block_px: tuple[int, int] = (blocks["y"], blocks["x"])
+        super().__init__(sizes["y"], sizes["x"], self.block_px)
 
     @property
-    def n_missing(self) -> int:
-        """How many chunks were never stored."""
-        return int(self.n_blocks - self._array.nchunks_initialized)
+    def lacks(self) -> NDArray[np.bool_]:
+        """Which blocks ``(n, n_rows, n_cols)`` were never stored, and should have been."""
+        return self._blocks.lacks
+
+    def check_planes(self) -> None:
+        """Refuse an image of which nothing of a channel is stored."""
+        self._blocks.check(self.path, where=self.where)
 
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         """Pixels of a box."""
         box = {"c": slice(None), "y": slice(top, bottom), "x": slice(left, right)}
         pixels = np.asarray(self._array[tuple(box.get(axis, 0) for axis in self.axes)])
         kept = [axis for axis in self.axes if axis in box]
-        return over_white(np.ascontiguousarray(pixels.transpose([kept.index(axis) for axis in "yxc"])))
+        pixels = np.ascontiguousarray(over_white(pixels.transpose([kept.index(axis) for axis in "yxc"])))
+        tall, wide = self.block_px
+        rows, cols = range(top // tall, -(-bottom // tall)), range(left // wide, -(-right // wide))
+        whiten(pixels, self._blocks.blank(rows, cols), self.block_px, top - rows[0] * tall, left - cols[0] * wide)
+        return pixels
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _ome_zarr_level, (str(self.path), self.where, self.name, self.axes)

@@ -67,7 +67,7 @@ def several(scenes: Sequence[Scene], number: int, path: Path) -> str | None:
 
 def missing(image: Any, path: Path) -> str | None:
     """What is said of an image some of whose blocks were never stored; ``None`` where all were."""
-    if not image.n_missing:
+    n, of = int(image.lacks.sum()), image.lacks.size
+    if not n:
         return None
-    share = 100 * image.n_missing / image.n_blocks
-    return f"{image.n_missing} of {image.n_blocks} blocks of {path.name} ({share:.2g} %) were never stored; they are read as white"
+    return f"{n} of {of} blocks of {path.name} ({100 * n / of:.2g} %) were never stored; they are read as white"

@@ -9,6 +9,7 @@ import numpy as np
 
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.files import plain_name
+from st_predict.io._blocks import whole_levels
 from st_predict.io._checks import check_readable, logger, unreadable
 from st_predict.io._images import lazy_array
 from st_predict.io._ome_zarr import ome_zarr_pictures, open_ome_zarr
@@ -128,7 +129,8 @@ def _open_tiff(path: Path, *, stated: bool, series: int | None) -> Opened:
     n = n_levels(path, where=_WHERE, series=number)
     levels: list[Any] = [TiffImage(path, where=_WHERE, level=i, series=number) for i in range(n)]
     scale = _slide_scale.tiff_scale(path, where=_WHERE, series=number) if stated else None
-    notes = tiff_notes(levels[0], scenes if series is None else [])
+    levels, apart = whole_levels(levels, path)
+    notes = [*tiff_notes(levels[0], scenes if series is None else []), *apart]
     if not levels[0].is_tiled:
         levels = [UndecodedImage(path, where=_WHERE, series=number)]
     return Opened(levels, scale, tuple(notes), of_several(scenes, number))

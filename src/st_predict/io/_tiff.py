@@ -17,6 +17,7 @@ import numpy as np
 
 from st_predict.core.alpha import BLANK, over_white
 from st_predict.core.errors import InputError
+from st_predict.io._blocks import check_planes, tiff_lacks, whiten
 from st_predict.io._checks import not_rgb, unreadable
 from st_predict.io._regions import RegionImage
 from st_predict.io._scenes import missing, several
@@ -83,13 +84,17 @@ class TiffImage(RegionImage):
         series = _levels(file, self.path, self.where, self.series)[self.level]
         self._channels_last = series.axes == "YXS"
         self.is_tiled = bool(series.keyframe.is_tiled)
-        self.n_missing, self.n_blocks = _missing_blocks(series)
         self._page, self._color = series.keyframe, _certain_color(series, self.path, self.where)
         self._file = Path(self._page.parent.filehandle.path)  # an OME-TIFF may lie in several
         self._array: Any = zarr.open_array(series.aszarr(level=0, fillvalue=BLANK), mode="r")
         rows = 0 if self._channels_last else 1
         self._size: tuple[int, int] = self._array.shape[rows : rows + 2]
         self.block_px: tuple[int, int] = tuple(self._array.chunks[rows : rows + 2])
+        grid = [-(-size // side) for size, side in zip(self._size, self.block_px, strict=True)]
+        self.lacks = tiff_lacks(series, (grid[0], grid[1]))
+        if self.level == 0:
+            check_planes(self.lacks, self.path, where=self.where)
+        self._lacks = self.lacks.any(axis=0)
         self._pid = os.getpid()
 
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
@@ -100,9 +105,11 @@ class TiffImage(RegionImage):
         pixels = stored(top, bottom, left, right)
         if self._color.ycbcr:
             pixels = ycbcr_to_rgb(pixels)
-        if not self._color.alpha:
-            return np.ascontiguousarray(pixels[..., :3])
-        return np.ascontiguousarray(over_white(pixels, premultiplied=self._color.premultiplied))
+        if self._color.alpha:
+            pixels = over_white(pixels, premultiplied=self._color.premultiplied)
+        pixels = np.ascontiguousarray(pixels[..., :3])
+        whiten(pixels, self._lacks, self.block_px, top, left)
+        return pixels
 
     def _read_view(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         try:
@@ -231,17 +238,6 @@ def _certain_color(series: tifffile.TiffPageSeries, path: Path, where: str) -> C
     if color is None:
         raise not_rgb(path, describe(series), where=where)
     return color
-
-
-def _missing_blocks(series: tifffile.TiffPageSeries) -> tuple[int, int]:
-    """How many blocks of a level were never stored, and how many there are."""
-    pages = list(series.pages)
-    if series.dataoffset is not None:  # stored in one piece
-        return 0, len(pages)
-    counts = [np.zeros(len(series.keyframe.dataoffsets)) if page is None
-              else np.multiply(page.dataoffsets, page.databytecounts, dtype=float) for page in pages]  # fmt: skip
-    stored = np.concatenate(counts)
-    return int((stored == 0).sum()), len(stored)
 
 
 def strip_bands(path: Path, *, where: str, series: int | None = None) -> tuple[int, int, Iterator[NDArray[np.uint8]]]:
