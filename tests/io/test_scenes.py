@@ -152,3 +152,56 @@ def test_an_ome_tiff_in_two_files(linked: bool, tmp_path: Path) -> None:
         path = tmp_path / "links" / "0.ome.tif"
     for number in range(2):
         np.testing.assert_array_equal(seen(path, series=number)[0], scene(number))
+
+
+def three_files(folder: Path, pixels: np.ndarray) -> None:
+    """An OME-TIFF of a file a channel."""
+    folder.mkdir()
+    planes = "".join(
+        f'<TiffData IFD="0" FirstC="{i}" FirstZ="0" FirstT="0" PlaneCount="1">'
+        f'<UUID FileName="c{i}.ome.tif">urn:uuid:{i}</UUID></TiffData>' for i in range(3)
+    )  # fmt: skip
+    side = len(pixels)
+    for number in range(3):
+        xml = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{number}"><Image ID="Image:0">'
+            f'<Pixels ID="Pixels:0" DimensionOrder="XYZTC" Type="uint8" SizeX="{side}" SizeY="{side}" SizeZ="1" SizeC="3" '
+            f'SizeT="1">{planes}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(
+            folder / f"c{number}.ome.tif", pixels[..., number], tile=(TILE, TILE), photometric="minisblack",
+            compression="zlib", description=xml, metadata=None,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["case.ome.tif", "c0.ome.tif"])
+@pytest.mark.parametrize("links", [0, 1, 2])
+def test_other_files_lie_beside_what_a_link_leads_to(
+    links: int, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beside the first, the second or the third of the places that a link of a link has."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (256, 256, 3), dtype=np.uint8)
+    three_files(tmp_path / "files", pixels)
+    path = tmp_path / "files" / "c0.ome.tif"
+    for number in range(links):
+        folder = tmp_path / f"links{number}"
+        folder.mkdir()
+        (folder / name).symlink_to(path)
+        path = folder / name
+    np.testing.assert_array_equal(seen(path)[0], pixels)
+    assert caplog.text == ""
+    real = tmp_path / "real"
+    real.mkdir()
+    moved = shutil.move(tmp_path / "files" / "c0.ome.tif", real / "object")
+    (tmp_path / "files" / "c0.ome.tif").symlink_to(moved)
+    np.testing.assert_array_equal(seen(path)[0], pixels)
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_file_of_a_channel_that_is_missing_is_told(gone: int, tmp_path: Path) -> None:
+    three_files(tmp_path / "files", scene(0))
+    (tmp_path / "files" / f"c{gone}.ome.tif").unlink()
+    said = f"no block of its {('red', 'green')[gone]} channel was ever stored; another of its files may be missing"
+    with pytest.raises(InputError, match=said):
+        stp.io.slide(tmp_path / "files" / "c2.ome.tif")

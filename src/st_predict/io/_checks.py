@@ -17,6 +17,7 @@ logger = logging.getLogger("st_predict")
 
 # Image sizes implied by a thumbnail are off by up to half a thumbnail pixel: 0.1 % at 600 px.
 SIZE_TOLERANCE = 0.02
+_MOST_LINKS = 40  # after which systems call it a loop
 
 
 def check_file(path: Path, *, where: str) -> None:
@@ -44,6 +45,14 @@ def check_readable(path: Path, *, where: str) -> None:
         )
     if not path.is_dir():
         check_file(path, where=where)
+
+
+def link_places(path: Path) -> list[Path]:
+    """Where the other files of a slide may lie: beside what was named, then beside all that its links lead to."""
+    found = [path.absolute()]
+    while found[-1].is_symlink() and len(found) < _MOST_LINKS:
+        found.append(found[-1].parent / found[-1].readlink())
+    return found
 
 
 def unreadable(path: Path, why: object, *, where: str) -> InputError:

@@ -12,7 +12,7 @@ import numpy as np
 from st_predict.core.alpha import over_white
 from st_predict.core.errors import InputError
 from st_predict.io._blocks import ZarrBlocks, whiten
-from st_predict.io._checks import not_rgb, unreadable
+from st_predict.io._checks import link_places, not_rgb, unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -167,8 +167,8 @@ def openslide_place(path: Path) -> Path:
 
     Of a link whose other files lie beside what it points to, there: where more of the slide is found.
     """
-    places = [path.absolute()] + [path.resolve()] * path.is_symlink()
-    return max(places, key=_n_levels)  # the first, where both have as many
+    places = link_places(path)
+    return max(places, key=_n_levels) if len(places) > 1 else places[0]  # the first, where both have as many
 
 
 def _n_levels(path: Path) -> int:

@@ -5,7 +5,9 @@ Knows tifffile and zarr; knows nothing of spots, SpatialData or dask.
 
 from __future__ import annotations
 
+import html
 import os
+import re
 import struct
 import weakref
 import zlib
@@ -18,7 +20,7 @@ import numpy as np
 from st_predict.core.alpha import BLANK, over_white
 from st_predict.core.errors import InputError
 from st_predict.io._blocks import check_planes, tiff_lacks, whiten
-from st_predict.io._checks import not_rgb, unreadable
+from st_predict.io._checks import link_places, not_rgb, unreadable
 from st_predict.io._regions import RegionImage
 from st_predict.io._scenes import missing, several
 from st_predict.io._tiff_color import describe, find_color, ycbcr_to_rgb
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from st_predict.io._tiff_color import Color
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_OTHER_FILES = re.compile(r'\b(?:FileName|MetadataFile)="([^"]+)"')
 _BAND_ROWS = 1024
 TILED_CHUNK_PX = 512
 """Whole tiles up to about this edge make a chunk: 256 px tiles by themselves cost more to name than to decode."""
@@ -192,10 +195,20 @@ def _open_file(path: Path, where: str) -> tifffile.TiffFile:
         file = tifffile.TiffFile(path)
     except (tifffile.TiffFileError, ValueError, OSError, struct.error) as error:
         raise unreadable(path, error, where=where) from error
-    # tifffile follows a link, and would look for the other files of an OME-TIFF beside what it points to.
+    # tifffile follows a link to its end, and would look for the other files of an OME-TIFF there alone.
+    place = _place(file, path)
     named: Any = file.filehandle
-    named._dir, named._name = str(path.absolute().parent), path.name
+    named._dir, named._name = str(place.parent), place.name
     return file
+
+
+def _place(file: tifffile.TiffFile, path: Path) -> Path:
+    """Which of the places of a link has most of the files that an OME-TIFF names."""
+    places = link_places(path)
+    if len(places) == 1 or not file.is_ome:
+        return places[0]
+    names = {html.unescape(name) for name in _OTHER_FILES.findall(file.ome_metadata or "")}
+    return max(places, key=lambda place: sum((place.parent / name).exists() for name in names))
 
 
 @contextmanager
