@@ -53,7 +53,7 @@ def seen(path: Path, **given: Any) -> tuple[np.ndarray, dict[str, Any], int]:
 
 def test_every_scene_is_had_by_its_number(three: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert stp.io.slide_series(three) == [0, 1, 2], "a label is no slide"
-    for number in range(3):
+    for number in [0, 1, 2, *np.arange(3, dtype=np.uint8)]:
         pixels, known, n_reduced = seen(three, series=number)
         np.testing.assert_array_equal(pixels, scene(number))
         key = "case_image"
@@ -72,7 +72,7 @@ def test_scenes_that_are_not_read_are_said(three: Path, caplog: pytest.LogCaptur
     assert said in caplog.text
 
 
-@pytest.mark.parametrize("number", [4, -1, True, "1"])
+@pytest.mark.parametrize("number", [4, -1, True, "1", 1.0, np.float64(1), np.bool_(True)])
 def test_no_such_scene(three: Path, number: Any) -> None:
     with pytest.raises(InputError, match=re.escape(f"case.ome.tif has no series {number!r}")) as error:
         stp.io.slide(three, series=number)

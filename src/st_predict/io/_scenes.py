@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from st_predict.core.checks import whole_number
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,14 +45,15 @@ def choose_scene(usable: Sequence[Scene], known: Sequence[Scene], path: Path, *,
     """
     if series is None:
         return max(usable, key=lambda scene: (scene.height * scene.width, -scene.number)).number
-    if isinstance(series, bool) or not isinstance(series, int) or series not in [scene.number for scene in known]:
+    number = whole_number(series)
+    if number is None or number not in [scene.number for scene in known]:
         raise InputError(
             f"{path.name} has no series {series!r}",
             where="series",
             expected=f"one of {', '.join(map(str, known))}",
             remedy="correct series, or leave it out for the largest",
         )
-    return series
+    return number
 
 
 def several(scenes: Sequence[Scene], number: int, path: Path) -> str | None:
