@@ -108,21 +108,85 @@ def test_pictures_of_a_plain_tiff(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert "strips.tif holds 3 scenes, of which series 1 is read" in caplog.text
 
 
-def test_pictures_of_an_ome_zarr(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def raw(path: Path, pictures: dict[int, np.ndarray], names: dict[int, str] | None = None) -> None:
     """As bioformats2raw writes them: a group a picture."""
-    path = tmp_path / "case.zarr"
     zarr.open_group(str(path), mode="w", zarr_format=2).attrs["bioformats2raw.layout"] = 3
-    for number in range(3):
+    for number, pixels in pictures.items():
         group = zarr.open_group(str(path / str(number)), mode="w", zarr_format=2)
-        group.create_array("0", data=np.ascontiguousarray(scene(number).transpose(2, 0, 1)))
+        group.create_array("0", data=np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         axes = [{"name": name} for name in "cyx"]
-        group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+        described = {"version": "0.4", "axes": axes, "datasets": [{"path": "0"}], "name": (names or {}).get(number, "")}
+        group.attrs["multiscales"] = [described]
+
+
+def test_pictures_of_an_ome_zarr(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "case.zarr"
+    raw(path, {number: scene(number) for number in range(3)})
     assert is_slide(path) and stp.io.slide_series(path) == [0, 1, 2]
     for number in range(3):
         np.testing.assert_array_equal(seen(path, series=number)[0], scene(number))
     assert caplog.text == ""
     assert seen(path)[0].shape == (512, 512, 3)
     assert "case.zarr holds 3 scenes, of which series 1 is read" in caplog.text
+
+
+def test_an_ome_zarr_gives_what_can_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A group that is broken, and a larger picture that is not in color, cost themselves alone."""
+    path = tmp_path / "case.zarr"
+    raw(path, {0: scene(0), 1: scene(2), 2: scene(2), 3: np.zeros((600, 600, 5), np.uint16)})
+    (path / "1" / ".zattrs").write_text("{}")
+    assert stp.io.slide_series(path) == [0, 2, 3]
+    np.testing.assert_array_equal(seen(path)[0], scene(2))
+    assert "of which series 2 is read and 0 (256 x 256 px), 3 (600 x 600 px) are not" in caplog.text
+    assert "groups of case.zarr that hold no OME image are not read: 1" in caplog.text
+    with pytest.raises(InputError, match=r"^3 is not an 8-bit RGB image \(axes cyx, shape \(5, 600, 600\), uint16\)"):
+        stp.io.slide(path, series=3)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("scan", "label image", "macro image"),
+        ("s.svs [0]", "s.svs [label]", "s.svs [macro]"),
+        ("x.svs #1", "x.svs - label", "x.svs - macro"),
+        ("1", "Label Image", "Barcode"),
+        ("slide_01", "slide_01_label", "slide_01_macro"),
+        ("a", "thumb", "Slide overview"),
+        ("Macrophages of an unlabeled mouse", "SlideLabel", "Thumbnails"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["ome.tif", "zarr", "xml"])
+def test_labels_and_photographs_are_no_slides(
+    kind: str, names: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a word in their names, wherever it stands and whichever format holds them, even where they are larger."""
+    path = tmp_path / f"case.{'zarr' if kind == 'xml' else kind}"
+    pictures = [scene(0), scene(2), scene(1)]
+    if kind == "ome.tif":
+        with tifffile.TiffWriter(path, ome=True) as file:
+            for pixels, name in zip(pictures, names, strict=True):
+                file.write(pixels, tile=(TILE, TILE), photometric="rgb", metadata={"axes": "YXS", "Name": name})
+    else:
+        raw(path, dict(enumerate(pictures)), None if kind == "xml" else dict(enumerate(names)))
+    if kind == "xml":
+        images = "".join(f'<Image ID="Image:{i}" Name="{name}"/>' for i, name in enumerate(names))
+        (path / "OME").mkdir()
+        (path / "OME" / "METADATA.ome.xml").write_text(
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">{images}</OME>'
+        )
+    assert stp.io.slide_series(path) == [0]
+    np.testing.assert_array_equal(seen(path)[0], scene(0))
+    assert caplog.text == ""
+    np.testing.assert_array_equal(seen(path, series=2)[0], scene(1))
+
+
+@pytest.mark.parametrize("described", ["text", {"multiscales": {"a": 1}}, {"multiscales": ["x"]}, {"multiscales": None}])
+def test_a_malformed_store_is_no_slide(described: Any, tmp_path: Path) -> None:
+    path = tmp_path / "case.zarr"
+    zarr.open_group(str(path), mode="w").attrs["ome"] = described
+    for read in (stp.io.slide, stp.io.slide_series):
+        with pytest.raises(InputError, match="is not a slide this reader knows"):
+            read(path)
 
 
 @pytest.mark.parametrize("linked", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from st_predict.core.checks import whole_number
@@ -10,6 +11,12 @@ from st_predict.core.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+
+# What scanners and converters put beside a slide, named by a word of theirs anywhere in the name of the picture.
+_BESIDE = re.compile(r"(?<![^\W\d_])(label|macro|thumb(nail)?|overview|bar[\s_-]?code)s?([\s_-]?image)?(?![^\W\d_])", re.I)
+_MAP = re.compile(r"\W*map\W*", re.I)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class Scene(NamedTuple):
@@ -22,6 +29,11 @@ class Scene(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.number} ({self.width} x {self.height} px)"
+
+
+def lies_beside(name: str) -> bool:
+    """Whether a picture is by its name a label, a photograph of the whole glass or the like."""
+    return bool(_BESIDE.search(_CAMEL.sub(" ", name)) or _MAP.fullmatch(name))
 
 
 def choose_scene(usable: Sequence[Scene], known: Sequence[Scene], path: Path, *, where: str, series: int | None) -> int:

@@ -12,7 +12,7 @@ from st_predict.core.files import plain_name
 from st_predict.io._blocks import whole_levels
 from st_predict.io._checks import check_readable, logger, unreadable
 from st_predict.io._images import lazy_array
-from st_predict.io._ome_zarr import ome_zarr_pictures, open_ome_zarr
+from st_predict.io._ome_zarr import ome_zarr_slides, open_ome_zarr
 from st_predict.io._opened import Opened, no_slide, of_several
 from st_predict.io._scenes import Scene, choose_scene, several
 from st_predict.io._tiff import TiffImage, is_tiff, n_levels, tiff_notes, tiff_scenes
@@ -93,7 +93,7 @@ def slide_series(path: str | Path) -> list[int]:
     path = Path(path)
     check_readable(path, where=_WHERE)
     if path.is_dir():
-        return list(range(len(_dicom_series(path)[0] if _is_dicom(path) else ome_zarr_pictures(path))))
+        return list(range(len(_dicom_series(path)[0]))) if _is_dicom(path) else ome_zarr_slides(path)
     if is_tiff(path) and not _is_openslides(path, None):
         return [scene.number for scene in tiff_scenes(path, where=_WHERE)[1]]
     return [0]

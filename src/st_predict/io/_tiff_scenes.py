@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from st_predict.io._scenes import Scene, choose_scene
+from st_predict.io._scenes import Scene, choose_scene, lies_beside
 from st_predict.io._tiff_color import find_color, may_be_color
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     import tifffile
 
-# What scanners and converters put beside a slide.
-_BESIDE = re.compile(r"(label|macro|map|thumbnail|overview)([\s_-]*image)?", re.IGNORECASE)
+# What descriptions of plain pages begin with that lie beside a slide.
 _BESIDE_TOLD = re.compile(r"^\s*(label|macro|thumbnail|overview)\b", re.IGNORECASE | re.MULTILINE)
 
 
@@ -77,7 +76,7 @@ def _is_reduced(series: tifffile.TiffPageSeries, of: tifffile.TiffPageSeries) ->
 
 def _lies_beside(series: tifffile.TiffPageSeries, file: tifffile.TiffFile) -> bool:
     """Whether a picture is a label, a photograph of the whole glass or the like."""
-    if _BESIDE.fullmatch(series.name or ""):
+    if lies_beside(series.name or ""):
         return True
     page = series.keyframe
     return not file.is_ome and bool(page.is_reduced or _BESIDE_TOLD.search(page.description[:200]))
