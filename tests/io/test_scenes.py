@@ -108,6 +108,74 @@ def test_pictures_of_a_plain_tiff(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert "strips.tif holds 3 scenes, of which series 1 is read" in caplog.text
 
 
+@pytest.fixture(scope="module")
+def section() -> np.ndarray:
+    """Something to be known by: spots of many sizes, of no size that a reduction would lose."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:601, :552]
+    found = np.full((601, 552, 3), 235.0)
+    for _ in range(60):
+        row, col, radius = rng.uniform(0, 601), rng.uniform(0, 552), rng.uniform(8, 40)
+        found[(y - row) ** 2 + (x - col) ** 2 < radius**2] = rng.uniform(60, 200, 3)
+    return (found + rng.normal(0, 6, found.shape)).clip(0, 255).astype(np.uint8)
+
+
+def reduced(pixels: np.ndarray, factor: int, how: str) -> np.ndarray:
+    """A level: every so many px, or their means, the last px cut or kept as it comes."""
+    if how == "nearest":
+        return np.ascontiguousarray(pixels[::factor, ::factor])
+    height, width = (side // factor for side in pixels.shape[:2])
+    cut = pixels[: height * factor, : width * factor]
+    return cut.reshape(height, factor, width, factor, 3).mean(axis=(1, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("side", [{"tile": (TILE, TILE)}, {"rowsperstrip": 64}])
+@pytest.mark.parametrize("how", ["nearest", "mean"])
+@pytest.mark.parametrize("factors", [(2, 4), (3, 9), (4,)])
+def test_plain_pages_of_one_picture_are_its_levels(
+    factors: tuple[int, ...], how: str, side: dict[str, Any], plain: bool, tmp_path: Path, section: np.ndarray,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Whatever the factor, in tiles or in strips, with no flag that says so."""
+    path = tmp_path / "pages.tif"
+    with tifffile.TiffWriter(path) as file:
+        for pixels in (section, *(reduced(section, factor, how) for factor in factors)):
+            file.write(pixels, photometric="rgb", compression="zlib", **({"metadata": None} if plain else {}), **side)
+    assert stp.io.slide_series(path) == [0]
+    pixels, known, n_reduced = seen(path)
+    np.testing.assert_array_equal(pixels, section)
+    assert caplog.text == "" and "series" not in known
+    assert n_reduced == (len(factors) if "tile" in side else 0), "strips are decoded at once"
+
+
+@pytest.mark.parametrize("flags", [{}, {"subfiletype": 1}])
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("other", ["turned", "part", "brighter", "blank"])
+def test_another_section_of_half_the_size_is_no_level(
+    other: str, plain: bool, flags: dict[str, Any], tmp_path: Path, section: np.ndarray,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    half = reduced(section, 2, "mean")
+    second = {
+        "turned": half[::-1, ::-1], "part": section[: half.shape[0], : half.shape[1]],
+        "brighter": (255 - (255 - half.astype(int)) // 3).astype(np.uint8), "blank": np.full_like(half, 228),
+    }[other]  # fmt: skip
+    path = tmp_path / "two.tif"
+    with tifffile.TiffWriter(path) as file:
+        for pixels, more in ((section, {}), (second, flags)):
+            more = {**more, **({"metadata": None} if plain else {})}
+            file.write(
+                np.ascontiguousarray(pixels), photometric="rgb", tile=(TILE, TILE), compression="zlib", **more
+            )
+    pixels, _, n_reduced = seen(path)
+    np.testing.assert_array_equal(pixels, section)
+    assert n_reduced == 0
+    np.testing.assert_array_equal(seen(path, series=1)[0], second)
+    if not flags:
+        assert stp.io.slide_series(path) == [0, 1] and "two.tif holds 2 scenes" in caplog.text
+
+
 def raw(path: Path, pictures: dict[int, np.ndarray], names: dict[int, str] | None = None) -> None:
     """As bioformats2raw writes them: a group a picture."""
     zarr.open_group(str(path), mode="w", zarr_format=2).attrs["bioformats2raw.layout"] = 3
