@@ -159,13 +159,15 @@ def _open_dicom(path: Path, *, stated: bool, series: int | None) -> Opened:
     said = [several(scenes, number, path)] if series is None else []
     if left:
         said.append(
-            f"{len(left)} .dcm files of {path.name} are cut or no slide, and are not read: {', '.join(left[:4])}"
+            f"{len(left)} DICOM files of {path.name} are cut or no slide, and are not read: {', '.join(left[:4])}"
         )
     return found._replace(notes=tuple(note for note in said if note), series=of_several(scenes, number))
 
 
 def _is_dicom(path: Path) -> bool:
-    return (path / "DICOMDIR").exists() or any(path.glob("*.dcm"))
+    from st_predict.io._regions import dicom_files
+
+    return (path / "DICOMDIR").exists() or bool(dicom_files(path))
 
 
 def _dicom_series(path: Path) -> tuple[list[Path], list[str]]:
@@ -173,7 +175,7 @@ def _dicom_series(path: Path) -> tuple[list[Path], list[str]]:
 
     first, left = dicom_series(path)
     if not first:
-        raise no_slide(path, "it has no .dcm file that is a slide, and whole")
+        raise no_slide(path, "it has no DICOM file that is a slide, and whole")
     return first, left
 
 
