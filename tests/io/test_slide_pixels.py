@@ -475,3 +475,44 @@ def test_a_pickle_is_of_the_same_picture(tmp_path: Path, rgb: np.ndarray) -> Non
     image = TiffImage(tmp_path / "slide.tif", where="path", series=0)
     again = pickle.loads(pickle.dumps(image))
     assert again.series == 0 and np.array_equal(again.read_box(10, 90, 20, 300), rgb[10:90, 20:300])
+
+
+@pytest.mark.parametrize("kind", ["ome", "svs", "zarr"])
+@pytest.mark.parametrize("stated", ["0,4990", "0.4990 ", "e", "", "0", "nan", "-1"])
+def test_a_scale_that_is_no_number_is_unknown(
+    stated: str, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, rgb: np.ndarray
+) -> None:
+    """Some programs write a decimal comma; of what cannot be read it is said."""
+    path = tmp_path / {"ome": "slide.ome.tif", "svs": "slide.svs", "zarr": "slide.zarr"}[kind]
+    if kind == "zarr":
+        ome_zarr(path, [rgb.transpose(2, 0, 1)])
+        restate(path, [{"type": "scale", "scale": [1, stated, stated]}])
+    else:
+        aperio = f"Aperio Image Library v11\n400x300 |AppMag = 20|MPP = {stated}|Left = 1"
+        image = _ome_image(0, 300, 1.0, '<TiffData IFD="0" PlaneCount="1"/>').replace('SizeX="300"', 'SizeX="400"')
+        described = _ome_xml(image.replace('="1.0"', f'="{stated}"')) if kind == "ome" else aperio
+        tifffile.imwrite(path, rgb, tile=(TILE, TILE), photometric="rgb", metadata=None, description=described)
+    known = stp.io.slide(path).attrs["st_predict"]["um_per_px"]
+    if "499" in stated:
+        assert known == {"slide_image": pytest.approx(0.499)} and caplog.text == ""
+    else:
+        assert known == {} and f"state {stated!r} for the size of a pixel, which tells no scale" in caplog.text
+
+
+def restate(path: Path, transformations: Any) -> None:
+    group = zarr.open_group(str(path), mode="a")
+    described: Any = group.attrs["ome"]
+    described["multiscales"][0]["datasets"][0]["coordinateTransformations"] = transformations
+    group.attrs["ome"] = described
+
+
+@pytest.mark.parametrize(
+    "transformations",
+    [[{"type": "scale", "scale": [2.0, 2.0]}], [{"type": "scale", "path": "x"}], [{"type": "scale", "scale": "2"}], ["x"], None],
+)
+def test_a_scaling_that_cannot_be_read_tells_nothing(transformations: Any, tmp_path: Path, rgb: np.ndarray) -> None:
+    path = tmp_path / "slide.zarr"
+    ome_zarr(path, [rgb.transpose(2, 0, 1)])
+    restate(path, transformations)
+    assert stp.io.slide(path).attrs["st_predict"]["um_per_px"] == {}
+    assert stp.io.slide(path, um_per_px=0.5).attrs["st_predict"]["um_per_px"] == {"slide_image": 0.5}
