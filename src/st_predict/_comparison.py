@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from st_predict.core.checks import whole_number
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def check_comparison(
 
 
 def _check_seeds(seeds: int) -> None:
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+    number = whole_number(seeds)
+    if number is None or number < 1:
         raise InputError(
             f"seeds is {seeds!r}",
             where="seeds",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import st_predict as stp
 from st_predict._spatialdata.stored import is_store, open_store
 from st_predict.core.errors import InputError
+from st_predict.io._regions import dicom_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +43,7 @@ class Study(NamedTuple):
 
 def is_slide(path: Path) -> bool:
     """Whether a path is a slide and no SpatialData: a file, or a folder of DICOM files or an OME-Zarr image."""
-    if path.is_file() or any(path.glob("*.dcm")) or (path / "DICOMDIR").is_file():
+    if path.is_file() or (path / "DICOMDIR").is_file():
         return True
     for name in ("zarr.json", ".zattrs"):
         if (path / name).is_file():
@@ -50,7 +51,7 @@ def is_slide(path: Path) -> bool:
             attributes = found.get("attributes", {}) if name == "zarr.json" else found
             described = attributes.get("ome", attributes)
             return "multiscales" in described or "bioformats2raw.layout" in described
-    return False
+    return path.is_dir() and bool(dicom_files(path))
 
 
 def by_name(paths: Sequence[Path]) -> dict[str, Path]:

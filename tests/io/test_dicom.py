@@ -142,7 +142,7 @@ def test_a_level_that_is_cut_is_said(tmp_path: Path, caplog: pytest.LogCaptureFi
     fine = tmp_path / "case" / "1 fine.dcm"
     fine.write_bytes(fine.read_bytes()[:300])
     assert seen(tmp_path / "case")[0].shape == (256, 256, 3)
-    assert "1 .dcm files of case are cut or no slide, and are not read: 1 fine.dcm" in caplog.text
+    assert "1 DICOM files of case are cut or no slide, and are not read: 1 fine.dcm" in caplog.text
 
 
 def test_a_slide_of_links_is_opened_where_it_lies(tmp_path: Path) -> None:
@@ -165,3 +165,14 @@ def test_a_link_to_one_file_of_a_slide_finds_the_others(tmp_path: Path) -> None:
     (tmp_path / "link.dcm").symlink_to(tmp_path / "case" / "1 coarse.dcm")
     pixels, _, n_reduced = seen(tmp_path / "link.dcm")
     assert pixels.shape == (512, 512, 3) and n_reduced == 1
+
+
+@pytest.mark.parametrize("place", ["a.DCM", "IMG0001", "series/a.dcm", "DICOM/ST000000/SE000000/IMG0"])
+def test_a_folder_is_known_by_what_its_files_hold(place: str, tmp_path: Path, folder: Path) -> None:
+    """Endings differ, and media have none; a study keeps a folder a series."""
+    found = tmp_path / "case" / place
+    found.parent.mkdir(parents=True)
+    shutil.copy(folder / "fine.dcm", found)
+    (tmp_path / "case" / "notes.txt").write_text("no slide")
+    assert is_slide(tmp_path / "case") and stp.io.slide_series(tmp_path / "case") == [0]
+    assert seen(tmp_path / "case")[0].shape == (300, 400, 3)

@@ -15,7 +15,7 @@ import zarr
 from PIL import Image
 
 import st_predict as stp
-from st_predict._spatialdata.image import image_array, image_source
+from st_predict._spatialdata.image import image_array, image_source, reduced_sources
 from st_predict.core.alpha import over_white
 from st_predict.core.errors import InputError
 from st_predict.io._images import open_image
@@ -77,21 +77,120 @@ def test_what_was_never_stored_is_white_both_ways_and_counted(
     assert f"{n} of {of} blocks of slide.tif" in caplog.text
 
 
-@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def ome_zarr(
+    path: Path, levels: list[np.ndarray], *, version: str = "0.5", fill: int = 0, block: int = 1, sharded: bool = False
+) -> None:
+    """Levels ``(channels, height, width)``; Zarr leaves out blocks that are nothing but what fills the array."""
+    group = zarr.open_group(str(path), mode="w", zarr_format=2 if version == "0.4" else 3)
+    for number, level in enumerate(levels):
+        shards = (block, 2 * TILE, 2 * TILE) if sharded else None
+        array = group.create_array(
+            str(number), shape=level.shape, chunks=(block, TILE, TILE), shards=shards, dtype="u1", fill_value=fill
+        )
+        array[:] = level
+    axes = [{"name": name, "unit": "micrometer"} for name in "cyx"]
+    datasets = [{"path": str(number)} for number in range(len(levels))]
+    described: dict[str, Any] = {"multiscales": [{"version": version, "axes": axes, "datasets": datasets}]}
+    if len(levels[0]) == 4:
+        described["omero"] = {"channels": [{"label": label} for label in "RGBA"]}
+    group.attrs.update(described if version == "0.4" else {"ome": described})
+
+
+LAYOUTS = [("0.4", 1, False), ("0.4", 3, False), ("0.5", 1, False), ("0.5", 3, False), ("0.5", 1, True)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("fill", [0, 255])
 def test_chunks_that_a_zarr_lacks_are_white(
-    version: str, fill: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    layout: tuple[str, int, bool], fill: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    group = zarr.open_group(str(tmp_path / "slide.zarr"), mode="w", zarr_format=2 if version == "0.4" else 3)
-    array = group.create_array("0", shape=(3, SIZE, SIZE), chunks=(3, TILE, TILE), dtype="u1", fill_value=fill)
-    array[:, :TILE] = 70
-    axes = [{"name": name, "unit": "micrometer"} for name in "cyx"]
-    described = {"multiscales": [{"version": version, "axes": axes, "datasets": [{"path": "0"}]}]}
-    group.attrs.update(described if version == "0.4" else {"ome": described})
+    """That is what they are where white fills the array, of which nothing needs to be said."""
+    version, block, sharded = layout
+    pixels = np.full((3, SIZE, SIZE), fill, np.uint8)
+    pixels[:, :TILE] = 70
+    ome_zarr(tmp_path / "slide.zarr", [pixels], version=version, fill=fill, block=block, sharded=sharded)
     shown, read = shown_and_read(tmp_path / "slide.zarr")
     np.testing.assert_array_equal(shown, read)
     assert (read[:TILE] == 70).all() and (read[TILE:] == 255).all()
-    assert "12 of 16 blocks of slide.zarr (75 %) were never stored" in caplog.text
+    n = 3 // block
+    said = f"{12 * n} of {16 * n} blocks of slide.zarr (75 %) were never stored; they are read as white"
+    assert caplog.text == "" if fill == 255 else said in caplog.text
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_pixel_that_lacks_a_channel_is_white(sharded: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pixels = np.full((3, SIZE, SIZE), 70, np.uint8)
+    pixels[0, :TILE, :TILE] = 0
+    ome_zarr(tmp_path / "slide.zarr", [pixels], sharded=sharded)
+    shown, read = shown_and_read(tmp_path / "slide.zarr")
+    np.testing.assert_array_equal(shown, read)
+    assert (read[:TILE, :TILE] == 255).all() and (read[TILE:] == 70).all() and (read[:, TILE:] == 70).all()
+    np.testing.assert_array_equal(image_array(stp.io.slide(tmp_path / "slide.zarr"), "slide_image")[:, 9, 9], [255] * 3)
+    assert "1 of 48 blocks of slide.zarr" in caplog.text
+
+
+@pytest.mark.parametrize(("block", "sharded"), [(1, False), (4, False), (1, True)])
+def test_an_alpha_that_a_zarr_leaves_out_is_transparent(
+    block: int, sharded: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = np.full((4, SIZE, SIZE), 70, np.uint8)
+    pixels[3] = 255
+    pixels[3, :TILE] = 0
+    pixels[:, :TILE, :TILE] = 0
+    ome_zarr(tmp_path / "slide.zarr", [pixels], block=block, sharded=sharded)
+    shown, read = shown_and_read(tmp_path / "slide.zarr")
+    np.testing.assert_array_equal(shown, read)
+    assert (read[:TILE] == 255).all() and (read[TILE:] == 70).all()
+    assert caplog.text == "", "nothing is lost"
+
+
+def pyramid(path: Path) -> None:
+    levels = [np.full((SIZE // k, SIZE // k, 3), 70, np.uint8) for k in (1, 2, 4)]
+    if path.suffix == ".zarr":
+        ome_zarr(path, [level.transpose(2, 0, 1) for level in levels], block=3)
+        return
+    how: dict[str, Any] = {"tile": (TILE, TILE), "photometric": "rgb", "compression": "zlib"}
+    with tifffile.TiffWriter(path) as file:
+        file.write(levels[0], subifds=2, **how)
+        for level in levels[1:]:
+            file.write(level, subfiletype=1, **how)
+
+
+def lose(path: Path, level: int, blocks: list[int]) -> None:
+    """Take blocks away, counted row by row."""
+    if path.suffix == ".zarr":
+        a_row = SIZE // 2**level // TILE
+        for block in blocks:
+            (path / str(level) / "c/0" / str(block // a_row) / str(block % a_row)).unlink()
+        return
+    with tifffile.TiffFile(path, mode="r+") as file:
+        tag = file.series[0].levels[level].keyframe.tags["TileByteCounts"]
+        counts = list(tag.value) if np.iterable(tag.value) else [tag.value]
+        tag.overwrite([0 if i in blocks else count for i, count in enumerate(counts)])
+
+
+@pytest.mark.parametrize("name", ["slide.tif", "slide.zarr"])
+def test_a_level_that_lacks_what_the_finest_has_is_not_used(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tissue is looked for on reduced levels."""
+    path = tmp_path / name
+    pyramid(path)
+    assert [source.row_edges[-1] for source in reduced_sources(stp.io.slide(path), "slide_image")] == [256, 128]
+    lose(path, 1, [0, 3])
+    assert [source.row_edges[-1] for source in reduced_sources(stp.io.slide(path), "slide_image")] == [128]
+    said = (
+        f"level 1 (256 x 256 px) of {name} is not used: 2 of its 4 blocks were never stored, and the finest level has"
+    )
+    assert said in caplog.text
+    lose(path, 0, [0, 1, 4, 5, 10, 11, 14])
+    caplog.clear()
+    stp.io.slide(path)
+    assert "7 of 16 blocks" in caplog.text and "1 of its 4 blocks were never stored" in caplog.text
+    lose(path, 0, [15])
+    caplog.clear()
+    assert [source.row_edges[-1] for source in reduced_sources(stp.io.slide(path), "slide_image")] == [256, 128]
+    assert "8 of 16 blocks" in caplog.text and "not used" not in caplog.text, "it lacks what the finest lacks"
 
 
 def test_a_whole_slide_is_called_whole(real_data: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -268,6 +367,39 @@ def test_ycbcr_is_converted(compression: str | None, how: dict[str, Any], tmp_pa
     assert np.abs(read.astype(int) - rgb).max() <= 3 < 30 < np.abs(stored.astype(int) - rgb).mean()
 
 
+def test_a_missing_tile_of_ycbcr_is_white(tmp_path: Path, rgb: np.ndarray) -> None:
+    stored = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, stored, photometric="ycbcr", compression="lzw", tile=(TILE, TILE))
+    lose(path, 0, [1])
+    shown, read = shown_and_read(path)
+    np.testing.assert_array_equal(shown, read)
+    assert (read[:TILE, TILE : 2 * TILE] == 255).all() and np.abs(read[:, :TILE].astype(int) - rgb[:, :TILE]).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["planar", "pages", "zarr", "whole"])
+def test_a_plane_that_is_missing_whole_is_refused(kind: str, tmp_path: Path, rgb: np.ndarray) -> None:
+    """Colors cannot be told without it."""
+    path = tmp_path / ("slide.zarr" if kind == "zarr" else "slide.tif")
+    planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))
+    how: dict[str, Any] = {"tile": (TILE, TILE), "compression": "zlib"}
+    if kind == "zarr":
+        planes[0] = 0
+        ome_zarr(path, [planes])
+    elif kind == "planar":
+        tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate", **how)
+        lose(path, 0, list(range(12)))
+    elif kind == "pages":
+        tifffile.imwrite(path, planes, photometric="minisblack", ome=True, metadata={"axes": "CYX"}, **how)
+        lose(path, 0, list(range(12)))
+    else:
+        tifffile.imwrite(path, rgb, photometric="rgb", **how)
+        lose(path, 0, list(range(12)))
+    said = "none of its blocks was ever stored" if kind == "whole" else "no block of its red channel was ever stored"
+    with pytest.raises(InputError, match=said):
+        stp.io.slide(path)
+
+
 def _remark(path: Path, name: str, value: Any) -> None:
     with tifffile.TiffFile(path, mode="r+") as file:
         file.pages[0].tags[name].overwrite(value)
@@ -310,6 +442,30 @@ def test_four_planes_of_no_known_color_are_refused(tmp_path: Path, rgb: np.ndarr
     tifffile.imwrite(path, planes, tile=(TILE, TILE), ome=True, metadata={"axes": "CYX"}, photometric="minisblack")
     with pytest.raises(InputError, match=r"axes CYX, shape \(4, 300, 400\), minisblack"):
         stp.io.slide(path)
+
+
+@pytest.mark.parametrize("series", [None, 0])
+@pytest.mark.parametrize("how", [{"tile": (TILE, TILE)}, {"rowsperstrip": 64}])
+@pytest.mark.parametrize("axes", ["QYXS", "ZYXS", "TYXS", "IYXS", "ZCYX"])
+def test_a_stack_is_refused_by_its_planes(
+    axes: str, how: dict[str, Any], series: int | None, tmp_path: Path, rgb: np.ndarray
+) -> None:
+    """Sections, depths, times or pages of one size: nobody knows which one is meant."""
+    path = tmp_path / ("slide.tif" if axes in ("QYXS", "IYXS") else "slide.ome.tif")
+    if axes == "IYXS":
+        with tifffile.TiffWriter(path) as file:
+            for _ in range(3):
+                file.write(rgb, photometric="rgb", metadata=None, **how)
+    elif axes == "ZCYX":
+        planes = np.stack([rgb.transpose(2, 0, 1)] * 3)
+        tifffile.imwrite(path, planes, photometric="minisblack", metadata={"axes": axes}, **how)
+    else:
+        metadata = {"axes": axes} if path.name.endswith(".ome.tif") else {}
+        tifffile.imwrite(path, np.stack([rgb] * 3), photometric="rgb", metadata=metadata, **how)
+    for read in (lambda p: stp.io.slide(p, series=series), open_image):
+        with pytest.raises(InputError, match=rf"not an 8-bit RGB image \(a stack of 3 planes, axes {axes}") as error:
+            read(path)
+        assert "of a stack the one plane" in error.value.remedy
 
 
 def test_tiles_that_overlap_go_to_openslide(tmp_path: Path) -> None:
@@ -371,3 +527,50 @@ def test_a_pickle_is_of_the_same_picture(tmp_path: Path, rgb: np.ndarray) -> Non
     image = TiffImage(tmp_path / "slide.tif", where="path", series=0)
     again = pickle.loads(pickle.dumps(image))
     assert again.series == 0 and np.array_equal(again.read_box(10, 90, 20, 300), rgb[10:90, 20:300])
+
+
+@pytest.mark.parametrize("kind", ["ome", "svs", "zarr"])
+@pytest.mark.parametrize("stated", ["0,4990", "0.4990 ", "e", "", "0", "nan", "-1"])
+def test_a_scale_that_is_no_number_is_unknown(
+    stated: str, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, rgb: np.ndarray
+) -> None:
+    """Some programs write a decimal comma; of what cannot be read it is said."""
+    path = tmp_path / {"ome": "slide.ome.tif", "svs": "slide.svs", "zarr": "slide.zarr"}[kind]
+    if kind == "zarr":
+        ome_zarr(path, [rgb.transpose(2, 0, 1)])
+        restate(path, [{"type": "scale", "scale": [1, stated, stated]}])
+    else:
+        aperio = f"Aperio Image Library v11\n400x300 |AppMag = 20|MPP = {stated}|Left = 1"
+        image = _ome_image(0, 300, 1.0, '<TiffData IFD="0" PlaneCount="1"/>').replace('SizeX="300"', 'SizeX="400"')
+        described = _ome_xml(image.replace('="1.0"', f'="{stated}"')) if kind == "ome" else aperio
+        tifffile.imwrite(path, rgb, tile=(TILE, TILE), photometric="rgb", metadata=None, description=described)
+    known = stp.io.slide(path).attrs["st_predict"]["um_per_px"]
+    if "499" in stated:
+        assert known == {"slide_image": pytest.approx(0.499)} and caplog.text == ""
+    else:
+        assert known == {} and f"state {stated!r} for the size of a pixel, which tells no scale" in caplog.text
+
+
+def restate(path: Path, transformations: Any) -> None:
+    group = zarr.open_group(str(path), mode="a")
+    described: Any = group.attrs["ome"]
+    described["multiscales"][0]["datasets"][0]["coordinateTransformations"] = transformations
+    group.attrs["ome"] = described
+
+
+@pytest.mark.parametrize(
+    "transformations",
+    [
+        [{"type": "scale", "scale": [2.0, 2.0]}],
+        [{"type": "scale", "path": "x"}],
+        [{"type": "scale", "scale": "2"}],
+        ["x"],
+        None,
+    ],
+)
+def test_a_scaling_that_cannot_be_read_tells_nothing(transformations: Any, tmp_path: Path, rgb: np.ndarray) -> None:
+    path = tmp_path / "slide.zarr"
+    ome_zarr(path, [rgb.transpose(2, 0, 1)])
+    restate(path, transformations)
+    assert stp.io.slide(path).attrs["st_predict"]["um_per_px"] == {}
+    assert stp.io.slide(path, um_per_px=0.5).attrs["st_predict"]["um_per_px"] == {"slide_image": 0.5}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -406,10 +407,14 @@ def test_every_scene_of_a_file_is_predicted(quick_model: Model, tmp_path: Path) 
     assert every["slide"].tolist() == ["case_series0", "case_series1", "case_series2"]
     assert every["series"].tolist() == [0, 1, 2] and set(every["status"]) == {"done"}
     assert not every["remarks"].str.contains("scenes").any()
+    for number in (every.loc[1, "series"], np.int64(1)):
+        of_manifest = run([path], quick_model, tmp_path / "all", series=number)
+        assert of_manifest["slide"].tolist() == ["case_series1"] and set(of_manifest["status"]) == {"skipped"}
     of_all, of_one = values(tmp_path / "all"), values(tmp_path / "one")
     np.testing.assert_array_equal(of_all["case_series1"], of_one["case"])
     assert len({len(found) for found in of_all.values()}) == 3, "three sections, three sizes"
-    with pytest.raises(InputError, match="series is 'last'"):
-        run([path], quick_model, tmp_path / "other", series="last")
+    for wrong in ("last", 1.0, True, np.bool_(True)):
+        with pytest.raises(InputError, match=f"series is {re.escape(repr(wrong))}"):
+            run([path], quick_model, tmp_path / "other", series=wrong)
     missing = run([path], quick_model, tmp_path / "missing", series=7).iloc[0]
     assert missing["status"] == "failed" and "case.ome.tif has no series 7" in missing["reason"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import operator
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,16 @@ def check_number(value: Any, *, where: str) -> None:
     """Refuse what is not a finite number."""
     if isinstance(value, bool) or not (isinstance(value, Real) and math.isfinite(value)):
         raise InputError(f"{where} is {value!r}", where=where, expected="a finite number", remedy=f"correct {where}")
+
+
+def whole_number(value: Any) -> int | None:
+    """A whole number as Python's own, whichever library it is of; ``None`` for anything else, truth among it."""
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def check_um_per_px(um_per_px: float, *, where: str) -> None:

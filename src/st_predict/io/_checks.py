@@ -17,6 +17,7 @@ logger = logging.getLogger("st_predict")
 
 # Image sizes implied by a thumbnail are off by up to half a thumbnail pixel: 0.1 % at 600 px.
 SIZE_TOLERANCE = 0.02
+_MOST_LINKS = 40  # after which systems call it a loop
 
 
 def check_file(path: Path, *, where: str) -> None:
@@ -46,6 +47,14 @@ def check_readable(path: Path, *, where: str) -> None:
         check_file(path, where=where)
 
 
+def link_places(path: Path) -> list[Path]:
+    """Where the other files of a slide may lie: beside what was named, then beside all that its links lead to."""
+    found = [path.absolute()]
+    while found[-1].is_symlink() and len(found) < _MOST_LINKS:
+        found.append(found[-1].parent / found[-1].readlink())
+    return found
+
+
 def unreadable(path: Path, why: object, *, where: str) -> InputError:
     """The error for an image file that cannot be read to its end."""
     return InputError(
@@ -62,7 +71,7 @@ def not_rgb(path: Path, found: str, *, where: str) -> InputError:
         f"{path.name} is not an 8-bit RGB image ({found})",
         where=where,
         expected="an H&E image with 3 color channels (or RGBA) of 8 bits",
-        remedy="export it as 8-bit RGB; fluorescence and grayscale images cannot be used",
+        remedy="export it as 8-bit RGB, of a stack the one plane; fluorescence and grayscale images cannot be used",
     )
 
 

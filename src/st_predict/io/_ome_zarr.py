@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
 
 from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
+from st_predict.io._blocks import whole_levels
 from st_predict.io._checks import unreadable
 from st_predict.io._opened import Opened, no_slide, of_several
-from st_predict.io._scenes import Scene, choose_scene, missing, several
+from st_predict.io._scenes import Scene, choose_scene, lies_beside, missing, several
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,79 +20,144 @@ if TYPE_CHECKING:
 _WHERE = "path"
 
 
+class _Picture(NamedTuple):
+    group: Path
+    described: dict[str, Any]
+    """An entry of ``multiscales``."""
+    name: str
+
+
 def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
     """A picture of a store: levels and, if ``stated`` is asked for, the scale its metadata state."""
     from st_predict.io import _slide_scale
     from st_predict.io._regions import OmeZarrImage
 
-    pictures = ome_zarr_pictures(path)
-    sizes = [_ome_zarr_size(group, described) for group, described in pictures]
-    scenes = [Scene(i, *size) for i, size in enumerate(sizes)]
-    number = choose_scene(scenes, scenes, path, where=_WHERE, series=series)
-    root, (path, described) = path, pictures[number]
+    pictures, unread = _pictures(path)
+    arrays = {n: _finest(picture) for n, picture in pictures.items()}
+    known = [Scene(n, *_size(array)) for n, array in arrays.items()]
+    slides = [scene for scene in known if not lies_beside(pictures[scene.number].name)] or known
+    color = [scene for scene in slides if _is_color(pictures[scene.number], arrays[scene.number])]
+    number = choose_scene(color or slides, known, path, where=_WHERE, series=series)
+    group, described, _ = pictures[number]
     try:
-        axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in described["axes"]]
+        axes = _axes(described)
         names = tuple(axis["name"] for axis in axes)
-        channels = _channel_names(path)
+        channels = _channel_names(group)
         levels = [
-            OmeZarrImage(path, where="path", name=part["path"], axes=names, channels=channels)
+            OmeZarrImage(group, where=_WHERE, name=part["path"], axes=names, channels=channels)
             for part in described["datasets"]
         ]
         finest = [
-            *described["datasets"][0].get("coordinateTransformations", []),
-            *described.get("coordinateTransformations", []),
+            *(described["datasets"][0].get("coordinateTransformations") or []),
+            *(described.get("coordinateTransformations") or []),
         ]
     except InputError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise unreadable(path, f"its OME metadata lack {error}", where="path") from error
-    scale = _slide_scale.ome_zarr_scale(axes, finest, path, where="path") if stated else None
-    said = [missing(levels[0], root), several(scenes, number, root) if series is None else None]
-    return Opened(list(levels), scale, tuple(note for note in said if note), of_several(scenes, number))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise unreadable(group, f"its OME metadata lack {error}", where=_WHERE) from error
+    scale = _slide_scale.ome_zarr_scale(axes, finest, path, where=_WHERE) if stated else None
+    levels[0].check_planes()
+    kept, apart = whole_levels(levels, path)
+    said = [missing(levels[0], path), *apart, several(slides, number, path) if series is None else None]
+    if unread:
+        said.append(f"groups of {path.name} that hold no OME image are not read: {', '.join(unread)}")
+    return Opened(kept, scale, tuple(note for note in said if note), of_several(slides, number))
 
 
-def ome_zarr_pictures(path: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Group and description of every image: one, or those of a ``bioformats2raw`` layout, each in a group of its number."""
-    attributes = _zarr_attributes(path)
-    described = attributes.get("ome", attributes)
-    multiscales = described.get("multiscales")
-    if multiscales:
+def ome_zarr_slides(path: Path) -> list[int]:
+    """Numbers of the pictures of a store that are slides: no labels and no photographs."""
+    pictures, _ = _pictures(path)
+    return [n for n, picture in pictures.items() if not lies_beside(picture.name)] or list(pictures)
+
+
+def _pictures(path: Path) -> tuple[dict[int, _Picture], list[str]]:
+    """Every image by its number, and the names of groups that hold none.
+
+    Images are those of one group, or of a ``bioformats2raw`` layout, each in a group of its number.
+    """
+    described = _described(path)
+    if entries := _entries(described):
         check_codecs(path, where=_WHERE)
-        return [(path, one) for one in multiscales]
+        return {n: _Picture(path, entry, str(entry.get("name", ""))) for n, entry in enumerate(entries)}, []
+    found, unread = {}, []
     if described.get("bioformats2raw.layout") is not None:
-        groups = sorted((p for p in path.iterdir() if p.is_dir() and p.name.isdigit()), key=lambda p: int(p.name))
-        found = [picture for group in groups for picture in ome_zarr_pictures(group)[:1]]
-        if found:
-            return found
-    hint = ", but a SpatialData: read it with spatialdata.read_zarr" if "spatialdata_attrs" in attributes else ""
-    raise no_slide(path, f"it is a Zarr store without an OME image{hint}")
+        names = _ome_xml_names(path)
+        groups = (p for p in path.iterdir() if p.is_dir() and p.name.isdigit())
+        for number, group in enumerate(sorted(groups, key=lambda p: int(p.name))):
+            try:
+                entries = _entries(_described(group))
+            except InputError:
+                entries = []
+            if not entries:
+                unread.append(group.name)
+                continue
+            check_codecs(group, where=_WHERE)
+            name = f"{names.get(int(group.name), '')} {entries[0].get('name', '')}"
+            found[number] = _Picture(group, entries[0], name)
+    if not found:
+        hint = ", but a SpatialData: read it with spatialdata.read_zarr" if "spatialdata_attrs" in described else ""
+        raise no_slide(path, f"it is a Zarr store without an OME image{hint}")
+    return found, unread
 
 
 def _channel_names(group: Path) -> tuple[str, ...]:
     """Labels of the channels; none where they are not described."""
-    attributes = _zarr_attributes(group)
-    described = attributes.get("ome", attributes)
     try:
-        return tuple(str(channel.get("label", "")) for channel in described["omero"]["channels"])
+        return tuple(str(channel.get("label", "")) for channel in _described(group)["omero"]["channels"])
     except (KeyError, TypeError, AttributeError):
         return ()
 
 
-def _zarr_attributes(path: Path) -> dict[str, Any]:
+def _described(path: Path) -> dict[str, Any]:
+    """What a group says of itself, below ``ome`` or not."""
     import zarr
 
     try:
-        return dict(zarr.open_group(str(path), mode="r").attrs)
-    except (OSError, ValueError, KeyError) as error:
+        attributes = dict(zarr.open_group(str(path), mode="r").attrs)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise no_slide(path, "it is a folder, but no OME-Zarr image") from error
+    found = attributes.get("ome")
+    return {**attributes, **found} if isinstance(found, dict) else attributes
 
 
-def _ome_zarr_size(group: Path, described: dict[str, Any]) -> tuple[int, int]:
-    """Height and width of a picture; nothing where its description is broken, which is said when it is read."""
+def _entries(described: dict[str, Any]) -> list[dict[str, Any]]:
+    """Images that a group describes."""
+    found = described.get("multiscales")
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _ome_xml_names(path: Path) -> dict[int, str]:
+    """Names of the images of a ``bioformats2raw`` layout, which it keeps in a file of OME-XML."""
+    try:
+        root = ElementTree.parse(path / "OME" / "METADATA.ome.xml").getroot()
+    except (OSError, ElementTree.ParseError):
+        return {}
+    return {number: image.get("Name", "") for number, image in enumerate(root.findall("{*}Image"))}
+
+
+def _axes(described: dict[str, Any]) -> list[dict[str, Any]]:
+    return [axis if isinstance(axis, dict) else {"name": axis} for axis in described["axes"]]
+
+
+def _finest(picture: _Picture) -> Any:
+    """The array of the finest level; nothing where the description is broken, which is said when it is read."""
     import zarr
 
     try:
-        height, width = zarr.open_group(str(group), mode="r")[described["datasets"][0]["path"]].shape[-2:]
-    except (KeyError, IndexError, TypeError, ValueError):
-        return 0, 0
+        return zarr.open_group(str(picture.group), mode="r")[picture.described["datasets"][0]["path"]]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError):
+        return None
+
+
+def _size(array: Any) -> tuple[int, int]:
+    height, width = getattr(array, "shape", ())[-2:] or (0, 0)
     return int(height), int(width)
+
+
+def _is_color(picture: _Picture, array: Any) -> bool:
+    """Whether it is of 8 bits and three colors, with an alpha or without."""
+    try:
+        channels = dict(zip((axis["name"] for axis in _axes(picture.described)), array.shape, strict=True)).get("c")
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return bool(array.dtype == np.uint8 and channels in (3, 4))

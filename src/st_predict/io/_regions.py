@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 from pathlib import Path
@@ -10,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict.core.alpha import BLANK, over_white
+from st_predict.core.alpha import over_white
 from st_predict.core.channels import FOUR_REMEDY, color_channels
 from st_predict.core.errors import InputError
-from st_predict.io._checks import not_rgb, unreadable
+from st_predict.io._blocks import ZarrBlocks, whiten
+from st_predict.io._checks import link_places, not_rgb, unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CHUNK_PX = 1024
+_DICOM_DEPTH = 3
+_ZARR = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 class RegionImage:
@@ -168,8 +170,8 @@ def openslide_place(path: Path) -> Path:
 
     Of a link whose other files lie beside what it points to, there: where more of the slide is found.
     """
-    places = [path.absolute()] + [path.resolve()] * path.is_symlink()
-    return max(places, key=_n_levels)  # the first, where both have as many
+    places = link_places(path)
+    return max(places, key=_n_levels) if len(places) > 1 else places[0]  # the first, where both have as many
 
 
 def _n_levels(path: Path) -> int:
@@ -182,13 +184,37 @@ def _n_levels(path: Path) -> int:
         return 0
 
 
+def dicom_files(folder: Path) -> list[Path]:
+    """DICOM files of a folder by what they begin with, for many have no ending; where it has none, of those within it.
+
+    A study keeps a folder a series, and a medium a folder a patient, a study and a series.
+    """
+    below = [folder]
+    for _ in range(1 + _DICOM_DEPTH):
+        if any((place / name).exists() for place in below for name in _ZARR):
+            return []
+        files = sorted(file for place in below for file in place.iterdir() if file.is_file() and _is_dicom(file))
+        if files:
+            return files
+        below = sorted(found for place in below for found in place.iterdir() if found.is_dir())
+    return []
+
+
+def _is_dicom(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return file.name != "DICOMDIR" and opened.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def dicom_series(folder: Path) -> tuple[list[Path], list[str]]:
     """The first file of every series of DICOM slides in a folder, and the names of files that OpenSlide cannot open."""
     import openslide
 
     found: dict[str, Path] = {}
     left = []
-    for file in sorted(folder.glob("*.dcm")):
+    for file in dicom_files(folder):
         try:
             with openslide.OpenSlide(file) as slide:
                 found.setdefault(slide.properties.get("dicom.SeriesInstanceUID", str(file)), file)
@@ -225,10 +251,7 @@ class OmeZarrImage(RegionImage):
         import zarr
 
         self.path, self.where, self.name, self.axes, self.channels = path.absolute(), where, name, axes, channels
-        stored: Any = zarr.open_group(str(self.path), mode="r")[name]
-        # Whatever fills the array: what nobody stored is white here as it is everywhere else.
-        blank = dataclasses.replace(stored.metadata, fill_value=np.uint8(BLANK))
-        self._array: Any = zarr.Array(zarr.AsyncArray(metadata=blank, store_path=stored.store_path))
+        self._array: Any = zarr.open_group(str(self.path), mode="r")[name]
         sizes = dict(zip(axes, self._array.shape, strict=True))
         others = [axis for axis in axes if axis not in "cyx" and sizes[axis] != 1]
         if self._array.dtype != np.uint8 or sizes.get("c") not in (3, 4) or others:
@@ -243,14 +266,19 @@ class OmeZarrImage(RegionImage):
                 remedy=FOUR_REMEDY,
             )
         self._order = order
-        self.n_blocks = self._array.nchunks
+        self._blocks = ZarrBlocks(self._array, self.path / name, axes)
         blocks = dict(zip(axes, self._array.chunks, strict=True))
-        super().__init__(sizes["y"], sizes["x"], (blocks["y"], blocks["x"]))
+        self.block_px: tuple[int, int] = (blocks["y"], blocks["x"])
+        super().__init__(sizes["y"], sizes["x"], self.block_px)
 
     @property
-    def n_missing(self) -> int:
-        """How many chunks were never stored."""
-        return int(self.n_blocks - self._array.nchunks_initialized)
+    def lacks(self) -> NDArray[np.bool_]:
+        """Which blocks ``(n, n_rows, n_cols)`` were never stored, and should have been."""
+        return self._blocks.lacks
+
+    def check_planes(self) -> None:
+        """Refuse an image of which nothing of a channel is stored."""
+        self._blocks.check(self.path, where=self.where)
 
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         """Pixels of a box."""
@@ -258,7 +286,11 @@ class OmeZarrImage(RegionImage):
         pixels = np.asarray(self._array[tuple(box.get(axis, 0) for axis in self.axes)])
         kept = [axis for axis in self.axes if axis in box]
         pixels = pixels.transpose([kept.index(axis) for axis in "yxc"])
-        return over_white(np.ascontiguousarray(pixels[..., self._order]))
+        pixels = np.ascontiguousarray(over_white(np.ascontiguousarray(pixels[..., self._order])))
+        tall, wide = self.block_px
+        rows, cols = range(top // tall, -(-bottom // tall)), range(left // wide, -(-right // wide))
+        whiten(pixels, self._blocks.blank(rows, cols), self.block_px, top - rows[0] * tall, left - cols[0] * wide)
+        return pixels
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _ome_zarr_level, (str(self.path), self.where, self.name, self.axes, self.channels)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from st_predict.core.checks import whole_number
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+
+# What scanners and converters put beside a slide, named by a word of theirs anywhere in the name of the picture.
+_BESIDE = re.compile(
+    r"(?<![^\W\d_])(label|macro|thumb(nail)?|overview|bar[\s_-]?code)s?([\s_-]?image)?(?![^\W\d_])", re.I
+)
+_MAP = re.compile(r"\W*map\W*", re.I)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class Scene(NamedTuple):
@@ -21,6 +31,11 @@ class Scene(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.number} ({self.width} x {self.height} px)"
+
+
+def lies_beside(name: str) -> bool:
+    """Whether a picture is by its name a label, a photograph of the whole glass or the like."""
+    return bool(_BESIDE.search(_CAMEL.sub(" ", name)) or _MAP.fullmatch(name))
 
 
 def choose_scene(usable: Sequence[Scene], known: Sequence[Scene], path: Path, *, where: str, series: int | None) -> int:
@@ -44,14 +59,15 @@ def choose_scene(usable: Sequence[Scene], known: Sequence[Scene], path: Path, *,
     """
     if series is None:
         return max(usable, key=lambda scene: (scene.height * scene.width, -scene.number)).number
-    if isinstance(series, bool) or not isinstance(series, int) or series not in [scene.number for scene in known]:
+    number = whole_number(series)
+    if number is None or number not in [scene.number for scene in known]:
         raise InputError(
             f"{path.name} has no series {series!r}",
             where="series",
             expected=f"one of {', '.join(map(str, known))}",
             remedy="correct series, or leave it out for the largest",
         )
-    return series
+    return number
 
 
 def several(scenes: Sequence[Scene], number: int, path: Path) -> str | None:
@@ -67,7 +83,7 @@ def several(scenes: Sequence[Scene], number: int, path: Path) -> str | None:
 
 def missing(image: Any, path: Path) -> str | None:
     """What is said of an image some of whose blocks were never stored; ``None`` where all were."""
-    if not image.n_missing:
+    n, of = int(image.lacks.sum()), image.lacks.size
+    if not n:
         return None
-    share = 100 * image.n_missing / image.n_blocks
-    return f"{image.n_missing} of {image.n_blocks} blocks of {path.name} ({share:.2g} %) were never stored; they are read as white"
+    return f"{n} of {of} blocks of {path.name} ({100 * n / of:.2g} %) were never stored; they are read as white"

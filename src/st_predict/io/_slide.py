@@ -9,9 +9,10 @@ import numpy as np
 
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.files import plain_name
+from st_predict.io._blocks import whole_levels
 from st_predict.io._checks import check_readable, logger, unreadable
 from st_predict.io._images import lazy_array
-from st_predict.io._ome_zarr import ome_zarr_pictures, open_ome_zarr
+from st_predict.io._ome_zarr import ome_zarr_slides, open_ome_zarr
 from st_predict.io._opened import Opened, no_slide, of_several
 from st_predict.io._scenes import Scene, choose_scene, several
 from st_predict.io._tiff import TiffImage, is_tiff, n_levels, tiff_notes, tiff_scenes
@@ -92,7 +93,7 @@ def slide_series(path: str | Path) -> list[int]:
     path = Path(path)
     check_readable(path, where=_WHERE)
     if path.is_dir():
-        return list(range(len(_dicom_series(path)[0] if _is_dicom(path) else ome_zarr_pictures(path))))
+        return list(range(len(_dicom_series(path)[0]))) if _is_dicom(path) else ome_zarr_slides(path)
     if is_tiff(path) and not _is_openslides(path, None):
         return [scene.number for scene in tiff_scenes(path, where=_WHERE)[1]]
     return [0]
@@ -128,7 +129,8 @@ def _open_tiff(path: Path, *, stated: bool, series: int | None) -> Opened:
     n = n_levels(path, where=_WHERE, series=number)
     levels: list[Any] = [TiffImage(path, where=_WHERE, level=i, series=number) for i in range(n)]
     scale = _slide_scale.tiff_scale(path, where=_WHERE, series=number) if stated else None
-    notes = tiff_notes(levels[0], scenes if series is None else [])
+    levels, apart = whole_levels(levels, path)
+    notes = [*tiff_notes(levels[0], scenes if series is None else []), *apart]
     if not levels[0].is_tiled:
         levels = [UndecodedImage(path, where=_WHERE, series=number)]
     return Opened(levels, scale, tuple(notes), of_several(scenes, number))
@@ -157,13 +159,15 @@ def _open_dicom(path: Path, *, stated: bool, series: int | None) -> Opened:
     said = [several(scenes, number, path)] if series is None else []
     if left:
         said.append(
-            f"{len(left)} .dcm files of {path.name} are cut or no slide, and are not read: {', '.join(left[:4])}"
+            f"{len(left)} DICOM files of {path.name} are cut or no slide, and are not read: {', '.join(left[:4])}"
         )
     return found._replace(notes=tuple(note for note in said if note), series=of_several(scenes, number))
 
 
 def _is_dicom(path: Path) -> bool:
-    return (path / "DICOMDIR").exists() or any(path.glob("*.dcm"))
+    from st_predict.io._regions import dicom_files
+
+    return (path / "DICOMDIR").exists() or bool(dicom_files(path))
 
 
 def _dicom_series(path: Path) -> tuple[list[Path], list[str]]:
@@ -171,7 +175,7 @@ def _dicom_series(path: Path) -> tuple[list[Path], list[str]]:
 
     first, left = dicom_series(path)
     if not first:
-        raise no_slide(path, "it has no .dcm file that is a slide, and whole")
+        raise no_slide(path, "it has no DICOM file that is a slide, and whole")
     return first, left
 
 

@@ -34,11 +34,13 @@ def tiff_scale(path: Path, *, where: str, series: int | None = None) -> float | 
         if file.is_ome:
             return _of_ome_xml(file, page, path, where)
         if file.is_svs:
-            stated = re.search(r"\|\s*MPP\s*=\s*([0-9.eE+-]+)", page.description)
-            return None if stated is None else _checked(float(stated[1]), path, where)
+            stated = re.search(r"\|\s*MPP\s*=\s*([^|\r\n]*)", page.description)
+            found_um = None if stated is None else _length(stated[1], path)
+            return None if found_um is None else _checked(found_um, path, where)
         if file.is_philips:
-            spacing = re.search(r'DICOM_PIXEL_SPACING"[^>]*>&?q?u?o?t?;?"?([0-9.]+)', file.philips_metadata or "")
-            return None if spacing is None else _checked(float(spacing[1]) * 1e3, path, where)
+            spacing = re.search(r'DICOM_PIXEL_SPACING"[^>]*>&?q?u?o?t?;?"?([0-9.,eE-]+)', file.philips_metadata or "")
+            found_mm = None if spacing is None else _length(spacing[1], path)
+            return None if found_mm is None else _checked(found_mm * 1e3, path, where)
         tags: Any = page.tags
         unit = tags.get("ResolutionUnit")
         sides = [tags.get(name) for name in ("XResolution", "YResolution")]
@@ -58,28 +60,29 @@ def tiff_scale(path: Path, *, where: str, series: int | None = None) -> float | 
 
 def openslide_scale(properties: Mapping[str, str], path: Path, *, where: str) -> float | None:
     """From what OpenSlide found."""
-    x, y = (properties.get(f"openslide.mpp-{axis}") for axis in "xy")
-    if x is None or y is None:
-        return None
-    return _checked(_square(float(x), float(y), path, where), path, where)
+    stated = [properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
+    x, y = (None if value is None else _length(value, path) for value in stated)
+    return None if x is None or y is None else _checked(_square(x, y, path, where), path, where)
 
 
 def ome_zarr_scale(
     axes: Sequence[Mapping[str, Any]], transformations: Sequence[Mapping[str, Any]], path: Path, *, where: str
 ) -> float | None:
     """From the axes and all scalings of a level of an OME-Zarr image, its own and those of the whole pyramid."""
-    scales = [t["scale"] for t in transformations if t.get("type") == "scale"]
+    scales = [t.get("scale") for t in transformations if isinstance(t, dict) and t.get("type") == "scale"]
     if not scales:
+        return None
+    if any(not isinstance(scale, list) or len(scale) != len(axes) for scale in scales):
+        _say_unknown(path, scales)
         return None
     found = []
     for axis, *values in zip(axes, *scales, strict=True):
-        value = math.prod(map(float, values))
         if axis.get("name") in ("x", "y"):
-            um = _UM.get(str(axis.get("unit")))
-            if um is None:
+            um, lengths = _UM.get(str(axis.get("unit"))), [_length(value, path) for value in values]
+            if um is None or None in lengths:
                 return None
-            found.append(um * value)
-    return _checked(_square(found[0], found[1], path, where), path, where)
+            found.append(um * math.prod(length for length in lengths if length is not None))
+    return _checked(_square(found[0], found[1], path, where), path, where) if len(found) == 2 else None
 
 
 def _of_ome_xml(file: Any, page: Any, path: Path, where: str) -> float | None:
@@ -90,7 +93,7 @@ def _of_ome_xml(file: Any, page: Any, path: Path, where: str) -> float | None:
         return None
     every = [pixels for pixels in root.findall("{*}Image/{*}Pixels") if _is_as_large(pixels, page)]
     named = [pixels for pixels in every if _holds(pixels, page, file, root.get("UUID"))]
-    stated = {_ome_sides(pixels) for pixels in named or every}
+    stated = {_ome_sides(pixels, path) for pixels in named or every}
     sides = stated.pop() if len(stated) == 1 else None
     return None if sides is None else _checked(_square(*sides, path, where), path, where)
 
@@ -114,15 +117,37 @@ def _holds(pixels: ElementTree.Element, page: Any, file: Any, own: str | None) -
     return False
 
 
-def _ome_sides(pixels: ElementTree.Element) -> tuple[float, float] | None:
+def _ome_sides(pixels: ElementTree.Element, path: Path) -> tuple[float, float] | None:
     """Width and height of a px in um."""
     sides = []
     for axis in "XY":
         size, um = pixels.get(f"PhysicalSize{axis}"), _UM.get(pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m"))
         if size is None or um is None:
             return None
-        sides.append(float(size) * um)
+        length = _length(size, path)
+        if length is None:
+            return None
+        sides.append(length * um)
     return sides[0], sides[1]
+
+
+def _length(stated: Any, path: Path) -> float | None:
+    """A positive number, with a decimal comma or point; of anything else it is said that it tells nothing."""
+    try:
+        found = float(stated.strip().replace(",", ".") if isinstance(stated, str) else stated)
+    except (TypeError, ValueError):
+        found = math.nan
+    if math.isfinite(found) and found > 0:
+        return found
+    _say_unknown(path, stated)
+    return None
+
+
+def _say_unknown(path: Path, stated: Any) -> None:
+    logger.warning(
+        "the metadata of %s state %.60r for the size of a pixel, which tells no scale: give it yourself, um_per_px=",
+        path.name, stated,
+    )  # fmt: skip
 
 
 def _square(x: float, y: float, path: Path, where: str) -> float:

@@ -5,7 +5,9 @@ Knows tifffile and zarr; knows nothing of spots, SpatialData or dask.
 
 from __future__ import annotations
 
+import html
 import os
+import re
 import struct
 import weakref
 import zlib
@@ -17,7 +19,8 @@ import numpy as np
 
 from st_predict.core.alpha import BLANK, over_white
 from st_predict.core.errors import InputError
-from st_predict.io._checks import not_rgb, unreadable
+from st_predict.io._blocks import check_planes, tiff_lacks, whiten
+from st_predict.io._checks import link_places, not_rgb, unreadable
 from st_predict.io._regions import RegionImage
 from st_predict.io._scenes import missing, several
 from st_predict.io._tiff_color import describe, find_color, n_channels, ycbcr_to_rgb
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from st_predict.io._tiff_color import Color
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_OTHER_FILES = re.compile(r'\b(?:FileName|MetadataFile)="([^"]+)"')
 _BAND_ROWS = 1024
 TILED_CHUNK_PX = 512
 """Whole tiles up to about this edge make a chunk: 256 px tiles by themselves cost more to name than to decode."""
@@ -83,7 +87,6 @@ class TiffImage(RegionImage):
         series = _levels(file, self.path, self.where, self.series)[self.level]
         self._channels_last = series.axes == "YXS"
         self.is_tiled = bool(series.keyframe.is_tiled)
-        self.n_missing, self.n_blocks = _missing_blocks(series)
         self._page, self._color = series.keyframe, _certain_color(series, self.path, self.where)
         self.leaves_out = n_channels(series) == 4 and not self._color.alpha
         self._file = Path(self._page.parent.filehandle.path)  # an OME-TIFF may lie in several
@@ -91,6 +94,11 @@ class TiffImage(RegionImage):
         rows = 0 if self._channels_last else 1
         self._size: tuple[int, int] = self._array.shape[rows : rows + 2]
         self.block_px: tuple[int, int] = tuple(self._array.chunks[rows : rows + 2])
+        grid = [-(-size // side) for size, side in zip(self._size, self.block_px, strict=True)]
+        self.lacks = tiff_lacks(series, (grid[0], grid[1]))
+        if self.level == 0:
+            check_planes(self.lacks, self.path, where=self.where)
+        self._lacks = self.lacks.any(axis=0)
         self._pid = os.getpid()
 
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
@@ -101,9 +109,11 @@ class TiffImage(RegionImage):
         pixels = stored(top, bottom, left, right)
         if self._color.ycbcr:
             pixels = ycbcr_to_rgb(pixels)
-        if not self._color.alpha:
-            return np.ascontiguousarray(pixels[..., :3])
-        return np.ascontiguousarray(over_white(pixels, premultiplied=self._color.premultiplied))
+        if self._color.alpha:
+            pixels = over_white(pixels, premultiplied=self._color.premultiplied)
+        pixels = np.ascontiguousarray(pixels[..., :3])
+        whiten(pixels, self._lacks, self.block_px, top, left)
+        return pixels
 
     def _read_view(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         try:
@@ -190,10 +200,20 @@ def _open_file(path: Path, where: str) -> tifffile.TiffFile:
         file = tifffile.TiffFile(path)
     except (tifffile.TiffFileError, ValueError, OSError, struct.error) as error:
         raise unreadable(path, error, where=where) from error
-    # tifffile follows a link, and would look for the other files of an OME-TIFF beside what it points to.
+    # tifffile follows a link to its end, and would look for the other files of an OME-TIFF there alone.
+    place = _place(file, path)
     named: Any = file.filehandle
-    named._dir, named._name = str(path.absolute().parent), path.name
+    named._dir, named._name = str(place.parent), place.name
     return file
+
+
+def _place(file: tifffile.TiffFile, path: Path) -> Path:
+    """Which of the places of a link has most of the files that an OME-TIFF names."""
+    places = link_places(path)
+    if len(places) == 1 or not file.is_ome:
+        return places[0]
+    names = {html.unescape(name) for name in _OTHER_FILES.findall(file.ome_metadata or "")}
+    return max(places, key=lambda place: sum((place.parent / name).exists() for name in names))
 
 
 @contextmanager
@@ -236,17 +256,6 @@ def _certain_color(series: tifffile.TiffPageSeries, path: Path, where: str) -> C
     if color is None:
         raise not_rgb(path, describe(series), where=where)
     return color
-
-
-def _missing_blocks(series: tifffile.TiffPageSeries) -> tuple[int, int]:
-    """How many blocks of a level were never stored, and how many there are."""
-    pages = list(series.pages)
-    if series.dataoffset is not None:  # stored in one piece
-        return 0, len(pages)
-    counts = [np.zeros(len(series.keyframe.dataoffsets)) if page is None
-              else np.multiply(page.dataoffsets, page.databytecounts, dtype=float) for page in pages]  # fmt: skip
-    stored = np.concatenate(counts)
-    return int((stored == 0).sum()), len(stored)
 
 
 def strip_bands(path: Path, *, where: str, series: int | None = None) -> tuple[int, int, Iterator[NDArray[np.uint8]]]:

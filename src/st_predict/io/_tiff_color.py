@@ -63,15 +63,23 @@ def n_channels(series: tifffile.TiffPageSeries) -> int:
     return int(shape[2] if axes == "YXS" else shape[0] if axes in ("SYX", "CYX") else 1)
 
 
+def n_planes(series: tifffile.TiffPageSeries) -> int:
+    """Pictures that lie upon one another in a stack: of depth, time or pages of one size; 1 where it is no stack."""
+    sides = zip(series.axes, series.shape, strict=True)
+    return int(np.prod([size for axis, size in sides if axis not in "YXSC"], dtype=int))
+
+
 def may_be_color(series: tifffile.TiffPageSeries) -> bool:
-    """Whether another library could make RGB of it: 8 bits, and marked as some kind of color."""
-    return series.dtype == np.uint8 and series.keyframe.photometric.name not in _NEVER
+    """Whether another library could make RGB of it: 8 bits, marked as some kind of color, and one picture."""
+    known = series.keyframe.photometric.name not in _NEVER
+    return series.dtype == np.uint8 and known and n_planes(series) == 1
 
 
 def describe(series: tifffile.TiffPageSeries) -> str:
     """The interpretation, as an error names it."""
-    page = series.keyframe
+    page, n = series.keyframe, n_planes(series)
     parts = [
+        *([f"a stack of {n} planes"] if n > 1 else []),
         f"axes {series.axes}",
         f"shape {series.shape}",
         page.photometric.name.lower(),

@@ -1,6 +1,6 @@
 """The pictures of a TIFF: which of its series are slides, which are levels of their pyramids, and which one is read.
 
-Knows tifffile's series; reads no pixel.
+Knows tifffile's series; reads no pixel but to tell levels from other pictures.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from st_predict.io._scenes import Scene, choose_scene
+from st_predict.io._scenes import Scene, choose_scene, lies_beside
 from st_predict.io._tiff_color import find_color, may_be_color
+from st_predict.io._tiff_same import is_reduced
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import tifffile
 
-# What scanners and converters put beside a slide.
-_BESIDE = re.compile(r"(label|macro|map|thumbnail|overview)([\s_-]*image)?", re.IGNORECASE)
+# What descriptions of plain pages begin with that lie beside a slide.
 _BESIDE_TOLD = re.compile(r"^\s*(label|macro|thumbnail|overview)\b", re.IGNORECASE | re.MULTILINE)
 
 
@@ -46,41 +46,39 @@ def find_levels(
 
 
 def _pyramids(file: tifffile.TiffFile) -> dict[int, list[tifffile.TiffPageSeries]]:
-    """Levels of every picture by its number in the file, those of plain pages put together."""
-    waiting = dict(enumerate(file.series))
+    """Levels of every picture by its number in the file, those of plain pages put together by what they show."""
     found: dict[int, list[tifffile.TiffPageSeries]] = {}
-    for number in sorted(waiting, key=lambda n: -int(np.prod(waiting[n].shape))):
-        if number not in waiting:
-            continue
-        series = waiting.pop(number)
-        found[number] = list(series.levels)
-        if len(series.levels) > 1 or not series.keyframe.is_tiled or file.is_ome:
-            continue  # its levels are its own
-        # Writers that keep a pyramid as plain pages give one series a level.
-        for other, smaller in list(waiting.items()):
-            if smaller.keyframe.is_tiled and _is_reduced(smaller, found[number][-1]) and _is_reduced(smaller, series):
-                found[number].append(waiting.pop(other))
+    apart = []
+    for number, series in enumerate(file.series):
+        found[number] = [series]
+        for level in series.levels[1:]:
+            # tifffile goes by sizes where nothing else tells, and so takes a second section for a level.
+            told = not _goes_by_size(series, file) or bool(level.keyframe.is_subifd)
+            (found[number] if told or is_reduced(level, found[number][-1]) else apart).append(level)
+    found.update(enumerate([[series] for series in apart], len(found)))
+    pages = [n for n, levels in found.items() if _goes_by_size(levels[0], file) and not _is_told_beside(levels[0])]
+    pages.sort(key=lambda n: (-int(np.prod(found[n][0].shape)), n))
+    for i, number in enumerate(pages):
+        for other in pages[i + 1 :]:
+            if number in found and len(found.get(other, [])) == 1 and is_reduced(found[other][0], found[number][-1]):
+                found[number] += found.pop(other)
     return dict(sorted(found.items()))
 
 
-def _is_reduced(series: tifffile.TiffPageSeries, of: tifffile.TiffPageSeries) -> bool:
-    """Whether a series is the same picture, smaller: same axes and the same reduction both ways."""
-    if (series.axes, series.dtype) != (of.axes, of.dtype) or series.ndim != of.ndim:
-        return False
-    small, large = (dict(zip(s.axes, s.shape, strict=True)) for s in (series, of))
-    tall, wide = (large[axis] / small[axis] for axis in "YX")
-    # Another picture of the file (a second section, a label) is of any size; a level is a power of two, or says so.
-    halvings = np.log2(tall)
-    by_power = abs(halvings - round(halvings)) < 0.01
-    return tall > 1.5 and abs(tall / wide - 1) < 0.01 and (by_power or bool(series.keyframe.is_reduced))
+def _goes_by_size(series: tifffile.TiffPageSeries, file: tifffile.TiffFile) -> bool:
+    """Whether nothing but its size tells what a page is a level of."""
+    return series.kind in ("generic", "shaped", "uniform") and not file.is_ndpi
+
+
+def _is_told_beside(series: tifffile.TiffPageSeries) -> bool:
+    return lies_beside(series.name or "") or bool(_BESIDE_TOLD.search(series.keyframe.description[:200]))
 
 
 def _lies_beside(series: tifffile.TiffPageSeries, file: tifffile.TiffFile) -> bool:
     """Whether a picture is a label, a photograph of the whole glass or the like."""
-    if _BESIDE.fullmatch(series.name or ""):
-        return True
-    page = series.keyframe
-    return not file.is_ome and bool(page.is_reduced or _BESIDE_TOLD.search(page.description[:200]))
+    if file.is_ome:
+        return lies_beside(series.name or "")
+    return _is_told_beside(series) or bool(series.keyframe.is_reduced)
 
 
 def _size(series: tifffile.TiffPageSeries) -> tuple[int, int]:

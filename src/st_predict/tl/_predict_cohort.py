@@ -79,7 +79,7 @@ def predict_cohort(
     """
     from st_predict._cohort import Settings, run_cohort
     from st_predict._prediction import kept_genes
-    from st_predict.core.checks import check_positive, check_um_per_px
+    from st_predict.core.checks import check_positive, check_um_per_px, whole_number
     from st_predict.core.errors import InputError
 
     if um_per_px is not None:
@@ -88,7 +88,8 @@ def predict_cohort(
         check_positive(pitch_um, where="pitch_um")
     if n_jobs is not None and n_jobs < 1:
         raise InputError(f"n_jobs is {n_jobs}", where="n_jobs", expected="at least 1, or None", remedy="correct n_jobs")
-    if not (series in (None, "all") or (isinstance(series, int) and not isinstance(series, bool) and series >= 0)):
+    number = whole_number(series)
+    if not (series is None or (isinstance(series, str) and series == "all") or (number is not None and number >= 0)):
         raise InputError(
             f"series is {series!r}", where="series", expected="a number from 0, 'all' or None", remedy="correct series"
         )
@@ -99,5 +100,11 @@ def predict_cohort(
         key_added, um_per_px, pitch_um, device, *(None if v is None else float(v) for v in (interval, min_reliability))
     )
     return run_cohort(
-        paths, model, Path(out_dir).resolve(), settings=settings, n_jobs=n_jobs, client=client, series=series
+        paths,
+        model,
+        Path(out_dir).resolve(),
+        settings=settings,
+        n_jobs=n_jobs,
+        client=client,
+        series=series if number is None else number,
     )
