@@ -189,7 +189,9 @@ def plain_name(name: object) -> str:
 def _words(values: pd.Series) -> pd.Series:
     """Values as words in lower case, ``""`` where they are missing."""
     values = values.astype(object)
-    texts = values.where(values.notna(), "").map(lambda v: v.decode(errors="replace") if isinstance(v, bytes) else str(v))
+    texts = values.where(values.notna(), "").map(
+        lambda v: v.decode(errors="replace") if isinstance(v, bytes) else str(v)
+    )
     return texts.str.lower().str.replace(r"[-_\s]+", " ", regex=True).str.strip()
 
 
