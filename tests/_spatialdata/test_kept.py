@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -305,6 +306,9 @@ FORMS: dict[str, Callable[[np.ndarray], Any]] = {
     "sparse uint8": lambda counts: csr_matrix(np.minimum(counts, 250).astype(np.uint8)),
     "sparse float16": lambda counts: _half(csr_matrix(counts)),
     "sparse float32": lambda counts: csr_matrix(counts.astype(np.float32)),
+    "objects": lambda counts: counts.astype(object),
+    "dask": lambda counts: da.from_array(counts, chunks=(20, 30)),
+    "dask of sparse blocks": lambda counts: da.from_array(counts, chunks=(20, 30)).map_blocks(csr_matrix),
 }
 
 
@@ -329,6 +333,15 @@ def test_totals_are_added_up_in_float64(make_section: Make, form: str) -> None:
     assert choose_panel([section], 5, "heg") == best
     expected = np.log1p(1e4 * truth / truth.sum(axis=1, keepdims=True))[:, :5]
     assert np.allclose(section_expression(section, [f"g{i}" for i in range(5)]), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [str, complex])
+def test_counts_that_are_no_numbers(make_section: Make, kind: type) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].layers["raw"] = sdata.tables["table"].X.toarray().astype(kind)
+    with pytest.raises(InputError, match="counts are of type .*, no real numbers") as error:
+        read_section(sdata, layer="raw", need_counts=True)
+    assert error.value.where == "sdata.tables['table'].layers['raw']"
 
 
 def test_names_without_what_text_files_leave_around_them(make_section: Make) -> None:

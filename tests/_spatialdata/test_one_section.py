@@ -241,6 +241,23 @@ def test_notes_within_one_section_are_taken(make_section: Make, column: str, val
     assert read_section(labeled(make_section, column, values), need_counts=True)[0].n_spots == 80
 
 
+def test_rows_and_columns_of_one_array(make_section: Make) -> None:
+    """Every other column of a hexagonal array lies between those beside it, but is a line and no array."""
+    row, col = (v.ravel() for v in np.mgrid[:10, :12])
+    sdata = at(make_section, np.column_stack([20 * col + 10 * (row % 2), 20 * 0.866 * row]) + 10)
+    obs = sdata.tables["table"].obs
+    obs["array_row"], obs["array_col"], obs["odd"], obs["batch"] = row, 2 * col + row % 2, row % 2, row // 5
+    obs["column"] = pd.Categorical(2 * col + row % 2)
+    assert read_section(sdata, need_counts=True)[0].n_spots == 120
+
+
+def test_spots_that_lie_nowhere(make_section: Make) -> None:
+    sdata = make_section("A")
+    sdata.shapes["A"].loc[3, "geometry"] = sdata.shapes["A"].geometry[3].__class__(np.nan, 5.0)
+    with pytest.raises(InputError, match="1 of 42 spots lie nowhere"):
+        read_section(sdata, need_counts=False)
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kinds", [2, 3, 30])
 def test_cells_lie_anywhere(make_section: Make, seed: int, kinds: int) -> None:

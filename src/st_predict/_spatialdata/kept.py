@@ -141,6 +141,8 @@ def gene_names(table: AnnData) -> NDArray[np.str_]:
 
 def own_counts(counts: Any, spots: NDArray[np.bool_], genes: NDArray[np.bool_]) -> Any:
     """The section's part of a matrix ``(n_obs, n_vars)``, CSR or dense, in a type that counts can be added up in."""
+    if hasattr(counts, "compute"):  # of dask, whose blocks may be sparse
+        counts = counts.compute()
     counts = widened(counts.tocsr() if hasattr(counts, "tocsr") else np.asarray(counts))
     if not spots.all():
         counts = counts[spots]
@@ -148,7 +150,15 @@ def own_counts(counts: Any, spots: NDArray[np.bool_], genes: NDArray[np.bool_]) 
 
 
 def widened(counts: Any) -> Any:
-    """Counts as they are, but those of a byte or two as float32: half floats end at 65,504, and SciPy knows none."""
+    """Counts as they are, but those of a byte or two as float32: half floats end at 65,504, and SciPy knows none.
+
+    Numbers that are objects become float64; what is no number stays, and is refused as a count.
+    """
+    if counts.dtype.kind == "O":
+        try:
+            return counts.astype(np.float64)
+        except (TypeError, ValueError):
+            return counts
     return counts.astype(np.float32) if counts.dtype.itemsize < np.dtype(np.float32).itemsize else counts
 
 

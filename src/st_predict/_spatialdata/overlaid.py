@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _SOME = 0.1  # of all spots, that must lie far closer to another than an array lets them
 _BY_CHANCE = 0.1  # of the neighbors of the same part that chance would give
 _ENOUGH = 8  # neighbors of the same part that chance must give, to tell that there are none
+_AROUND, _EVENLY = 4, 1.6  # neighbors of a spot of an array, and how much farther the last is; twice as far in a line
 _SECTIONS = 12  # that rows in the order of a concatenation are tried for
 
 
@@ -44,7 +45,7 @@ class Nearest:
         close = self.distance_px <= np.quantile(self.distance_px, _SOME)
         if not self._apart(parts, close):  # saves the search for most columns
             return False
-        pitch_px = _own_pitch(self.centers_px, parts)
+        pitch_px = _pitch(self.centers_px, parts)
         close = self.distance_px < closer * pitch_px
         return bool(close.mean() >= _SOME and self._apart(parts, close))
 
@@ -58,21 +59,29 @@ class Nearest:
     def concatenated(self) -> NDArray[np.intp]:
         """Parts ``(n,)`` of rows that follow one another, none of which holds two of the spots that lie closest."""
         close = np.flatnonzero(self.distance_px <= np.quantile(self.distance_px, _SOME))
-        first, last = np.minimum(close, self.row[close]), np.maximum(close, self.row[close])
+        first, last = np.sort([np.arange(len(self.row)), self.row], axis=0)
+        over = np.cumsum(
+            np.bincount(first + 1, minlength=len(first) + 1) - np.bincount(last + 1, minlength=len(first) + 1)
+        )
+        first, last = first[close], last[close]
         starts = [0]
         for i in np.argsort(last, kind="stable"):
             if first[i] >= starts[-1]:
-                starts.append(int(last[i]))
+                after = first[(first >= starts[-1]) & (first < last[i])].max() + 1
+                starts.append(int(after + over[after : last[i] + 1].argmax()))  # between rows that most pairs are about
                 if len(starts) > _SECTIONS:
                     return np.zeros(len(self.row), np.intp)
         return np.searchsorted(starts, np.arange(len(self.row)), side="right") - 1
 
 
-def _own_pitch(centers_px: NDArray[np.float64], parts: NDArray[np.intp]) -> float:
-    """Median distance of spots to the nearest of their own part; 0 where no part has two."""
+def _pitch(centers_px: NDArray[np.float64], parts: NDArray[np.intp]) -> float:
+    """Median distance of spots to the nearest of their own part; 0 where parts are no arrays, with others all around."""
     from scipy.spatial import KDTree
 
     order = np.argsort(parts, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(parts[order])) + 1)
-    found = [KDTree(centers_px[own]).query(centers_px[own], k=2)[0][:, 1] for own in groups if len(own) > 1]
-    return float(np.median(np.concatenate(found))) if found else 0.0
+    found = [KDTree(centers_px[own]).query(centers_px[own], k=_AROUND + 1)[0] for own in groups if len(own) > _AROUND]
+    if not found:
+        return 0.0
+    near_px, *_, around_px = np.median(np.concatenate(found)[:, 1:], axis=0)
+    return float(near_px) if around_px <= _EVENLY * near_px else 0.0
