@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,7 +39,7 @@ def only(sdata: SpatialData, rows: np.ndarray) -> SpatialData:
     return sdata
 
 
-def on_glass(sdata: SpatialData, values: Any = None) -> SpatialData:
+def on_glass(sdata: SpatialData, values: Any = None, column: str = "in_tissue") -> SpatialData:
     """The section with four spots on glass that hold 800 counts of one gene each."""
     table = sdata.tables["table"]
     counts = table.X.toarray()
@@ -46,18 +47,20 @@ def on_glass(sdata: SpatialData, values: Any = None) -> SpatialData:
     counts[GLASS, 3] = 800
     table.X = csr_matrix(counts)
     in_tissue = ~np.isin(np.arange(table.n_obs), GLASS)
-    table.obs["in_tissue"] = in_tissue.astype(int) if values is None else values(in_tissue)
+    table.obs[column] = in_tissue.astype(int) if values is None else values(in_tissue)
     return sdata
 
 
-def with_antibodies(sdata: SpatialData, column: str = "feature_types", kind: str = "Antibody Capture") -> SpatialData:
+def with_antibodies(
+    sdata: SpatialData, column: str = "feature_types", kind: Any = "Antibody Capture", gene: Any = "Gene Expression"
+) -> SpatialData:
     """The section with six more features, of thousands of counts each, before and between its genes."""
     table = sdata.tables["table"]
     n = table.n_obs
     protein = ad.AnnData(csr_matrix(np.full((n, 6), 3000, np.float32)), obs=table.obs, var=pd.DataFrame(index=FEATURES))
     both = ad.concat([protein[:, :3], table, protein[:, 3:]], axis=1, merge="same", uns_merge="first")
     both.uns, both.obsm = table.uns, table.obsm
-    both.var[column] = [kind] * 3 + ["Gene Expression"] * table.n_vars + [kind] * 3
+    both.var[column] = [kind] * 3 + [gene] * table.n_vars + [kind] * 3
     del sdata.tables["table"]
     sdata.tables["table"] = both
     return sdata
@@ -73,6 +76,10 @@ KINDS = {
     "float": lambda seen: seen.astype(float),
     "str": lambda seen: np.where(seen, "1", "0"),
     "words": lambda seen: np.where(seen, "True", "False"),
+    "letters": lambda seen: np.where(seen, "T", "F"),
+    "Y and N": lambda seen: np.where(seen, "Y", "N"),
+    "bytes": lambda seen: np.array([b"0", b"1"], object)[seen.astype(int)],
+    "decimals": lambda seen: np.where(seen, "1.00", "0.00"),
     "category": lambda seen: pd.Categorical(np.where(seen, "1", "0")),
     "category of numbers": lambda seen: pd.Categorical(seen.astype(int)),
     "nullable": lambda seen: pd.array(seen, dtype="boolean"),
@@ -93,6 +100,37 @@ def test_spots_on_glass_are_left_out_however_it_is_written(make_section: Make, k
     counts = section.counts if dense else section.counts.toarray()
     assert np.array_equal(counts, expected.counts.toarray())
     assert given.tables["table"].shape == before.shape, "the user's table stays as it is"
+
+
+@pytest.mark.parametrize(
+    "column", ["InTissue", "in.tissue", "IN_TISSUE", "in-tissue", "on_tissue", "is_tissue", "tissue", "Selected"]
+)
+def test_the_column_of_spots_on_tissue_by_another_name(
+    make_section: Make, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    section = read_section(on_glass(make_section("A"), column=column), need_counts=True)[0]
+    assert section.n_spots == 38 and section.counts.max() < 800
+    assert f"4 of the 42 spots of A are left out: 4 not in tissue (obs[{column!r}])" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("tissue", lambda seen: np.where(seen, "breast", "skin")),
+        ("tissue", lambda seen: np.where(seen, "breast", None)),
+        ("selected", lambda seen: seen & False),  # none is chosen
+        ("tissue_type", None),
+        ("not_in_tissue", None),
+    ],
+)
+def test_columns_that_name_a_tissue_leave_nothing_out(make_section: Make, column: str, values: Any) -> None:
+    assert read_section(on_glass(make_section("A"), values, column), need_counts=True)[0].n_spots == 42
+
+
+def test_the_usual_column_goes_before_others(make_section: Make) -> None:
+    sdata = on_glass(make_section("A"))
+    sdata.tables["table"].obs["selected"] = np.arange(42) % 2
+    assert read_section(sdata, need_counts=True)[0].n_spots == 38
 
 
 def test_spots_left_out_are_counted_and_said(make_section: Make, caplog: pytest.LogCaptureFixture) -> None:
@@ -162,17 +200,29 @@ def test_size_and_pitch_are_those_of_own_spots(make_section: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "kind"),
+    ("column", "kind", "gene"),
     [
-        ("feature_types", "Antibody Capture"),
-        ("feature_type", "CRISPR Guide Capture"),
-        ("Type", "Multiplexing Capture"),
-        ("type", "Custom"),
+        ("feature_types", "Antibody Capture", "Gene Expression"),
+        ("feature_type", "CRISPR Guide Capture", "Gene Expression"),
+        ("Type", "Multiplexing Capture", "Gene Expression"),
+        ("type", "Custom", "Gene Expression"),
+        ("feature_types", "Antibody Capture", None),  # an outer concatenation fills with nothing
+        ("feature_types", "Antibody Capture", "RNA"),
+        ("feature_types", "Antibody-Capture", "Gene"),
+        ("feature_types", "protein", "gene"),
+        ("feature_types", b"Antibody Capture", b"Gene Expression"),
+        ("feature_types", "Negative Control Probe", ""),
+        ("feature_types", "Antibody Capture", "whatever"),
+        ("modality", "prot", "rna"),
+        ("modality", "ADT", "GEX"),
+        ("featureType", "Antibody Capture", "Gene Expression"),
+        ("Feature.Type", "Antibody_Capture", "Gene-Expression"),
+        ("category", "Protein", "Gene Expression"),
     ],
 )
-def test_features_that_are_no_genes_are_left_out(make_section: Make, column: str, kind: str) -> None:
+def test_features_that_are_no_genes_are_left_out(make_section: Make, column: str, kind: Any, gene: Any) -> None:
     plain = read_section(make_section("A"), need_counts=True)[0]
-    section = read_section(with_antibodies(make_section("A"), column, kind), need_counts=True)[0]
+    section = read_section(with_antibodies(make_section("A"), column, kind, gene), need_counts=True)[0]
     assert section.gene_names.tolist() == plain.gene_names.tolist()
     assert np.array_equal(section.counts.toarray(), plain.counts.toarray())
     assert np.array_equal(total_counts(section.counts), total_counts(plain.counts)), "totals are those of genes"
@@ -183,6 +233,9 @@ def test_biotypes_are_no_feature_types(make_section: Make) -> None:
     sdata = make_section("A")
     sdata.tables["table"].var["feature_type"] = ["protein_coding", "lncRNA"] * 12
     sdata.tables["table"].var["type"] = ["custom", "mine"] * 12
+    sdata.tables["table"].var["category"] = ["protein", "kinase"] * 12
+    sdata.tables["table"].var["modality"] = "rna"
+    sdata.tables["table"].var["biotype"] = None
     assert len(read_section(sdata, need_counts=True)[0].gene_names) == 24
 
 
@@ -253,6 +306,9 @@ FORMS: dict[str, Callable[[np.ndarray], Any]] = {
     "sparse uint8": lambda counts: csr_matrix(np.minimum(counts, 250).astype(np.uint8)),
     "sparse float16": lambda counts: _half(csr_matrix(counts)),
     "sparse float32": lambda counts: csr_matrix(counts.astype(np.float32)),
+    "objects": lambda counts: counts.astype(object),
+    "dask": lambda counts: da.from_array(counts, chunks=(20, 30)),
+    "dask of sparse blocks": lambda counts: da.from_array(counts, chunks=(20, 30)).map_blocks(csr_matrix),
 }
 
 
@@ -277,6 +333,15 @@ def test_totals_are_added_up_in_float64(make_section: Make, form: str) -> None:
     assert choose_panel([section], 5, "heg") == best
     expected = np.log1p(1e4 * truth / truth.sum(axis=1, keepdims=True))[:, :5]
     assert np.allclose(section_expression(section, [f"g{i}" for i in range(5)]), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [str, complex])
+def test_counts_that_are_no_numbers(make_section: Make, kind: type) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].layers["raw"] = sdata.tables["table"].X.toarray().astype(kind)
+    with pytest.raises(InputError, match="counts are of type .*, no real numbers") as error:
+        read_section(sdata, layer="raw", need_counts=True)
+    assert error.value.where == "sdata.tables['table'].layers['raw']"
 
 
 def test_names_without_what_text_files_leave_around_them(make_section: Make) -> None:

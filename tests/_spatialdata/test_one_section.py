@@ -54,7 +54,11 @@ def labeled(make_section: Make, column: str, values: Any) -> SpatialData:
     return sdata
 
 
-COLUMNS = ["library_id", "Sample", "sample_id", "slide", "capture_area", "orig.ident", "batch"]
+COLUMNS = [
+    "library_id", "Sample", "sample_id", "slide", "capture_area", "orig.ident", "batch",
+    "SampleID", "sampleName", "libraryID", "Sample_Number", "section_no", "Section", "tissue_section", "slideId",
+]  # fmt: skip
+PARTS = ["donor", "patient_id", "mouse", "replicate", "image", "fov", "gem_group", "Dataset", "batchName", "anything"]
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -65,6 +69,58 @@ def test_two_libraries_over_one_image_are_refused(make_section: Make, column: st
     assert "spots of several sections over the one image 'A_image'" in error.value.what
     assert f"table[table.obs['{column}'] == 'A'].copy()" in error.value.remedy
     assert read_section(keep(sdata, column), need_counts=True)[0].n_spots == 42, "what the remedy says helps"
+
+
+@pytest.mark.parametrize("shift_px", [0.0, 7.0])
+@pytest.mark.parametrize("column", PARTS)
+def test_parts_that_lie_over_one_another_are_refused(make_section: Make, column: str, shift_px: float) -> None:
+    """Whatever the column is named, and whatever the order of the rows."""
+    sdata = neutral(concatenated(make_section, label=column, shift_px=shift_px), shuffled=True)
+    with pytest.raises(InputError, match=f"obs\\['{column}'\\] has several values: [AB], [AB], and their spots lie on"):
+        read_section(sdata, need_counts=True)
+    assert read_section(keep(sdata, column), need_counts=True)[0].n_spots == 42
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_coordinates_alone_tell_concatenated_sections(make_section: Make, n: int) -> None:
+    sdata = overlaid_grids(make_section, n)
+    with pytest.raises(InputError, match="spots before and after row 80.* lie on one another's places") as error:
+        read_section(sdata, need_counts=True)
+    assert "table[:80].copy()" in error.value.remedy
+    first = put(sdata, sdata.tables["table"][:80].copy())
+    assert read_section(first, need_counts=True)[0].n_spots == 80
+
+
+@pytest.mark.parametrize("form", ["spot{}_{part}", "{part}_{}_7", "{part}-{}"])
+def test_spot_ids_of_parts_that_lie_over_one_another(make_section: Make, form: str) -> None:
+    sdata = neutral(concatenated(make_section, label="x", shift_px=5), shuffled=True)
+    obs = sdata.tables["table"].obs
+    sdata.tables["table"].obs_names = [form.format(i, part=part) for i, part in enumerate(obs.pop("x"))]
+    with pytest.raises(InputError, match="spot ids are of 2 kinds, for example "):
+        read_section(sdata, need_counts=True)
+
+
+def neutral(sdata: SpatialData, *, shuffled: bool) -> SpatialData:
+    """With ids that say nothing."""
+    table = sdata.tables["table"]
+    table.obs_names = [f"spot{i}" for i in range(table.n_obs)]
+    return put(sdata, table[np.random.default_rng(0).permutation(table.n_obs)].copy()) if shuffled else sdata
+
+
+def overlaid_grids(make_section: Make, n: int) -> SpatialData:
+    """Spots of ``n`` arrays one after the other, each a little aside of the first, and nothing that says so."""
+    grid = make_section("A", grid=(8, 10))
+    centers = np.concatenate([grid.tables["table"].obsm["spatial"] + 4.0 * i for i in range(n)])
+    return at(make_section, centers)
+
+
+def at(make_section: Make, centers: np.ndarray) -> SpatialData:
+    """One section with spots at some places in px."""
+    side = int(np.ceil(np.sqrt(len(centers))))
+    sdata = make_section("A", grid=(side, side))
+    table = sdata.tables["table"][: len(centers)].copy()
+    sdata.shapes["A"] = ShapesModel.parse(centers, geometry=0, radius=8.0)
+    return put(sdata, table)
 
 
 def keep(sdata: SpatialData, column: str) -> SpatialData:
@@ -92,19 +148,31 @@ def test_every_verb_refuses_them(make_section: Make, quick: dict[str, Any], quic
         [f"s_016um_{i:05d}_00001-1-{sample}" for sample in (0, 1) for i in range(21)],
         [f"{i}x{3}_{sample}" for sample in (0, 1) for i in range(21)],
         [f"{b}-{1 + i // 21}" for i, b in enumerate(barcodes(42))],  # no barcode twice
+        [f"{b.lower()}-{sample}" for sample in (1, 2) for b in barcodes(21)],
+        [*(f"{b}-{sample}" for sample in (1, 2) for b in barcodes(20)), "stray", f"{barcodes(1)[0]}-3-2"],
     ],
-    ids=["aggr", "prefix", "bins", "first arrays", "all different"],
+    ids=["aggr", "prefix", "bins", "first arrays", "all different", "lower case", "a stray one"],
 )
 def test_spot_ids_of_two_samples(make_section: Make, names: list[str]) -> None:
     sdata = make_section("A")
     sdata.tables["table"].obs_names = names
-    with pytest.raises(InputError, match="spot ids are of 2 kinds, for example ") as error:
+    with pytest.raises(InputError, match="spot ids are of [23] kinds, for example ") as error:
         read_section(sdata, need_counts=False)
+    assert "give the spots ids of one kind" in error.value.remedy
     assert names[0] in error.value.what and names[-1][-2:] in error.value.what
 
 
 @pytest.mark.parametrize(
-    "names", [[f"{b}-1" for b in barcodes(42)], [f"{i}_{b}-1" for i, b in enumerate(barcodes(42))]]
+    "names",
+    [
+        [f"{b}-1" for b in barcodes(42)],
+        [f"{i}_{b}-1" for i, b in enumerate(barcodes(42))],
+        [f"{b}_{i % 3}" for i, b in enumerate(barcodes(42))],  # their cluster
+        [f"{barcodes(6)[i // 7]}_{barcodes(7)[i % 7]}" for i in range(42)],  # of row and column
+        [f"{i // 7}_{i % 7}" for i in range(42)],
+        [f"20x20_{i}" for i in range(42)],
+    ],
+    ids=["one", "numbered", "cluster", "two barcodes", "row and column", "size"],
 )
 def test_spot_ids_of_one_sample(make_section: Make, names: list[str]) -> None:
     sdata = make_section("A")
@@ -112,13 +180,18 @@ def test_spot_ids_of_one_sample(make_section: Make, names: list[str]) -> None:
     assert read_section(sdata, need_counts=False)[0].n_spots == 42
 
 
-def test_places_that_are_taken_twice(make_section: Make) -> None:
+@pytest.mark.parametrize("kind", [int, float, str, "category"])
+@pytest.mark.parametrize("names", [("array_row", "array_col"), ("array_x", "array_y"), ("arrayRow", "arrayCol")])
+def test_places_that_are_taken_twice(make_section: Make, names: tuple[str, str], kind: Any) -> None:
     sdata = make_section("A")
-    obs = sdata.tables["table"].obs
-    obs["array_row"], obs["array_col"] = np.arange(42) % 21 // 7, np.arange(42) % 21 % 7
-    with pytest.raises(InputError, match="42 of 42 spots share a place of the array \\(array_row 0, array_col 0\\)"):
+    obs, places = sdata.tables["table"].obs, np.arange(42) % 21
+    for name, values in zip(names, (places // 7, places % 7), strict=True):
+        obs[name] = pd.Series(values, obs.index).astype(kind)
+    said = f"42 of 42 spots share a place of the array \\({names[0]} 0(.0)?, {names[1]} 0(.0)?\\)"
+    with pytest.raises(InputError, match=said):
         read_section(sdata, need_counts=False)
-    obs["array_row"], obs["array_col"] = 0, 0  # a column that tells no place
+    for name in names:  # columns that tell no place
+        obs[name] = 0
     assert read_section(sdata, need_counts=False)[0].n_spots == 42
 
 
@@ -135,11 +208,65 @@ RNG = np.random.default_rng(1)
         ("batch", RNG.choice(["one", "two"], 80)),  # both all over one array
         ("cluster", np.arange(80) % 3),
         ("replicate_of", np.arange(80) // 40),
+        ("batch", np.arange(80) // 40),
+        ("dataset", RNG.choice(["train", "test"], 80)),
+        ("patient", np.where(np.arange(80) % 10 < 5, "left", "right")),
+        ("library", RNG.choice(["low", "high"], 80)),
+        ("slide", RNG.integers(0, 5, 80)),
+        ("sample", RNG.integers(0, 5, 80) / 4),
+        ("sample", ["A"] * 79 + ["B"]),
+        ("checkers", (np.arange(80) // 10 + np.arange(80)) % 2),
+        ("lists", [[1]] * 40 + [[2]] * 40),
     ],
-    ids=["one value", "unused category", "missing", "names of spots", "mixed batches", "clusters", "other notes"],
+    ids=[
+        "one value",
+        "unused category",
+        "missing",
+        "names of spots",
+        "mixed batches",
+        "clusters",
+        "other notes",
+        "halves",
+        "marks",
+        "patients side by side",
+        "size",
+        "whole scores",
+        "scores",
+        "a slip",
+        "checkers",
+        "lists",
+    ],  # fmt: skip
 )
 def test_notes_within_one_section_are_taken(make_section: Make, column: str, values: Any) -> None:
     assert read_section(labeled(make_section, column, values), need_counts=True)[0].n_spots == 80
+
+
+def test_rows_and_columns_of_one_array(make_section: Make) -> None:
+    """Every other column of a hexagonal array lies between those beside it, but is a line and no array."""
+    row, col = (v.ravel() for v in np.mgrid[:10, :12])
+    sdata = at(make_section, np.column_stack([20 * col + 10 * (row % 2), 20 * 0.866 * row]) + 10)
+    obs = sdata.tables["table"].obs
+    obs["array_row"], obs["array_col"], obs["odd"], obs["batch"] = row, 2 * col + row % 2, row % 2, row // 5
+    obs["column"] = pd.Categorical(2 * col + row % 2)
+    assert read_section(sdata, need_counts=True)[0].n_spots == 120
+
+
+def test_spots_that_lie_nowhere(make_section: Make) -> None:
+    sdata = make_section("A")
+    sdata.shapes["A"].loc[3, "geometry"] = sdata.shapes["A"].geometry[3].__class__(np.nan, 5.0)
+    with pytest.raises(InputError, match="1 of 42 spots lie nowhere"):
+        read_section(sdata, need_counts=False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kinds", [2, 3, 30])
+def test_cells_lie_anywhere(make_section: Make, seed: int, kinds: int) -> None:
+    """Spots without a pitch have others nearby, of any kind, in any order of the rows."""
+    rng = np.random.default_rng(seed)
+    sdata = at(make_section, rng.uniform(5, 250, (120, 2)))
+    sdata.tables["table"].obs["batch"] = rng.integers(0, kinds, 120)
+    sdata.tables["table"].obs["kind"] = rng.integers(0, kinds, 120)
+    assert read_section(sdata, need_counts=True)[0].n_spots == 120
 
 
 @pytest.mark.parametrize("shift_px", [0.0, 12.0, 7.0])

@@ -26,6 +26,20 @@ def test_values_that_are_no_counts(values: list[float], text: str) -> None:
     assert error.value.where == "X" and "raw UMI counts" in error.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (np.array(["1", "0"]), "counts are of type <U1, no real numbers (e.g. 1)"),
+        (np.array([None, "many"]), "counts are of type object, no real numbers (e.g. None)"),
+        (np.array([1 + 0j]), "counts are of type complex128, no real numbers (e.g. (1+0j))"),
+    ],
+)
+def test_what_is_no_number_is_no_count(values: np.ndarray, text: str) -> None:
+    with pytest.raises(InputError) as error:
+        check_counts(values, where="X")
+    assert error.value.what == text
+
+
 @pytest.mark.parametrize("values", [np.array([0, 3]), np.array([0.0, 3.0], np.float32), np.empty(0), np.array([True])])
 def test_counts_pass(values: np.ndarray) -> None:
     check_counts(values, where="X")

@@ -1,20 +1,24 @@
 """Whether spots and image are of one section: spots of several over one image are read from the wrong pixels.
 
-What says that there are several: columns that name samples, what stands around the barcodes of spot ids, places of the
-array that are taken twice, and coordinate systems that tie the spots to another image than the one chosen.
+What says that there are several: columns that name samples, barcodes and places of the array that are there twice,
+spots that lie on one another's places, and coordinate systems that tie the spots to another image than the one chosen.
 """
 
 from __future__ import annotations
 
 import re
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from st_predict._spatialdata.kept import own_spots
+from st_predict._spatialdata.kept import own_spots, plain_name
+from st_predict._spatialdata.overlaid import Nearest
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -22,24 +26,36 @@ if TYPE_CHECKING:
 
     from st_predict._spatialdata.keys import Keys
 
-# In lower case, with "_" for what else parts words; `section` and `subject` are read, and refused, with the section.
-_SAMPLES = {
-    "library", "library_id", "sample", "sample_id", "sample_name", "section_id", "section_name", "slice", "slice_id",
-    "slide", "slide_id", "capture_area", "dataset", "dataset_id", "orig_ident",
-}  # fmt: skip
-_BATCH = {"batch", "batch_id"}
-_BARCODE = re.compile(r"[ACGT]{12,}|s_\d{3}um_\d+_\d+")  # of Visium and Visium HD, each there once in a section
+# Names of columns as :func:`plain_name` has them; `section` and `subject` are read, and refused, with the section.
+_NAMED = "(ids?|names?|no|nr|num|number|label|key|code|uuid)"
+_SAMPLES = re.compile(
+    f"(tissue|visium)?(samples?|sections?|capturearea){_NAMED}?|(visium)?(library|libraries|slide|slice){_NAMED}|origident"
+)
+# These name parts of one section as well: they count where the parts lie over one another, if only between the spots.
+_MAYBE = re.compile(
+    "(tissue|visium)?(library|libraries|slides?|slices?|batch|datasets?|specimens?|donors?|patients?|subjects?|mouse|mice|"
+    f"animals?|individuals?|replicates?|images?|fov|pucks?|gemgroup|gemwell|arrays?|region|roi|block){_NAMED}?"
+)
+_CLOSER, _FAR_CLOSER = (
+    0.8,
+    0.6,
+)  # of the pitch; two square arrays leave 0.71 at most, and so does every other spot of one
+_STRAY = 0.1  # of the spot ids may be of another kind
+_FEW = 0.02  # of the spots: a slip in a column, and no section
+_BARCODE = re.compile(r"[ACGT]{12,}|[acgt]{12,}|s_\d{3}um_\d+_\d+")  # of Visium and Visium HD, each once in a section
 _PLACE = re.compile(r"\d+(?:\.\d+)?x\d+(?:\.\d+)?")  # of the first arrays: 10x21, 5.907x2.103
+_WELL = re.compile(r".*\.\.\.-\d+(-\d+)?")  # what Cell Ranger numbers libraries by
+_ARRAY = (("arrayrow", "arraycol"), ("arrayx", "arrayy"))
 _TWICE = 0.1  # of the spots at places that are taken twice
-_SAME_PITCH, _MIXED = 0.8, 0.5
 _ANYWHERE = {"global", "pixel", "pixels", "px", "micron", "microns", "um"}  # names that are those of no section
 
 
 def check_one_section(sdata: SpatialData, keys: Keys, table: AnnData | None, centers_px: NDArray[np.float64]) -> None:
     """Refuse spots of several sections over one image.
 
-    Columns that name a library, sample, slide or capture area must hold one value. A column of batches may hold several
-    if their spots lie mixed on one array, which those of two sections cannot. Columns that name every spot name no sample.
+    Columns that name a library, sample, section, slide or capture area must hold one value. By any other column, the
+    spot ids or the order of the rows, spots are of several sections if those of one part lie on, or between, the places
+    of another: marks within one section do not part the spots so.
 
     Raises
     ------
@@ -51,18 +67,24 @@ def check_one_section(sdata: SpatialData, keys: Keys, table: AnnData | None, cen
         return
     obs = table.obs[own_spots(table)]
     for column in obs.columns:
-        name = re.sub(r"\W+", "_", str(column)).lower()
-        values = obs[column]
-        if name in _SAMPLES | _BATCH and _several(values):
-            if name in _BATCH and _on_one_array(centers_px, values.astype(str).to_numpy()):
-                continue
-            raise _refusal(
-                keys, f"obs[{column!r}] has several values: {', '.join(map(str, values.dropna().unique()[:5]))}",
-                f"table[table.obs[{column!r}] == {values.dropna().iloc[0]!r}]",
-                f"; where all spots do lie on this image, rename the column (to {column + '_note'!r}, say)",
-            )  # fmt: skip
+        if _SAMPLES.fullmatch(plain_name(column)) and obs[column].dtype.kind != "f" and _several(obs[column]):
+            otherwise = f"; where all spots do lie on this image, rename the column (to {column + '_note'!r}, say)"
+            raise _refusal(keys, _values(obs[column]), _rows(obs[column]), otherwise)
+    nearest = Nearest.of(centers_px)
+    named = [column for column in obs.columns if _MAYBE.fullmatch(plain_name(column))]
+    _check_columns(obs[named], nearest, keys, closer=_CLOSER)
     _check_barcodes(obs, keys)
     _check_places(obs, keys)
+    _check_columns(obs.drop(columns=named), nearest, keys, closer=_FAR_CLOSER)
+    _check_rows(obs, nearest, keys)
+
+
+def _values(values: pd.Series) -> str:
+    return f"obs[{values.name!r}] has several values: {', '.join(map(str, values.dropna().unique()[:5]))}"
+
+
+def _rows(values: pd.Series) -> str:
+    return f"table[table.obs[{values.name!r}] == {values.dropna().iloc[0]!r}]"
 
 
 def _refusal(keys: Keys, what: str, rows: str = "table[...]", otherwise: str = "") -> InputError:
@@ -76,51 +98,85 @@ def _refusal(keys: Keys, what: str, rows: str = "table[...]", otherwise: str = "
 
 
 def _several(values: pd.Series) -> bool:
-    """Whether a column parts the spots into groups; one that names each spot does not."""
-    return 1 < values.nunique() <= len(values) / 2
-
-
-def _on_one_array(centers_px: NDArray[np.float64], groups: NDArray[np.str_]) -> bool:
-    """Whether groups of spots lie mixed on one array: side by side, and no closer than the spots of one group."""
-    from scipy.spatial import KDTree
-
-    near_px, rows = KDTree(centers_px).query(centers_px, k=min(7, len(centers_px)))
-    mixed = (groups[rows] != groups[:, None]).any(axis=1).mean()
-    own_px = []
-    for group in np.unique(groups):
-        own = centers_px[groups == group]
-        if len(own) > 1:
-            own_px.append(np.median(KDTree(own).query(own, k=2)[0][:, 1]))
-    return bool(mixed >= _MIXED and own_px and np.median(near_px[:, 1]) >= _SAME_PITCH * max(own_px))
+    """Whether a column parts the spots into groups; one that names each spot does not, nor does a slip."""
+    sizes = values.value_counts().to_numpy()
+    sizes = sizes[sizes > 0]
+    return 1 < len(sizes) <= len(values) / 2 and sizes.sum() - sizes.max() > _FEW * len(values)
 
 
 def _check_barcodes(obs: pd.DataFrame, keys: Keys) -> None:
-    """Concatenation puts something before or behind the barcodes, and some of them are there twice."""
+    """Concatenation puts something before or behind the barcodes, or some of them are there twice."""
     for pattern in (_BARCODE, _PLACE):
-        found = [match for match in (pattern.search(str(name)) for name in obs.index) if match]
-        if len(found) < len(obs):
+        names = [name for name in map(str, obs.index) if pattern.search(name)]
+        if not names or len(names) < (1 - _STRAY) * len(obs):
             continue
-        around = [f"{match.string[: match.start()]}...{match.string[match.end() :]}" for match in found]
-        twice = pattern is _BARCODE and len({match[0] for match in found}) < len(found)
-        if not (twice or 1 < len(set(around)) <= len(around) / 2):
-            continue
-        first = {kind: str(name) for kind, name in zip(reversed(around), reversed(list(obs.index)), strict=True)}
-        raise _refusal(keys, f"spot ids are of {len(first)} kinds, for example {', '.join(list(first.values())[:3])}")
+        barcodes = ["|".join(pattern.findall(name)) for name in names]
+        around = [pattern.sub("...", name) for name in names]
+        kinds, twice = set(around), len(set(barcodes)) < len(barcodes)
+        few = 1 < len(kinds) <= len(around) / 2
+        if (twice and (few or pattern is _BARCODE)) or (few and all(map(_WELL.fullmatch, kinds))):
+            first = dict(zip(reversed(around), reversed(names), strict=True))
+            raise _id_refusal(keys, list(first.values()))
+
+
+def _id_refusal(keys: Keys, examples: list[str]) -> InputError:
+    return _refusal(
+        keys, f"spot ids are of {len(examples)} kinds, for example {', '.join(examples[:3])}",
+        otherwise="; where all spots do lie on this image, give the spots ids of one kind (table.obs_names = ...)",
+    )  # fmt: skip
 
 
 def _check_places(obs: pd.DataFrame, keys: Keys) -> None:
     """Places of the array are taken once."""
-    if not {"array_row", "array_col"} <= set(obs.columns):
-        return
-    places = obs[["array_row", "array_col"]].dropna()
-    if (places.nunique() < 2).any():  # they tell no place
-        return
-    twice = places.duplicated(keep=False)
-    if twice.mean() > _TWICE:
-        row, col = places[twice].iloc[0]
+    columns = {plain_name(column): column for column in reversed(obs.columns)}
+    for names in _ARRAY:
+        if not set(names) <= set(columns):
+            continue
+        places = obs[[columns[name] for name in names]].dropna()
+        twice = places.duplicated(keep=False)
+        if (places.nunique() > 1).all() and twice.mean() > _TWICE:  # one value tells no place
+            values = (f"{v:g}" if isinstance(v, Real) else str(v) for v in places[twice].iloc[0])
+            place = ", ".join(f"{column} {value}" for column, value in zip(places.columns, values, strict=True))
+            raise _refusal(keys, f"{twice.sum()} of {len(obs)} spots share a place of the array ({place})")
+
+
+def _check_columns(obs: pd.DataFrame, nearest: Nearest, keys: Keys, *, closer: float) -> None:
+    for column in obs.columns:
+        parts = _codes(obs[column])
+        if parts is not None and nearest.overlaid(parts, closer=closer):
+            what = f"{_values(obs[column])}, and their spots lie on one another's places"
+            raise _refusal(keys, what, _rows(obs[column]))
+
+
+def _check_rows(obs: pd.DataFrame, nearest: Nearest, keys: Keys) -> None:
+    """Rows of several sections follow one another, or have ids that begin or end with the section."""
+    for ends in _ends_of_ids(obs):
+        parts = _codes(ends)
+        if parts is not None and nearest.overlaid(parts, closer=_FAR_CLOSER):
+            raise _id_refusal(keys, [str(name) for name in obs.index[~ends.duplicated()]])
+    parts = nearest.concatenated()
+    if nearest.overlaid(parts, closer=_FAR_CLOSER):
+        starts = np.flatnonzero(np.diff(parts)) + 1
         raise _refusal(
-            keys, f"{twice.sum()} of {len(obs)} spots share a place of the array (array_row {row:g}, array_col {col:g})"
-        )
+            keys, f"spots before and after row {', '.join(map(str, starts[:5]))} of the table lie on one another's places",
+            f"table[:{starts[0]}]",
+        )  # fmt: skip
+
+
+def _codes(values: pd.Series) -> NDArray[np.intp] | None:
+    """The part of every spot ``(n,)``, a missing value being one; ``None`` where there are no parts."""
+    try:
+        codes, found = values.factorize()
+    except TypeError:  # lists and the like
+        return None
+    return codes if 1 < len(found) + (codes < 0).any() <= len(values) / 2 else None
+
+
+def _ends_of_ids(obs: pd.DataFrame) -> Iterator[pd.Series]:
+    """What spot ids begin with, and what they end with: of ``A_5_7`` and ``spot1-B``, A and B."""
+    ids = obs.index.astype(str).to_series()
+    yield ids.str.replace(r"[-_.:#|].*", "", regex=True)
+    yield ids.str.replace(r".*[-_.:#|]", "", regex=True)
 
 
 def _check_systems(sdata: SpatialData, keys: Keys) -> None:

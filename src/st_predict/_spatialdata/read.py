@@ -59,6 +59,13 @@ def read_section(
         raise InputError(
             f"there are no spots in {keys.shapes!r}", where="sdata", expected="at least one spot", remedy="add spots"
         )
+    if not np.isfinite(centers_px).all():
+        raise InputError(
+            f"{(~np.isfinite(centers_px).all(axis=1)).sum()} of {len(centers_px)} spots lie nowhere",
+            where=f"sdata.shapes[{keys.shapes!r}]",
+            expected="finite coordinates",
+            remedy="leave these spots out of the table and the shapes",
+        )
     check_one_section(sdata, keys, table, centers_px)
     image = image_source(sdata, keys.image)
     check_spots_on_image(

@@ -61,7 +61,7 @@ def check_um_per_px(um_per_px: float, *, where: str) -> None:
 
 
 def check_counts(values: NDArray[Any], *, where: str) -> None:
-    """Refuse values that are not raw counts: missing, negative or fractional.
+    """Refuse values that are not raw counts: no numbers, missing, negative or fractional.
 
     Parameters
     ----------
@@ -72,6 +72,14 @@ def check_counts(values: NDArray[Any], *, where: str) -> None:
     """
     remedy = "give the raw UMI counts; normalization and log1p happen later"
     expected = "raw counts: whole numbers, 0 or more, none missing"
+    if values.dtype.kind not in "biuf":
+        example = f" (e.g. {values.flat[0]!s})" if np.size(values) else ""
+        raise InputError(
+            f"counts are of type {values.dtype}, no real numbers{example}",
+            where=where,
+            expected=expected,
+            remedy=remedy,
+        )
     finite = np.isfinite(values)
     if not finite.all():
         raise InputError(
