@@ -174,8 +174,8 @@ def test_nothing_is_said_of_an_ordinary_slide(section: np.ndarray, caplog: pytes
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-@pytest.mark.parametrize("glass", [(240, 240, 240), (238, 225, 190), (255, 255, 255)])
-@pytest.mark.parametrize("around", [None, 0, 30, 250, 255])
+@pytest.mark.parametrize("glass", [(238, 225, 190), (255, 255, 255)])
+@pytest.mark.parametrize("around", [None, 30, 250])
 @pytest.mark.parametrize("noise", [0.0, 6.0])
 def test_glass_of_one_color_is_glass_where_no_other_is_seen(
     glass: tuple[int, int, int], around: int | None, noise: float
