@@ -165,9 +165,7 @@ def test_another_section_of_half_the_size_is_no_level(
     with tifffile.TiffWriter(path) as file:
         for pixels, more in ((section, {}), (second, flags)):
             more = {**more, **({"metadata": None} if plain else {})}
-            file.write(
-                np.ascontiguousarray(pixels), photometric="rgb", tile=(TILE, TILE), compression="zlib", **more
-            )
+            file.write(np.ascontiguousarray(pixels), photometric="rgb", tile=(TILE, TILE), compression="zlib", **more)
     pixels, _, n_reduced = seen(path)
     np.testing.assert_array_equal(pixels, section)
     assert n_reduced == 0
@@ -248,7 +246,9 @@ def test_labels_and_photographs_are_no_slides(
     np.testing.assert_array_equal(seen(path, series=2)[0], scene(1))
 
 
-@pytest.mark.parametrize("described", ["text", {"multiscales": {"a": 1}}, {"multiscales": ["x"]}, {"multiscales": None}])
+@pytest.mark.parametrize(
+    "described", ["text", {"multiscales": {"a": 1}}, {"multiscales": ["x"]}, {"multiscales": None}]
+)
 def test_a_malformed_store_is_no_slide(described: Any, tmp_path: Path) -> None:
     path = tmp_path / "case.zarr"
     zarr.open_group(str(path), mode="w").attrs["ome"] = described

@@ -116,9 +116,7 @@ def test_chunks_that_a_zarr_lacks_are_white(
 
 
 @pytest.mark.parametrize("sharded", [False, True])
-def test_a_pixel_that_lacks_a_channel_is_white(
-    sharded: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_pixel_that_lacks_a_channel_is_white(sharded: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pixels = np.full((3, SIZE, SIZE), 70, np.uint8)
     pixels[0, :TILE, :TILE] = 0
     ome_zarr(tmp_path / "slide.zarr", [pixels], sharded=sharded)
@@ -179,7 +177,9 @@ def test_a_level_that_lacks_what_the_finest_has_is_not_used(
     assert [source.row_edges[-1] for source in reduced_sources(stp.io.slide(path), "slide_image")] == [256, 128]
     lose(path, 1, [0, 3])
     assert [source.row_edges[-1] for source in reduced_sources(stp.io.slide(path), "slide_image")] == [128]
-    said = f"level 1 (256 x 256 px) of {name} is not used: 2 of its 4 blocks were never stored, and the finest level has"
+    said = (
+        f"level 1 (256 x 256 px) of {name} is not used: 2 of its 4 blocks were never stored, and the finest level has"
+    )
     assert said in caplog.text
     lose(path, 0, [0, 1, 4, 5, 10, 11, 14])
     caplog.clear()
@@ -508,7 +508,13 @@ def restate(path: Path, transformations: Any) -> None:
 
 @pytest.mark.parametrize(
     "transformations",
-    [[{"type": "scale", "scale": [2.0, 2.0]}], [{"type": "scale", "path": "x"}], [{"type": "scale", "scale": "2"}], ["x"], None],
+    [
+        [{"type": "scale", "scale": [2.0, 2.0]}],
+        [{"type": "scale", "path": "x"}],
+        [{"type": "scale", "scale": "2"}],
+        ["x"],
+        None,
+    ],
 )
 def test_a_scaling_that_cannot_be_read_tells_nothing(transformations: Any, tmp_path: Path, rgb: np.ndarray) -> None:
     path = tmp_path / "slide.zarr"

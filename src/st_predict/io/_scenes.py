@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 # What scanners and converters put beside a slide, named by a word of theirs anywhere in the name of the picture.
-_BESIDE = re.compile(r"(?<![^\W\d_])(label|macro|thumb(nail)?|overview|bar[\s_-]?code)s?([\s_-]?image)?(?![^\W\d_])", re.I)
+_BESIDE = re.compile(
+    r"(?<![^\W\d_])(label|macro|thumb(nail)?|overview|bar[\s_-]?code)s?([\s_-]?image)?(?![^\W\d_])", re.I
+)
 _MAP = re.compile(r"\W*map\W*", re.I)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 

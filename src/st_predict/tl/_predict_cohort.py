@@ -100,6 +100,11 @@ def predict_cohort(
         key_added, um_per_px, pitch_um, device, *(None if v is None else float(v) for v in (interval, min_reliability))
     )
     return run_cohort(
-        paths, model, Path(out_dir).resolve(), settings=settings, n_jobs=n_jobs, client=client,
+        paths,
+        model,
+        Path(out_dir).resolve(),
+        settings=settings,
+        n_jobs=n_jobs,
+        client=client,
         series=series if number is None else number,
     )
