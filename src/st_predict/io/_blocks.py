@@ -87,6 +87,11 @@ def _shows(there: Lacks, finest: Any, level: Any, row: int, col: int) -> bool:
     return bool(there[tuple(inside)].any())
 
 
+def any_plane(lacks: Lacks) -> Lacks:
+    """Blocks ``(n_rows, n_cols)`` of which some plane lacks."""
+    return np.asarray(lacks.any(axis=0))
+
+
 def tiff_lacks(series: tifffile.TiffPageSeries, grid: tuple[int, int]) -> Lacks:
     """Which blocks ``(n_planes, n_rows, n_cols)`` of a level were never stored; all of a plane whose file is missing."""
     pages = list(series.pages)
@@ -129,7 +134,7 @@ class ZarrBlocks:
         """Blocks ``(n_rows, n_cols)`` of which some channel is not stored, and so the whole is white."""
         if self._white:
             return np.zeros((len(rows), len(cols)), bool)
-        return self._absent(rows, cols, None).any(axis=0)
+        return any_plane(self._absent(rows, cols, None))
 
     @cached_property
     def lacks(self) -> Lacks:

@@ -76,7 +76,7 @@ def ome_zarr_scale(
         _say_unknown(path, scales)
         return None
     found = []
-    for axis, *values in zip(axes, *scales, strict=True):
+    for axis, values in zip(axes, zip(*scales, strict=True), strict=True):
         if axis.get("name") in ("x", "y"):
             um, lengths = _UM.get(str(axis.get("unit"))), [_length(value, path) for value in values]
             if um is None or None in lengths:

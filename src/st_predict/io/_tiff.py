@@ -19,7 +19,7 @@ import numpy as np
 
 from st_predict.core.alpha import BLANK, over_white
 from st_predict.core.errors import InputError
-from st_predict.io._blocks import check_planes, tiff_lacks, whiten
+from st_predict.io._blocks import any_plane, check_planes, tiff_lacks, whiten
 from st_predict.io._checks import link_places, not_rgb, unreadable
 from st_predict.io._regions import RegionImage
 from st_predict.io._scenes import missing, several
@@ -98,7 +98,7 @@ class TiffImage(RegionImage):
         self.lacks = tiff_lacks(series, (grid[0], grid[1]))
         if self.level == 0:
             check_planes(self.lacks, self.path, where=self.where)
-        self._lacks = self.lacks.any(axis=0)
+        self._lacks = any_plane(self.lacks)
         self._pid = os.getpid()
 
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:

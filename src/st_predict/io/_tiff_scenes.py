@@ -48,7 +48,7 @@ def find_levels(
 def _pyramids(file: tifffile.TiffFile) -> dict[int, list[tifffile.TiffPageSeries]]:
     """Levels of every picture by its number in the file, those of plain pages put together by what they show."""
     found: dict[int, list[tifffile.TiffPageSeries]] = {}
-    apart = []
+    apart: list[tifffile.TiffPageSeries] = []
     for number, series in enumerate(file.series):
         found[number] = [series]
         for level in series.levels[1:]:
