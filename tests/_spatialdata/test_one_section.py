@@ -243,12 +243,12 @@ def test_notes_within_one_section_are_taken(make_section: Make, column: str, val
 
 def test_rows_and_columns_of_one_array(make_section: Make) -> None:
     """Every other column of a hexagonal array lies between those beside it, but is a line and no array."""
-    row, col = (v.ravel() for v in np.mgrid[:10, :12])
+    row, col = (v.ravel() for v in np.mgrid[:24, :8])
     sdata = at(make_section, np.column_stack([20 * col + 10 * (row % 2), 20 * 0.866 * row]) + 10)
     obs = sdata.tables["table"].obs
-    obs["array_row"], obs["array_col"], obs["odd"], obs["batch"] = row, 2 * col + row % 2, row % 2, row // 5
+    obs["array_row"], obs["array_col"], obs["odd"], obs["batch"] = row, 2 * col + row % 2, row % 2, row // 12
     obs["column"] = pd.Categorical(2 * col + row % 2)
-    assert read_section(sdata, need_counts=True)[0].n_spots == 120
+    assert read_section(sdata, need_counts=True)[0].n_spots == 192
 
 
 def test_spots_that_lie_nowhere(make_section: Make) -> None:

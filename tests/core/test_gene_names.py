@@ -35,7 +35,28 @@ def versioned(version: int, same: int = 5) -> list[str]:
         (["A.1"], ["A.2", "B.1"], "they differ only by their version suffix (A.1 and A.2)"),
         (["A.1"], ["A"], "they differ only by their version suffix (A.1 and A)"),
         (["Cd3d", "Foxj1"], ["CD3D"], "1 of them differ only by upper and lower case (Cd3d and CD3D)"),
-        (["GRCh38_CD3D"], ["CD3D"], "they differ only by what stands before an id (GRCh38_CD3D and CD3D)"),
+        (["GRCh38_CD3D"], ["CD3D"], "they differ only by the genome before them (GRCh38_CD3D and CD3D)"),
+        (["hg38__T_01"], ["A_01", "T_01"], "they differ only by the genome before them (hg38__T_01 and T_01)"),
+        (["GRCh38_CD3D"], ["hg19:CD3D"], "they differ only by the genome before them (GRCh38_CD3D and hg19:CD3D)"),
+        (["ADIPOCYTE_01"], ["hg38__TUMOR_01", "TUMOR_01"], ""),  # one number, two genes
+        (["mine_CD3D"], ["CD3D"], "they differ only by what stands before them (mine_CD3D and CD3D)"),
+        (["CD3D"], ["gene:CD3D"], "they differ only by what stands before them (CD3D and gene:CD3D)"),
+        (["CD3D-201"], ["CD3D"], "they differ only by the number of their transcript (CD3D-201 and CD3D)"),
+        (["HLA-A"], ["HLA.A"], "they differ only by dots, dashes and underscores (HLA-A and HLA.A)"),
+        (["T_01"], ["T-01"], "they differ only by dots, dashes and underscores (T_01 and T-01)"),
+        (['"CD3D"'], ["CD3D"], 'they differ only by quotation marks ("CD3D" and CD3D)'),
+        (["CD3D (ENSG1)"], ["CD3D"], "they differ only by what stands behind an id (CD3D (ENSG1) and CD3D)"),
+        (["cd3d.3"], ["CD3D"], "they differ only by their version suffix and upper and lower case (cd3d.3 and CD3D)"),
+        (
+            ["grch38_cd3d"],
+            ["CD3D"],
+            "they differ only by upper and lower case and the genome before them (grch38_cd3d and CD3D)",
+        ),
+        (
+            ["mm10_Cd3d.2"],
+            ["Cd3d"],
+            "they differ only by their version suffix and the genome before them (mm10_Cd3d.2 and Cd3d)",
+        ),
         (["A"], ["B"], ""),
         (["AL1.1", *(f"X{i}" for i in range(20))], ["AL1.2"], ""),  # one of many is chance
     ],
@@ -112,4 +133,4 @@ def test_lists_and_sets_from_a_spreadsheet(tmp_path: Path) -> None:
     (tmp_path / "sets.gmt").write_text("T cells\t-\tCD3D\tCD3E\n", encoding="utf-8-sig")
     assert _genes(None, None, str(tmp_path / "genes.txt")) == ["CD3D", "ACTB"]  # type: ignore[arg-type]
     assert read_gmt(tmp_path / "sets.gmt") == {"T cells": ("CD3D", "CD3E")}
-    assert clean_name("\ufeff ACTB\r") == "ACTB"
+    assert clean_name("\ufeff ACTB\r") == clean_name("\xa0ACTB\u2009") == "ACTB"

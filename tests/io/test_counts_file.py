@@ -44,6 +44,23 @@ def test_every_gene_keeps_its_name_and_its_column(tmp_path: Path, quirk: str, zi
     assert counts.toarray().tolist() == [[1, 0, 3], [0, 5, 6]]
 
 
+@pytest.mark.parametrize("name", ["c.csv", "c.CSV", "c.tsv", "c.txt", "c", "c.TSV.GZ", "c.csv.gz"])
+@pytest.mark.parametrize("sep", [",", ";", "\t"])
+def test_the_separator_is_the_one_in_the_file(tmp_path: Path, sep: str, name: str) -> None:
+    raw = PLAIN.replace(",", sep).encode()
+    (tmp_path / name).write_bytes(gzip.compress(raw) if name.lower().endswith(".gz") else raw)
+    counts, spots, genes = read_counts(tmp_path / name)
+    assert genes == ["CD3D", "CD8A", "ACTB"] and spots == ["1x2", "1x3"]
+    assert counts.toarray().tolist() == [[1, 0, 3], [0, 5, 6]]
+
+
+def test_a_separator_within_a_name(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text('id,"A;1;2;3","B"\n1x2,1,2\n')
+    (tmp_path / "c.tsv").write_text("id\tA,1,2,3\tB\n1x2\t1\t2\n")
+    assert read_counts(tmp_path / "c.csv")[2] == ["A;1;2;3", "B"]
+    assert read_counts(tmp_path / "c.tsv")[2] == ["A,1,2,3", "B"]
+
+
 def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "counts.tsv").write_text("id\tA\n007\t1\n7\t2\n1e3\t3\n")
     counts, spots, _ = read_counts(tmp_path / "counts.tsv")
@@ -55,10 +72,17 @@ def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path: Path) -> None:
     [
         ("id,A,B\n1x2,1,2\n1x3,4,\n", "1 counts are missing"),
         ("id,A,B\n1x2,1,2\n1x3,4,5,6\n", "cannot be read as a table"),
-        ("id;A;B\n1x2;1;2\n", "cannot be read as a table: 1 names over 1 columns"),
+        ("id A B\n1x2 1 2\n", "cannot be read as a table: 1 names over 1 columns"),
+        ("id,A,B\n1x2,1,\n1x3,4,5\n", "1 counts are missing"),
         ("id,A,A \n1x2,1,2\n", "1 genes come more than once, e.g. 'A'"),
     ],
-    ids=["a value missing", "a value too many", "other separator", "twice but for a blank"],
+    ids=[
+        "a value missing",
+        "a value too many",
+        "other separator",
+        "the first row's last missing",
+        "twice but for a blank",
+    ],
 )
 def test_what_would_move_columns_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "counts.csv").write_text(text)

@@ -84,7 +84,7 @@ def _values(values: pd.Series) -> str:
 
 
 def _rows(values: pd.Series) -> str:
-    return f"table[table.obs[{values.name!r}] == {values.dropna().iloc[0]!r}]"
+    return f"table[table.obs[{values.name!r}] == {values.dropna().unique().tolist()[0]!r}]"
 
 
 def _refusal(keys: Keys, what: str, rows: str = "table[...]", otherwise: str = "") -> InputError:

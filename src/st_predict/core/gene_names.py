@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from typing import TYPE_CHECKING
@@ -13,10 +14,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("st_predict")
 
+_GENOME = r"(?i)^(GRC[hmrz]\d+|hg\d+|mm\d+|rn\d+|human|mouse|rat)(_+|:|\||-)(?=\w)"  # GRCh38_CD3D
+# What names may differ by, one thing at a time, then two.
 _ALIKE: dict[str, Callable[[str], str]] = {
     "their version suffix": lambda name: re.sub(r"\.\d+$", "", name),
     "upper and lower case": str.casefold,
-    "what stands before an id": lambda name: re.sub(r"^.*[_:|](?=\w)", "", name),  # GRCh38_CD3D, hg38:CD3D
+    "the genome before them": lambda name: re.sub(_GENOME, "", name),
+    "quotation marks": lambda name: name.strip("\"'"),
+    "dots, dashes and underscores": lambda name: re.sub(r"[-_.:/ ]", ".", name),  # R's make.names
+    "the number of their transcript": lambda name: re.sub(r"-2\d\d$", "", name),  # CD3D-201
+    "what stands behind an id": lambda name: re.sub(r"(?<=\w)(\s|\(|\|).*$", "", name),  # CD3D (ENSG00000167286)
 }
 _ENOUGH = 0.1  # of the names that are not found, for a reason to be one
 _FEW = 0.5  # of the genes of the smallest section
@@ -24,8 +31,8 @@ _LISTED = 4
 
 
 def clean_name(name: object) -> str:
-    """A name without the byte-order mark and the blanks that text files leave around it."""
-    return str(name).strip("\ufeff \t\r\n")
+    """A name without the byte-order mark and the blanks, of any width, that text files leave around it."""
+    return re.sub(r"^[\s\ufeff\u200b]+|[\s\ufeff\u200b]+$", "", str(name))
 
 
 def why_lost(lost: Iterable[str], known: Iterable[str]) -> str:
@@ -35,13 +42,31 @@ def why_lost(lost: Iterable[str], known: Iterable[str]) -> str:
     'they differ only by their version suffix (ENSG00000167286.9 and ENSG00000167286.11)'
     """
     lost, known = sorted(set(lost)), sorted(set(known))
-    for what, alike in _ALIKE.items():
-        there = {alike(name): name for name in known}
-        pairs = [(name, there[alike(name)]) for name in lost if alike(name) in there]
+    for what, of_lost, of_known in _ways():
+        there = {of_known(name): name for name in reversed(known)}
+        pairs = [(name, there[of_lost(name)]) for name in lost if of_lost(name) in there]
         if pairs and len(pairs) >= _ENOUGH * len(lost):
             who = "they differ" if len(pairs) == len(lost) else f"{len(pairs)} of them differ"
             return f"{who} only by {what} ({pairs[0][0]} and {pairs[0][1]})"
     return ""
+
+
+def _ways() -> list[tuple[str, Callable[[str], str], Callable[[str], str]]]:
+    """What names may differ by, one thing or two at once, with what leaves it out of names of either side."""
+
+    def both(one: Callable[[str], str], other: Callable[[str], str]) -> Callable[[str], str]:
+        return lambda name: one(other(one(name)))  # whichever of them stands outside
+
+    pairs = itertools.combinations(_ALIKE.items(), 2)
+    ways = _ALIKE | {f"{what} and {other}": both(one, two) for (what, one), (other, two) in pairs}
+    both_sides = [(what, alike, alike) for what, alike in ways.items()]
+    # Left out on one side alone: the rest must be the whole other name, as ADIPOCYTE_01 and TUMOR_01 are no one gene.
+    before = "what stands before them"
+    return [*both_sides, (before, _without_first, str), (before, str, _without_first)]
+
+
+def _without_first(name: str) -> str:
+    return re.sub(r"^[^_:|]+[_:|]+(?=\w)", "", name)
 
 
 def of_note(lost: Iterable[str], known: Iterable[str]) -> str:

@@ -28,8 +28,13 @@ _TEXT = "utf-8-sig"  # spreadsheets put a byte-order mark before the first name
 
 
 def separator(path: Path) -> str:
-    """Tab, unless the name says comma-separated."""
-    return "," if ".csv" in path.suffixes else "\t"
+    """What parts the names in a file's first line: tab, comma or semicolon, whatever the file is called."""
+    with open_text(path) as file:
+        line = file.readline()
+    usual = "," if ".csv" in path.name.lower() else "\t"
+    found = {sep: line.count(sep) for sep in (usual, "\t", ";", ",")}
+    # A tab is in no name, and a comma may be.
+    return usual if found[usual] and (usual == "\t" or not found["\t"]) else max(found, key=lambda sep: found[sep])
 
 
 def read_counts(counts: str | Path | pd.DataFrame, *, where: str = "counts") -> tuple[csr_matrix, list[str], list[str]]:
@@ -38,7 +43,7 @@ def read_counts(counts: str | Path | pd.DataFrame, *, where: str = "counts") -> 
     Parameters
     ----------
     counts
-        Text table (tab-separated, or comma-separated if its name ends in ``.csv``; ``.gz`` as well) with spot ids in
+        Text table (separated by tabs, commas or semicolons; ``.gz`` as well) with spot ids in
         the first column and genes in the header, or a data frame with spot ids as index and genes as columns.
     where
         The argument it was given as, for errors.
@@ -74,16 +79,18 @@ def read_counts(counts: str | Path | pd.DataFrame, *, where: str = "counts") -> 
 
 
 def _text_blocks(path: Path, where: str) -> tuple[list[str], Iterable[pd.DataFrame]]:
-    sep = separator(path)
     try:
+        sep = separator(path)
         # The header is read as data: as a header, pandas would rename a second "A" to "A.1".
-        with _open_text(path) as file:
+        with open_text(path) as file:
             lines = list(itertools.islice(csv.reader(file, delimiter=sep), 2))
     except (UnicodeDecodeError, EOFError, OSError, csv.Error, zlib.error) as error:
         raise _not_a_table(path, error, where) from error
     if len(lines) < 2:
         raise _not_a_table(path, f"it has {len(lines)} lines", where)
-    header, width = ([clean_name(name) for name in _without_end(lines[0])], len(_without_end(lines[1])))
+    header, width = [clean_name(name) for name in _without_end(lines[0])], len(_without_end(lines[1]))
+    if width < len(header) == len(lines[1]):  # the last count of the first spot is missing
+        width = len(header)
     # R writes a header without a name over the spot ids.
     genes = header if len(header) == width - 1 else header[1:]
     if len(genes) != width - 1 or not genes:
@@ -96,8 +103,8 @@ def _without_end(cells: list[str]) -> list[str]:
     return cells[:-1] if len(cells) > 1 and not cells[-1].strip() else cells
 
 
-def _open_text(path: Path) -> TextIO:
-    if path.suffix == ".gz":
+def open_text(path: Path) -> TextIO:
+    if path.suffix.lower() == ".gz":
         return gzip.open(path, "rt", encoding=_TEXT, newline="")
     return path.open(encoding=_TEXT, newline="")
 
@@ -122,8 +129,8 @@ def _not_a_table(path: Path, why: object, where: str) -> InputError:
     return InputError(
         f"{path.name} cannot be read as a table: {why}",
         where=where,
-        expected="a header of gene names, then one row a spot: id and counts, tab-separated (.tsv) or comma-separated (.csv)",
-        remedy="fetch the file again, or check its separator",
+        expected="a header of gene names, then one row a spot: id and counts, separated by tabs, commas or semicolons",
+        remedy="fetch the file again, or check its separator and the length of its first two lines",
     )
 
 
