@@ -73,7 +73,8 @@ def compressed(pixels: np.ndarray, quality: int = 80) -> np.ndarray:
 
 
 def area_of(pixels: np.ndarray, um_per_px: float | None = UM) -> float:
-    image = Image2DModel.parse(pixels.transpose(2, 0, 1), dims=("c", "y", "x"))
+    channels = list("rgba")[: pixels.shape[2]]
+    image = Image2DModel.parse(pixels.transpose(2, 0, 1), dims=("c", "y", "x"), c_coords=channels)
     known = {} if um_per_px is None else {"slide": um_per_px}
     sdata = SpatialData(images={"slide": image}, attrs={"st_predict": {"um_per_px": known}})
     stp.pp.find_tissue(sdata)

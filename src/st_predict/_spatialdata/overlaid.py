@@ -42,6 +42,8 @@ class Nearest:
         Spots lie closer to one of another part than ``closer`` times the pitch of their own, and those hardly ever
         have one of their own part there, as marks within one array do by chance.
         """
+        if len(parts) <= _ENOUGH:
+            return False
         close = self.distance_px <= np.quantile(self.distance_px, _SOME)
         if not self._apart(parts, close):  # saves the search for most columns
             return False
@@ -58,6 +60,8 @@ class Nearest:
 
     def concatenated(self) -> NDArray[np.intp]:
         """Parts ``(n,)`` of rows that follow one another, none of which holds two of the spots that lie closest."""
+        if len(self.row) <= _ENOUGH:
+            return np.zeros(len(self.row), np.intp)
         close = np.flatnonzero(self.distance_px <= np.quantile(self.distance_px, _SOME))
         first, last = np.sort([np.arange(len(self.row)), self.row], axis=0)
         over = np.cumsum(
