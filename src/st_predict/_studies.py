@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import st_predict as stp
 from st_predict._spatialdata.stored import is_store, open_store
+from st_predict.core.dicom import dicom_files
 from st_predict.core.errors import InputError
-from st_predict.io._regions import dicom_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -20,7 +20,7 @@ _SIDE_PX = BLOCK_PX + 1  # glass of one color in a block of JPEG ends with the b
 _SHARE = 0.02  # of the image; what is smaller does not count for much
 _SOLID = 0.8  # of the px of a color that lie in its own squares: glass that happens to be of one color is speckled
 _SEEN = 0.02  # of the image: where less is left, somebody drew it, and flat colors are what was drawn
-_STAINED = 0.25  # saturation, green the least, that no lamp gives to glass
+_STAINED, _TINGED = 0.25, 0.05  # saturation, green the least, that no lamp gives to glass, and that nobody fills in
 
 
 def extremes(pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -29,10 +29,10 @@ def extremes(pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     return np.minimum.reduce(channels), np.maximum.reduce(channels)
 
 
-def is_stained(color: NDArray[Any]) -> bool:
+def is_stained(color: NDArray[Any], by: float = _STAINED) -> bool:
     """Whether a color has the hue of a stain, green the least of it."""
     red, green, blue = (float(value) for value in color)
-    return green < min(red, blue) and green < (1 - _STAINED) * max(red, blue)
+    return green < min(red, blue) and green < (1 - by) * max(red, blue)
 
 
 def real_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -67,7 +67,7 @@ def flat_colors(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     values, counts = np.unique(packed[np.isin(packed, colors)], return_counts=True)
     for value, n in zip(values, counts, strict=True):
         color = np.array([value >> 16, value >> 8 & 255, value & 255], np.uint8)
-        if n < _SHARE * packed.size or is_stained(color):
+        if n < _SHARE * packed.size or is_stained(color, _TINGED):
             continue
         if _squares(packed == value).sum() >= max(_SOLID * n, _SHARE * packed.size):
             found.append(color)

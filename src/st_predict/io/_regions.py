@@ -11,6 +11,7 @@ import numpy as np
 
 from st_predict.core.alpha import over_white
 from st_predict.core.channels import FOUR_REMEDY, color_channels
+from st_predict.core.dicom import dicom_files
 from st_predict.core.errors import InputError
 from st_predict.io._blocks import ZarrBlocks, whiten
 from st_predict.io._checks import link_places, not_rgb, unreadable
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CHUNK_PX = 1024
-_DICOM_DEPTH = 3
-_ZARR = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 class RegionImage:
@@ -182,30 +181,6 @@ def _n_levels(path: Path) -> int:
             return int(slide.level_count)
     except openslide.OpenSlideError:
         return 0
-
-
-def dicom_files(folder: Path) -> list[Path]:
-    """DICOM files of a folder by what they begin with, for many have no ending; where it has none, of those within it.
-
-    A study keeps a folder a series, and a medium a folder a patient, a study and a series.
-    """
-    below = [folder]
-    for _ in range(1 + _DICOM_DEPTH):
-        if any((place / name).exists() for place in below for name in _ZARR):
-            return []
-        files = sorted(file for place in below for file in place.iterdir() if file.is_file() and _is_dicom(file))
-        if files:
-            return files
-        below = sorted(found for place in below for found in place.iterdir() if found.is_dir())
-    return []
-
-
-def _is_dicom(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return file.name != "DICOMDIR" and opened.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def dicom_series(folder: Path) -> tuple[list[Path], list[str]]:

@@ -165,7 +165,7 @@ def _open_dicom(path: Path, *, stated: bool, series: int | None) -> Opened:
 
 
 def _is_dicom(path: Path) -> bool:
-    from st_predict.io._regions import dicom_files
+    from st_predict.core.dicom import dicom_files
 
     return (path / "DICOMDIR").exists() or bool(dicom_files(path))
 

@@ -142,11 +142,6 @@ class Model(TileModel):
             "ground": self.ground,
             "subject": self.subject,
             "min_counts": self.min_counts,
-            "seed": self.seed,
-            "sections": self.sections,
-            "epochs": self.epochs,
-            "held_out": self.held_out_rows,
-            "choice": self.choice,
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for key, value in sorted(self.tensors().items()):

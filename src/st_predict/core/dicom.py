@@ -1,0 +1,35 @@
+"""Which files of a folder are DICOM, by what they begin with. Reads nothing else of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_DICOM_DEPTH = 3
+_ZARR = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """DICOM files of a folder by what they begin with, for many have no ending; where it has none, of those within it.
+
+    A study keeps a folder a series, and a medium a folder a patient, a study and a series.
+    """
+    below = [folder]
+    for _ in range(1 + _DICOM_DEPTH):
+        if any((place / name).exists() for place in below for name in _ZARR):
+            return []
+        files = sorted(file for place in below for file in place.iterdir() if file.is_file() and _is_dicom(file))
+        if files:
+            return files
+        below = sorted(found for place in below for found in place.iterdir() if found.is_dir())
+    return []
+
+
+def _is_dicom(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return file.name != "DICOMDIR" and opened.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
