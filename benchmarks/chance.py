@@ -1,9 +1,9 @@
 """How many genes are called predictable where images are shuffled, and how many where they are not.
 
-python benchmarks/chance.py [FOLDER] [--sets her2st als mob] [--shuffles 25]
+python benchmarks/chance.py [FOLDER] [--sets her2st als mob] [--methods ridge nh2st hist2st] [--shuffles 10]
 
-Tuned ridge is trained on shuffled images, each time on another shuffle, none of which is one that the limit was set by; then
-on the images as they are.
+Every method is trained on the features of shuffled tiles, each time on another shuffle, none of which is one that the limit was
+set by; then on the tiles as they are.
 """
 
 from __future__ import annotations
@@ -11,40 +11,61 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import st_predict as stp
 from st_predict._studies import SETTINGS
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
 FIRST = 1000  # the seed of the first training: others than the default's
+TABLE = "table"
+
+
+def trained(
+    sections: dict[str, SpatialData], keys: dict[str, str], features: dict[str, NDArray[np.float32]], **settings: Any
+) -> stp.Model:
+    """A model of sections whose tiles have these features."""
+    for name, values in features.items():
+        sections[name].tables[TABLE].obsm[keys[name]] = values
+    return stp.tl.train(sections, **settings)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?")
     parser.add_argument("--sets", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
-    parser.add_argument("--shuffles", type=int, default=25)
+    parser.add_argument("--methods", nargs="+", default=["ridge", "nh2st", "hist2st"])
+    parser.add_argument("--shuffles", type=int, default=10)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("st_predict").setLevel(logging.ERROR)
     for name in asked.sets:
-        sections = getattr(stp.datasets, name)(asked.folder)
-        fixed, found = [], []
-        for shuffle in range(asked.shuffles):
-            genes = stp.tl.train(
-                sections, method="shuffled", params={"shuffle": shuffle}, seed=FIRST + shuffle, **SETTINGS[name]
-            ).genes
-            fixed.append((genes["expected_pcc"] >= 0.1).mean())
-            found.append(genes["predictable"].mean())
-        genes = stp.tl.train(sections, method="ridge", **SETTINGS[name]).genes
-        print(
-            f"{name}: of shuffled images {100 * np.mean(found):.1f} % of genes are called predictable, at most "
-            f"{100 * max(found):.0f} % by one of {asked.shuffles} shuffles ({100 * np.mean(fixed):.1f} % reach .1); of the "
-            f"images {100 * genes['predictable'].mean():.0f} %; chance {genes['chance'].mean():.2f}, "
-            f"{genes['chance'].min():.2f} to {genes['chance'].max():.2f} by gene",
-            flush=True,
-        )
+        sections: dict[str, SpatialData] = getattr(stp.datasets, name)(asked.folder)
+        keys = {section: stp.pp.embed(sdata) for section, sdata in sections.items()}
+        features = {section: sdata.tables[TABLE].obsm[keys[section]] for section, sdata in sections.items()}
+        for method in asked.methods:
+            found = []
+            for shuffle in range(asked.shuffles):
+                rng = np.random.default_rng((FIRST, shuffle))
+                shuffled = {section: values[rng.permutation(len(values))] for section, values in features.items()}
+                found.append(
+                    trained(sections, keys, shuffled, method=method, seed=FIRST + shuffle, **SETTINGS[name])
+                    .genes["predictable"]
+                    .mean()
+                )
+            genes = trained(sections, keys, features, method=method, **SETTINGS[name]).genes
+            print(
+                f"{name}, {method}: of shuffled images {100 * np.mean(found):.1f} % of genes are called predictable, at most "
+                f"{100 * max(found):.0f} % by one of {asked.shuffles} shuffles; of the images "
+                f"{100 * genes['predictable'].mean():.0f} %; chance {genes['chance'].mean():.2f}, "
+                f"{genes['chance'].min():.2f} to {genes['chance'].max():.2f} by gene",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
