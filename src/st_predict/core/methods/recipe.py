@@ -53,8 +53,8 @@ class InputConfig:
         Means of the features of this many nearest spots are appended, one block a number.
     standardize
         z-score every feature within its own slide (``"slide"``, no labels used, also at prediction), by the
-        training spots (``"training"``), or not at all. Slide-wise scoring is what keeps a slide of another stain
-        from collapsing. Where the encoder is trained, ``"training"`` scales what it gives once, before the first step.
+        training spots (``"training"``), or not at all. Slide-wise scoring takes a slide's own stain out, which is worth
+        little with the default encoder (``benchmarks/stains.py``). Where the encoder is trained, ``"training"`` scales what it gives once, before the first step.
     components
         Principal components of the training inputs that are kept; ``None`` keeps the features themselves.
     center_targets
