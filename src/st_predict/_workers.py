@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from st_predict.core.ending import PARENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _ENDS_WITH_US = "st_predict.core.ending"  # what a process of the cluster loads as it starts, see dask_setup there
 
@@ -91,7 +91,7 @@ def _run_in_processes(
         # By file, and a job by its number: what travels through the scheduler is unpacked there too, torch and all.
         path = Path(folder) / "jobs.pickle"
         path.write_bytes(dumps((work, shared, jobs)))
-        with _environment_of_workers(max(1, n_cores() // n_jobs)), _environment_of_keys(security):
+        with _environment({**_for_workers(max(1, n_cores() // n_jobs)), **_keys(security)}):
             cluster = SubprocessCluster(
                 n_workers=n_jobs,
                 threads_per_worker=1,
@@ -151,8 +151,21 @@ def _side_by_side(
 
 
 @contextmanager
-def _environment_of_workers(threads: int) -> Iterator[None]:
-    """What workers that start now find in their environment before anything is loaded."""
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Variables for processes that start now, and as they were afterwards."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _for_workers(threads: int) -> dict[str, str]:
+    """What workers find in their environment before anything is loaded."""
     environment = {
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
@@ -162,22 +175,11 @@ def _environment_of_workers(threads: int) -> Iterator[None]:
         "MALLOC_TRIM_THRESHOLD_": 2**30,
         "MALLOC_MMAP_THRESHOLD_": 2**25,
     }
-    changes = {"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON": repr(environment), PARENT: str(os.getpid())}
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    return {"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON": repr(environment), PARENT: str(os.getpid())}
 
 
-@contextmanager
-def _environment_of_keys(security: Any) -> Iterator[None]:
-    """Keys for processes that start now: an environment is read by its own user alone, a command line by everybody."""
+def _keys(security: Any) -> dict[str, str]:
+    """Keys of a run: an environment is read by its own user alone, a command line by everybody."""
     settings = {
         "COMM__REQUIRE_ENCRYPTION": True,
         "COMM__TLS__CA_FILE": security.tls_ca_file,
@@ -187,16 +189,7 @@ def _environment_of_keys(security: Any) -> Iterator[None]:
     for role in ("client", "scheduler", "worker"):
         for part in ("cert", "key"):
             settings[f"COMM__TLS__{role}__{part}".upper()] = getattr(security, f"tls_{role}_{part}")
-    changes = {f"DASK_DISTRIBUTED__{name}": repr(value) for name, value in settings.items()}
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, earlier in before.items():
-            os.environ.pop(name)
-            if earlier is not None:
-                os.environ[name] = earlier
+    return {f"DASK_DISTRIBUTED__{name}": repr(value) for name, value in settings.items()}
 
 
 def _unpacked(packed: bytes, job: tuple[Any, ...]) -> Any:
