@@ -13,7 +13,7 @@ import pandas as pd
 
 import st_predict as stp
 from st_predict._studies import SETTINGS
-from st_predict._workers import n_cores
+from st_predict.core.processes import n_cores
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import st_predict as stp
-from st_predict._workers import n_cores
+from st_predict.core.processes import n_cores
 from st_predict.core.encoders.embed import tile_encoder
 from st_predict.core.encoders.encoder import Encoder
 from st_predict.core.encoders.registry import ENCODERS, build_encoder
@@ -245,7 +245,7 @@ def predict_spots(n: int, model_path: Path) -> dict[str, float]:
         stp.pp.spot_grid(slide, pitch_um=model.pitch_um, tissue_key="all")
     shape = len(slide.shapes["spots"]), model.tiles.n_scales, build_encoder(model.encoder_identity.name).dim
     features = np.random.default_rng(0).standard_normal(shape, np.float32)
-    with step("predict"), patch("st_predict._prediction._features", lambda *_: features):
+    with step("predict"), patch("st_predict.tl._prediction._features", lambda *_: features):
         stp.tl.predict(slide, model, shapes_key="spots")
     with step("store"), tempfile.TemporaryDirectory() as folder:
         slide.subset(["spots", "predicted"]).write(Path(folder) / "s.zarr")

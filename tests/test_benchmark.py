@@ -21,7 +21,7 @@ from PIL import Image
 import st_predict as stp
 from st_predict import _benchmark as benchmark
 from st_predict._benchmark import PARTS, SEEDS, run_benchmark, split_methods
-from st_predict._comparison import CONTROLS
+from st_predict.tl._comparison import CONTROLS
 from st_predict._studies import SETTINGS, find_studies
 from st_predict._summary import CEILING
 from st_predict.cli import main

@@ -84,7 +84,7 @@ def run_benchmark(
         The folder. Tables and page are written anew after every data set.
     settings
         Arguments of :func:`st_predict.tl.cross_validate`; they win over what a public set brings, and over
-        :data:`SEEDS` seeds. Keys of elements and the layer are those of the stores.
+        :data:`SEEDS` seeds. Placed of elements and the layer are those of the stores.
     command
         What the page says it was made by.
 
@@ -125,9 +125,9 @@ def split_methods(typed: str) -> list[str]:
 
 def _check_methods(methods: str | Sequence[str], *, parts: bool, networks: int) -> dict[str, dict[str, Any]]:
     """Settings of known names, each once."""
-    from st_predict._comparison import CONTROLS
     from st_predict._setup import settle_candidates
     from st_predict.core.methods.registry import METHODS
+    from st_predict.tl._comparison import CONTROLS
 
     names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
     if not names:
@@ -215,8 +215,8 @@ def _settings(study: Study, methods: Mapping[str, Any], given: Mapping[str, Any]
 
 def _check_study(study: Study, settings: Mapping[str, Any]) -> None:
     """Read one data set and refuse what cannot be compared on it, naming it."""
-    from st_predict._comparison import check_comparison
-    from st_predict._log import be_heard, logger
+    from st_predict.core.log import be_heard, logger
+    from st_predict.tl._comparison import check_comparison
 
     be_heard()
     logger.info("%s: checking", study.name)
@@ -232,7 +232,7 @@ def _check_study(study: Study, settings: Mapping[str, Any]) -> None:
 
 def _compare(study: Study, folder: Path, settings: Mapping[str, Any]) -> Compared:
     """Cross-validate on one data set; its tables, folds and pictures lie in a folder of their own."""
-    from st_predict._log import be_heard, logger
+    from st_predict.core.log import be_heard, logger
 
     be_heard()
     logger.info("%s: reading", study.name)

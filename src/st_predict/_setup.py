@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from st_predict._spatialdata.keys import Elements
 from st_predict.core.errors import InputError
 from st_predict.core.outputs import check_apart
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from spatialdata import SpatialData
 
-    from st_predict._spatialdata.keys import Keys
+    from st_predict._spatialdata.keys import Placed
     from st_predict.core.encoders.frozen import FrozenEncoder
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.protocol.study import EncodedTiles
@@ -231,8 +232,8 @@ def open_checkpoints(
     from st_predict.core.training.checkpoints import Checkpoints
 
     made_from = {"st-predict": version("st-predict"), **settings, "tiles": spec.to_dict(), "encoder": frozen.identity}
-    for section, keys in zip(read.sections, read.keys, strict=True):
-        record = features_record(frozen.identity, spec, section, keys.image)
+    for section, placed in zip(read.sections, read.placed, strict=True):
+        record = features_record(frozen.identity, spec, section, placed.image)
         digest = hashlib.sha256(repr((section.subject, section.um_per_px, record)).encode())
         for part in section.measured():
             digest.update(part)
@@ -244,12 +245,12 @@ class ReadSections(NamedTuple):
     """Sections with the objects they were read from."""
 
     sections: list[Section]
-    keys: list[Keys]
+    placed: list[Placed]
     objects: list[SpatialData | Path]
     """As given: a store is opened anew where it is needed."""
 
 
-def read_sections(sdata: Sections, *, gene_sets: Any = None, **choice: str | None) -> ReadSections:
+def read_sections(sdata: Sections, elements: Elements = Elements(), *, gene_sets: Any = None) -> ReadSections:
     """Read one section, a list, or a dict that names them, and the gene sets of them that are targets.
 
     Raises
@@ -268,16 +269,16 @@ def read_sections(sdata: Sections, *, gene_sets: Any = None, **choice: str | Non
         named = [(None, one) for one in (sdata if isinstance(sdata, list | tuple) else [sdata])]
     if not named:
         raise InputError("there are no sections", where="sdata", expected="at least one", remedy="give sections")
-    sections, keys, objects = [], [], []
+    sections, placed, objects = [], [], []
     for name, given in named:
         one = Path(given) if isinstance(given, str) else given
         section, found = (
-            read_stored_section(one, **choice)
+            read_stored_section(one, elements)
             if isinstance(one, Path)
-            else read_section(one, need_counts=True, **choice)
+            else read_section(one, elements, need_counts=True)
         )
         sections.append(section if name is None else dataclasses.replace(section, name=str(name)))
-        keys.append(found)
+        placed.append(found)
         objects.append(one)
     names = [section.name for section in sections]
     twice = [name for name in names if names.count(name) > 1]
@@ -289,7 +290,7 @@ def read_sections(sdata: Sections, *, gene_sets: Any = None, **choice: str | Non
             remedy="give a dict that names them: train({'A1': ..., 'B1': ...})",
         )
     say_common(sections)
-    return ReadSections(with_gene_sets(sections, gene_sets), keys, objects)
+    return ReadSections(with_gene_sets(sections, gene_sets), placed, objects)
 
 
 def check_outside(read: ReadSections, **places: str | Path | None) -> None:
@@ -353,11 +354,11 @@ def encode_sections(
             say_glass(section)
         tiles = store.tiles(read.sections, spec, frozen.encoder.tile_px)
         return EncodedTiles(tiles, spec, frozen.identity, frozen.encoder)
-    for one, found in zip(read.objects, read.keys, strict=True):
+    for one, found in zip(read.objects, read.placed, strict=True):
         if not isinstance(one, Path):
             check_features_key(one.tables[found.table], features_key(frozen.name))
     features = [
         cached_features(open_store(one) if isinstance(one, Path) else one, section, found, frozen, spec, keep=keep)[1]
-        for one, section, found in zip(read.objects, read.sections, read.keys, strict=True)
+        for one, section, found in zip(read.objects, read.sections, read.placed, strict=True)
     ]
     return EncodedTiles(features, spec, frozen.identity, None)

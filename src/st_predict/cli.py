@@ -13,11 +13,11 @@ import click
 from click.core import ParameterSource
 
 import st_predict as stp
-from st_predict._log import be_heard
 from st_predict._spatialdata.stored import is_store, open_store
 from st_predict._studies import by_name
 from st_predict.core.ending import Terminated, ended_by_signals
 from st_predict.core.errors import InputError
+from st_predict.core.log import be_heard
 from st_predict.core.outputs import check_apart, check_output, has_columns
 
 if TYPE_CHECKING:
@@ -265,9 +265,9 @@ def _predict_bare(slides: Sequence[Path], model: Model, out: Path, **cohort: Any
 
 
 def _predict_stores(slides: Sequence[Path], model_path: Path, out: Path, *, key_added: str, **keys: Any) -> None:
-    from st_predict._cohort import PREDICTION
     from st_predict.core.files import replacing_folder
     from st_predict.core.outputs import seal
+    from st_predict.tl._cohort_store import PREDICTION
 
     targets = [out / Path(os.path.abspath(slide)).name for slide in slides]  # "." has a name, too
     for target in targets:
@@ -284,10 +284,11 @@ def _predict_stores(slides: Sequence[Path], model_path: Path, out: Path, *, key_
 
 def _written(sdata: SpatialData, model: Model, key: str) -> str:
     """How many genes and sets a prediction is of; fewer than the model's where some were left out."""
+    from st_predict._spatialdata.prediction import find_prediction
     from st_predict.core.expression import describe_panel
 
-    (record,) = (table.uns[key] for table in sdata.tables.values() if key in table.uns)
-    return describe_panel(list(record["panel"]), {name: () for name in model.gene_sets if name in record["panel"]})
+    panel = find_prediction(sdata, key).panel
+    return describe_panel(panel, {name: () for name in model.gene_sets if name in panel})
 
 
 @main.command()
@@ -431,8 +432,8 @@ def _check_target(target: Path, slides: Sequence[Path], times: int) -> None:
 
 
 def _check_store(target: Path) -> None:
-    from st_predict._cohort import PREDICTION
     from st_predict.core.outputs import is_sealed
+    from st_predict.tl._cohort_store import PREDICTION
 
     check_output(
         target, lambda path: is_sealed(path, PREDICTION), what="an earlier prediction of st_predict", where="--out"

@@ -17,6 +17,7 @@ from spatialdata import SpatialData
 from st_predict import tl
 from st_predict._spatialdata.kept import gene_names, own_genes
 from st_predict._spatialdata.outlines import spot_outlines
+from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.read import read_section
 from st_predict._spatialdata.stored import read_stored_section
 from st_predict.core.errors import InputError
@@ -290,7 +291,7 @@ def test_a_store_keeps_the_same_spots_and_genes(make_section: Make, tmp_path: Pa
     sdata.tables["table"].obs["in_tissue"] = seen.astype(int)
     sdata.write(tmp_path / "A.zarr")
     plain = read_section(sdata, need_counts=True)[0]
-    stored = read_stored_section(tmp_path / "A.zarr", layer=None)[0]
+    stored = read_stored_section(tmp_path / "A.zarr")[0]
     assert stored.counts.shape == plain.counts.shape == (38, 24)
     assert np.array_equal(total_counts(stored.counts), total_counts(plain.counts))
     assert np.array_equal(stored.counts[:, np.arange(24)].toarray(), plain.counts.toarray())
@@ -340,7 +341,7 @@ def test_counts_that_are_no_numbers(make_section: Make, kind: type) -> None:
     sdata = make_section("A")
     sdata.tables["table"].layers["raw"] = sdata.tables["table"].X.toarray().astype(kind)
     with pytest.raises(InputError, match="counts are of type .*, no real numbers") as error:
-        read_section(sdata, layer="raw", need_counts=True)
+        read_section(sdata, Elements(layer="raw"), need_counts=True)
     assert error.value.where == "sdata.tables['table'].layers['raw']"
 
 

@@ -12,7 +12,7 @@ from shapely.geometry import box
 from spatialdata import SpatialData
 from spatialdata.models import Image2DModel, ShapesModel
 
-from st_predict._spatialdata.keys import find_keys
+from st_predict._spatialdata.keys import Elements, place
 from st_predict.core.errors import InputError
 
 Make = Callable[..., SpatialData]
@@ -23,20 +23,20 @@ def blank(side: int = 40) -> Any:
 
 
 def test_one_of_each_is_found(make_section: Make) -> None:
-    assert find_keys(make_section("A"), need_table=True) == ("A_image", "A", "table")
+    assert place(make_section("A"), need_table=True) == ("A_image", "A", "table", None)
 
 
 def test_without_table(make_section: Make) -> None:
     bare = make_section("A", table=False)
-    assert find_keys(bare, need_table=False) == ("A_image", "A", None)
+    assert place(bare, need_table=False) == ("A_image", "A", None, None)
     with pytest.raises(InputError, match="the SpatialData has no table"):
-        find_keys(bare, need_table=True)
+        place(bare, need_table=True)
 
 
 @pytest.mark.parametrize("given", ["a path", None, 3, {"A": 1}])
 def test_not_a_spatialdata(given: Any) -> None:
     with pytest.raises(InputError, match=f"a {type(given).__name__} was given") as error:
-        find_keys(given, need_table=False)
+        place(given, need_table=False)
     assert "spatialdata.read_zarr(path)" in error.value.remedy
 
 
@@ -44,11 +44,11 @@ def test_several_images_are_asked_for_by_name(make_section: Make) -> None:
     sdata = make_section("A")
     sdata.images["IF"] = blank()
     with pytest.raises(InputError, match="there are 2 candidates for the image: A_image, IF") as error:
-        find_keys(sdata, need_table=True)
+        place(sdata, need_table=True)
     assert error.value.where == "image_key" and "pass image_key='A_image' (or another)" in error.value.remedy
-    assert find_keys(sdata, image_key="IF", need_table=True).image == "IF"
+    assert place(sdata, Elements(image_key="IF"), need_table=True).image == "IF"
     with pytest.raises(InputError, match="there is no image 'HE'") as error:
-        find_keys(sdata, image_key="HE", need_table=True)
+        place(sdata, Elements(image_key="HE"), need_table=True)
     assert error.value.expected == "one of A_image, IF"
 
 
@@ -56,7 +56,7 @@ def test_no_image(make_section: Make) -> None:
     sdata = make_section("A")
     del sdata.images["A_image"]
     with pytest.raises(InputError, match="the SpatialData has no image"):
-        find_keys(sdata, need_table=True)
+        place(sdata, need_table=True)
 
 
 def test_reduced_copies_step_back_where_the_full_image_is(make_section: Make) -> None:
@@ -65,23 +65,23 @@ def test_reduced_copies_step_back_where_the_full_image_is(make_section: Make) ->
     for name in ("A_hires_image", "A_lowres_image"):
         sdata.images[name] = blank()
     with pytest.raises(InputError, match="there are 2 candidates for the image"):
-        find_keys(sdata, need_table=True)
+        place(sdata, need_table=True)
     sdata.images["A_full_image"] = blank()
-    assert find_keys(sdata, need_table=True).image == "A_full_image"
+    assert place(sdata, need_table=True).image == "A_full_image"
     sdata.images["B_hires_image"] = blank()
     with pytest.raises(InputError, match="A_full_image, B_hires_image|B_hires_image, A_full_image"):
-        find_keys(sdata, need_table=True)
+        place(sdata, need_table=True)
 
 
 def test_several_tables_are_asked_for_by_name(make_section: Make) -> None:
     sdata = make_section("A")
     sdata.tables["bins"] = sdata.tables["table"].copy()
     with pytest.raises(InputError, match="there are 2 candidates for the table") as error:
-        find_keys(sdata, need_table=True)
+        place(sdata, need_table=True)
     assert error.value.where == "table_key"
-    assert find_keys(sdata, table_key="bins", need_table=True).table == "bins"
+    assert place(sdata, Elements(table_key="bins"), need_table=True).table == "bins"
     with pytest.raises(InputError, match="there is no table 'cells'"):
-        find_keys(sdata, table_key="cells", need_table=True)
+        place(sdata, Elements(table_key="cells"), need_table=True)
 
 
 def test_tables_that_annotate_nothing_step_back(make_section: Make) -> None:
@@ -89,7 +89,7 @@ def test_tables_that_annotate_nothing_step_back(make_section: Make) -> None:
     free = sdata.tables["table"].copy()
     del free.uns["spatialdata_attrs"]
     sdata.tables["reference"] = free
-    assert find_keys(sdata, need_table=True).table == "table"
+    assert place(sdata, need_table=True).table == "table"
 
 
 def test_table_that_is_not_linked(make_section: Make) -> None:
@@ -99,7 +99,7 @@ def test_table_that_is_not_linked(make_section: Make) -> None:
     del sdata.tables["table"]
     sdata.tables["table"] = table
     with pytest.raises(InputError, match="table 'table' is not linked to shapes") as error:
-        find_keys(sdata, need_table=True)
+        place(sdata, need_table=True)
     assert "TableModel.parse" in error.value.remedy
 
 
@@ -107,21 +107,21 @@ def test_table_of_shapes_that_are_not_there(make_section: Make) -> None:
     sdata = make_section("A")
     del sdata.shapes["A"]
     with pytest.raises(InputError, match="table 'table' annotates 'A', which is not among the shapes \\(none\\)"):
-        find_keys(sdata, need_table=True)
+        place(sdata, need_table=True)
 
 
 def test_slides_take_circles_and_leave_outlines(make_section: Make) -> None:
     sdata = make_section("A", table=False)
     sdata.shapes["tissue"] = ShapesModel.parse(geopandas.GeoDataFrame(geometry=[box(0, 0, 20, 20)]))
-    assert find_keys(sdata, need_table=False).shapes == "A"
-    assert find_keys(sdata, shapes_key="tissue", need_table=False).shapes == "tissue"
+    assert place(sdata, need_table=False).shapes == "A"
+    assert place(sdata, Elements(shapes_key="tissue"), need_table=False).shapes == "tissue"
     sdata.shapes["B"] = sdata.shapes["A"].copy()
     with pytest.raises(InputError, match="there are 2 candidates for the shapes: A, B"):
-        find_keys(sdata, need_table=False)
+        place(sdata, need_table=False)
 
 
 def test_bins_without_circles_are_found(make_section: Make) -> None:
     sdata = make_section("A", table=False)
     del sdata.shapes["A"]
     sdata.shapes["bins"] = ShapesModel.parse(geopandas.GeoDataFrame(geometry=[box(0, 0, 20, 20)]))
-    assert find_keys(sdata, need_table=False).shapes == "bins"
+    assert place(sdata, need_table=False).shapes == "bins"

@@ -14,6 +14,7 @@ from spatialdata.models import ShapesModel, TableModel
 from spatialdata.transformations import Identity, set_transformation
 
 from st_predict import tl
+from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
 
@@ -292,19 +293,19 @@ def two_sections(make_section: Make) -> SpatialData:
 @pytest.mark.parametrize("need_counts", [True, False])
 def test_coordinate_systems_tie_spots_to_their_own_image(make_section: Make, need_counts: bool) -> None:
     sdata = two_sections(make_section)
-    assert read_section(sdata, image_key="A_image", need_counts=need_counts)[0].n_spots == 42
+    assert read_section(sdata, Elements(image_key="A_image"), need_counts=need_counts)[0].n_spots == 42
     with pytest.raises(InputError, match="spots 'A' lie with image 'A_image' in the coordinate system 'A'") as error:
-        read_section(sdata, image_key="B_image", need_counts=need_counts)
+        read_section(sdata, Elements(image_key="B_image"), need_counts=need_counts)
     assert "image 'B_image' lies in 'B': these are two sections" in error.value.what
     set_transformation(sdata.images["A_image"], Identity(), "B")  # both show one section, says the user
-    assert read_section(sdata, image_key="B_image", need_counts=need_counts)[0].n_spots == 42
+    assert read_section(sdata, Elements(image_key="B_image"), need_counts=need_counts)[0].n_spots == 42
 
 
 def test_spots_in_the_systems_of_two_images(make_section: Make) -> None:
     sdata = two_sections(make_section)
     set_transformation(sdata.shapes["A"], Identity(), "B")
     with pytest.raises(InputError, match="spots 'A' lie with image 'B_image' in the coordinate system 'B'"):
-        read_section(sdata, image_key="A_image", need_counts=True)
+        read_section(sdata, Elements(image_key="A_image"), need_counts=True)
 
 
 def test_reduced_copies_are_no_other_section(make_section: Make) -> None:
@@ -317,4 +318,4 @@ def test_reduced_copies_are_no_other_section(make_section: Make) -> None:
         set_transformation(sdata.shapes["A"], Identity(), f"A_downscaled_{name}")
     set_transformation(sdata.shapes["A"], Identity(), "A")
     set_transformation(sdata.images["A_image"], Identity(), "A")
-    assert read_section(sdata, image_key="A_image", need_counts=True)[0].n_spots == 42
+    assert read_section(sdata, Elements(image_key="A_image"), need_counts=True)[0].n_spots == 42

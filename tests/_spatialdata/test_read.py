@@ -15,6 +15,7 @@ from spatialdata import SpatialData
 from spatialdata.models import ShapesModel
 from spatialdata.transformations import Affine, Identity, MapAxis, Scale, Sequence, Translation, set_transformation
 
+from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.read import read_section, spot_diameter_px
 from st_predict.core.errors import InputError
 
@@ -27,7 +28,7 @@ def truth() -> np.ndarray:
 
 
 def read(sdata: SpatialData, **choice: Any) -> Any:
-    return read_section(sdata, need_counts=True, **choice)[0]
+    return read_section(sdata, Elements(**choice), need_counts=True)[0]
 
 
 def test_plain_section(make_section: Make) -> None:

@@ -39,7 +39,7 @@ def test_counts_are_those_of_the_table(
     stores: dict[str, Path], make_section: Make, monkeypatch: pytest.MonkeyPatch, band: int
 ) -> None:
     monkeypatch.setattr(stored, "_BAND_ROWS", band)
-    section, _ = read_stored_section(stores["A"], layer=None)
+    section, _ = read_stored_section(stores["A"])
     expected = make_section("A", 0)["table"].X.toarray()
     counts = section.counts
     assert isinstance(counts, StoredCounts) and counts.shape == expected.shape
@@ -62,8 +62,8 @@ def test_counts_are_those_of_the_table(
 def test_panel_and_targets_are_those_of_sections_in_memory(
     stores: dict[str, Path], make_section: Make, ranking: Any
 ) -> None:
-    on_disk = read_sections(stores, layer=None).sections
-    held = read_sections({name: make_section(name, seed) for seed, name in enumerate("AB")}, layer=None).sections
+    on_disk = read_sections(stores).sections
+    held = read_sections({name: make_section(name, seed) for seed, name in enumerate("AB")}).sections
     panel = choose_panel(held, 10, ranking)
     assert choose_panel(on_disk, 10, ranking) == panel
     for one, other in zip(on_disk, held, strict=True):
@@ -82,7 +82,7 @@ def test_the_model_is_that_of_sections_in_memory(
 def test_no_table_is_held(stores: dict[str, Path]) -> None:
     gc.collect()
     before = sum(type(thing) is AnnData for thing in gc.get_objects())
-    read = read_sections(stores, layer=None)
+    read = read_sections(stores)
     gc.collect()
     assert sum(type(thing) is AnnData for thing in gc.get_objects()) == before
     assert read.objects == list(stores.values())
@@ -107,7 +107,7 @@ def test_cross_validation_takes_paths(stores: dict[str, Path], quick: dict[str, 
 
 @pytest.mark.parametrize("inside", ["", "tables", "tables/table/X/data/c", "tables/table/X/indptr"])
 def test_a_section_that_disappears_is_named(stores: dict[str, Path], inside: str) -> None:
-    section, _ = read_stored_section(stores["A"], layer=None)
+    section, _ = read_stored_section(stores["A"])
     shutil.rmtree(stores["A"] / inside)
     with pytest.raises(InputError, match=r"A\.zarr can no longer be read") as error:
         section_expression(section, ["g1"])

@@ -12,8 +12,9 @@ import pytest
 import spatialdata
 from spatialdata import SpatialData
 
-from st_predict._spatialdata.keys import find_keys
-from st_predict._spatialdata.write import Predicted, check_free, prediction_record, recorded_sets, write_prediction
+from st_predict._spatialdata.keys import place
+from st_predict._spatialdata.prediction import Prediction, find_prediction, read_prediction
+from st_predict._spatialdata.write import check_free, write_prediction
 from st_predict.core.errors import InputError
 
 Make = Callable[..., SpatialData]
@@ -21,20 +22,19 @@ PANEL = ["g3", "g0", "absent"]
 PROVENANCE = {"panel": PANEL, "model": "0123456789ab", "tile_px": [], "min_counts": 500.0}
 
 
-def of(predicted: np.ndarray, panel: list[str]) -> Predicted:
+def of(predicted: np.ndarray, provenance: dict[str, Any]) -> tuple[Prediction, pd.DataFrame]:
     """What is written of a model that does not know how sure it is."""
-    unknown = pd.DataFrame(
-        np.nan, panel, ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for"]
-    )
-    return Predicted(predicted, predicted[:, 0] / 100, unknown, None)
+    columns = ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for"]
+    unknown = pd.DataFrame(np.nan, provenance["panel"], columns)
+    return Prediction(predicted, predicted[:, 0] / 100, None, provenance), unknown
 
 
 def write(sdata: SpatialData, value: float = 0.0, key: str = "predicted") -> np.ndarray:
-    keys = find_keys(sdata, need_table=False)
-    check_free(sdata, keys, key)
-    n = len(sdata.shapes[keys.shapes])
+    placed = place(sdata, need_table=False)
+    check_free(sdata, placed, key)
+    n = len(sdata.shapes[placed.shapes])
     predicted = np.arange(3 * n, dtype=np.float32).reshape(n, 3) + value
-    write_prediction(sdata, keys, key, of(predicted, PANEL), np.zeros((n, 2)), dict(PROVENANCE))
+    write_prediction(sdata, placed, key, *of(predicted, dict(PROVENANCE)), np.zeros((n, 2)))
     return predicted
 
 
@@ -51,7 +51,7 @@ def test_layer_and_obsm_of_a_measured_table(make_section: Make) -> None:
     assert isinstance(frame, pd.DataFrame) and frame.columns.tolist() == PANEL
     assert frame.index.equals(table.obs_names) and np.array_equal(frame.to_numpy(), predicted)
     np.testing.assert_array_equal(table.obs["predicted_distance"], predicted[:, 0] / 100)
-    assert prediction_record(table.uns, "predicted")["model"] == "0123456789ab"
+    assert read_prediction(table, "predicted").provenance["model"] == "0123456789ab"
     assert (table.X != counts).nnz == 0
 
 
@@ -62,15 +62,15 @@ def test_gene_sets_are_recorded_by_names_that_zarr_takes(make_section: Make, tmp
     sets = {"g3": ["g1", "g2"], "CD4/CD8": ["g4"]}
     predicted = np.arange(3 * 42, dtype=np.float32).reshape(42, 3)
     provenance = {**PROVENANCE, "panel": ["g0", *sets], "gene_sets": sets}
-    keys = find_keys(sdata, need_table=False)
-    write_prediction(sdata, keys, "predicted", of(predicted, provenance["panel"]), np.zeros((42, 2)), provenance)
+    placed = place(sdata, need_table=False)
+    write_prediction(sdata, placed, "predicted", *of(predicted, provenance), np.zeros((42, 2)))
     sdata.write(tmp_path / "A.zarr")
     written = spatialdata.read_zarr(tmp_path / "A.zarr")["table" if table else "predicted"]
-    record = prediction_record(written.uns, "predicted")
-    assert sorted(record["gene_sets"]) == ["CD4_CD8", "g3"]
-    assert recorded_sets(record) == {name: tuple(genes) for name, genes in sets.items()}
+    found = read_prediction(written, "predicted")
+    assert sorted(found.provenance["gene_sets"]) == ["CD4_CD8", "g3"]
+    assert found.gene_sets == {name: tuple(genes) for name, genes in sets.items()}
     assert np.isnan(written.layers["predicted"]).all(axis=0).sum() == (23 if table else 0)
-    assert recorded_sets({"panel": ["g0"]}) == {}
+    assert found._replace(provenance={"panel": ["g0"]}).gene_sets == {}
 
 
 def test_new_table_on_a_slide(make_section: Make) -> None:
@@ -134,22 +134,48 @@ def test_keys_that_could_not_be_saved(make_section: Make, key: str, table: bool)
 def test_no_prediction_under_the_key(make_section: Make) -> None:
     table = make_section("A").tables["table"]
     with pytest.raises(InputError, match="there is no prediction under 'predicted'") as error:
-        prediction_record(table.uns, "predicted")
+        read_prediction(table, "predicted")
     assert "st_predict.tl.predict(sdata)" in error.value.remedy
 
 
 def test_gene_names_with_a_slash_can_be_saved(make_section: Make, tmp_path: Path) -> None:
     names = ["g0", "g1", "g2", "g3", "HLA-A", "a/b", *(f"h{i}" for i in range(18))]
     sdata = make_section("A", gene_names=names)
-    keys = find_keys(sdata, need_table=True)
+    placed = place(sdata, need_table=True)
     predicted = np.random.default_rng(0).normal(size=(42, 2)).astype(np.float32)
     provenance = {**PROVENANCE, "panel": ["HLA-A", "a/b"]}
-    write_prediction(sdata, keys, "predicted", of(predicted, provenance["panel"]), np.zeros((42, 2)), provenance)
+    write_prediction(sdata, placed, "predicted", *of(predicted, provenance), np.zeros((42, 2)))
     sdata.write(tmp_path / "a.zarr")
     table = spatialdata.read_zarr(tmp_path / "a.zarr").tables["table"]
     assert table.obsm["predicted"].columns.tolist() == ["HLA-A", "a_b"]
     assert list(table.uns["predicted"]["panel"]) == ["HLA-A", "a/b"]
     assert np.array_equal(table.layers["predicted"][:, 4:6], predicted)
+
+
+@pytest.mark.parametrize("table", [True, False])
+@pytest.mark.parametrize("interval", [True, False])
+def test_what_was_written_is_read_back(make_section: Make, tmp_path: Path, *, table: bool, interval: bool) -> None:
+    """Every value of it, from disk, of the spots in tissue and no others."""
+    sdata = make_section("A", table=table)
+    n = 42
+    if table:
+        sdata["table"].obs["in_tissue"] = np.arange(42) % 4 > 0
+        n = int(sdata["table"].obs["in_tissue"].sum())
+    rng = np.random.default_rng(0)
+    values, lower, upper = (rng.normal(size=(n, 3)).astype(np.float32) for _ in range(3))
+    provenance = {**PROVENANCE, "slide_shift": 0.5, "unlike_training": 0.25, "expected_pcc": [0.1, 0.2, 0.3], "chance": [0.2, 0.1, 0.3],
+                  **({"interval": 0.9} if interval else {})}  # fmt: skip
+    made, genes = of(values, provenance)
+    made = made._replace(interval=(lower, upper) if interval else None)
+    write_prediction(sdata, place(sdata, need_table=False), "predicted", made, genes, np.zeros((n, 2)))
+    sdata.write(tmp_path / "a.zarr")
+    back = find_prediction(spatialdata.read_zarr(tmp_path / "a.zarr"), "predicted")
+    assert np.array_equal(back.expression, values) and np.array_equal(back.distance, made.distance)
+    assert (back.interval is None) != interval
+    if interval:
+        assert np.array_equal(back.interval[0], lower) and np.array_equal(back.interval[1], upper)
+    assert back.panel == PANEL and back.min_counts == 500 and back.expected_pcc.tolist() == [0.1, 0.2, 0.3]
+    assert (back.slide_shift, back.unlike_training, back.unpredictable) == (0.5, 0.25, {"g3", "absent"})
 
 
 @pytest.mark.parametrize("table", [True, False])
@@ -159,10 +185,10 @@ def test_round_trip_through_disk(make_section: Make, tmp_path: Path, table: bool
     sdata.write(tmp_path / "a.zarr")
     back = spatialdata.read_zarr(tmp_path / "a.zarr")
     held = back.tables["table" if table else "predicted"]
-    assert list(prediction_record(held.uns, "predicted")["panel"]) == PANEL
+    assert read_prediction(held, "predicted").panel == PANEL
     if table:
         assert np.array_equal(held.layers["predicted"], sdata.tables["table"].layers["predicted"], equal_nan=True)
         assert held.obsm["predicted"].equals(sdata.tables["table"].obsm["predicted"])
     else:
         assert np.array_equal(held.X, predicted)
-        assert find_keys(back, need_table=False).table is None, "our own table is no measured one"
+        assert place(back, need_table=False).table is None, "our own table is no measured one"

@@ -15,7 +15,7 @@ from spatialdata.models import ShapesModel
 
 import st_predict as stp
 from st_predict._spatialdata.image import image_array, image_source, reduced_sources
-from st_predict._spatialdata.keys import Keys, find_image, find_keys
+from st_predict._spatialdata.keys import Elements, Placed, find_image, place
 from st_predict._spatialdata.scale import stored_scale
 from st_predict.core.errors import InputError
 from st_predict.core.training.model import Model
@@ -110,10 +110,10 @@ def test_tiles_are_spots_and_features_are_no_expression(wsi: wsidata.WSIData) ->
     middles = add_tiles(wsi)
     wsidata.io.add_tissues(wsi, "tissues", [Polygon([(300, 200), (900, 200), (900, 700), (300, 700)])])
     wsidata.io.add_features(wsi, "resnet_tiles", "tiles", np.zeros((len(middles), 4), np.float32))
-    assert find_keys(wsi, need_table=False) == Keys("wsi", "tiles", None)
+    assert place(wsi, need_table=False) == Placed("wsi", "tiles", None)
     add_tiles(wsi, "fine")
     with pytest.raises(InputError, match="2 candidates") as error:
-        find_keys(wsi, need_table=False)
+        place(wsi, need_table=False)
     assert "shapes_key" in str(error.value)
 
 
@@ -121,8 +121,8 @@ def test_tiles_laid_after_spots_are_asked_for(wsi: wsidata.WSIData) -> None:
     stp.pp.spot_grid(wsi)
     add_tiles(wsi)
     with pytest.raises(InputError, match="2 candidates for the shapes: spots, tiles"):
-        find_keys(wsi, need_table=False)
-    assert find_keys(wsi, shapes_key="tiles", need_table=False).shapes == "tiles"
+        place(wsi, need_table=False)
+    assert place(wsi, Elements(shapes_key="tiles"), need_table=False).shapes == "tiles"
 
 
 def test_prediction_on_tiles_is_that_on_spots_at_their_middles(

@@ -100,7 +100,7 @@ def test_a_section_is_refused_before_it_is_decoded(
 
 
 def test_counts_are_refused_where_they_are_read_again(section: Path, tmp_path: Path, unpickling: None) -> None:
-    counts = stored.read_stored_section(section, layer=None)[0].counts
+    counts = stored.read_stored_section(section)[0].counts
     poison(section, "tables/table/X/data", tmp_path / "ran")
     with pytest.raises(InputError, match="numcodecs.pickle"):
         counts.sum(axis=0)

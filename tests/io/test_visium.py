@@ -18,6 +18,7 @@ import tifffile
 from spatialdata.transformations import get_transformation
 
 import st_predict as stp
+from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
 from st_predict.io import _visium
@@ -360,7 +361,7 @@ def test_real_folders(real_data, folder, table, n_spots, um_per_px):
     diameter_um = factors["spot_diameter_fullres"] * um_per_px
     assert diameter_um == pytest.approx(factors.get("bin_size_um", 65.0), rel=1e-3)
     del sdata.attrs["st_predict"]  # as spatialdata-io leaves it: the array tells, or the bins
-    told = read_section(sdata, image_key="V_lowres_image", need_counts=False)[0].um_per_px
+    told = read_section(sdata, Elements(image_key="V_lowres_image"), need_counts=False)[0].um_per_px
     if table == "square_008um":  # this folder has the positions of bins of 16 um: they do not fit their width
         assert told is None
         return
@@ -368,7 +369,7 @@ def test_real_folders(real_data, folder, table, n_spots, um_per_px):
     if table == "table":
         obs = sdata.tables[table].obs
         obs["array_row"], obs["array_col"] = obs["array_col"].copy(), obs["array_row"].copy()
-        told = read_section(sdata, image_key="V_lowres_image", need_counts=False)[0].um_per_px
+        told = read_section(sdata, Elements(image_key="V_lowres_image"), need_counts=False)[0].um_per_px
         assert told == pytest.approx(lowres, rel=1e-3)
 
 

@@ -54,8 +54,9 @@ def make_section(
     from spatialdata.models import Image2DModel, ShapesModel, TableModel
     from spatialdata.transformations import Identity, Scale
 
-    from st_predict._spatialdata.keys import Keys
-    from st_predict._spatialdata.write import Predicted, write_prediction
+    from st_predict._spatialdata.keys import Placed
+    from st_predict._spatialdata.prediction import Prediction
+    from st_predict._spatialdata.write import write_prediction
 
     rng = np.random.default_rng(0)
     centers = np.array([(400.0 + 90 * x, 260.0 + 80 * y) for y in range(4) for x in range(5)])
@@ -89,12 +90,12 @@ def make_section(
         sdata["table"] = TableModel.parse(table, region="P", region_key="region", instance_key="instance_id")
     predicted = rng.normal(3, 0.5, (len(centers), len(PANEL))).astype(np.float32)[rows]
     provenance = {"panel": PANEL, "min_counts": 500.0, "method": "ridge", "encoder": "tiny"}
-    keys = Keys("P_image", "P", "table" if measured else None)
+    placed = Placed("P_image", "P", "table" if measured else None)
     unknown = pd.DataFrame(
         np.nan, PANEL, ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for"]
     )
-    made = Predicted(predicted, predicted[:, 0], unknown, None)
-    write_prediction(sdata, keys, "predicted", made, centers[rows], provenance)
+    made = Prediction(predicted, predicted[:, 0], None, provenance)
+    write_prediction(sdata, placed, "predicted", made, unknown, centers[rows])
     return SimpleNamespace(
         sdata=sdata, centers_px=centers[rows], counts=counts[rows], predicted=predicted, few=int(np.argmax(rows == 3))
     )

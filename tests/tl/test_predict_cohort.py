@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import st_predict as stp
-from st_predict import _cohort
+from st_predict.tl import _cohort, _session
 from st_predict.cli import main
 from st_predict.core.encoders import kept as kept_module
 from st_predict.core.errors import InputError
@@ -54,6 +54,16 @@ def values(out: Path) -> dict[str, np.ndarray]:
 
 def run(slides: list[Path], model: Model, out: Path, **settings: Any) -> pd.DataFrame:
     return stp.tl.predict_cohort(slides, model, out, um_per_px=UM, n_jobs=1, **settings)
+
+
+def test_the_session_keeps_its_own_model(
+    slides: list[Path], quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cohort reads a model of its own, in this very process, and does not make it the one that is predicted with next."""
+    other = object()
+    monkeypatch.setattr(_session, "_last", [other])
+    run(slides[:1], quick_model, tmp_path / "out")
+    assert _session.last_model() is other
 
 
 def test_a_store_a_slide_and_a_manifest(slides: list[Path], quick_model: Model, tmp_path: Path) -> None:
@@ -339,7 +349,7 @@ def test_another_model_is_another_prediction(
 
 
 def test_a_client_that_grows_is_used() -> None:
-    from st_predict._workers import _side_by_side
+    from st_predict.core.processes import _side_by_side
 
     room, seen = [1], []
 

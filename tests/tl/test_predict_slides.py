@@ -19,7 +19,7 @@ from PIL import Image
 from spatialdata import SpatialData
 
 import st_predict as stp
-from st_predict._prediction import _compare_layout
+from st_predict.tl._remarks import compare_layout
 from st_predict.core.errors import InputError
 from st_predict.core.grid import array_layout
 from st_predict.core.methods.interface import Needs
@@ -121,7 +121,7 @@ def test_another_layout_is_said_where_it_matters(
             network=SimpleNamespace(needs=Needs(neighbors=0)),
         ),
     ):
-        _compare_layout(model, section)
+        compare_layout(model, section)
     assert caplog.text == ""
 
 
@@ -324,9 +324,9 @@ def test_a_scale_far_from_training_is_said_before_any_work(
 def test_a_scale_near_that_of_training_is_not_said(
     um_per_px: float, pixels: np.ndarray, quick_model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from st_predict._prediction import _check_bare
+    from st_predict.tl._prediction import check_bare
 
-    _check_bare(slide_of(pixels, um_per_px), quick_model, None)
+    check_bare(slide_of(pixels, um_per_px), quick_model, None)
     assert caplog.text == ""
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from st_predict._spatialdata.keys import Keys
+    from st_predict._spatialdata.keys import Placed
     from st_predict.core.encoders.frozen import EncoderIdentity, FrozenEncoder
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
@@ -106,7 +106,7 @@ def store_features(table: AnnData, key: str, record: dict[str, Any], features: N
 def cached_features(
     sdata: SpatialData,
     section: Section,
-    keys: Keys,
+    placed: Placed,
     frozen: FrozenEncoder,
     spec: TileSpec,
     *,
@@ -118,11 +118,11 @@ def cached_features(
     ``keep`` is a folder for them while they are encoded, see :func:`kept_in`.
     """
     key = key_added or features_key(frozen.name)
-    if keys.table is None:
+    if placed.table is None:
         return key, frozen.encode(section, spec)
-    table = sdata.tables[keys.table]
+    table = sdata.tables[placed.table]
     check_features_key(table, key)
-    record = features_record(frozen.identity, spec, section, keys.image)
+    record = features_record(frozen.identity, spec, section, placed.image)
     features = stored_features(table, key, record, spec.n_scales)
     if features is None:
         say_glass(section)

@@ -15,13 +15,24 @@ PROVENANCE_KIND = "st_predict_kind"
 """Entry of our own ``uns`` records that says what they are a record of."""
 
 
-class Keys(NamedTuple):
-    """Names of the elements of one section."""
+class Elements(NamedTuple):
+    """The elements of a section that a user names; ``None`` where there is only one to choose from."""
+
+    image_key: str | None = None
+    shapes_key: str | None = None
+    table_key: str | None = None
+    layer: str | None = None
+    """Layer with the raw counts; ``None``: ``X``."""
+
+
+class Placed(NamedTuple):
+    """The elements of one section, as they were found: nobody asks for them again."""
 
     image: str
     shapes: str
     table: str | None
     """``None`` on an H&E-only section."""
+    layer: str | None = None
 
 
 class TableLink(NamedTuple):
@@ -51,22 +62,15 @@ def check_spatialdata(sdata: Any) -> None:
         )
 
 
-def find_keys(
-    sdata: SpatialData,
-    *,
-    image_key: str | None = None,
-    shapes_key: str | None = None,
-    table_key: str | None = None,
-    need_table: bool,
-) -> Keys:
-    """Settle the elements of a section.
+def place(sdata: SpatialData, elements: Elements = Elements(), *, need_table: bool) -> Placed:
+    """Find the elements of a section.
 
     Parameters
     ----------
     sdata
         One section.
-    image_key, shapes_key, table_key
-        The user's choice; ``None`` where there is only one.
+    elements
+        The user's choice.
     need_table
         Whether a section without a table is refused.
 
@@ -75,17 +79,16 @@ def find_keys(
     InputError
         If an element is missing, there are several, or the table is not linked to shapes.
     """
-    image = find_image(sdata, image_key)
+    image = find_image(sdata, elements.image_key)
     tables = measured_tables(sdata)
-    if not tables and table_key is None:
+    if not tables and elements.table_key is None:
         if need_table:
             raise _nothing("table", "measured expression is needed here; attach the counts as a table")
-        return Keys(
-            image, _one("shapes", list(sdata.shapes), shapes_key, spot_shapes(sdata) or list(sdata.shapes)), None
-        )
+        candidates = spot_shapes(sdata) or list(sdata.shapes)
+        return Placed(image, _one("shapes", list(sdata.shapes), elements.shapes_key, candidates), None, elements.layer)
     linked = [name for name in tables if "spatialdata_attrs" in sdata.tables[name].uns]
-    table = _one("table", list(sdata.tables), table_key, linked or tables)
-    return Keys(image, _linked_shapes(sdata, table, shapes_key), table)
+    table = _one("table", list(sdata.tables), elements.table_key, linked or tables)
+    return Placed(image, _linked_shapes(sdata, table, elements.shapes_key), table, elements.layer)
 
 
 def find_image(sdata: SpatialData, image_key: str | None) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from st_predict._spatialdata.keys import Keys
+    from st_predict._spatialdata.keys import Placed
 
 # Names of columns as :func:`plain_name` has them; `section` and `subject` are read, and refused, with the section.
 _NAMED = "(ids?|names?|no|nr|num|number|label|key|code|uuid)"
@@ -50,7 +50,9 @@ _TWICE = 0.1  # of the spots at places that are taken twice
 _ANYWHERE = {"global", "pixel", "pixels", "px", "micron", "microns", "um"}  # names that are those of no section
 
 
-def check_one_section(sdata: SpatialData, keys: Keys, table: AnnData | None, centers_px: NDArray[np.float64]) -> None:
+def check_one_section(
+    sdata: SpatialData, placed: Placed, table: AnnData | None, centers_px: NDArray[np.float64]
+) -> None:
     """Refuse spots of several sections over one image.
 
     Columns that name a library, sample, section, slide or capture area must hold one value. By any other column, the
@@ -62,21 +64,21 @@ def check_one_section(sdata: SpatialData, keys: Keys, table: AnnData | None, cen
     InputError
         With what says that there are several.
     """
-    _check_systems(sdata, keys)
+    _check_systems(sdata, placed)
     if table is None:
         return
     obs = table.obs[own_spots(table)]
     for column in obs.columns:
         if _SAMPLES.fullmatch(plain_name(column)) and obs[column].dtype.kind != "f" and _several(obs[column]):
             otherwise = f"; where all spots do lie on this image, rename the column (to {column + '_note'!r}, say)"
-            raise _refusal(keys, _values(obs[column]), _rows(obs[column]), otherwise)
+            raise _refusal(placed, _values(obs[column]), _rows(obs[column]), otherwise)
     nearest = Nearest.of(centers_px)
     named = [column for column in obs.columns if _MAYBE.fullmatch(plain_name(column))]
-    _check_columns(obs[named], nearest, keys, closer=_CLOSER)
-    _check_barcodes(obs, keys)
-    _check_places(obs, keys)
-    _check_columns(obs.drop(columns=named), nearest, keys, closer=_FAR_CLOSER)
-    _check_rows(obs, nearest, keys)
+    _check_columns(obs[named], nearest, placed, closer=_CLOSER)
+    _check_barcodes(obs, placed)
+    _check_places(obs, placed)
+    _check_columns(obs.drop(columns=named), nearest, placed, closer=_FAR_CLOSER)
+    _check_rows(obs, nearest, placed)
 
 
 def _values(values: pd.Series) -> str:
@@ -87,12 +89,12 @@ def _rows(values: pd.Series) -> str:
     return f"table[table.obs[{values.name!r}] == {values.dropna().unique().tolist()[0]!r}]"
 
 
-def _refusal(keys: Keys, what: str, rows: str = "table[...]", otherwise: str = "") -> InputError:
+def _refusal(placed: Placed, what: str, rows: str = "table[...]", otherwise: str = "") -> InputError:
     return InputError(
-        f"{what}: spots of several sections over the one image {keys.image!r}",
-        where=f"sdata.tables[{keys.table!r}].obs",
+        f"{what}: spots of several sections over the one image {placed.image!r}",
+        where=f"sdata.tables[{placed.table!r}].obs",
         expected="the spots of one section, on its own image",
-        remedy=f"give one SpatialData a section: sdata.tables[{keys.table!r}] = {rows}.copy(), with the image_key of "
+        remedy=f"give one SpatialData a section: sdata.tables[{placed.table!r}] = {rows}.copy(), with the image_key of "
         f"that section{otherwise}",
     )
 
@@ -104,7 +106,7 @@ def _several(values: pd.Series) -> bool:
     return 1 < len(sizes) <= len(values) / 2 and sizes.sum() - sizes.max() > _FEW * len(values)
 
 
-def _check_barcodes(obs: pd.DataFrame, keys: Keys) -> None:
+def _check_barcodes(obs: pd.DataFrame, placed: Placed) -> None:
     """Concatenation puts something before or behind the barcodes, or some of them are there twice."""
     for pattern in (_BARCODE, _PLACE):
         names = [name for name in map(str, obs.index) if pattern.search(name)]
@@ -116,17 +118,17 @@ def _check_barcodes(obs: pd.DataFrame, keys: Keys) -> None:
         few = 1 < len(kinds) <= len(around) / 2
         if (twice and (few or pattern is _BARCODE)) or (few and all(map(_WELL.fullmatch, kinds))):
             first = dict(zip(reversed(around), reversed(names), strict=True))
-            raise _id_refusal(keys, list(first.values()))
+            raise _id_refusal(placed, list(first.values()))
 
 
-def _id_refusal(keys: Keys, examples: list[str]) -> InputError:
+def _id_refusal(placed: Placed, examples: list[str]) -> InputError:
     return _refusal(
-        keys, f"spot ids are of {len(examples)} kinds, for example {', '.join(examples[:3])}",
+        placed, f"spot ids are of {len(examples)} kinds, for example {', '.join(examples[:3])}",
         otherwise="; where all spots do lie on this image, give the spots ids of one kind (table.obs_names = ...)",
     )  # fmt: skip
 
 
-def _check_places(obs: pd.DataFrame, keys: Keys) -> None:
+def _check_places(obs: pd.DataFrame, placed: Placed) -> None:
     """Places of the array are taken once."""
     columns = {plain_name(column): column for column in reversed(obs.columns)}
     for names in _ARRAY:
@@ -137,28 +139,28 @@ def _check_places(obs: pd.DataFrame, keys: Keys) -> None:
         if (places.nunique() > 1).all() and twice.mean() > _TWICE:  # one value tells no place
             values = (f"{v:g}" if isinstance(v, Real) else str(v) for v in places[twice].iloc[0])
             place = ", ".join(f"{column} {value}" for column, value in zip(places.columns, values, strict=True))
-            raise _refusal(keys, f"{twice.sum()} of {len(obs)} spots share a place of the array ({place})")
+            raise _refusal(placed, f"{twice.sum()} of {len(obs)} spots share a place of the array ({place})")
 
 
-def _check_columns(obs: pd.DataFrame, nearest: Nearest, keys: Keys, *, closer: float) -> None:
+def _check_columns(obs: pd.DataFrame, nearest: Nearest, placed: Placed, *, closer: float) -> None:
     for column in obs.columns:
         parts = _codes(obs[column])
         if parts is not None and nearest.overlaid(parts, closer=closer):
             what = f"{_values(obs[column])}, and their spots lie on one another's places"
-            raise _refusal(keys, what, _rows(obs[column]))
+            raise _refusal(placed, what, _rows(obs[column]))
 
 
-def _check_rows(obs: pd.DataFrame, nearest: Nearest, keys: Keys) -> None:
+def _check_rows(obs: pd.DataFrame, nearest: Nearest, placed: Placed) -> None:
     """Rows of several sections follow one another, or have ids that begin or end with the section."""
     for ends in _ends_of_ids(obs):
         parts = _codes(ends)
         if parts is not None and nearest.overlaid(parts, closer=_FAR_CLOSER):
-            raise _id_refusal(keys, [str(name) for name in obs.index[~ends.duplicated()]])
+            raise _id_refusal(placed, [str(name) for name in obs.index[~ends.duplicated()]])
     parts = nearest.concatenated()
     if nearest.overlaid(parts, closer=_FAR_CLOSER):
         starts = np.flatnonzero(np.diff(parts)) + 1
         raise _refusal(
-            keys, f"spots before and after row {', '.join(map(str, starts[:5]))} of the table lie on one another's places",
+            placed, f"spots before and after row {', '.join(map(str, starts[:5]))} of the table lie on one another's places",
             f"table[:{starts[0]}]",
         )  # fmt: skip
 
@@ -179,7 +181,7 @@ def _ends_of_ids(obs: pd.DataFrame) -> Iterator[pd.Series]:
     yield ids.str.replace(r".*[-_.:#|]", "", regex=True)
 
 
-def _check_systems(sdata: SpatialData, keys: Keys) -> None:
+def _check_systems(sdata: SpatialData, placed: Placed) -> None:
     """Spots may not be tied to an image that has nothing to do with the one chosen."""
     from spatialdata.transformations import get_transformation
 
@@ -187,13 +189,13 @@ def _check_systems(sdata: SpatialData, keys: Keys) -> None:
         names = get_transformation(element, get_all=True)
         return {name for name in names if name.lower() not in _ANYWHERE and "downscaled" not in name}
 
-    spots, chosen = systems(sdata.shapes[keys.shapes]), systems(sdata.images[keys.image])
+    spots, chosen = systems(sdata.shapes[placed.shapes]), systems(sdata.images[placed.image])
     for name, image in sdata.images.items():
         other = systems(image)
         if spots & other and chosen and not chosen & other:
             raise InputError(
-                f"spots {keys.shapes!r} lie with image {name!r} in the coordinate system {min(spots & other)!r}, and image "
-                f"{keys.image!r} lies in {min(chosen)!r}: these are two sections",
+                f"spots {placed.shapes!r} lie with image {name!r} in the coordinate system {min(spots & other)!r}, and image "
+                f"{placed.image!r} lies in {min(chosen)!r}: these are two sections",
                 where="coordinate systems",
                 expected="spots of one section, on its own image",
                 remedy=f"give the image of these spots as image_key; or the spots of one section alone; or, if both images "

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from st_predict._spatialdata.kept import own_spots
-from st_predict._spatialdata.keys import Keys
+from st_predict._spatialdata.keys import Placed
 
 
 def spot_outlines(
-    sdata: SpatialData, keys: Keys, centers_px: NDArray[np.float64]
+    sdata: SpatialData, placed: Placed, centers_px: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], Sequence[NDArray[np.float64]] | None]:
     """Radii ``(n,)`` in px and, for bins, the corners of each ``(m, 2)``; in the order of the table's own rows.
 
     The radius of a bin is that of the circle that holds it; circles have no outlines.
     """
-    shapes = sdata.shapes[keys.shapes]
-    if keys.table is not None:
-        table = sdata.tables[keys.table]
-        shapes = shapes.loc[table.obs[table_link(table, keys.table).instance_key][own_spots(table)]]
-    affine = shapes_to_image(sdata, keys)
+    shapes = sdata.shapes[placed.shapes]
+    if placed.table is not None:
+        table = sdata.tables[placed.table]
+        shapes = shapes.loc[table.obs[table_link(table, placed.table).instance_key][own_spots(table)]]
+    affine = shapes_to_image(sdata, placed)
     if "radius" in shapes:
         scale = np.sqrt(abs(np.linalg.det(affine[:2, :2])))
         return shapes["radius"].to_numpy(np.float64) * scale, None

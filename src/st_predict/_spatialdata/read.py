@@ -8,7 +8,7 @@ import numpy as np
 
 from st_predict._spatialdata.image import image_source, reduced_sources
 from st_predict._spatialdata.kept import check_genes, gene_names, own_counts, own_genes, own_spots, say_left_out
-from st_predict._spatialdata.keys import Keys, find_keys, table_link
+from st_predict._spatialdata.keys import Elements, Placed, place, table_link
 from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
 from st_predict.core.checks import check_counts, check_spots_on_image
@@ -21,15 +21,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
-def read_section(
-    sdata: SpatialData,
-    *,
-    image_key: str | None = None,
-    shapes_key: str | None = None,
-    table_key: str | None = None,
-    layer: str | None = None,
-    need_counts: bool,
-) -> tuple[Section, Keys]:
+def read_section(sdata: SpatialData, elements: Elements = Elements(), *, need_counts: bool) -> tuple[Section, Placed]:
     """Read one section; pixels stay where they are.
 
     Spots that ``obs["in_tissue"]`` says lie on glass are left out, and features that are no genes (antibodies, control
@@ -39,10 +31,8 @@ def read_section(
     ----------
     sdata
         One section.
-    image_key, shapes_key, table_key
+    elements
         The user's choice of elements.
-    layer
-        Layer with the raw counts; ``None``: ``X``.
     need_counts
         Whether counts are used. Where they are not, they are neither read nor checked.
 
@@ -52,56 +42,56 @@ def read_section(
         If an element is missing or ambiguous, spots lie off the image, none is in tissue, they are of several sections,
         or the counts are not counts, or not those of genes.
     """
-    keys = find_keys(sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_table=need_counts)
-    table = None if keys.table is None else _rows(sdata, keys)
-    centers_px = _centers_px(sdata, keys, table)
+    placed = place(sdata, elements, need_table=need_counts)
+    table = None if placed.table is None else _rows(sdata, placed)
+    centers_px = _centers_px(sdata, placed, table)
     if not len(centers_px):
         raise InputError(
-            f"there are no spots in {keys.shapes!r}", where="sdata", expected="at least one spot", remedy="add spots"
+            f"there are no spots in {placed.shapes!r}", where="sdata", expected="at least one spot", remedy="add spots"
         )
     if not np.isfinite(centers_px).all():
         raise InputError(
             f"{(~np.isfinite(centers_px).all(axis=1)).sum()} of {len(centers_px)} spots lie nowhere",
-            where=f"sdata.shapes[{keys.shapes!r}]",
+            where=f"sdata.shapes[{placed.shapes!r}]",
             expected="finite coordinates",
             remedy="leave these spots out of the table and the shapes",
         )
-    check_one_section(sdata, keys, table, centers_px)
-    image = image_source(sdata, keys.image)
+    check_one_section(sdata, placed, table, centers_px)
+    image = image_source(sdata, placed.image)
     check_spots_on_image(
         centers_px,
         width=int(image.col_edges[-1]),
         height=int(image.row_edges[-1]),
-        where=f"sdata.shapes[{keys.shapes!r}] on sdata.images[{keys.image!r}]",
+        where=f"sdata.shapes[{placed.shapes!r}] on sdata.images[{placed.image!r}]",
     )
-    name = _single(table, "section") or (keys.image.removesuffix("_image") if table is None else keys.shapes)
+    name = _single(table, "section") or (placed.image.removesuffix("_image") if table is None else placed.shapes)
     if table is not None:
         say_left_out(table, name, features=need_counts)
     return Section(
         name=name,
         image=image,
         centers_px=centers_px,
-        um_per_px=find_scale(sdata, keys, centers_px, shapes_to_image(sdata, keys)),
+        um_per_px=find_scale(sdata, placed, centers_px, shapes_to_image(sdata, placed)),
         subject=_single(table, "subject"),
-        counts=_counts(table, layer, keys) if need_counts else None,
+        counts=_counts(table, placed) if need_counts else None,
         gene_names=np.empty(0, np.str_) if table is None else gene_names(table)[own_genes(table)],
-        reduced=reduced_sources(sdata, keys.image),
-    ), keys
+        reduced=reduced_sources(sdata, placed.image),
+    ), placed
 
 
-def _rows(sdata: SpatialData, keys: Keys) -> AnnData:
+def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
     """The table, all of whose rows must annotate the section's shapes."""
     import pandas as pd
 
-    table = sdata.tables[keys.table]
-    link = table_link(table, str(keys.table))
-    if not (table.obs[link.region_key].astype(str) == keys.shapes).all():
+    table = sdata.tables[placed.table]
+    link = table_link(table, str(placed.table))
+    if not (table.obs[link.region_key].astype(str) == placed.shapes).all():
         raise InputError(
-            f"table {keys.table!r} annotates other shapes beside {keys.shapes!r}",
-            where=f"sdata.tables[{keys.table!r}].obs[{link.region_key!r}]",
+            f"table {placed.table!r} annotates other shapes beside {placed.shapes!r}",
+            where=f"sdata.tables[{placed.table!r}].obs[{link.region_key!r}]",
             expected="a table of one section",
             remedy=f"keep the rows of one region: sdata.tables[...] = table[table.obs[{link.region_key!r}] == "
-            f"{keys.shapes!r}].copy()",
+            f"{placed.shapes!r}].copy()",
         )
     genes = pd.Index(gene_names(table)[own_genes(table)])
     for axis, names in (("obs_names", table.obs_names), ("var_names", genes)):
@@ -109,35 +99,35 @@ def _rows(sdata: SpatialData, keys: Keys) -> AnnData:
         if len(twice):
             raise InputError(
                 f"{len(twice)} {'spot ids' if axis == 'obs_names' else 'genes'} occur twice, for example {twice[0]!r}",
-                where=f"sdata.tables[{keys.table!r}].{axis}",
+                where=f"sdata.tables[{placed.table!r}].{axis}",
                 expected="distinct names",
                 remedy=f"make them distinct ({axis}_make_unique()), or sum the duplicates",
             )
     return table
 
 
-def _centers_px(sdata: SpatialData, keys: Keys, table: AnnData | None) -> NDArray[np.float64]:
+def _centers_px(sdata: SpatialData, placed: Placed, table: AnnData | None) -> NDArray[np.float64]:
     """Spot centers in the order of the table's own rows, in px of the image."""
-    shapes = sdata.shapes[keys.shapes]
+    shapes = sdata.shapes[placed.shapes]
     if table is not None:
-        instances = table.obs[table_link(table, str(keys.table)).instance_key][own_spots(table)]
-        place = shapes.index.get_indexer(instances)
-        if (place < 0).any():
+        instances = table.obs[table_link(table, str(placed.table)).instance_key][own_spots(table)]
+        rows = shapes.index.get_indexer(instances)
+        if (rows < 0).any():
             raise InputError(
-                f"{(place < 0).sum()} of {len(place)} table rows name no shape in {keys.shapes!r}, "
-                f"for example {instances.iloc[int((place < 0).argmax())]!r}",
-                where=f"sdata.tables[{keys.table!r}].obs[{instances.name!r}]",
-                expected=f"values of the index of sdata.shapes[{keys.shapes!r}]",
+                f"{(rows < 0).sum()} of {len(rows)} table rows name no shape in {placed.shapes!r}, "
+                f"for example {instances.iloc[int((rows < 0).argmax())]!r}",
+                where=f"sdata.tables[{placed.table!r}].obs[{instances.name!r}]",
+                expected=f"values of the index of sdata.shapes[{placed.shapes!r}]",
                 remedy="correct the instance column or the shapes' index",
             )
-        shapes = shapes.iloc[place]
+        shapes = shapes.iloc[rows]
     points = shapes.geometry if (shapes.geom_type == "Point").all() else shapes.geometry.centroid
-    affine = shapes_to_image(sdata, keys)
+    affine = shapes_to_image(sdata, placed)
     centers: NDArray[np.float64] = np.column_stack([points.x, points.y]) @ affine[:2, :2].T + affine[:2, 2]
     return centers
 
 
-def spot_diameter_px(sdata: SpatialData, keys: Keys) -> float:
+def spot_diameter_px(sdata: SpatialData, placed: Placed) -> float:
     """Median diameter of the circles in px of the image.
 
     Raises
@@ -145,54 +135,55 @@ def spot_diameter_px(sdata: SpatialData, keys: Keys) -> float:
     InputError
         If the shapes are not circles.
     """
-    shapes = sdata.shapes[keys.shapes]
+    shapes = sdata.shapes[placed.shapes]
     if "radius" not in shapes:
         raise InputError(
-            f"shapes {keys.shapes!r} are not circles",
-            where=f"sdata.shapes[{keys.shapes!r}]",
+            f"shapes {placed.shapes!r} are not circles",
+            where=f"sdata.shapes[{placed.shapes!r}]",
             expected="circles with a radius",
             remedy="give um_per_px or pitch_um instead",
         )
-    scale = np.sqrt(abs(np.linalg.det(shapes_to_image(sdata, keys)[:2, :2])))
+    scale = np.sqrt(abs(np.linalg.det(shapes_to_image(sdata, placed)[:2, :2])))
     return float(2 * shapes["radius"].median() * scale)
 
 
-def shapes_to_image(sdata: SpatialData, keys: Keys) -> NDArray[np.float64]:
+def shapes_to_image(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
     """The affine ``(3, 3)`` from the shapes' own coordinates to image px, through a system both are placed in."""
     from spatialdata.transformations import get_transformation
 
-    placed = {
+    systems = {
         element: get_transformation(collection[element], get_all=True)
-        for element, collection in ((keys.shapes, sdata.shapes), (keys.image, sdata.images))
+        for element, collection in ((placed.shapes, sdata.shapes), (placed.image, sdata.images))
     }
-    shared = [system for system in placed[keys.shapes] if system in placed[keys.image]]
+    shared = [system for system in systems[placed.shapes] if system in systems[placed.image]]
     if not shared:
         raise InputError(
-            f"shapes {keys.shapes!r} and image {keys.image!r} share no coordinate system "
-            f"({', '.join(placed[keys.shapes])} against {', '.join(placed[keys.image])})",
+            f"shapes {placed.shapes!r} and image {placed.image!r} share no coordinate system "
+            f"({', '.join(systems[placed.shapes])} against {', '.join(systems[placed.image])})",
             where="coordinate systems",
             expected="one system both are placed in",
             remedy="spatialdata.transformations.set_transformation(element, transformation, to_coordinate_system=...)",
         )
     system = "global" if "global" in shared else shared[0]
-    spots, image = (placed[e][system].to_affine_matrix(("x", "y"), ("x", "y")) for e in (keys.shapes, keys.image))
+    spots, image = (systems[e][system].to_affine_matrix(("x", "y"), ("x", "y")) for e in (placed.shapes, placed.image))
     composed: NDArray[np.float64] = np.linalg.inv(image) @ spots
     return composed
 
 
-def _counts(table: AnnData | None, layer: str | None, keys: Keys) -> Any:
+def _counts(table: AnnData | None, placed: Placed) -> Any:
+    layer = placed.layer
     if table is None:
         raise ValueError("counts asked of a section without table")
     if layer is not None and layer not in table.layers:
         raise InputError(
-            f"table {keys.table!r} has no layer {layer!r}",
+            f"table {placed.table!r} has no layer {layer!r}",
             where="layer",
             expected=f"one of {', '.join(str(name) for name in table.layers if name) or '(there are none)'}, or None for X",
             remedy="correct layer",
         )
     check_genes(table)
     counts = table.X if layer is None else table.layers[layer]
-    where = f"sdata.tables[{keys.table!r}]." + ("X" if layer is None else f"layers[{layer!r}]")
+    where = f"sdata.tables[{placed.table!r}]." + ("X" if layer is None else f"layers[{layer!r}]")
     counts = own_counts(counts, own_spots(table), own_genes(table))
     check_counts(counts.data if hasattr(counts, "toarray") else counts, where=where)
     return counts

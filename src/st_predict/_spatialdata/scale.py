@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from st_predict._spatialdata.keys import Keys
+    from st_predict._spatialdata.keys import Placed
 
 _ATTRS = "st_predict"
 _PLACE = ("array_row", "array_col")
@@ -36,26 +36,26 @@ def store_scale(sdata: SpatialData, image_key: str, um_per_px: float) -> None:
 
 
 def find_scale(
-    sdata: SpatialData, keys: Keys, centers_px: NDArray[np.float64], shapes_to_px: NDArray[np.float64]
+    sdata: SpatialData, placed: Placed, centers_px: NDArray[np.float64], shapes_to_px: NDArray[np.float64]
 ) -> float | None:
     """Scale of the section's image: as written down, else from the array of Visium or the bins of Visium HD, else unknown."""
-    stored = stored_scale(sdata, keys.image)
-    if stored is not None or keys.table is None:
+    stored = stored_scale(sdata, placed.image)
+    if stored is not None or placed.table is None:
         return stored
     import pandas as pd
 
-    table = sdata.tables[keys.table]
+    table = sdata.tables[placed.table]
     if not set(_PLACE) <= set(table.obs.columns):
         return None
     obs = table.obs[own_spots(table)]
     row, col = (pd.to_numeric(obs[name].astype(object), errors="coerce").to_numpy(float) for name in _PLACE)
     names = (
-        str(keys.table),
-        keys.shapes,
+        str(placed.table),
+        placed.shapes,
     )  # as Space Ranger and spatialdata-io have them, alone or behind the section's
     bins = [found for found in map(_BINS.search, names) if found]
     if bins:
-        side_px = _side(sdata.shapes[keys.shapes]) * float(np.sqrt(abs(np.linalg.det(shapes_to_px[:2, :2]))))
+        side_px = _side(sdata.shapes[placed.shapes]) * float(np.sqrt(abs(np.linalg.det(shapes_to_px[:2, :2]))))
         return bins_um_per_px(row, col, centers_px, bin_um=float(bins[0][1]), side_px=side_px)
     return visium_um_per_px(row, col, centers_px)
 

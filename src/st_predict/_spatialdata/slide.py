@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.image import image_source, reduced_sources
-from st_predict._spatialdata.keys import Keys, check_spatialdata, find_image, measured_tables, spot_shapes
+from st_predict._spatialdata.keys import Placed, check_spatialdata, find_image, measured_tables, spot_shapes
 from st_predict._spatialdata.own import check_element_key, keep_record, own_record
 from st_predict._spatialdata.read import shapes_to_image
 from st_predict._spatialdata.scale import stored_scale
@@ -157,7 +157,7 @@ def _in_px(sdata: SpatialData, image: str, shapes: str) -> Any:
     """All outlines as one, in px of the image, wherever they were drawn."""
     from shapely import affinity, make_valid, union_all
 
-    to_image = shapes_to_image(sdata, Keys(image, shapes, None))
+    to_image = shapes_to_image(sdata, Placed(image, shapes, None))
     (a, b, x), (d, e, y), _ = to_image.tolist()
     joined = union_all(make_valid(sdata.shapes[shapes].geometry.to_numpy()))
     return affinity.affine_transform(joined, [a, b, d, e, x, y])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.kept import own_genes, own_spots, widened
+from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.read import read_section
 from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from st_predict._spatialdata.keys import Keys
+    from st_predict._spatialdata.keys import Placed
     from st_predict.core.section import Section
 
 _BAND_ROWS = 8192
@@ -61,16 +62,16 @@ def open_store(path: Path) -> SpatialData:
         ) from error
 
 
-def read_stored_section(path: Path, *, layer: str | None, **choice: str | None) -> tuple[Section, Keys]:
+def read_stored_section(path: Path, elements: Elements = Elements()) -> tuple[Section, Placed]:
     """Read a section with counts from a store, see :func:`read_section`; the counts are checked, and then left there."""
     sdata = open_store(path)
-    section, keys = read_section(sdata, need_counts=True, layer=layer, **choice)
+    section, placed = read_section(sdata, elements, need_counts=True)
     if not hasattr(section.counts, "indptr"):  # dense, and thus small
-        return section, keys
-    place = f"tables/{keys.table}/" + ("X" if layer is None else f"layers/{layer}")
-    rows, columns = (np.flatnonzero(own(sdata.tables[str(keys.table)])) for own in (own_spots, own_genes))
+        return section, placed
+    place = f"tables/{placed.table}/" + ("X" if placed.layer is None else f"layers/{placed.layer}")
+    rows, columns = (np.flatnonzero(own(sdata.tables[str(placed.table)])) for own in (own_spots, own_genes))
     stored = StoredCounts(path, place, columns, total_counts(section.counts), rows)
-    return replace(section, counts=stored), keys
+    return replace(section, counts=stored), placed
 
 
 class StoredCounts:

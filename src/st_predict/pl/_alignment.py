@@ -61,16 +61,15 @@ def alignment(
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
+    from st_predict._spatialdata.keys import Elements
     from st_predict._spatialdata.read import read_section
     from st_predict.core.tiles.thumbnail import read_thumbnail
     from st_predict.pl._figure import check_picture, draw_image, draw_scale_bar, finish, new_axes
     from st_predict.pl._spots import read_spots
 
     check_picture(axes, (1, 2), save)
-    section, keys = read_section(
-        sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_counts=False
-    )
-    spots = read_spots(sdata, keys, section)
+    section, placed = read_section(sdata, Elements(image_key, shapes_key, table_key), need_counts=False)
+    spots = read_spots(sdata, placed, section)
     levels = [section.image, *section.reduced]
     whole = spots.view(section.image)
     zoom = _zoom(spots, whole)

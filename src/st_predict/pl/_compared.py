@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from st_predict._spatialdata.keys import Keys
+    from st_predict._spatialdata.keys import Elements, Placed
+    from st_predict._spatialdata.prediction import Prediction
     from st_predict.core.section import Section
 
 
@@ -27,11 +28,11 @@ class Compared(NamedTuple):
     """Some genes of one section."""
 
     section: Section
-    keys: Keys
+    placed: Placed
     genes: list[str]
     """What the columns below are, ``(G,)``."""
-    record: dict[str, Any]
-    """Provenance of the prediction."""
+    prediction: Prediction
+    """All that was predicted."""
     predicted: NDArray[np.float32]
     """``(n, G)``, log1p of counts per 10,000."""
     measured: NDArray[np.float32] | None
@@ -46,9 +47,7 @@ class Compared(NamedTuple):
     @property
     def unpredictable(self) -> list[bool]:
         """Genes of which the model expected no more than chance gives."""
-        named = map(str, self.record["panel"])
-        both = zip(named, self.record.get("expected_pcc", ()), self.record.get("chance", ()), strict=False)
-        poor = {gene for gene, expected, chance in both if expected <= chance}
+        poor = self.prediction.unpredictable
         return [gene in poor for gene in self.genes]
 
 
@@ -58,10 +57,7 @@ def compare(
     *,
     key: str,
     min_counts: float | None,
-    image_key: str | None,
-    shapes_key: str | None,
-    table_key: str | None,
-    layer: str | None,
+    elements: Elements,
 ) -> Compared:
     """Read a prediction and the measured expression beside it, of some genes or (``None``) of the whole panel.
 
@@ -70,58 +66,30 @@ def compare(
     InputError
         If the section cannot be read, there is no such prediction, or a gene is not in it.
     """
-    from st_predict._spatialdata.kept import own_spots
+    from st_predict._spatialdata.prediction import is_own_table, read_prediction
     from st_predict._spatialdata.read import read_section
-    from st_predict._spatialdata.write import prediction_record, recorded_sets
 
-    alone = _is_own_table(sdata, key, table_key)
-    section, keys = read_section(
-        sdata,
-        image_key=image_key,
-        shapes_key=shapes_key,
-        table_key=key if alone else table_key,
-        layer=layer,
-        need_counts=not alone,
-    )
-    table = sdata.tables[str(keys.table)]
-    record = prediction_record(table.uns, key)
-    section = replace(section, gene_sets=recorded_sets(record))
-    panel = [str(gene) for gene in record["panel"]]
-    genes = panel if genes is None else [str(gene) for gene in genes]
-    _check_genes(genes, panel, [str(gene) for gene in section.gene_names])
-    values = np.asarray(table.layers[key] if alone else table.obsm[key], dtype=np.float32)[own_spots(table)]
-    predicted = values[:, [panel.index(gene) for gene in genes]]
-    least = float(record["min_counts"]) if min_counts is None else min_counts
+    alone = is_own_table(sdata, key, elements.table_key)
+    if alone:
+        elements = elements._replace(table_key=key)
+    section, placed = read_section(sdata, elements, need_counts=not alone)
+    prediction = read_prediction(sdata.tables[str(placed.table)], key)
+    section = replace(section, gene_sets=prediction.gene_sets)
+    genes = prediction.panel if genes is None else [str(gene) for gene in genes]
+    _check_genes(genes, prediction.panel, [str(gene) for gene in section.gene_names])
+    columns = [prediction.panel.index(gene) for gene in genes]
+    predicted = prediction.expression[:, columns]
+    least = prediction.min_counts if min_counts is None else min_counts
     if alone:
         everywhere = np.ones(section.n_spots, dtype=bool)
-        return Compared(section, keys, genes, record, predicted, None, everywhere, least, [None] * len(genes))
-    return _with_measured(section, keys, record, predicted, genes, least)
-
-
-def _is_own_table(sdata: SpatialData, key: str, table_key: str | None) -> bool:
-    """Whether the prediction is a table of its own, as on H&E-only sections.
-
-    Raises
-    ------
-    InputError
-        If there is neither such a table nor a measured one that could hold the prediction.
-    """
-    from st_predict._spatialdata.keys import check_spatialdata, is_our_table
-    from st_predict._spatialdata.write import prediction_record
-
-    check_spatialdata(sdata)
-    if table_key in (None, key) and key in sdata.tables and is_our_table(sdata.tables[key]):
-        prediction_record(sdata.tables[key].uns, key)
-        return True
-    if table_key is None and all(is_our_table(table) for table in sdata.tables.values()):
-        prediction_record({}, key)
-    return False
+        return Compared(section, placed, genes, prediction, predicted, None, everywhere, least, [None] * len(genes))
+    return _with_measured(section, placed, prediction, predicted, genes, least)
 
 
 def _with_measured(
     section: Section,
-    keys: Keys,
-    record: dict[str, Any],
+    placed: Placed,
+    prediction: Prediction,
     predicted: NDArray[np.float32],
     genes: list[str],
     min_counts: float,
@@ -145,7 +113,7 @@ def _with_measured(
         found = gene_scores(predicted[scored][:, known], measured[scored][:, known])["pcc"]
         for gene, value in zip(known, found, strict=True):
             pcc[gene] = float(value)
-    return Compared(section, keys, genes, record, predicted, measured, scored, min_counts, pcc)
+    return Compared(section, placed, genes, prediction, predicted, measured, scored, min_counts, pcc)
 
 
 def _check_genes(wanted: Sequence[str], predicted: Sequence[str], measured: Sequence[str]) -> None:

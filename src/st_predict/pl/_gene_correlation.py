@@ -78,6 +78,7 @@ def gene_correlation(
         If there is no such prediction, nothing was measured, there are fewer than three spots or genes, or the axes or
         the file do not fit.
     """
+    from st_predict._spatialdata.keys import Elements
     from st_predict.pl._compared import compare
     from st_predict.pl._figure import check_picture, figure_of, finish, new_axes
 
@@ -88,10 +89,7 @@ def gene_correlation(
         None if listed is None else list(dict.fromkeys(listed)),  # a gene named twice would be a pair with itself
         key=key,
         min_counts=min_counts,
-        image_key=image_key,
-        shapes_key=shapes_key,
-        table_key=table_key,
-        layer=layer,
+        elements=Elements(image_key, shapes_key, table_key, layer),
     )
     columns, measured, predicted = _correlations(compared, most=_MOST_NAMES if genes is None else None)
     order = _cluster(measured)
@@ -182,7 +180,7 @@ def _draw_pairs(ax: Axes, measured: NDArray[np.float64], predicted: NDArray[np.f
 
 
 def _caption(compared: Compared, left_out: list[str]) -> str:
-    record = compared.record
+    record = compared.prediction.provenance
     caption = f"{compared.section.name}: {record['method']} on {record['encoder']}, {compared.scored.sum():,} spots"
     if left_out:
         names = ", ".join(left_out[:5]) + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else "")

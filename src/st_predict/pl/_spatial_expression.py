@@ -85,6 +85,7 @@ def spatial_expression(
     InputError
         If there is no such prediction, a gene was not predicted, or the axes or the file do not fit.
     """
+    from st_predict._spatialdata.keys import Elements
     from st_predict.core.tiles.thumbnail import read_thumbnail
     from st_predict.pl._compared import compare
     from st_predict.pl._figure import check_cmap, check_picture, draw_image, draw_scale_bar, figure_of, finish, new_axes
@@ -97,15 +98,12 @@ def spatial_expression(
         wanted,
         key=key,
         min_counts=min_counts,
-        image_key=image_key,
-        shapes_key=shapes_key,
-        table_key=table_key,
-        layer=layer,
+        elements=Elements(image_key, shapes_key, table_key, layer),
     )
     shape = (len(wanted), 2 if compared.measured is None else 3)
     check_picture(axes, shape, save)
     section = compared.section
-    spots = read_spots(sdata, compared.keys, section)
+    spots = read_spots(sdata, compared.placed, section)
     box = spots.view(section.image)
     thumbnail = read_thumbnail([section.image, *section.reduced], box, side_px=_SIDE_PX)
     panels = new_axes(axes, shape, _size_in(box, shape))
@@ -176,7 +174,7 @@ def _score(pcc: float | None) -> str:
 
 
 def _caption(compared: Compared) -> str:
-    record, left_out = compared.record, int((~compared.scored).sum())
+    record, left_out = compared.prediction.provenance, int((~compared.scored).sum())
     caption = f"{compared.section.name}: {record['method']} on {record['encoder']}, {len(compared.scored):,} spots"
     return caption + (f" ({left_out} hollow: under {compared.min_counts:g} counts)" if left_out else "")
 

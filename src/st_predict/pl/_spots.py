@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from st_predict._spatialdata.keys import Keys
+    from st_predict._spatialdata.keys import Placed
     from st_predict.core.section import ImageSource, Section
 
 
@@ -70,8 +70,8 @@ class Spots(NamedTuple):
         return float(np.median(np.linalg.norm(self.centers_px - self.centers_px[nearest], axis=1)))
 
 
-def read_spots(sdata: SpatialData, keys: Keys, section: Section) -> Spots:
+def read_spots(sdata: SpatialData, placed: Placed, section: Section) -> Spots:
     """Size and outline of the spots of a section that was read already."""
     from st_predict._spatialdata.outlines import spot_outlines
 
-    return Spots(section.centers_px, *spot_outlines(sdata, keys, section.centers_px))
+    return Spots(section.centers_px, *spot_outlines(sdata, placed, section.centers_px))

@@ -60,19 +60,18 @@ def embed(
     InputError
         If the section is not usable, its scale is needed and unknown, or the key holds something else.
     """
-    from st_predict._log import be_heard
     from st_predict._spatialdata.features import cached_features
+    from st_predict._spatialdata.keys import Elements
     from st_predict._spatialdata.read import read_section
     from st_predict.core.encoders.frozen import FrozenEncoder
     from st_predict.core.errors import InputError
+    from st_predict.core.log import be_heard
     from st_predict.core.tiles.geometry import TileSpec
 
     be_heard()
     spec = TileSpec.of(tile_um, tile_px)
-    section, keys = read_section(
-        sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_counts=False
-    )
-    if keys.table is None:
+    section, placed = read_section(sdata, Elements(image_key, shapes_key, table_key), need_counts=False)
+    if placed.table is None:
         raise InputError(
             "the section has no table to keep features in",
             where="sdata",
@@ -81,4 +80,4 @@ def embed(
         )
     spec.sides_px(section)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device, batch_size=batch_size)
-    return cached_features(sdata, section, keys, frozen, spec, key_added=key_added)[0]
+    return cached_features(sdata, section, placed, frozen, spec, key_added=key_added)[0]

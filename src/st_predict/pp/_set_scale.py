@@ -47,7 +47,7 @@ def set_scale(
     InputError
         If not exactly one length is given, it is absurd, or the spots cannot measure it.
     """
-    from st_predict._spatialdata.keys import find_image
+    from st_predict._spatialdata.keys import Elements, find_image
     from st_predict._spatialdata.read import read_section, spot_diameter_px
     from st_predict._spatialdata.scale import store_scale
 
@@ -66,15 +66,13 @@ def set_scale(
         check_um_per_px(value, where=name)
         store_scale(sdata, find_image(sdata, image_key), value)
         return value
-    section, keys = read_section(
-        sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, need_counts=False
-    )
+    section, placed = read_section(sdata, Elements(image_key, shapes_key, table_key), need_counts=False)
     if name == "spot_diameter_um":
-        value = value / spot_diameter_px(sdata, keys)
+        value = value / spot_diameter_px(sdata, placed)
     else:
         value = value / _pitch_px(section.centers_px)
     check_um_per_px(value, where=name)
-    store_scale(sdata, keys.image, value)
+    store_scale(sdata, placed.image, value)
     return value
 
 

@@ -13,9 +13,9 @@ from st_predict.core.errors import InputError
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-    from st_predict._comparison import Comparison
     from st_predict.core.protocol.study import Candidate, OuterFold, Study
     from st_predict.core.tiles.store import TileStore
+    from st_predict.tl._comparison import Comparison
     from st_predict.tl._scores_table import ScoreTable
 
 
@@ -109,13 +109,14 @@ def cross_validate(
         If the input cannot be used, ``out`` holds anything but an earlier comparison, lies within a store that is read, or
         cannot be written to; found before any tile is encoded.
     """
-    from st_predict._comparison import check_comparison
-    from st_predict._log import be_heard, logger
     from st_predict._setup import check_outside
+    from st_predict._spatialdata.keys import Elements
     from st_predict.core.ending import telling_what_is_left
     from st_predict.core.files import replacing_file
+    from st_predict.core.log import be_heard, logger
     from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder, make_comparison_folder
     from st_predict.core.tiles.store import TileStore
+    from st_predict.tl._comparison import check_comparison
     from st_predict.tl._scores_table import assemble
 
     be_heard()
@@ -125,8 +126,8 @@ def cross_validate(
     _check_n_jobs(n_jobs)
     asked = check_comparison(
         sections, methods=methods, groups=groups, genes=genes, gene_sets=gene_sets, gene_ranking=gene_ranking,
-        min_counts=min_counts, tile_um=tile_um, tile_px=tile_px, image_key=image_key, shapes_key=shapes_key,
-        table_key=table_key, layer=layer, seed=seed, seeds=seeds,
+        min_counts=min_counts, tile_um=tile_um, tile_px=tile_px, elements=Elements(image_key, shapes_key, table_key, layer),
+        seed=seed, seeds=seeds,
     )  # fmt: skip
     check_outside(asked.read, out=folder, tile_store=tile_store)
     if folder is not None:
@@ -178,8 +179,8 @@ def _processes(n_jobs: int | None, study: Study) -> int:
     """As many as asked for, else one a core; one where fits share a GPU."""
     import os
 
-    from st_predict._workers import n_cores
     from st_predict.core.encoders.frozen import torch_device
+    from st_predict.core.processes import n_cores
 
     if n_jobs is not None:
         return n_jobs
@@ -191,8 +192,8 @@ def _run(
     study: Study, candidates: Sequence[Candidate], folds: Sequence[OuterFold], kept: Any, n_jobs: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Results and failures of every candidate and fold, in the order of the candidates."""
-    from st_predict._log import logger, quiet
-    from st_predict._workers import run_jobs
+    from st_predict.core.log import logger, quiet
+    from st_predict.core.processes import run_jobs
     from st_predict.core.progress import hidden_progress, progress_bar
     from st_predict.core.protocol.fold import run_fold
 

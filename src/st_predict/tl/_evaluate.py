@@ -61,21 +61,19 @@ def evaluate(
 
     import pandas as pd
 
-    from st_predict._spatialdata.kept import own_spots
+    from st_predict._spatialdata.keys import Elements
+    from st_predict._spatialdata.prediction import read_prediction
     from st_predict._spatialdata.read import read_section
-    from st_predict._spatialdata.write import interval_keys, prediction_record, recorded_sets
     from st_predict.core.expression import known_targets, section_expression
     from st_predict.core.gene_names import of_note, say_lost
     from st_predict.core.protocol.scores import score_genes
     from st_predict.core.training.task import usable_spots
 
-    section, keys = read_section(
-        sdata, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer, need_counts=True
-    )
-    table = sdata.tables[keys.table]
-    record = prediction_record(table.uns, key)
-    panel = [str(gene) for gene in record["panel"]]
-    section = replace(section, gene_sets=recorded_sets(record))
+    elements = Elements(image_key, shapes_key, table_key, layer)
+    section, placed = read_section(sdata, elements, need_counts=True)
+    prediction = read_prediction(sdata.tables[placed.table], key)
+    panel = prediction.panel
+    section = replace(section, gene_sets=prediction.gene_sets)
     known = known_targets(section, panel)
     shared = [gene for gene, has in zip(panel, known, strict=True) if has]
     if not shared:
@@ -87,7 +85,7 @@ def evaluate(
         )
     lost = [gene for gene, has in zip(panel, known, strict=True) if not has]
     say_lost(lost, panel, section.gene_names, of=section.name, so="those are not scored")
-    scored = usable_spots(section, float(record["min_counts"]) if min_counts is None else min_counts)
+    scored = usable_spots(section, prediction.min_counts if min_counts is None else min_counts)
     if scored.sum() < 3:
         raise InputError(
             f"{scored.sum()} of {section.n_spots} spots have enough counts to be scored on",
@@ -96,21 +94,20 @@ def evaluate(
             remedy="lower min_counts",
         )
     kept = section.keep(scored)
-    rows = np.flatnonzero(own_spots(table))[scored]
-    predicted, truth = table.obsm[key].to_numpy(np.float32)[rows][:, known], section_expression(kept, shared)
+    predicted, truth = prediction.expression[scored][:, known], section_expression(kept, shared)
     if unpredicted := int(np.isnan(predicted).any(axis=1).sum()):
         raise InputError(
-            f"{unpredicted} of {len(rows)} spots of {section.name!r} have no prediction: they were not in tissue when it was made",
+            f"{unpredicted} of {len(predicted)} spots of {section.name!r} have no prediction: they were not in tissue when it was made",
             where=f"obsm[{key!r}]",
             expected="a prediction of every spot that is scored",
             remedy="run st_predict.tl.predict again",
         )
     values = score_genes(kept, predicted, truth, shared, seed=seed)
     scores = pd.DataFrame(values, index=pd.Index(shared, name="gene"))
-    if "expected_pcc" in record:
-        scores["expected_pcc"] = np.asarray(record["expected_pcc"])[known]
-    if (ends := interval_keys(key))[0] in table.obsm:
-        lower, upper = (table.obsm[end].to_numpy(np.float32)[rows][:, known] for end in ends)
+    if prediction.expected_pcc is not None:
+        scores["expected_pcc"] = prediction.expected_pcc[known]
+    if prediction.interval is not None:
+        lower, upper = (ends[scored][:, known] for ends in prediction.interval)
         scores["covered"] = ((truth >= lower) & (truth <= upper)).mean(axis=0)
     scores.attrs = {
         "section": section.name,

@@ -81,15 +81,14 @@ def predict(
         section cannot be used, is of another scale or is several, a bare slide has no known scale or no tissue, or
         ``key_added`` holds your data.
     """
-    from st_predict._log import be_heard, logger
-    from st_predict._prediction import predict_sdata
+    from st_predict._spatialdata.keys import Elements
+    from st_predict.core.log import be_heard, logger
+    from st_predict.tl._prediction import Request, predict_sdata
     from st_predict.tl._session import last_model
 
     be_heard()
     if model is None:
         model = last_model()
         logger.info("no model was given; using this session's last: %r", model)
-    predict_sdata(
-        sdata, model, key_added=key_added, image_key=image_key, shapes_key=shapes_key, table_key=table_key,
-        encoder_weights=encoder_weights, device=device, interval=interval, min_reliability=min_reliability,
-    )  # fmt: skip
+    request = Request(key_added, interval, min_reliability, encoder_weights=encoder_weights, device=device)
+    predict_sdata(sdata, model, request, Elements(image_key, shapes_key, table_key))

@@ -77,10 +77,10 @@ def predict_cohort(
         a slide or cannot be written to, a store there that would be replaced is no earlier prediction or was changed
         since, or another run is at work there. What is wrong with one slide is told in the manifest.
     """
-    from st_predict._cohort import Settings, run_cohort
-    from st_predict._prediction import kept_genes
     from st_predict.core.checks import check_positive, check_um_per_px, whole_number
     from st_predict.core.errors import InputError
+    from st_predict.tl._cohort import run_cohort
+    from st_predict.tl._prediction import Request
 
     if um_per_px is not None:
         check_um_per_px(um_per_px, where="um_per_px")
@@ -95,16 +95,19 @@ def predict_cohort(
         )
     if isinstance(paths, (str, Path)):
         paths = [paths]
-    kept_genes(model, interval, min_reliability)  # what cannot be done for any slide is an error now
-    settings = Settings(
-        key_added, um_per_px, pitch_um, device, *(None if v is None else float(v) for v in (interval, min_reliability))
-    )
+    request = Request(key_added, *map(_level, (interval, min_reliability)), pitch_um=pitch_um, device=device)
     return run_cohort(
         paths,
         model,
         Path(out_dir).resolve(),
-        settings=settings,
+        request=request,
+        um_per_px=um_per_px,
         n_jobs=n_jobs,
         client=client,
         series=series if number is None else number,
     )
+
+
+def _level(value: float | None) -> float | None:
+    """A number as it is kept in JSON, and found again."""
+    return None if value is None else float(value)

@@ -168,8 +168,6 @@ def train(
         If the process is told to end (SIGTERM, SIGHUP) in the main thread: its status is 128 and the signal's number, after
         it was said what is kept in ``checkpoint_dir``.
     """
-    from st_predict._log import be_heard, quiet
-    from st_predict._log import logger as say
     from st_predict._setup import (
         check_outside,
         check_scales,
@@ -180,8 +178,11 @@ def train(
         settle_candidates,
         tile_spec,
     )
+    from st_predict._spatialdata.keys import Elements
     from st_predict.core.encoders.frozen import FrozenEncoder
     from st_predict.core.ending import end_with_launcher, telling_what_is_left
+    from st_predict.core.log import be_heard, quiet
+    from st_predict.core.log import logger as say
     from st_predict.core.protocol.choose import check_choice, choose
     from st_predict.core.protocol.fold import fit_study
     from st_predict.core.protocol.study import Candidate, Study
@@ -216,9 +217,7 @@ def train(
     trainable = among[0].recipe.fit.trainable_encoder
     spec = tile_spec(tile_um, tile_px, trainable=trainable)
     hardware, device = find_hardware(accelerator, devices, num_nodes=num_nodes, strategy=strategy, precision=precision)
-    read = read_sections(
-        sdata, gene_sets=gene_sets, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer
-    )
+    read = read_sections(sdata, Elements(image_key, shapes_key, table_key, layer), gene_sets=gene_sets)
     check_outside(read, checkpoint_dir=checkpoint_dir, tile_store=tile_store)
     check_scales(read.sections, spec)
     _check_inner_folds(read.sections, inner_folds)
@@ -282,7 +281,7 @@ def _check_inner_folds(sections: Sequence[Section], asked: int | None) -> None:
 
 
 def _say_held_out(model: Model, groups: str) -> None:
-    from st_predict._log import logger
+    from st_predict.core.log import logger
 
     if not model.held_out_rows:
         logger.info("%r. Nothing was held out: score it on a section it has not seen.", model)
@@ -311,7 +310,7 @@ def _say_held_out(model: Model, groups: str) -> None:
 
 def _say_unpredictable(model: Model, *, asked: bool) -> None:
     """Genes of which no more than chance is expected: a warning where they were asked for by name."""
-    from st_predict._log import logger
+    from st_predict.core.log import logger
 
     found = model.genes
     poor = found[found["predictable"].eq(False)]

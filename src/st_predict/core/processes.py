@@ -179,7 +179,7 @@ def _for_workers(threads: int) -> dict[str, str]:
 
 
 def _keys(security: Any) -> dict[str, str]:
-    """Keys of a run: an environment is read by its own user alone, a command line by everybody."""
+    """Placed of a run: an environment is read by its own user alone, a command line by everybody."""
     settings = {
         "COMM__REQUIRE_ENCRYPTION": True,
         "COMM__TLS__CA_FILE": security.tls_ca_file,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from st_predict._setup import ReadSections
+    from st_predict._spatialdata.keys import Elements
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.protocol.study import Candidate, OuterFold
     from st_predict.core.section import Section
@@ -50,10 +51,7 @@ def check_comparison(
     min_counts: float,
     tile_um: float | Sequence[float] | None,
     tile_px: float | Sequence[float] | None,
-    image_key: str | None,
-    shapes_key: str | None,
-    table_key: str | None,
-    layer: str | None,
+    elements: Elements,
     seed: int,
     seeds: int,
 ) -> Comparison:
@@ -72,9 +70,7 @@ def check_comparison(
     candidates = _candidates(methods, range(seed, seed + seeds), shared)
     wanted = {candidate.recipe.fit.trainable_encoder for candidate in candidates}
     specs = {trainable: tile_spec(tile_um, tile_px, trainable=trainable) for trainable in sorted(wanted)}
-    read = read_sections(
-        sections, gene_sets=gene_sets, image_key=image_key, shapes_key=shapes_key, table_key=table_key, layer=layer
-    )
+    read = read_sections(sections, elements, gene_sets=gene_sets)
     split, folds = outer_folds(read.sections, groups)
     _check_folds(read.sections, candidates, folds)
     for spec in specs.values():
@@ -156,8 +152,8 @@ def _seeded(method: str, recipe: Recipe, seeds: range) -> list[tuple[int, Recipe
 
 def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], folds: Sequence[OuterFold]) -> None:
     """Refuse what a fold could not fit or score, naming the fold, before any tile is encoded."""
-    from st_predict._log import logger, quiet
     from st_predict.core.expression import count_genes
+    from st_predict.core.log import logger, quiet
     from st_predict.core.protocol.choose import check_choice
     from st_predict.core.training.task import check_scorable, task_panel
 

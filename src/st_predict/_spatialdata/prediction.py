@@ -1,0 +1,155 @@
+"""A prediction as it stands in a SpatialData: one value that is written there and read back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from st_predict._spatialdata.kept import own_spots
+from st_predict._spatialdata.keys import PROVENANCE_KIND, check_spatialdata, is_our_table
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+PREDICTION = "prediction"
+"""Kind of a prediction in a measured table."""
+PREDICTION_TABLE = "prediction table"
+"""Kind of a prediction that is a table of its own, on an H&E-only section."""
+
+
+class Prediction(NamedTuple):
+    """One prediction of one section. ``n`` spots, ``G`` genes and gene sets."""
+
+    expression: NDArray[np.float32]
+    """``(n, G)``, log1p of counts per 10,000; NaN in spots that were not in tissue when it was made."""
+    distance: NDArray[np.float32]
+    """How unlike the training tiles the spots are ``(n,)``."""
+    interval: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    """Lower and upper ends ``(n, G)``; ``None`` where none were asked for."""
+    provenance: Mapping[str, Any]
+    """What it was made with, and what is said of it; kept as ``uns[key]``."""
+
+    @property
+    def panel(self) -> list[str]:
+        """Names of the columns ``(G,)``: genes, then gene sets."""
+        return [str(name) for name in self.provenance["panel"]]
+
+    @property
+    def gene_sets(self) -> dict[str, tuple[str, ...]]:
+        """Genes of every gene set in the panel, by the set's own name."""
+        stored = self.provenance.get("gene_sets", {})
+        names = {name.replace("/", "_"): name for name in self.panel}
+        return {names[key.replace("/", "_")]: tuple(map(str, genes)) for key, genes in stored.items()}
+
+    @property
+    def min_counts(self) -> float:
+        """Least counts of a spot to be scored."""
+        return float(self.provenance["min_counts"])
+
+    @property
+    def expected_pcc(self) -> NDArray[np.float64] | None:
+        """The PCC to expect of each gene here ``(G,)``; ``None`` where nothing was held out in training."""
+        return None if "expected_pcc" not in self.provenance else np.asarray(self.provenance["expected_pcc"])
+
+    @property
+    def slide_shift(self) -> float:
+        """How far the slide as a whole lies off the training sections."""
+        return float(self.provenance["slide_shift"])
+
+    @property
+    def unlike_training(self) -> float:
+        """Share of the spots that look as nothing in training did."""
+        return float(self.provenance["unlike_training"])
+
+    @property
+    def unpredictable(self) -> set[str]:
+        """Genes of which no more is expected than chance gives."""
+        both = zip(self.provenance.get("expected_pcc", ()), self.provenance.get("chance", ()), strict=False)
+        return {gene for gene, (expected, chance) in zip(self.panel, both, strict=False) if expected <= chance}
+
+    def parts(self, key: str) -> dict[str, NDArray[np.float32]]:
+        """Expression and ends of intervals, by the names they are kept under."""
+        ends = {} if self.interval is None else dict(zip(interval_keys(key), self.interval, strict=True))
+        return {key: self.expression, **ends}
+
+
+def read_prediction(table: AnnData, key: str) -> Prediction:
+    """The prediction under a key, of the spots of its section.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if not is_prediction(table.uns, key):
+        raise no_prediction(key)
+    record: dict[str, Any] = table.uns[key]
+    held = table.layers if record[PROVENANCE_KIND] == PREDICTION_TABLE else table.obsm
+    if key not in held:
+        raise no_prediction(key)
+    rows = own_spots(table)
+
+    def values(name: str) -> NDArray[np.float32]:
+        return np.asarray(held[name], dtype=np.float32)[rows]
+
+    lower, upper = interval_keys(key)
+    ends = (values(lower), values(upper)) if lower in held else None
+    unknown = np.full(table.n_obs, np.nan)  # a user may have dropped the column
+    distance = np.asarray(table.obs.get(distance_column(key), unknown), dtype=np.float32)[rows]
+    return Prediction(values(key), distance, ends, record)
+
+
+def find_prediction(sdata: SpatialData, key: str) -> Prediction:
+    """The one prediction under a key, in whichever table it is."""
+    (table,) = (table for table in sdata.tables.values() if is_prediction(table.uns, key))
+    return read_prediction(table, key)
+
+
+def is_own_table(sdata: SpatialData, key: str, table_key: str | None) -> bool:
+    """Whether a prediction is a table of its own, as on H&E-only sections.
+
+    Raises
+    ------
+    InputError
+        If there is neither such a table nor a measured one that could hold the prediction.
+    """
+    check_spatialdata(sdata)
+    if table_key in (None, key) and key in sdata.tables and is_our_table(sdata.tables[key]):
+        if not is_prediction(sdata.tables[key].uns, key):
+            raise no_prediction(key)
+        return True
+    if table_key is None and all(is_our_table(table) for table in sdata.tables.values()):
+        raise no_prediction(key)
+    return False
+
+
+def is_prediction(uns: Any, key: str) -> bool:
+    """Whether what is kept under a key of ``uns`` is the record of a prediction of ours."""
+    record = uns.get(key)
+    return isinstance(record, dict) and record.get(PROVENANCE_KIND) in {PREDICTION, PREDICTION_TABLE}
+
+
+def no_prediction(key: str) -> InputError:
+    """What is said where there is no prediction under a key."""
+    return InputError(
+        f"there is no prediction under {key!r}",
+        where="key",
+        expected="the key_added of an earlier st_predict.tl.predict",
+        remedy="run st_predict.tl.predict(sdata) first, or correct key",
+    )
+
+
+def interval_keys(key: str) -> tuple[str, str]:
+    """Names of the lower and the upper ends of the intervals: of obsm, or of layers where the table is new."""
+    return f"{key}_lower", f"{key}_upper"
+
+
+def distance_column(key: str) -> str:
+    """Column of ``obs`` that says how unlike the training tiles a spot is."""
+    return f"{key}_distance"

@@ -1,0 +1,84 @@
+"""The store of a slide of a cohort: what lies in it, what it was made from, and whether it is still that."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from st_predict.core.files import replacing_folder
+from st_predict.core.outputs import SEAL, check_output, is_sealed, seal
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+PREDICTION = "prediction"
+"""What the seal of a store calls it."""
+_LOOK_PX = 2000
+
+
+def check_store(store: Path) -> None:
+    """Refuse to replace anything but a prediction, as it was written; a user may keep a slide under the same name."""
+    check_output(
+        store, lambda path: is_sealed(path, PREDICTION), what="an earlier prediction of st_predict", where="out_dir"
+    )
+
+
+def done_earlier(store: Path, slide: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """What the manifest says of a slide whose store is what would be made now; ``None`` where it is to be made."""
+    try:
+        record = json.loads((store / SEAL).read_text(encoding="utf-8"))
+        done = record["made_from"] == {**wanted, "slide": slide_state(slide)}
+        return dict(record["found"]) if done else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def slide_state(path: Path) -> list[int]:
+    """Size and time of a slide: of its file, all files of its folder, the folder beside an MRXS, those beside a DICOM."""
+    beside = path.with_suffix("") if path.suffix.lower() == ".mrxs" else path
+    files = [path, *(sorted(beside.rglob("*")) if beside.is_dir() else [])]
+    files += sorted(path.parent.glob("*.dcm")) if path.suffix.lower() == ".dcm" else []
+    found = [file.stat() for file in files]
+    return [sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)]
+
+
+def write_store(sdata: SpatialData, key: str, store: Path, record: dict[str, Any]) -> None:
+    """The prediction, its spots and tissue, and a small copy of the image to look at; not the slide itself."""
+    from spatialdata import SpatialData
+
+    image = next(iter(sdata.images))
+    small_copy, step = _small_copy(sdata, image)
+    own = sdata.attrs["st_predict"]
+    scales = {name: step * um_per_px for name, um_per_px in own["um_per_px"].items()}
+    small = SpatialData(
+        images={image: small_copy},
+        shapes=dict(sdata.shapes.items()),
+        tables={key: sdata.tables[key]},
+        attrs={"st_predict": {**own, "um_per_px": scales}},
+    )
+    with replacing_folder(store, check_store) as folder:
+        small.write(folder)
+        seal(folder, PREDICTION, record)
+
+
+def _small_copy(sdata: SpatialData, image: str) -> tuple[Any, float]:
+    """A reduced image in its place, and its px in px of the slide."""
+    from spatialdata.models import Image2DModel
+    from spatialdata.transformations import Scale
+
+    from st_predict._spatialdata.image import image_source, reduced_sources
+    from st_predict.core.tiles.thumbnail import Box, read_thumbnail
+
+    levels = [image_source(sdata, image), *reduced_sources(sdata, image)]
+    size = int(levels[0].col_edges[-1]), int(levels[0].row_edges[-1])
+    look = read_thumbnail(levels, Box(0, 0, *size), side_px=min(_LOOK_PX, max(size)))
+    height, width = look.pixels.shape[:2]
+    down, right = look.extent[2] / height, look.extent[1] / width
+    element = Image2DModel.parse(
+        look.pixels.transpose(2, 0, 1),
+        dims=("c", "y", "x"),
+        c_coords=["r", "g", "b"],
+        transformations={"global": Scale([down, right], axes=("y", "x"))},
+    )
+    return element, right
