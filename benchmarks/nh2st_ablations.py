@@ -38,7 +38,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "no neighbor branch": {"params": {"neighbor_weight": 0.0}},
     "no query branch": {"params": {"query_weight": 0.0}},
     "contrast at the paper's weights, (1, 0.5)": {"params": {"query_weight": 1.0, "neighbor_weight": 0.5}},
-    "attention: single token, as Eq. 1 and 4": {"params": {"attention": "single"}},
+    "attention: tokens of the neighborhood": {"params": {"attention": "tokens"}},
     "attention: none": {"params": {"attention": "none"}},
     "hypergraph: the image's for both": {"params": {"hypergraphs": "image"}},
     "hypergraph: a graph": {"params": {"hypergraphs": "graph"}},

@@ -38,10 +38,10 @@ from PIL import Image
 from tqdm import tqdm
 
 import st_predict as stp
-from st_predict.core.processes import n_cores
 from st_predict.core.encoders.embed import tile_encoder
 from st_predict.core.encoders.encoder import Encoder
 from st_predict.core.encoders.registry import ENCODERS, build_encoder
+from st_predict.core.processes import n_cores
 from st_predict.core.tiles.geometry import DEFAULT_TILE_UM
 
 UM_PER_PX, STEPS, BLOCK_PX, PATCH_PX = 0.5, (1, 4, 16), 256, 4096

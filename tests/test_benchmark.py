@@ -21,13 +21,13 @@ from PIL import Image
 import st_predict as stp
 from st_predict import _benchmark as benchmark
 from st_predict._benchmark import PARTS, SEEDS, run_benchmark, split_methods
-from st_predict.tl._comparison import CONTROLS
 from st_predict._studies import SETTINGS, find_studies
 from st_predict._summary import CEILING
 from st_predict.cli import main
 from st_predict.core.errors import InputError
 from st_predict.core.methods.registry import METHODS
 from st_predict.core.protocol import fold as protocol_fold
+from st_predict.tl._comparison import CONTROLS
 from st_predict.tl._scores_table import ScoreTable, assemble
 
 TINY = ["--encoder", "tiny", "--tile-um", "112", "--genes", "20", "--jobs", "1", "--seeds", "2"]

@@ -16,8 +16,8 @@ from spatialdata import SpatialData
 
 from st_predict import tl
 from st_predict._spatialdata.kept import gene_names, own_genes
-from st_predict._spatialdata.outlines import spot_outlines
 from st_predict._spatialdata.keys import Elements
+from st_predict._spatialdata.outlines import spot_outlines
 from st_predict._spatialdata.read import read_section
 from st_predict._spatialdata.stored import read_stored_section
 from st_predict.core.errors import InputError

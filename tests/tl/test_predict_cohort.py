@@ -22,12 +22,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 import st_predict as stp
-from st_predict.tl import _cohort, _session
 from st_predict.cli import main
 from st_predict.core.encoders import kept as kept_module
 from st_predict.core.errors import InputError
 from st_predict.core.grid import array_layout
 from st_predict.core.training.model import Model
+from st_predict.tl import _cohort, _session
 
 UM = 2.0
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
 import torch
 
+from st_predict.core.methods.interface import Batch
 from st_predict.core.methods.registry import METHODS, build_method
 from st_predict.core.training.spots import SpotSet
 
@@ -34,14 +36,19 @@ def section() -> SpotSet:
     return SpotSet(tiles, expression, torch.zeros(N, dtype=torch.long), neighbors, places)
 
 
+def small(name: str, params: dict[str, Any]) -> Any:
+    """A small method without dropout."""
+    default = METHODS[name].presets["default"].method
+    known = {field.name for field in dataclasses.fields(default)}
+    quiet = {key: 0.0 for key in ("dropout", "gene_dropout", "input_noise") if key in known}
+    sizes = {key: value for key, value in SMALL.items() if key in known}
+    return build_method(name, dataclasses.replace(default, **{**quiet, **sizes, **params}), D, G)
+
+
 def trained(name: str, params: dict[str, Any], spots: SpotSet, terms: tuple[str, ...]) -> dict[str, float]:
     """The terms after they alone have been trained on, without dropout, averaged over the last steps."""
-    default = METHODS[name].presets["default"].method
-    known = {field.name: field.default for field in dataclasses.fields(default)}
-    quiet = {key: 0.0 for key in ("dropout", "gene_dropout", "input_noise") if key in known}
-    small = {key: value for key, value in SMALL.items() if key in known}
     torch.manual_seed(0)
-    method = build_method(name, dataclasses.replace(default, **{**quiet, **small, **params}), D, G)
+    method = small(name, params)
     method.before_fit(spots.reference())
     optimizer = torch.optim.Adam(method.parameters(), lr=3e-3)
     batch, last = spots.batch(torch.arange(N)), []
@@ -64,6 +71,49 @@ def test_the_other_modality_is_needed(name: str, params: dict, terms: tuple[str,
     whole, without = trained(name, params, spots, terms), trained(name, params, blind.each(torch.clone), terms)
     for term in terms:
         assert without[term] > 1.25 * whole[term] + 0.05, (term, whole[term], without[term])
+
+
+def noise(mix: torch.Tensor) -> Batch:
+    """Targets, each with neighbors of its own whose expression is like its own, and images that have nothing to do with it."""
+    n, k = 24, 4
+    expression = (torch.randn(n, 1, 4) + 0.5 * torch.randn(n, 1 + k, 4)) @ mix
+    rows = torch.arange(n * (1 + k)).view(n, 1 + k)
+    places = torch.randint(12, (n * (1 + k), 2)).float()
+    return Batch(torch.randn(n * (1 + k), D), rows[:, 0], rows[:, 1:], places, expression.flatten(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "term", "met"),
+    [
+        ("nh2st", {"query_weight": 1.0, "neighbor_weight": 0.0}, "query", False),
+        ("nh2st", {"query_weight": 0.0, "neighbor_weight": 1.0}, "neighbor", False),
+        ("nh2st", {"query_weight": 1.0, "neighbor_weight": 0.0, "attention": "none"}, "query", False),
+        ("nh2st", {"query_weight": 0.0, "neighbor_weight": 1.0, "attention": "tokens"}, "neighbor", False),
+        (
+            "nh2st",
+            {"query_weight": 1.0, "neighbor_weight": 0.0, "attention": "tokens"},
+            "query",
+            True,
+        ),  # as its docs say
+        ("mclstexp", {"temperature": 1.0}, "contrast", False),
+    ],
+)
+def test_images_that_tell_nothing_leave_a_contrast_at_chance(
+    name: str, params: dict[str, Any], term: str, *, met: bool
+) -> None:
+    """Images are drawn anew each step: what lowers the loss on further ones is expression on the images' side."""
+    torch.manual_seed(0)
+    method = small(name, params)
+    mix = torch.randn(4, G)
+    optimizer = torch.optim.Adam(method.parameters(), lr=3e-3)
+    for _ in range(250):
+        loss = method.loss(noise(mix))[term]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        reached = sum(method.loss(noise(mix))[term].item() for _ in range(20)) / 20
+    assert (reached < math.log(24) - 0.1) == met, reached
 
 
 def test_a_masked_image_is_rebuilt_from_expression() -> None:

@@ -116,6 +116,7 @@ PRESETS = {
             block_size=1,
             inner_folds=0,
             trainable_encoder=True,
+            anchor=False,
         ),
     ),
 }

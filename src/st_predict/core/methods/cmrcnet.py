@@ -160,7 +160,7 @@ class CMRCNet(Method):
 
 _COSINE = FitConfig(
     max_epochs=60, batch_size=64, block_size=1, learning_rate=1e-4, weight_decay=1e-3, schedule="cosine", final_learning_rate=1e-5,
-    inner_folds=0, trainable_encoder=True,
+    inner_folds=0, trainable_encoder=True, anchor=False,
 )  # fmt: skip
 PRESETS = {
     "default": Recipe(CMRCNetConfig(width=128, tokens=4), fit=FitConfig(learning_rate=1e-3)),

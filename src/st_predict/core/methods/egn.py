@@ -150,7 +150,7 @@ PRESETS = {
         PLAIN_INPUTS,
         FitConfig(
             max_epochs=50, batch_size=32, block_size=1, learning_rate=5e-4, encoder_learning_rate=5e-4, weight_decay=1e-4,
-            schedule="cosine", final_learning_rate=1e-4, inner_folds=0, trainable_encoder=True, augment=False,
+            schedule="cosine", final_learning_rate=1e-4, inner_folds=0, trainable_encoder=True, anchor=False, augment=False,
         ),
     ),
 }  # fmt: skip

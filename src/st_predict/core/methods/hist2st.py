@@ -166,7 +166,7 @@ PRESETS = {
         PLAIN_INPUTS,
         FitConfig(
             max_epochs=350, batch_size=128, learning_rate=1e-5, encoder_learning_rate=1e-5, weight_decay=0.0,
-            inner_folds=0, trainable_encoder=True, augment=False,
+            inner_folds=0, trainable_encoder=True, anchor=False, augment=False,
         ),
     ),
 }  # fmt: skip

@@ -159,7 +159,7 @@ PRESETS = {
         PLAIN_INPUTS,
         FitConfig(
             max_epochs=90, batch_size=128, learning_rate=1e-4, weight_decay=1e-3, decay=1.0, inner_folds=0,
-            trainable_encoder=True,
+            trainable_encoder=True, anchor=False,
         ),
     ),
 }  # fmt: skip

@@ -176,7 +176,7 @@ PRESETS = {
         PLAIN_INPUTS,
         FitConfig(
             max_epochs=200, batch_size=128, learning_rate=1e-4, weight_decay=0.0, decay_every=50, decay=0.9,
-            inner_folds=0, trainable_encoder=True,
+            inner_folds=0, trainable_encoder=True, anchor=False,
         ),
     ),
 }  # fmt: skip
