@@ -215,15 +215,18 @@ def _settings(study: Study, methods: Mapping[str, Any], given: Mapping[str, Any]
 
 def _check_study(study: Study, settings: Mapping[str, Any]) -> None:
     """Read one data set and refuse what cannot be compared on it, naming it."""
+    from st_predict._spatialdata.keys import Elements
     from st_predict.core.log import be_heard, logger
     from st_predict.tl._comparison import check_comparison
 
     be_heard()
     logger.info("%s: checking", study.name)
     defaults = {name: p.default for name, p in signature(stp.tl.cross_validate).parameters.items()}
-    wanted = [name for name in signature(check_comparison).parameters if name != "sections"]
+    values = {name: settings.get(name, default) for name, default in defaults.items()}
+    elements = Elements(**{name: values[name] for name in Elements._fields})
+    wanted = [name for name in signature(check_comparison).parameters if name in values and name != "sections"]
     try:
-        check_comparison(study.read(), **{name: settings.get(name, defaults[name]) for name in wanted})
+        check_comparison(study.read(), elements=elements, **{name: values[name] for name in wanted})
     except InputError as error:
         raise InputError(
             f"{study.name}: {error.what}", where=error.where, expected=error.expected, remedy=error.remedy

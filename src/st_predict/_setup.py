@@ -262,6 +262,7 @@ def read_sections(sdata: Sections, elements: Elements = Elements(), *, gene_sets
     from st_predict._spatialdata.stored import read_stored_section
     from st_predict.core.gene_names import say_common
     from st_predict.core.gene_sets import with_gene_sets
+    from st_predict.core.section import with_common_names
 
     if isinstance(sdata, Mapping):
         named: list[tuple[str | None, Any]] = list(sdata.items())
@@ -289,6 +290,7 @@ def read_sections(sdata: Sections, elements: Elements = Elements(), *, gene_sets
             expected="one name a section",
             remedy="give a dict that names them: train({'A1': ..., 'B1': ...})",
         )
+    sections = with_common_names(sections)
     say_common(sections)
     return ReadSections(with_gene_sets(sections, gene_sets), placed, objects)
 

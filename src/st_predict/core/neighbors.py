@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_TIED = 1e-5  # of a distance: more than turning an array changes it, or keeping its places in single precision
+_TIED = 1e-5  # of a distance: more than turning an array changes it
 _MOST_TIED = 24  # so many of one distance has an array at most, up to hundreds of neighbors
 
 
@@ -61,13 +61,22 @@ def nearest_spots(centers_px: NDArray[np.float64], k: int, arrays: NDArray[np.in
     order = np.argsort(distance, axis=1, kind="stable")[:, :-1]
     distance, rows = (np.take_along_axis(values, order, axis=1) for values in (distance, rows))
     last = distance[:, k - 1 : k]
-    nearer, tied = distance < last * (1 - _TIED), np.abs(distance - last) <= last * _TIED
+    apart = last * _TIED + 2 * _rounded_px(centers_px)
+    nearer, tied = distance < last - apart, np.abs(distance - last) <= apart
     share = (k - nearer.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True)
     if (share == 1).all():
         return Nearest(rows[:, :k].astype(np.int64), None)
     width = int((nearer | tied).sum(axis=1).max())
     weights = (nearer + tied * share)[:, :width].astype(np.float32)
     return Nearest(np.where(weights > 0, rows[:, :width], itself), weights)
+
+
+def _rounded_px(centers_px: NDArray[np.float64]) -> float:
+    """By how much places were rounded that were kept in single precision, in px; 0 for all others, and for whole px."""
+    single = centers_px.astype(np.float32)
+    if (single != centers_px).any() or (single == single.round()).all():
+        return 0.0
+    return float(np.spacing(np.abs(single).max()))
 
 
 def _of_each(centers_px: NDArray[np.float64], k: int, arrays: NDArray[np.int64]) -> Nearest:

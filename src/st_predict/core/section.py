@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_NOBODY = {"", "unknown", "na", "n/a", "<na>", "nan", "none", "null", "?", "-"}
+
+
 class ImageSource(Protocol):
     """Pixels of one RGB image, stored as a grid of chunks that are each worth decoding once.
 
@@ -42,7 +45,7 @@ class Section:
     um_per_px
         Scale of ``image``; ``None`` where it is unknown.
     subject
-        Patient or animal the section is from; ``None`` where it is unknown.
+        Patient or animal the section is from, see :func:`subject_name`; ``None`` where it is unknown.
     counts
         Raw counts ``(n_spots, n_genes)``, dense, scipy sparse, or what is read as these are; ``None`` for H&E only.
     gene_names
@@ -63,6 +66,9 @@ class Section:
     reduced: Sequence[ImageSource] = ()
     gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", subject_name(self.subject))
+
     @property
     def n_spots(self) -> int:
         """Number of spots."""
@@ -82,3 +88,26 @@ class Section:
         """The same section with only the given spots (mask or indices)."""
         counts = None if self.counts is None else self.counts[spots]
         return replace(self, centers_px=self.centers_px[spots], counts=counts)
+
+
+def subject_name(written: object) -> str | None:
+    """A subject's name however a table holds it: no blanks around it, 7 for 7.0; ``None`` for words that name nobody."""
+    name = " ".join(str(written).split())
+    whole = name.removesuffix(".0")
+    return None if name.casefold() in _NOBODY else whole if whole.isdigit() else name
+
+
+def same_subject(one: str, other: str) -> bool:
+    """Whether two names are of one subject: P1 is p1."""
+    return one.casefold() == other.casefold()
+
+
+def with_common_names(sections: Sequence[Section]) -> list[Section]:
+    """The same sections, every subject named as where it comes first: patients that differ in capitals are none apart."""
+    names: dict[str, str] = {}
+    return [
+        section
+        if section.subject is None
+        else replace(section, subject=names.setdefault(section.subject.casefold(), section.subject))
+        for section in sections
+    ]

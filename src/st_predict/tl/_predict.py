@@ -55,7 +55,8 @@ def predict(
         genes and over slides, not on every one, calibrated on training sections while they were held out (see
         :class:`~st_predict.core.training.reliability.Reliability`); ``None``: no intervals.
     min_reliability
-        Leave out genes of which a lower PCC is to be expected on a new slide (``model.genes``); ``None``: predict all.
+        Leave out genes of which a lower PCC is to be expected: on a new slide (``model.genes``), or on this one where it
+        is unlike training or of another subject; ``None``: predict all.
 
     Returns
     -------
@@ -77,7 +78,7 @@ def predict(
     Raises
     ------
     InputError
-        If there is no model, it does not know how sure it is and was asked, no gene is as reliable as was asked, the
+        If there is no model, it does not know how sure it is and was asked, no gene is as reliable as was asked (here, or on any slide), the
         section cannot be used, is of another scale or is several, a bare slide has no known scale or no tissue, or
         ``key_added`` holds your data.
     """

@@ -93,7 +93,7 @@ def predict_sdata(
     if model.tiles.widths_px and None in (section.um_per_px, model.um_per_px):
         logger.warning("tiles are in pixels and a scale is unknown; nobody can tell whether the scales agree")
     features = _features(sdata, section, placed, model, request, keep)
-    predicted, genes = _predicted(model, section, features, arrays, kept, request.interval)
+    predicted, genes = _predicted(model, section, features, arrays, kept, request)
     write_prediction(sdata, placed, request.key_added, predicted, genes, section.centers_px)
     slide, of_another = placed.image.removesuffix("_image"), model.is_of_another(section.subject)
     remarks.say_result(slide, model, predicted, request.key_added, of_another=of_another)
@@ -106,15 +106,18 @@ def _predicted(
     features: NDArray[np.float32],
     arrays: NDArray[np.int64] | None,
     kept: NDArray[np.intp],
-    interval: float | None,
+    request: Request,
 ) -> tuple[Prediction, pd.DataFrame]:
     """The prediction, and what to expect of its genes; ``kept`` are their numbers in the panel."""
     from st_predict._spatialdata.prediction import Prediction
 
-    expression = model.predict_features(features, section.centers_px, arrays, kept)
-    distance = model.distance(features)
     shift = model.shift(features)
     genes = model.genes_on(shift, of_another=model.is_of_another(section.subject)).iloc[kept]
+    if request.min_reliability is not None:
+        enough = _reliable_here(genes["expected_pcc"], request.min_reliability, section.name)
+        kept, genes = kept[enough], genes[enough]
+    expression = model.predict_features(features, section.centers_px, arrays, kept)
+    distance = model.distance(features)
     notes: dict[str, Any] = {
         "unlike_training": float((distance > 1).mean()),
         "slide_shift": shift,
@@ -127,10 +130,10 @@ def _predicted(
         own = model.reliability.only(torch.from_numpy(kept))
         if own.chance is not None:
             notes["chance"] = own.chance.tolist()
-        if interval is not None:
+        if request.interval is not None:
             remarks.say_groups(model.reliability)
-            ends = own.interval(expression, interval)
-            notes["interval"] = float(interval)
+            ends = own.interval(expression, request.interval)
+            notes["interval"] = float(request.interval)
     if section.um_per_px is not None:
         notes["um_per_px"] = section.um_per_px
     provenance = {**model.provenance([model.panel[i] for i in kept]), **notes}
@@ -178,6 +181,32 @@ def kept_genes(model: Model, request: Request) -> NDArray[np.intp]:
             len(left), len(expected), min_reliability, ", ".join(left[:_NAMED]), ", ..." if len(left) > _NAMED else "",
         )  # fmt: skip
     return kept
+
+
+def _reliable_here(expected: pd.Series, least: float, name: str) -> NDArray[np.bool_]:
+    """Genes of which enough is expected of this very slide, which may be unlike training or of another subject ``(G,)``.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    enough: NDArray[np.bool_] = expected.to_numpy() >= least
+    if not enough.any():
+        raise InputError(
+            f"min_reliability is {least:g}; of {name}, which is unlike training or of another subject, the best of "
+            f"{len(expected)} genes has an expected PCC of {expected.max():.2f}",
+            where="min_reliability",
+            expected="a PCC that some gene is expected to reach on this slide",
+            remedy="lower min_reliability, or train on sections more like this one",
+        )
+    if not enough.all():
+        logger.warning(
+            "%d of %d genes are left out of %s as well: it is unlike training or of another subject, and a PCC under %g is "
+            "expected of them there",
+            (~enough).sum(), len(enough), name, least,
+        )  # fmt: skip
+    return enough
 
 
 def check_bare(sdata: SpatialData, model: Model, image_key: str | None) -> None:

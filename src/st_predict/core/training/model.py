@@ -16,6 +16,7 @@ from st_predict.core.errors import InputError
 from st_predict.core.expression import describe_panel
 from st_predict.core.neighbors import array_places, nearest_spots
 from st_predict.core.room import give_back, room_for
+from st_predict.core.section import same_subject
 from st_predict.core.training.anchor import anchor_share
 from st_predict.core.training.lone_tiles import TileModel
 
@@ -216,7 +217,7 @@ class Model(TileModel):
 
     def is_of_another(self, subject: str | None) -> bool:
         """Whether a slide is known to be of another subject than the only one that was trained on."""
-        return None not in (self.subject, subject) and subject != self.subject
+        return self.subject is not None and subject is not None and not same_subject(self.subject, subject)
 
     @property
     def looks_around(self) -> bool:
