@@ -55,6 +55,23 @@ def test_equals_brute_force(centers: np.ndarray, k: int) -> None:
     assert (np.diff(distance, axis=1) > -1e-6).all(), "nearest first"
 
 
+@pytest.mark.parametrize("far_px", [0.0, 20_000.0, 100_000.0])
+@pytest.mark.parametrize("k", [4, 8])
+def test_ties_among_places_kept_in_single_precision(far_px: float, k: int) -> None:
+    """Far from the corner they are rounded by more than turning changes them, and are as far as they were all the same."""
+    own = nearest_spots(hexagons(9, 9), k)
+    single = (hexagons(9, 9) + far_px + 0.1).astype(np.float32)
+    turned = (2 * far_px + 1000 - single).astype(np.float32)
+    for centers in (single, turned):
+        np.testing.assert_allclose(as_matrix(nearest_spots(centers.astype(np.float64), k)), as_matrix(own), atol=1e-6)
+
+
+def test_whole_pixels_are_as_far_as_they_say() -> None:
+    """Places that a scanner gives in whole px, far from the corner: 200.0 and 200.0025 px are not the same."""
+    centers = np.array([[0, 0], [200, 0], [0, 200], [-200, 1], [500, 500]]) + 100_000.0
+    assert nearest_spots(centers, 2).weights is None
+
+
 def test_shells_of_a_hexagonal_array() -> None:
     """The nearest 8: six at the pitch, and a third of each of the six at the next distance."""
     centers = hexagons(9, 9)

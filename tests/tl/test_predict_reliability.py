@@ -111,6 +111,32 @@ def test_genes_that_are_not_reliable_are_left_out(
         assert found.var_names.tolist() == kept
 
 
+def test_reliable_is_what_is_expected_of_this_slide(
+    make_section: Make, sure: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of another subject half is left of what is expected: genes whose half is too little are left out, or all are."""
+    of_a = dataclasses.replace(sure, subject="A")
+    expected = sure.genes["expected_pcc"]
+    least = float(expected.sort_values().iloc[-2]) / 2
+    same, other = make_section("D", 3, subject="a"), make_section("D", 3, subject="B")
+    for sdata in (same, other):
+        stp.tl.predict(sdata, of_a, min_reliability=least)
+    kept = {
+        name: list(s.tables["table"].uns["predicted"]["panel"]) for name, s in {"same": same, "other": other}.items()
+    }
+    assert kept["same"] == expected.index[expected >= least].tolist()
+    assert kept["other"] == expected.index[expected / 2 >= least].tolist() and len(kept["other"]) < len(kept["same"])
+    assert "genes are left out of D as well: it is unlike training or of another subject" in caplog.text
+    told = other.tables["table"].var["predicted_expected_pcc"].dropna()
+    assert sorted(told.index) == sorted(kept["other"]) and (told >= np.float32(least)).all()
+    fresh = make_section("D", 3, subject="B")
+    with pytest.raises(
+        InputError, match=r"min_reliability is .*; of D, which is unlike training or of another subject"
+    ):
+        stp.tl.predict(fresh, of_a, min_reliability=0.9 * float(expected.max()))
+    assert "predicted" not in fresh.tables["table"].layers
+
+
 def test_a_model_that_held_nothing_out_is_not_asked(make_section: Make, quick: Quick) -> None:
     model = stp.tl.train(make_section("A"), **quick)
     assert model.reliability is None and model.genes["expected_pcc"].isna().all()

@@ -440,3 +440,11 @@ def test_auto_takes_nothing_of_one_method(
     with pytest.raises(InputError, match="chooses among nh2st, hist2st, ridge") as error:
         train(make_section("A"), **{**quick, "method": "auto", "params": None, **given})
     assert error.value.where == where
+
+
+def test_one_patient_in_two_spellings_is_no_new_subject(make_section: Make, quick: Any) -> None:
+    sections = [
+        make_section(name, seed, subject=subject) for seed, (name, subject) in enumerate([("A", "P1"), ("B", "p1 ")])
+    ]
+    model = train(sections, **{**quick, "inner_folds": 2})
+    assert (model.ground, model.subject) == ("same subject", "P1")
