@@ -12,8 +12,8 @@ import warnings
 import pandas as pd
 
 import st_predict as stp
-from st_predict._studies import SETTINGS
 from st_predict._workers import n_cores
+from st_predict.cli.data_sets import SETTINGS
 
 
 def main() -> None:
