@@ -22,9 +22,8 @@ import torch
 from torch import Tensor, nn
 
 import st_predict as stp
-from st_predict._studies import SETTINGS
-from st_predict._summary import by_fold
-from st_predict._verdict import judge
+from st_predict.cli.data_sets import SETTINGS
+from st_predict.cli.summary import by_fold
 from st_predict.core.encoders.encoder import Encoder
 from st_predict.core.encoders.imagenet import efficientnet_lite0
 from st_predict.core.encoders.registry import ENCODERS
@@ -35,6 +34,7 @@ from st_predict.core.methods.recipe import Recipe
 from st_predict.core.methods.registry import METHODS, Entry
 from st_predict.core.methods.ridge import Ridge, RidgeConfig
 from st_predict.core.metrics import mean_pearson
+from st_predict.core.protocol.verdict import judge
 from st_predict.core.tiles.geometry import DEFAULT_TILE_UM
 
 

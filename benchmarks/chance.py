@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import st_predict as stp
-from st_predict._studies import SETTINGS
+from st_predict.cli.data_sets import SETTINGS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

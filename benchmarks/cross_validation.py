@@ -12,7 +12,7 @@ import warnings
 import pandas as pd
 
 import st_predict as stp
-from st_predict._studies import SETTINGS
+from st_predict.cli.data_sets import SETTINGS
 from st_predict.core.processes import n_cores
 
 

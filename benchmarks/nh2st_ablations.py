@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 
 import st_predict as stp
-from st_predict._studies import SETTINGS
-from st_predict._summary import by_fold
-from st_predict._verdict import judge
+from st_predict.cli.data_sets import SETTINGS
+from st_predict.cli.summary import by_fold
 from st_predict.core.methods.nh2st import NH2ST, NH2STConfig
 from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.protocol.verdict import judge
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.network import fit_network
 from st_predict.core.training.spots import SpotSet

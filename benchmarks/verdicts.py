@@ -15,7 +15,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from st_predict._verdict import judge
+from st_predict.core.protocol.verdict import judge
 
 FOLDS, SEEDS = (3, 4, 6, 8), (2, 3, 5)  # with fewer the verdict is always unclear
 FOLD_SD, SEED_SD = (0.005, 0.02), (0.001, 0.01)

@@ -127,10 +127,10 @@ def test_prediction_and_scores_say_it(
 
 
 def test_lists_and_sets_from_a_spreadsheet(tmp_path: Path) -> None:
-    from st_predict.cli import _genes
+    from st_predict.cli.options import genes_or_number
 
     (tmp_path / "genes.txt").write_text("CD3D\nACTB\n", encoding="utf-8-sig")
     (tmp_path / "sets.gmt").write_text("T cells\t-\tCD3D\tCD3E\n", encoding="utf-8-sig")
-    assert _genes(None, None, str(tmp_path / "genes.txt")) == ["CD3D", "ACTB"]  # type: ignore[arg-type]
+    assert genes_or_number(None, None, str(tmp_path / "genes.txt")) == ["CD3D", "ACTB"]  # type: ignore[arg-type]
     assert read_gmt(tmp_path / "sets.gmt") == {"T cells": ("CD3D", "CD3E")}
     assert clean_name("\ufeff ACTB\r") == clean_name("\xa0ACTB\u2009") == "ACTB"

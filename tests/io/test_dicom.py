@@ -16,7 +16,7 @@ from pydicom.uid import JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage, ge
 
 import st_predict as stp
 from st_predict._spatialdata.image import image_array, image_source, reduced_sources
-from st_predict._studies import is_slide
+from st_predict.cli.predict import is_slide
 from st_predict.core.errors import InputError
 from st_predict.io._regions import OpenSlideImage
 

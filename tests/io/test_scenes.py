@@ -14,7 +14,7 @@ import zarr
 
 import st_predict as stp
 from st_predict._spatialdata.image import image_array, reduced_sources
-from st_predict._studies import is_slide
+from st_predict.cli.predict import is_slide
 from st_predict.core.errors import InputError
 from st_predict.io._images import open_image
 

@@ -28,10 +28,12 @@ class Settled(NamedTuple):
 
     @property
     def fit(self) -> FitConfig:
+        """How it is fitted."""
         return self.recipe.fit
 
     @property
     def inputs(self) -> InputConfig:
+        """What is made of the features before."""
         return self.recipe.inputs
 
 
@@ -72,6 +74,7 @@ def told(value: Any) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
+    """Words with commas between, and the last behind ``and``."""
     return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]])
 
 

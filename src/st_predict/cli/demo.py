@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import st_predict as stp
+from st_predict.cli.scores import means_over_genes
 from st_predict.core.files import replacing_folder
 from st_predict.core.outputs import check_output, is_sealed, seal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -24,33 +24,6 @@ _FILES = {
     "model": "the trained nh2st model: stp.load_model('model')",
     "predicted.zarr": "the predicted section: spatialdata.read_zarr('predicted.zarr')",
 }
-
-
-def summarize(scores: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
-    """Means over genes of :func:`st_predict.tl.evaluate` tables, a row each.
-
-    Parameters
-    ----------
-    scores
-        Tables by label.
-    name
-        What the labels are.
-    """
-    import pandas as pd
-
-    rows = {
-        label: {
-            "PCC": table["pcc"].mean(),
-            "Spearman": table["spearman"].mean(),
-            "MSE": table["mse"].mean(),
-            "relative variance": table["relative_variance"].mean(),
-            "noise ceiling": table["ceiling"].mean(),
-            "genes": len(table),
-            "spots": table.attrs["n_spots"],
-        }
-        for label, table in scores.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(name)
 
 
 def run_demo(out: Path, *, seed: int) -> pd.DataFrame:
@@ -83,7 +56,7 @@ def run_demo(out: Path, *, seed: int) -> pd.DataFrame:
         key = "predicted" if method == METHODS[-1] else f"predicted_{method}"
         stp.tl.predict(unseen, model, key_added=key)
         scores[method] = stp.tl.evaluate(unseen, key=key)
-    summary = summarize(scores, "method")
+    summary = means_over_genes(scores, "method")
     best = scores[METHODS[-1]].sort_values("pcc", ascending=False).index
     # The best, two from the middle and the worst: what to expect, not only what to show.
     shown = [best[0], best[len(best) // 4], best[len(best) // 2], best[-1]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -241,6 +243,28 @@ def test_help(command: list[str]) -> None:
     result = run(*command, "--help")
     assert result.exit_code == 0
     assert "Usage:" in result.output
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """Asked of the module, so that this entry is tried as well."""
+    command = [sys.executable, "-X", "importtime", "-m", "st_predict.cli", "benchmark", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Usage: python -m st_predict.cli benchmark" in done.stdout
+    loaded = {line.rsplit("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "st_predict.cli.commands" in loaded, "the check reads something else"
+    assert not loaded & {"torch", "lightning", "timm", "pandas", "anndata", "spatialdata", "matplotlib", "jinja2"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("st-predict pre", {"plain,predict", "plain,presets"}), ("st-predict train --inner", {"plain,--inner-folds"})],
+)
+def test_shells_complete_what_is_typed(typed: str, completed: set[str]) -> None:
+    """As a shell asks: words so far, and which of them is to be completed."""
+    asked = {"_ST_PREDICT_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    result = CliRunner().invoke(main, [], prog_name="st-predict", env=asked)
+    assert result.exit_code == 0
+    assert set(result.output.split()) == completed
 
 
 def test_demo_writes_what_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

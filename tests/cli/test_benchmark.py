@@ -19,11 +19,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import st_predict as stp
-from st_predict import _benchmark as benchmark
-from st_predict._benchmark import PARTS, SEEDS, run_benchmark, split_methods
-from st_predict._studies import SETTINGS, find_studies
-from st_predict._summary import CEILING
-from st_predict.cli import main
+from st_predict.cli import benchmark, main
+from st_predict.cli.benchmark import SEEDS, run_benchmark
+from st_predict.cli.benchmark_checks import PARTS, split_methods
+from st_predict.cli.data_sets import SETTINGS, find_studies
+from st_predict.cli.summary import CEILING
 from st_predict.core.errors import InputError
 from st_predict.core.methods.registry import METHODS
 from st_predict.core.protocol import fold as protocol_fold
@@ -75,7 +75,7 @@ def test_command_writes_what_it_names(made: SimpleNamespace) -> None:
     assert had["networks"].drop(CEILING).to_dict() == {"mean": 0, "shuffled": 0, "ridge": 0, "stnet": 1}
     assert had.loc["stnet", "seeds"] == 2 and (had["seconds"].drop(CEILING) > 0).all()
     page = (made.out / "index.html").read_text(encoding="utf-8")
-    assert "leave one subject out" in page and "--methods &#x27;stnet, ridge&#x27;" in page
+    assert "leave one subject out" in page and "--methods 'stnet, ridge'" in unescape(page)
     assert page.count("data:image/png;base64,") == 3
     assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page)
     assert sorted(p.name for p in made.out.iterdir()) == [
@@ -187,7 +187,7 @@ def test_public_sets_bring_their_settings(tmp_path: Path, monkeypatch: pytest.Mo
         return assemble([], [], split="")
 
     monkeypatch.setattr(stp.tl, "cross_validate", pretended)
-    monkeypatch.setattr(benchmark, "_check_study", lambda *_: None)
+    monkeypatch.setattr(benchmark, "check_study", lambda *_: None)
     for name in SETTINGS:
         monkeypatch.setattr(stp.datasets, name, lambda folder, name=name: name)
     run_benchmark(["mob", "als"], methods=["ridge"], out=tmp_path / "a", settings={"genes": 30})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict._verdict import judge
+from st_predict.core.protocol.verdict import judge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,7 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     folds, ``pcc_hvg50``, ``pcc_of_ceiling``, ``spearman``, ``mse``, ``relative_variance``, ``gene_correlation`` and
     ``morans_i`` (both: agreement with the measured), ``expected_rank_correlation``, ``covered90``, ``constant`` (genes).
     ``vs_ridge``, the mean over folds of the difference of PCC, fold by fold, half the width of its interval,
-    ``vs_ridge_margin``, and the ``verdict``, see :func:`st_predict._verdict.judge`. What each method had: ``networks``,
+    ``vs_ridge_margin``, and the ``verdict``, see :func:`st_predict.core.protocol.verdict.judge`. What each method had: ``networks``,
     ``epochs``, ``seconds`` of a fit, ``inputs`` and ``stopping``; ``seeds`` and ``folds`` that were done, and
     ``folds_failed``. The attribute ``compared`` holds what :func:`counted` gives, ``failures`` the fits that failed.
     """

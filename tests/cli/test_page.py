@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pandas as pd
 import pytest
 
 from st_predict import _comparison
-from st_predict._report import Compared, build_page
-from st_predict._summary import CEILING, CONTROLS, best_method, counted, in_common, shown_columns, summarize
+from st_predict.cli.page import Compared, build_page
+from st_predict.cli.summary import CEILING, CONTROLS, best_method, counted, in_common, shown_columns, summarize
 from st_predict.tl._scores_table import ScoreTable, assemble
 
 
@@ -205,7 +206,7 @@ def test_page_shows_names_as_text() -> None:
     table = table_of({"ridge": {odd: [0.2]}, "<i>deep": {odd: [0.3]}}, failed=(("<u>m", odd),))
     page = build_page([Compared(odd, table, summarize(table), {"encoder": "<s>"}, {})], command="run <script>")
     assert not re.search("<(b>x|i>|u>|s>|script)", page)
-    assert "&lt;b&gt;x&lt;/b&gt; &amp; &quot;y&quot;" in page and "&lt;script&gt;" in page
+    assert odd in unescape(page) and "&lt;b&gt;x&lt;/b&gt; &amp; " in page and "&lt;script&gt;" in page
 
 
 def test_page_when_everything_failed() -> None:

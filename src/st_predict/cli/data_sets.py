@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import json
 import os
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import st_predict as stp
 from st_predict._spatialdata.stored import is_store, open_store
-from st_predict.core.dicom import dicom_files
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,19 +39,6 @@ class Study(NamedTuple):
     """What it needs other than the defaults."""
 
 
-def is_slide(path: Path) -> bool:
-    """Whether a path is a slide and no SpatialData: a file, or a folder of DICOM files or an OME-Zarr image."""
-    if path.is_file() or (path / "DICOMDIR").is_file():
-        return True
-    for name in ("zarr.json", ".zattrs"):
-        if (path / name).is_file():
-            found = json.loads((path / name).read_text(encoding="utf-8"))
-            attributes = found.get("attributes", {}) if name == "zarr.json" else found
-            described = attributes.get("ome", attributes)
-            return "multiscales" in described or "bioformats2raw.layout" in described
-    return path.is_dir() and bool(dicom_files(path))
-
-
 def by_name(paths: Sequence[Path]) -> dict[str, Path]:
     """Stores by the name that tables show.
 
@@ -74,7 +59,7 @@ def by_name(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def read_stores(paths: Mapping[str, Path]) -> dict[str, SpatialData]:
-    """Read several."""
+    """Open every store, under its name."""
     return {name: open_store(path) for name, path in paths.items()}
 
 

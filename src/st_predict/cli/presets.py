@@ -1,13 +1,13 @@
 """What every preset trains with, beside what its publication has: a table a preset.
 
-Only what is published is written down, beside each method; what is trained is looked up (``_preset_facts``).
+Only what is published is written down, beside each method; what is trained is looked up (``preset_facts``).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from st_predict._preset_facts import look_up, settle, told
+from st_predict.cli.preset_facts import look_up, settle, told
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:

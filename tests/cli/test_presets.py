@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from lightning.pytorch import Callback
 
 import st_predict as stp
-from st_predict._preset_facts import FACTS, OF_SOME, own_settings, settle
-from st_predict._presets import Row, preset_names, preset_table, render
 from st_predict._setup import settle_method
 from st_predict.cli import main
+from st_predict.cli.preset_facts import FACTS, OF_SOME, own_settings, settle
+from st_predict.cli.presets import Row, preset_names, preset_table, render
 from st_predict.core.errors import InputError
 from st_predict.core.methods import registry
 from st_predict.core.methods.interface import Needs
@@ -26,7 +26,7 @@ from st_predict.core.methods.published import NOT_STATED, Published
 from st_predict.core.methods.registry import METHODS, build_method
 from st_predict.core.training.network import _sampler
 
-DOCS = Path(__file__).resolve().parents[1] / "docs" / "guide" / "methods.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "guide" / "methods.md"
 PUBLISHED = [name for name, entry in METHODS.items() if entry.published]
 PRESETS = [(method, preset) for method in PUBLISHED for preset in preset_names(method)]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from st_predict._verdict import LEVEL, judge
+from st_predict.core.protocol.verdict import LEVEL, judge
 
 RNG = np.random.default_rng(0)
 

@@ -1,0 +1,170 @@
+"""The benchmark: methods compared on one or several data sets, with tables, pictures and a page to show around.
+
+A user of the public rooms, as a notebook would be.
+"""
+
+from __future__ import annotations
+
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import st_predict as stp
+from st_predict._spatialdata.stored import is_store
+from st_predict.cli.benchmark_checks import (
+    ELEMENTS,
+    check_elements,
+    check_methods,
+    check_out,
+    check_study,
+    check_tiles,
+)
+from st_predict.cli.data_sets import OWN, find_studies
+from st_predict.cli.page import Compared, build_page
+from st_predict.cli.pictures import draw_compared, draw_together
+from st_predict.cli.summary import best_method, summarize
+from st_predict.core.files import replacing_file
+from st_predict.core.outputs import check_apart, sign
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from st_predict.cli.data_sets import Study
+
+SEEDS = 3
+NETWORKS = 1
+"""Of every method's row: what is compared are methods, and several networks cost all of them as many times as much."""
+_TOLD = (
+    "encoder",
+    "encoder_weights",
+    "genes",
+    "gene_sets",
+    "gene_ranking",
+    "min_counts",
+    "tile_um",
+    "tile_px",
+    "layer",
+)
+
+
+def run_benchmark(
+    data: Sequence[str | Path],
+    *,
+    methods: str | Sequence[str] = "all",
+    parts: bool = True,
+    networks: int = NETWORKS,
+    out: Path,
+    settings: Mapping[str, Any] | None = None,
+    command: str = "",
+) -> pd.DataFrame:
+    """Cross-validate methods on every data set and write a folder; finished folds found there are not run again.
+
+    Parameters
+    ----------
+    data
+        Zarr stores (one study together), names of public sets, folders that hold public sets.
+    methods
+        Names of methods or of ``benchmark_checks.PARTS``, or ``"all"``.
+    parts
+        With all methods, those parts as well.
+    networks
+        Whose mean every method predicts, but for controls and where a part says otherwise.
+    out
+        The folder. Tables and page are written anew after every data set.
+    settings
+        Arguments of :func:`st_predict.tl.cross_validate`; they win over what a public set brings, and over
+        :data:`SEEDS` seeds. Keys of elements and the layer are those of the stores.
+    command
+        What the page says it was made by.
+
+    Returns
+    -------
+    The summary of :func:`st_predict.cli.summary.summarize`, with a column ``dataset``, and its attributes by data set.
+
+    Raises
+    ------
+    InputError
+        If a method or a data set is unknown, elements are named where only public sets are given, or ``out`` holds
+        something else or cannot be written to; found before anything is read. If a data set cannot be compared on;
+        found before any tile is encoded.
+    """
+    named = check_methods(methods, parts=parts, networks=networks)
+    studies = find_studies(data)
+    check_tiles(studies, settings or {})
+    check_elements(studies, settings or {})
+    check_apart(out, [path for path in map(Path, data) if is_store(path)], where="out")
+    check_out(out, studies)
+    asked = {study.name: _settings(study, named, settings or {}) for study in studies}
+    if len(studies) > 1:  # what cannot be done on the last set is not found out after hours on the first
+        for study in studies:
+            check_study(study, asked[study.name])
+    done: list[Compared] = []
+    for study in studies:
+        done.append(_compare(study, out / study.name, asked[study.name]))
+        summary = _write(out, done, command, waiting=[later.name for later in studies[len(done) :]])
+    return summary
+
+
+def _settings(study: Study, methods: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``cross_validate`` for one data set: its own, and over them what was given."""
+    known = {name: value for name, value in given.items() if study.name == OWN or name not in ELEMENTS}
+    return {"methods": methods, "seeds": SEEDS, **study.settings, **known}
+
+
+def _compare(study: Study, folder: Path, settings: Mapping[str, Any]) -> Compared:
+    """Cross-validate on one data set; its tables, folds and pictures lie in a folder of their own."""
+    from st_predict.core.log import be_heard, logger
+
+    be_heard()
+    logger.info("%s: reading", study.name)
+    table = stp.tl.cross_validate(study.read(), out=folder, **settings)
+    summary = summarize(table)
+    return Compared(study.name, table, summary, _told(settings), draw_compared(table, best_method(summary), folder))
+
+
+def _told(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader needs to repeat it, defaults included."""
+    from st_predict.core.tiles.geometry import DEFAULT_TILE_UM
+
+    known = signature(stp.tl.cross_validate).parameters
+    found = {name: settings.get(name, known[name].default) for name in _TOLD}
+    if not found["tile_um"] and not found["tile_px"]:
+        found["tile_um"] = DEFAULT_TILE_UM
+    if not isinstance(found["genes"], int):
+        found["genes"] = f"{len(found['genes'])} given by name"
+    if found["gene_sets"]:
+        found["gene_sets"] = ", ".join(found["gene_sets"])
+    told = {}
+    for name, value in found.items():
+        if value is not None:
+            told[name] = " / ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+    return told
+
+
+def _write(out: Path, parts: Sequence[Compared], command: str, *, waiting: Sequence[str]) -> pd.DataFrame:
+    """Tables of all data sets and the page, each whole or not at all."""
+    summary = _joined({part.name: part.summary for part in parts})
+    tables = {
+        "summary": summary,
+        "scores": _joined({part.name: part.table for part in parts}),
+        "gene_scores": _joined({part.name: part.table.genes for part in parts}),
+    }
+    for name, table in tables.items():
+        with replacing_file(out / f"{name}.csv") as file:
+            table.to_csv(file, index=False)
+    draw_together(tables["scores"], out / "scores.png")
+    with replacing_file(out / "index.html") as file:
+        file.write_text(build_page(parts, command=command, waiting=waiting), encoding="utf-8")
+        sign(file)
+    summary.attrs = {part.name: part.summary.attrs for part in parts}
+    return summary
+
+
+def _joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One below the other, ``dataset`` first."""
+    import pandas as pd
+
+    plain = [pd.DataFrame({"dataset": name, **table}) for name, table in tables.items()]
+    return pd.concat(plain, ignore_index=True)

@@ -1,0 +1,87 @@
+"""Options that several commands share, and how what is typed becomes what the verbs take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STORE = click.Path(exists=True, file_okay=False, path_type=Path)
+SLIDE = click.Path(exists=True, path_type=Path)
+OUT = click.Path(path_type=Path)
+
+
+def genes_or_number(_ctx: click.Context, _option: click.Parameter, given: str) -> int | list[str]:
+    """A number, or the names in a file."""
+    if given.isdigit():
+        return int(given)
+    path = Path(given)
+    if not path.is_file():
+        raise InputError(
+            f"{given!r} is neither a number nor a file",
+            where="--genes",
+            expected="how many genes, or a text file with one gene a line",
+            remedy="correct --genes",
+        )
+    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+
+
+def name_or_number(_ctx: click.Context, _option: click.Parameter, given: str | None) -> int | str | None:
+    """Digits as a number, anything else as it is."""
+    return int(given) if given is not None and given.isdigit() else given
+
+
+def _gene_sets(_ctx: click.Context, _option: click.Parameter, given: str | None) -> dict[str, tuple[str, ...]] | None:
+    """The sets in a GMT file."""
+    from st_predict.core.gene_sets import read_gmt
+
+    return None if given is None else read_gmt(given)
+
+
+def _some(_ctx: click.Context, _option: click.Parameter, given: tuple[float, ...]) -> tuple[float, ...] | None:
+    """An option that may be repeated, ``None`` where it was not given."""
+    return given or None
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator, listed in their order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+layer_option = click.option("--layer", help="Layer with raw counts; default X.")
+seed_option = click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+key_options = _options(
+    click.option("--image-key", help="Name of the H&E image, where a store has several."),
+    click.option("--table-key", help="Name of the table, where a store has several."),
+)
+fit_options = _options(
+    click.option("--encoder", default="efficientnet_lite0", show_default=True, help="Image encoder; any timm name."),
+    click.option("--encoder-weights", type=click.Path(path_type=str), help="Local weights file of the encoder."),
+    click.option(
+        "--genes", default="250", show_default=True, callback=genes_or_number,
+        help="How many genes, or a text file with one name a line.",
+    ),
+    click.option("--gene-sets", callback=_gene_sets, metavar="FILE",
+                 help="GMT file of gene sets to predict as well, each as the mean of its genes."),
+    click.option("--gene-ranking", type=click.Choice(["heg", "hvg"]), default="heg", show_default=True,
+                 help="Genes most expressed or most variable in training."),
+    click.option("--min-counts", default=500.0, show_default=True, help="Least counts of a spot to be used."),
+    click.option("--tile-um", multiple=True, type=float, callback=_some, help="Tile width in um; repeat for several."),
+    click.option("--tile-px", multiple=True, type=float, callback=_some,
+                 help="Tile width in px, where the scale is unknown."),
+    click.option("--accelerator", default="auto", show_default=True, help="As in Lightning: auto, cpu, gpu."),
+    layer_option, key_options, seed_option,
+)  # fmt: skip
+"""What training and comparing share: the spots and genes, and what is seen of the image."""

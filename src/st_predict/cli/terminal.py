@@ -1,0 +1,44 @@
+"""What commands print: tables as text, the files that were written, a comparison of methods. Computes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pandas as pd
+
+
+def as_text(frame: pd.DataFrame) -> str:
+    """A table with three decimals, empty where there is no value."""
+    return str(frame.to_string(float_format=lambda value: f"{value:.3f}", na_rep=""))
+
+
+def tell_files(out: Path, files: Mapping[str, str]) -> None:
+    """Name what was written to a folder, with what each file is."""
+    click.echo(f"\nTo look at, in {out}:")
+    for name, what in files.items():
+        click.echo(f"  {name:<18} {what}")
+
+
+def tell_compared(name: str, rows: pd.DataFrame, about: dict[str, Any]) -> None:
+    """One data set: how much was compared, what all methods had alike, the summary, and what failed."""
+    from st_predict.cli.summary import COLUMNS, DIGITS, TERMS, in_common, shown_columns
+
+    compared = about["compared"]
+    click.echo(
+        "\n{name}: {sections} sections, {spots} spots ({left_out} left out), {genes} genes, {folds} folds, {seeds} seed{s}, "
+        "{split}".format(name=name, s="s" * (compared["seeds"] > 1), **compared)
+    )
+    for term, text in in_common(rows).items():
+        click.echo(f"{TERMS[term]} of all: {text}")
+    columns = shown_columns(rows)
+    rounded = {c: [f"{n:.{DIGITS[c]}f}" if n == n else "" for n in rows[c]] for c in columns if c in DIGITS}
+    click.echo("\n" + as_text(rows[columns].assign(**rounded).set_index("method").rename(columns=COLUMNS)))
+    for failure in about["failures"]:
+        told = "failed, and in no mean: {method} with {fold} held out (seed {seed}): {error}".format(**failure)
+        click.echo(told, err=True)
