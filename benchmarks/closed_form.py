@@ -20,13 +20,13 @@ import torch
 from slide_scale import Peak, fresh
 from tqdm import tqdm
 
-from st_predict._setup import settle_method
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.methods.interface import Reference
 from st_predict.core.methods.recipe import InputConfig
 from st_predict.core.methods.registry import build_method
 from st_predict.core.methods.retrieval import RetrievalBank
 from st_predict.core.methods.ridge import RidgeConfig
+from st_predict.core.methods.settle import settle_method
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.neighbors import Nearest, nearest_spots
 from st_predict.core.room import give_back, room_for

@@ -13,7 +13,7 @@ import pandas as pd
 
 import st_predict as stp
 from st_predict.cli.data_sets import SETTINGS
-from st_predict.core.processes import n_cores
+from st_predict.tl._processes import n_cores
 
 
 def main() -> None:

@@ -41,8 +41,8 @@ import st_predict as stp
 from st_predict.core.encoders.embed import tile_encoder
 from st_predict.core.encoders.encoder import Encoder
 from st_predict.core.encoders.registry import ENCODERS, build_encoder
-from st_predict.core.processes import n_cores
 from st_predict.core.tiles.geometry import DEFAULT_TILE_UM
+from st_predict.tl._processes import n_cores
 
 UM_PER_PX, STEPS, BLOCK_PX, PATCH_PX = 0.5, (1, 4, 16), 256, 4096
 SIZES = ["60000x60000", "60000x120000"]

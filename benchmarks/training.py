@@ -35,13 +35,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 import st_predict as stp
-from st_predict._setup import settle_method
 from st_predict._spatialdata.read import read_section
 from st_predict.core.encoders.embed import tile_encoder
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.methods.interface import Batch
 from st_predict.core.methods.recipe import FitConfig, Recipe
 from st_predict.core.methods.registry import build_method, build_network, find_recipe
+from st_predict.core.methods.settle import settle_method
 from st_predict.core.neighbors import array_places, nearest_spots
 from st_predict.core.tiles.cut import cut_section
 from st_predict.core.tiles.geometry import TileSpec

@@ -16,8 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "st_predict"
 
 ROOMS = ("io", "pp", "tl", "pl", "datasets", "cli")
+ALL_ROOMS = (*ROOMS, "core", "_spatialdata")
 CORE_ORDER = ("section", "tiles", "encoders", "methods", "training", "protocol")  # each may import those before it
-READS_THROUGH = {"datasets": ("io",)}  # public data is in the formats that io reads
+READS_THROUGH = {
+    "datasets": ("io",),
+    "tl": ("io",),
+}  # public data, and slides of a cohort, are in the formats that io reads
 OUTSIDE_CORE = {"anndata", "dask", "geopandas", "scanpy", "spatialdata", "spatialdata_io", "squidpy", "xarray"}
 HEAVY = ("anndata", "lightning", "pandas", "spatialdata", "timm", "torch")
 
@@ -65,6 +69,14 @@ def _faults_outside_core(room: str, imported: set[str]) -> list[str]:
     return [f"{room} imports {name}" for name in sorted(imported) if ".".join(name.split(".")[:2]) in others]
 
 
+def house_faults(module: str, imported: set[str]) -> list[str]:
+    """Nothing below the command line uses the public face, and nothing stands at the root that is no room."""
+    parts = module.split(".")
+    faults = [f"{parts[1]} is no room of the house"] if len(parts) > 1 and parts[1] not in ALL_ROOMS else []
+    inside = len(parts) > 1 and parts[1] != "cli"
+    return faults + ["it uses the public face"] * (inside and "st_predict" in imported)
+
+
 def modules() -> dict[str, Path]:
     """Every module of the package by its dotted name."""
     found = {}
@@ -103,6 +115,22 @@ def test_import_arrows() -> None:
         if wrong:
             faults[module] = wrong
     assert faults == {}
+
+
+def test_every_module_is_in_a_room_and_none_uses_the_public_face() -> None:
+    faults = {}
+    for module, path in modules().items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        plain = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        if wrong := house_faults(module, plain):
+            faults[module] = wrong
+    assert faults == {}
+
+
+def test_strangers_in_the_house_are_seen() -> None:
+    assert house_faults("st_predict._setup", set()) == ["_setup is no room of the house"]
+    assert house_faults("st_predict.tl._cohort", {"st_predict"}) == ["it uses the public face"]
+    assert house_faults("st_predict.cli.demo", {"st_predict"}) == house_faults("st_predict", {"torch"}) == []
 
 
 @pytest.mark.parametrize(

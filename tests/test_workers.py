@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from st_predict.core.processes import n_cores, run_jobs
+from st_predict.tl._processes import n_cores, run_jobs
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -80,7 +80,7 @@ def test_lazy_arrays_of_a_job_are_computed_where_it_runs() -> None:
 
 PARENT = """
 import sys
-from st_predict.core.processes import run_jobs
+from st_predict.tl._processes import run_jobs
 from st_predict.core.ending import ended_by_signals
 
 def work(shared, i):

@@ -15,8 +15,8 @@ from anndata import AnnData
 from spatialdata import SpatialData
 
 import st_predict as stp
-from st_predict._setup import read_sections
 from st_predict._spatialdata import stored
+from st_predict._spatialdata.sections import read_sections
 from st_predict._spatialdata.stored import StoredCounts, read_stored_section
 from st_predict.core.errors import InputError
 from st_predict.core.expression import choose_panel, section_expression, total_counts

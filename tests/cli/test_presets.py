@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from lightning.pytorch import Callback
 
 import st_predict as stp
-from st_predict._setup import settle_method
 from st_predict.cli import main
 from st_predict.cli.preset_facts import FACTS, OF_SOME, own_settings, settle
 from st_predict.cli.presets import Row, preset_names, preset_table, render
@@ -24,6 +23,7 @@ from st_predict.core.methods import registry
 from st_predict.core.methods.interface import Needs
 from st_predict.core.methods.published import NOT_STATED, Published
 from st_predict.core.methods.registry import METHODS, build_method
+from st_predict.core.methods.settle import settle_method
 from st_predict.core.training.network import _sampler
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "guide" / "methods.md"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from st_predict import tl
-from st_predict._setup import read_sections
+from st_predict._spatialdata.sections import read_sections
 from st_predict.core.errors import InputError
 from st_predict.core.gene_names import clean_name, say_common, why_lost
 from st_predict.core.gene_sets import read_gmt

@@ -349,7 +349,7 @@ def test_another_model_is_another_prediction(
 
 
 def test_a_client_that_grows_is_used() -> None:
-    from st_predict.core.processes import _side_by_side
+    from st_predict.tl._processes import _side_by_side
 
     room, seen = [1], []
 

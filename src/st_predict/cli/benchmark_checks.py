@@ -45,8 +45,8 @@ def split_methods(typed: str) -> list[str]:
 
 def check_methods(methods: str | Sequence[str], *, parts: bool, networks: int) -> dict[str, dict[str, Any]]:
     """Settings of known names, each once."""
-    from st_predict._setup import settle_candidates
     from st_predict.core.methods.registry import METHODS
+    from st_predict.core.methods.settle import settle_candidates
     from st_predict.tl._comparison import CONTROLS
 
     names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))

@@ -1,6 +1,6 @@
 """What a preset trains with: asked of those that train, by the names that the tables of presets use.
 
-The recipe is that of :func:`~st_predict._setup.settle_method`, the optimizer that of a fit, the rest the defaults of
+The recipe is that of :func:`~st_predict.core.methods.settle.settle_method`, the optimizer that of a fit, the rest the defaults of
 :func:`st_predict.tl.train`. Nothing published is known here.
 """
 
@@ -43,8 +43,8 @@ def settle(method: str, preset: str) -> Settled:
     import torch
 
     import st_predict as stp
-    from st_predict._setup import settle_method
     from st_predict.core.methods.registry import build_method
+    from st_predict.core.methods.settle import settle_method
 
     name, recipe = settle_method(method, preset=preset)
     with torch.device("meta"):  # what a method needs does not ask for its weights
@@ -83,7 +83,7 @@ def _encoder(s: Settled) -> str:
 
 
 def _tiles(s: Settled) -> str:
-    from st_predict._setup import tile_spec
+    from st_predict.core.tiles.geometry import tile_spec
 
     spec = tile_spec(s.defaults["tile_um"], s.defaults["tile_px"], trainable=s.fit.trainable_encoder)
     return f"{listed([f'{width:g}' for width in spec.widths_um])} um"

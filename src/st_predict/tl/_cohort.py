@@ -62,8 +62,8 @@ def run_cohort(
     """Predict every slide, see :func:`st_predict.tl.predict_cohort`."""
     from st_predict.core.encoders.frozen import torch_device
     from st_predict.core.log import be_heard, logger
-    from st_predict.core.processes import n_cores, run_jobs
     from st_predict.core.progress import progress_bar
+    from st_predict.tl._processes import n_cores, run_jobs
 
     be_heard()
     kept_genes(model, request)  # what cannot be done for any slide is an error now

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from spatialdata import SpatialData
 
-    from st_predict._setup import ReadSections
     from st_predict._spatialdata.keys import Elements
+    from st_predict._spatialdata.sections import ReadSections
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.protocol.study import Candidate, OuterFold
     from st_predict.core.section import Section
@@ -62,8 +62,9 @@ def check_comparison(
     InputError
         If the input cannot be used.
     """
-    from st_predict._setup import check_scales, read_sections, tile_spec
+    from st_predict._spatialdata.sections import read_sections
     from st_predict.core.protocol.study import outer_folds
+    from st_predict.core.tiles.geometry import check_scales, tile_spec
 
     _check_seeds(seeds)
     shared = {"genes": genes, "gene_ranking": gene_ranking, "min_counts": min_counts}
@@ -93,8 +94,8 @@ def _candidates(
     methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], seeds: range, shared: Mapping[str, Any]
 ) -> list[Candidate]:
     """What is compared, controls first."""
-    from st_predict._setup import RECIPE_SETTINGS, settle_candidates
     from st_predict.core.methods.registry import METHODS
+    from st_predict.core.methods.settle import RECIPE_SETTINGS, settle_candidates
     from st_predict.core.protocol.study import Candidate
     from st_predict.core.training.task import Task
 

@@ -109,8 +109,8 @@ def cross_validate(
         If the input cannot be used, ``out`` holds anything but an earlier comparison, lies within a store that is read, or
         cannot be written to; found before any tile is encoded.
     """
-    from st_predict._setup import check_outside
     from st_predict._spatialdata.keys import Elements
+    from st_predict._spatialdata.sections import check_outside
     from st_predict.core.ending import telling_what_is_left
     from st_predict.core.files import replacing_file
     from st_predict.core.log import be_heard, logger
@@ -154,9 +154,10 @@ def _left(folder: Path | None) -> str:
 
 def _study(asked: Comparison, encoder: str, encoder_weights: str | None, accelerator: str, store: TileStore) -> Study:
     """Encode every tile once."""
-    from st_predict._setup import encode_sections, find_hardware
     from st_predict.core.encoders.frozen import FrozenEncoder
     from st_predict.core.protocol.study import Study
+    from st_predict.core.training.hardware import find_hardware
+    from st_predict.tl._training import encode_sections
 
     hardware, device = find_hardware(accelerator, 1)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)
@@ -180,7 +181,7 @@ def _processes(n_jobs: int | None, study: Study) -> int:
     import os
 
     from st_predict.core.encoders.frozen import torch_device
-    from st_predict.core.processes import n_cores
+    from st_predict.tl._processes import n_cores
 
     if n_jobs is not None:
         return n_jobs
@@ -193,9 +194,9 @@ def _run(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Results and failures of every candidate and fold, in the order of the candidates."""
     from st_predict.core.log import logger, quiet
-    from st_predict.core.processes import run_jobs
     from st_predict.core.progress import hidden_progress, progress_bar
     from st_predict.core.protocol.fold import run_fold
+    from st_predict.tl._processes import run_jobs
 
     jobs = [(candidate, fold) for candidate in candidates for fold in folds]
     results = {i: found for i, job in enumerate(jobs) if (found := kept.find(*job)) is not None}

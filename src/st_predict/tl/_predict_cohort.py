@@ -95,7 +95,7 @@ def predict_cohort(
         )
     if isinstance(paths, (str, Path)):
         paths = [paths]
-    request = Request(key_added, *map(_level, (interval, min_reliability)), pitch_um=pitch_um, device=device)
+    request = Request(key_added, _level(interval), _level(min_reliability), pitch_um, device=device)
     return run_cohort(
         paths,
         model,

@@ -168,31 +168,26 @@ def train(
         If the process is told to end (SIGTERM, SIGHUP) in the main thread: its status is 128 and the signal's number, after
         it was said what is kept in ``checkpoint_dir``.
     """
-    from st_predict._setup import (
-        check_outside,
-        check_scales,
-        encode_sections,
-        find_hardware,
-        open_checkpoints,
-        read_sections,
-        settle_candidates,
-        tile_spec,
-    )
     from st_predict._spatialdata.keys import Elements
+    from st_predict._spatialdata.sections import check_outside, read_sections
     from st_predict.core.encoders.frozen import FrozenEncoder
     from st_predict.core.ending import end_with_launcher, telling_what_is_left
     from st_predict.core.log import be_heard, quiet
     from st_predict.core.log import logger as say
+    from st_predict.core.methods.settle import settle_candidates
     from st_predict.core.protocol.choose import check_choice, choose
     from st_predict.core.protocol.fold import fit_study
     from st_predict.core.protocol.study import Candidate, Study
+    from st_predict.core.tiles.geometry import check_scales, tile_spec
     from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.checkpoints import what_is_kept
     from st_predict.core.training.fit import train_model, with_domain
+    from st_predict.core.training.hardware import find_hardware
     from st_predict.core.training.network import Watch
     from st_predict.core.training.selection import held_out_groups
     from st_predict.core.training.task import Task, task_panel
     from st_predict.tl._session import remember
+    from st_predict.tl._training import encode_sections, open_checkpoints
 
     be_heard()
     settled = settle_candidates(

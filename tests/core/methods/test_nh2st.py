@@ -9,12 +9,12 @@ from typing import Literal
 import pytest
 import torch
 
-from st_predict._setup import settle_method
 from st_predict.core.errors import InputError
 from st_predict.core.methods.contrast import info_nce
 from st_predict.core.methods.interface import Batch, Reference
 from st_predict.core.methods.nh2st import NH2ST, NH2STConfig
 from st_predict.core.methods.registry import build_method, find_recipe
+from st_predict.core.methods.settle import settle_method
 
 N_INPUTS, N_GENES, N_TILES, N_TARGETS, K = 12, 20, 40, 16, 8
 PLAIN = NH2STConfig(width=16, hidden=16, dropout=0.0, gene_dropout=0.0, input_noise=0.0)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from st_predict._setup import settle_method
 from st_predict.core.errors import InputError
 from st_predict.core.methods.interface import Method
 from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.methods.registry import METHODS, build_method, find_recipe
+from st_predict.core.methods.settle import settle_method
 
 
 def test_every_method_has_a_default_and_builds() -> None:

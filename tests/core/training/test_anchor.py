@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from st_predict._setup import settle_method
 from st_predict.core.encoders.frozen import EncoderIdentity
+from st_predict.core.methods.settle import settle_method
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from st_predict._setup import settle_method
 from st_predict.core.methods.ensemble import Ensemble
 from st_predict.core.methods.nh2st import NH2STConfig
 from st_predict.core.methods.recipe import FitConfig, Recipe
 from st_predict.core.methods.registry import build_method, build_network, find_recipe
+from st_predict.core.methods.settle import settle_method
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.network import fit_network, new_network
 from st_predict.core.training.spots import SpotSet

@@ -138,3 +138,34 @@ def tile_corners(centers_px: NDArray[np.float64], side_px: int) -> NDArray[np.in
     ``(n_spots, 2)`` integer x, y; negative where the tile crosses the left or top edge.
     """
     return np.floor(np.asarray(centers_px) - side_px / 2 + 0.5).astype(np.int64)
+
+
+def tile_spec(
+    tile_um: float | Sequence[float] | None, tile_px: float | Sequence[float] | None, *, trainable: bool
+) -> TileSpec:
+    """Tile widths as given; by default four, of which a trained encoder takes the narrowest."""
+    return TileSpec.of(DEFAULT_TILE_UM[:1] if trainable and tile_px is None and tile_um is None else tile_um, tile_px)
+
+
+def check_scales(sections: Sequence[Section], spec: TileSpec) -> None:
+    """Every section can be cut; in pixels only if all sections share one scale.
+
+    Raises
+    ------
+    InputError
+        If a scale is unknown where it is needed, or differs where it must not.
+    """
+    for section in sections:
+        spec.sides_px(section)
+    scales = [s.um_per_px for s in sections]
+    known = [s for s in scales if s is not None]
+    if spec.widths_um or not known:
+        return
+    if len(known) < len(scales) or max(known) > 1.05 * min(known):
+        listing = ", ".join(f"{s.name}: {s.um_per_px or 'unknown'}" for s in sections)
+        raise InputError(
+            f"tiles are in pixels, but the sections do not share one scale (um/px: {listing})",
+            where="tile_px",
+            expected="the same scale in all sections, or an unknown one in all",
+            remedy="use tile_um=, after st_predict.pp.set_scale where a scale is unknown",
+        )

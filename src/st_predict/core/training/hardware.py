@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 
+from st_predict.core.errors import InputError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class Hardware(NamedTuple):
@@ -121,3 +124,77 @@ def gathered(rows: Tensor, n: int, all_gather: Any) -> Tensor:
     padded = functional.pad(rows, (0, 0, 0, -(-n // size) - len(rows)))
     found: Tensor = all_gather(padded, sync_grads=torch.is_grad_enabled())
     return found.flatten(0, 1)[:n]
+
+
+def find_hardware(
+    accelerator: str,
+    devices: int | Sequence[int] | Literal["auto"] = 1,
+    *,
+    num_nodes: int = 1,
+    strategy: Any = "auto",
+    precision: Any = "auto",
+) -> tuple[Hardware, str]:
+    """Where Lightning runs, and the torch device of frozen encoding.
+
+    Raises
+    ------
+    InputError
+        If devices or a precision make no sense, or an accelerator was asked for that is not there.
+    """
+    chosen: Any = devices if isinstance(devices, int | str) else list(devices)
+    counts = {
+        "devices": 1 if chosen == "auto" else chosen if isinstance(chosen, int) else len(chosen),
+        "num_nodes": num_nodes,
+    }
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise InputError(
+                f"{name} is {devices if name == 'devices' else num_nodes!r}", where=name,
+                expected="how many, at least 1" + (", 'auto', or a list of device numbers" if name == "devices" else ""),
+                remedy=f"correct {name}",
+            )  # fmt: skip
+    hardware = Hardware(accelerator, chosen, num_nodes, strategy, precision)
+    device = _encoder_device(accelerator, hardware)
+    _check_trainer(hardware)
+    return hardware, device
+
+
+def _check_trainer(hardware: Hardware) -> None:
+    """Have Lightning refuse what it does not know now, and not after the tiles were encoded."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    try:
+        new_trainer(hardware)
+    except (MisconfigurationException, ValueError, RuntimeError, TypeError) as error:
+        raise InputError(
+            " ".join(str(error).split()),
+            where="accelerator, devices, num_nodes, strategy, precision",
+            expected="what lightning.pytorch.Trainer takes on this machine",
+            remedy="correct the one that is named",
+        ) from error
+
+
+def _encoder_device(accelerator: str, hardware: Hardware) -> str:
+    """The torch device of frozen encoding: Lightning's accelerator, and of several devices this process's own."""
+    from lightning.fabric.accelerators import ACCELERATOR_REGISTRY
+
+    known = ["auto", "gpu", *ACCELERATOR_REGISTRY.available_accelerators()]
+    if accelerator not in known:
+        raise InputError(
+            f"accelerator is {accelerator!r}", where="accelerator", expected=", ".join(known), remedy="choose one"
+        )
+    if accelerator == "cpu":
+        return accelerator
+    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
+        local = int(os.environ.get("LOCAL_RANK", 0))
+        return f"cuda:{hardware.devices[local] if isinstance(hardware.devices, list) else local}"
+    if accelerator == "auto":
+        return accelerator
+    if accelerator in ("gpu", "mps") and torch.backends.mps.is_available():
+        return "mps"
+    raise InputError(
+        f"there is no {accelerator} on this machine",
+        where="accelerator",
+        expected="an accelerator this machine has",
+        remedy="accelerator='auto' takes what there is",
+    )
