@@ -36,10 +36,8 @@ _MAYBE = re.compile(
     "(tissue|visium)?(library|libraries|slides?|slices?|batch|datasets?|specimens?|donors?|patients?|subjects?|mouse|mice|"
     f"animals?|individuals?|replicates?|images?|fov|pucks?|gemgroup|gemwell|arrays?|region|roi|block){_NAMED}?"
 )
-_CLOSER, _FAR_CLOSER = (
-    0.8,
-    0.6,
-)  # of the pitch; two square arrays leave 0.71 at most, and so does every other spot of one
+# Of the pitch; two square arrays leave 0.71 at most, and so does every other spot of one.
+_CLOSER, _FAR_CLOSER = 0.8, 0.6
 _STRAY = 0.1  # of the spot ids may be of another kind
 _FEW = 0.02  # of the spots: a slip in a column, and no section
 _BARCODE = re.compile(r"[ACGT]{12,}|[acgt]{12,}|s_\d{3}um_\d+_\d+")  # of Visium and Visium HD, each once in a section

@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
 from st_predict._spatialdata.keys import Elements
 from st_predict.core.checks import check_number
@@ -127,7 +126,7 @@ def _predicted(
     if model.reliability is not None:
         notes["expected_pcc"] = genes["expected_pcc"].tolist()
         notes["expected_for"] = model.ground or ""
-        own = model.reliability.only(torch.from_numpy(kept))
+        own = model.reliability.only(kept)
         if own.chance is not None:
             notes["chance"] = own.chance.tolist()
         if request.interval is not None:

@@ -6,7 +6,7 @@ Fitted on what the inner folds held out, and on nothing else. Knows no method.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,10 +24,7 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Shares of spots that intervals are made to cover."""
 BY_CHANCE = 0.02
 """Share of genes that may be called predictable on shuffled images, on average over shuffles."""
-_AIMED = (
-    BY_CHANCE / 2
-)  # what a PCC reaches by chance is a little skewed, and the shuffles that set the limit had luck too
-
+_AIMED = BY_CHANCE / 2  # chance is a little skewed, and the shuffles that set the limit had luck too
 _QUANTILES = 128  # that stand for the residuals of a section, so that all sections weigh the same
 _LEAST_SPREAD = 0.3  # of the mean absolute residual
 _WIDEST, _STEP = 4.0, 0.02
@@ -145,8 +142,9 @@ class Reliability:
         lowered = self.expected_pcc.clamp(min=0) * kept + self.expected_pcc.clamp(max=0)
         return replace(self, expected_pcc=lowered)
 
-    def only(self, genes: Tensor) -> Reliability:
+    def only(self, genes: Tensor | NDArray[Any]) -> Reliability:
         """Of some genes, by mask or number."""
+        genes = torch.as_tensor(genes)
         found = {name: values[..., genes] if values.dim() else values for name, values in self.tensors().items()}
         return Reliability(**found)
 
