@@ -28,7 +28,7 @@ from st_predict.core.encoders.encoder import Encoder
 from st_predict.core.encoders.imagenet import efficientnet_lite0
 from st_predict.core.encoders.registry import ENCODERS
 from st_predict.core.methods.ensemble import Ensemble
-from st_predict.core.methods.interface import Batch, Method, Needs, Reference
+from st_predict.core.methods.interface import Batch, Method, MethodConfig, Needs, Reference
 from st_predict.core.methods.nh2st import NH2ST, NH2STConfig
 from st_predict.core.methods.recipe import Recipe
 from st_predict.core.methods.registry import METHODS, Entry
@@ -75,18 +75,20 @@ def encoder_of(network: type[nn.Module], dim: int) -> Any:
 
 
 @dataclass(frozen=True)
-class KernelRidgeConfig:
+class KernelRidgeConfig(MethodConfig):
     """What is tried: kernel widths in median distances, penalties, and ranks as of ridge."""
 
     widths: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     penalties: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
     ranks: tuple[int, ...] = (2, 4, 8)
 
+    @property
+    def needs(self) -> Needs:
+        return Needs(gradient=False)
+
 
 class KernelRidge(Method):
     """Ridge in the space of a Gaussian kernel; width, penalty and rank by sections left out in turn."""
-
-    needs = Needs(gradient=False)
 
     def __init__(self, n_inputs: int, n_genes: int, config: KernelRidgeConfig) -> None:
         super().__init__()
@@ -143,7 +145,7 @@ class PlainRecipe(Method):
         self.networks = Ensemble([NH2ST(n_inputs, n_genes, alone) for _ in range(5)])
         self.ridge = Ridge(n_inputs, n_genes, RidgeConfig(ranks=(2, 4, 8)))
         self.kernel = KernelRidge(n_inputs, n_genes, KernelRidgeConfig())
-        self.needs = self.networks.needs
+        self.config = config
 
     @property
     def is_fitted_after(self) -> bool:
@@ -165,12 +167,12 @@ class PlainRecipe(Method):
 
 
 @dataclass(frozen=True)
-class NoConfig:
+class NoConfig(MethodConfig):
     """Nothing to set."""
 
 
 ENCODERS.update({"last layer": encoder_of(LastLayer, 1280), "stage statistics": encoder_of(StageStatistics, 944)})
-METHODS["plain recipe"] = Entry(PlainRecipe, {"default": Recipe(NoConfig())})
+METHODS["plain recipe"] = Entry(PlainRecipe, {"default": Recipe("plain recipe", NoConfig())})
 
 
 class Row(NamedTuple):

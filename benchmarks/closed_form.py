@@ -36,8 +36,8 @@ from st_predict.core.tiles.sources import ArraySource
 from st_predict.core.training.fit import train_model, with_domain
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.inputs import InputTransform
+from st_predict.core.training.plan import Plan
 from st_predict.core.training.rows import SectionRows
-from st_predict.core.training.task import Task
 
 SCALES, WIDTH, PROGRAMS, SECTION, GENES, REDUCED = 4, 1724, 100, 2000, 250, 256
 QUERIES, RETRIEVED = 2048, 50
@@ -164,12 +164,12 @@ def _queries() -> torch.Tensor:
 
 def ours_train(drawn: Drawn) -> torch.Tensor:
     """Ridge from features to a model that knows its domain, as ``stp.tl.train`` makes it but for the inner folds."""
-    rng, recipe = np.random.default_rng(1), settle_method("ridge")[1]
+    rng, recipe = np.random.default_rng(1), settle_method("ridge")
     genes, pixels = np.array([f"g{i}" for i in range(GENES)]), ArraySource(np.zeros((1, 1, 3), np.uint8))
     counts = [rng.poisson(5, (SECTION, GENES)).astype(np.float32) for _ in drawn.features]
     sections = [Section(f"S{i}", pixels, drawn.centers_px, 1.0, None, c, genes) for i, c in enumerate(counts)]
     model = train_model(
-        sections, drawn.features, None, panel=list(genes), recipe=recipe, task=Task("ridge", GENES, "heg", 1, 0),
+        sections, drawn.features, None, panel=list(genes), plan=Plan(recipe, GENES, "heg", 1, 0),
         identity=EncoderIdentity("drawn", None, "x"), tile_spec=TileSpec((100.0,)), hardware=Hardware("cpu", 1),
         compare=False,
     )  # fmt: skip

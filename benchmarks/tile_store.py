@@ -70,7 +70,7 @@ def _train(n: int, n_spots: int, store: str, folder: Path) -> None:
     from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.fit import train_model
     from st_predict.core.training.hardware import Hardware
-    from st_predict.core.training.task import Task, check_task
+    from st_predict.core.training.plan import Plan, check_plan
 
     sections = _sections(n, n_spots, folder)
     encoder = build_encoder("tiny")  # little arithmetic, and no weights to load
@@ -80,15 +80,15 @@ def _train(n: int, n_spots: int, store: str, folder: Path) -> None:
         inputs=InputConfig((), "none", None),
         fit=FitConfig(max_epochs=1, inner_folds=1, trainable_encoder=True).settled(gradient=True),
     )
-    task, spec = Task("stnet", 20, "heg", 1, 0), TileSpec((112.0,))
-    panel = check_task(sections, recipe, task)
+    plan, spec = Plan(recipe, 20, "heg", 1, 0), TileSpec((112.0,))
+    panel = check_plan(sections, plan)
     begin = time.perf_counter()
     tiles = TileStore(None if store == "memory" else store, limit_gb=1000).tiles(sections, spec, TILE_PX)
     cut = time.perf_counter() - begin
     begin = time.perf_counter()
     train_model(
-        sections, [one[:] for one in tiles] if store == "memory" else tiles, encoder, panel=panel, recipe=recipe,
-        task=task, identity=EncoderIdentity("tiny", None, ""), tile_spec=spec, hardware=Hardware("cpu", 1), compare=False,
+        sections, [one[:] for one in tiles] if store == "memory" else tiles, encoder, panel=panel, plan=plan,
+        identity=EncoderIdentity("tiny", None, ""), tile_spec=spec, hardware=Hardware("cpu", 1), compare=False,
     )  # fmt: skip
     fit = time.perf_counter() - begin
     print(json.dumps({"peak_mb": _peak_mb(), "cut_s": cut, "fit_s": fit}))

@@ -167,7 +167,7 @@ def trainable(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size, block_size=arguments.block_size, trainable_encoder=True, augment=False
     ).settled(gradient=True)
     recipe = find_recipe("nh2st", "default", {"neighbors": K, "dropout": 0.0, "gene_dropout": 0.0, "input_noise": 0.0})
-    method: Any = build_method("nh2st", recipe.method, encoder.dim, GENES)
+    method: Any = build_method("nh2st", recipe.settings, encoder.dim, GENES)
     method.before_fit(spots.reference())
     own = new_trainer(Hardware(), encoder=encoder).precision
     ours = {precision: Form(spots, encoder, method, config, precision) for precision in {own: 0, "32-true": 0}}
@@ -239,7 +239,7 @@ def frozen(arguments: argparse.Namespace) -> None:
         torch.randn(n, 256, generator=generator), torch.randn(n, GENES, generator=generator),
         torch.zeros(n, dtype=torch.long), torch.empty(n, 0), torch.from_numpy(array_places(centers)).float(),
     ).with_neighbors(nearest_spots(centers, K))  # fmt: skip
-    recipe = settle_method("nh2st", params={"neighbors": K})[1]
+    recipe = settle_method("nh2st", params={"neighbors": K})
     one, default = (seconds_an_epoch(replace(recipe, fit=replace(recipe.fit, members=n)), spots)
                     for n in (1, recipe.fit.members))  # fmt: skip
     encoder = build_encoder(arguments.encoder, pretrained=False)
@@ -259,7 +259,7 @@ def frozen(arguments: argparse.Namespace) -> None:
 
 def seconds_an_epoch(recipe: Recipe, spots: SpotSet) -> float:
     """Of fitting to features."""
-    network: Any = build_network("nh2st", recipe, spots.tiles.shape[1], GENES)
+    network: Any = build_network(recipe, spots.tiles.shape[1], GENES)
     network.before_fit(spots.reference())
     seconds = []
     for epochs in (1, 4):  # what starting takes is in both

@@ -225,7 +225,7 @@ def test_parts_of_nh2st_are_rows_of_their_own(stores: list[Path], tmp_path: Path
         patch.setattr(
             protocol_fold,
             "run_fold",
-            lambda _study, one, _fold: seen.append({"label": one.label, **vars(one.recipe.method)}) or 1 / 0,
+            lambda _study, one, _fold: seen.append({"label": one.label, **vars(one.plan.recipe.settings)}) or 1 / 0,
         )
         result = run(
             *stores, "--methods", "nh2st, no contrast,nh2st, no neighbor branch", "--out", tmp_path / "o", *TINY

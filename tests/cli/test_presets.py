@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from lightning.pytorch import Callback
 
@@ -20,9 +19,8 @@ from st_predict.cli.preset_facts import FACTS, OF_SOME, own_settings, settle
 from st_predict.cli.presets import Row, preset_names, preset_table, render
 from st_predict.core.errors import InputError
 from st_predict.core.methods import registry
-from st_predict.core.methods.interface import Needs
 from st_predict.core.methods.published import NOT_STATED, Published
-from st_predict.core.methods.registry import METHODS, build_method
+from st_predict.core.methods.registry import METHODS
 from st_predict.core.methods.settle import settle_method
 from st_predict.core.training.network import _sampler
 
@@ -82,11 +80,10 @@ def test_here_is_what_the_settled_recipe_has(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(("method", "preset"), PRESETS)
 def test_a_batch_is_told_as_it_is_drawn(method: str, preset: str) -> None:
     """The sizes in the words are those that the sampler of a fit asks for."""
-    if not METHODS[method].method(1, 1, METHODS[method].presets["default"].method).needs.gradient:
+    if not METHODS[method].method(1, 1, METHODS[method].presets["default"].settings).needs.gradient:
         return
-    name, recipe = settle_method(method, preset=preset)
-    with torch.device("meta"):
-        needs: Needs = build_method(name, recipe.method, 1, 1).needs
+    recipe = settle_method(method, preset=preset)
+    needs = recipe.needs
     asked: list[int] = []
 
     def blocks(size: int) -> list[np.ndarray]:

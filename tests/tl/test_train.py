@@ -211,7 +211,7 @@ def test_settings_reach_the_recipe(make_section: Make, quick: Quick) -> None:
     assert (recipe.inputs.context, recipe.inputs.standardize) == ((3,), "training")
     assert (recipe.fit.learning_rate, recipe.fit.max_epochs, recipe.fit.batch_size) == (0.01, 2, 16)
     assert recipe.fit.stain_jitter == 0.1
-    assert recipe.method.width == 32 and model.seed == 4
+    assert recipe.settings.width == 32 and model.seed == 4
 
 
 def test_it_becomes_the_sessions_model(make_section: Make, quick: Quick, forget_models: None) -> None:

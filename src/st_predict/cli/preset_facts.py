@@ -22,7 +22,6 @@ class Settled(NamedTuple):
     """All that a fit of a preset is made from."""
 
     recipe: Recipe
-    needs: Needs
     defaults: dict[str, Any]
     """Of ``train``."""
 
@@ -30,6 +29,11 @@ class Settled(NamedTuple):
     def fit(self) -> FitConfig:
         """How it is fitted."""
         return self.recipe.fit
+
+    @property
+    def needs(self) -> Needs:
+        """What the method must be given."""
+        return self.recipe.needs
 
     @property
     def inputs(self) -> InputConfig:
@@ -40,24 +44,19 @@ class Settled(NamedTuple):
 @lru_cache
 def settle(method: str, preset: str) -> Settled:
     """What ``train`` would use of a preset, and nothing asked for beside it."""
-    import torch
-
     import st_predict as stp
-    from st_predict.core.methods.registry import build_method
     from st_predict.core.methods.settle import settle_method
 
-    name, recipe = settle_method(method, preset=preset)
-    with torch.device("meta"):  # what a method needs does not ask for its weights
-        needs = build_method(name, recipe.method, 1, 1).needs
+    recipe = settle_method(method, preset=preset)
     signature = inspect.signature(stp.tl.train).parameters
-    return Settled(recipe, needs, {name: one.default for name, one in signature.items()})
+    return Settled(recipe, {name: one.default for name, one in signature.items()})
 
 
 def look_up(settled: Settled, setting: str) -> Any:
     """What a preset trains with."""
     if setting in FACTS:
         return FACTS[setting](settled)
-    return getattr(settled.recipe.method, setting)
+    return getattr(settled.recipe.settings, setting)
 
 
 def told(value: Any) -> str:
@@ -200,4 +199,4 @@ OF_SOME = ("seen together in training", "seen together in prediction", "batch no
 
 def own_settings(method: str) -> list[str]:
     """Settings of the method itself, all of which its table must show."""
-    return [field.name for field in dataclasses.fields(settle(method, "default").recipe.method)]
+    return [field.name for field in dataclasses.fields(settle(method, "default").recipe.settings)]

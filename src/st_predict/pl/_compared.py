@@ -96,7 +96,7 @@ def _with_measured(
 ) -> Compared:
     from st_predict.core.expression import section_expression
     from st_predict.core.metrics import gene_scores
-    from st_predict.core.training.task import usable_spots
+    from st_predict.core.training.plan import usable_spots
 
     measured = section_expression(section, genes)
     scored = usable_spots(section, min_counts)

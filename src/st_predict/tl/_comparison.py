@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from st_predict.core.checks import whole_number
@@ -69,7 +70,7 @@ def check_comparison(
     _check_seeds(seeds)
     shared = {"genes": genes, "gene_ranking": gene_ranking, "min_counts": min_counts}
     candidates = _candidates(methods, range(seed, seed + seeds), shared)
-    wanted = {candidate.recipe.fit.trainable_encoder for candidate in candidates}
+    wanted = {candidate.plan.recipe.fit.trainable_encoder for candidate in candidates}
     specs = {trainable: tile_spec(tile_um, tile_px, trainable=trainable) for trainable in sorted(wanted)}
     read = read_sections(sections, elements, gene_sets=gene_sets)
     split, folds = outer_folds(read.sections, groups)
@@ -95,9 +96,9 @@ def _candidates(
 ) -> list[Candidate]:
     """What is compared, controls first."""
     from st_predict.core.methods.registry import METHODS
-    from st_predict.core.methods.settle import RECIPE_SETTINGS, settle_candidates
+    from st_predict.core.methods.settle import settle_candidates
     from st_predict.core.protocol.study import Candidate
-    from st_predict.core.training.task import Task
+    from st_predict.core.training.plan import Plan
 
     if isinstance(methods, Mapping):
         named = {str(label): dict(settings) for label, settings in methods.items()}
@@ -114,41 +115,45 @@ def _candidates(
             expected="another label for a method with settings of your own",
             remedy=f"methods={{'my {changed[0]}': {{'method': '{changed[0]}', ...}}}}",
         )
-    candidates = []
+    candidates, known = [], _recipe_settings()
     for label, settings in {**{name: {} for name in CONTROLS}, **named}.items():
         method = settings.pop("method", label)
-        unknown = [name for name in settings if name not in RECIPE_SETTINGS]
+        unknown = [name for name in settings if name not in known]
         if unknown:
             raise InputError(
                 f"{label!r} has unknown settings: {', '.join(unknown)}",
                 where="methods",
-                expected=", ".join(("method", *RECIPE_SETTINGS)),
+                expected=", ".join(("method", *known)),
                 remedy="correct the names",
             )
         settled = settle_candidates(method, **settings)
         if len(settled) == 1:
-            (name, recipe) = settled[0]
-            candidates += [
-                Candidate(label, one, Task(name, **shared, seed=seed)) for seed, one in _seeded(name, recipe, seeds)
-            ]
+            candidates += [Candidate(label, Plan(one, **shared, seed=seed)) for seed, one in _seeded(settled[0], seeds)]
             continue
         for seed in seeds:
-            among = tuple(Candidate(name, recipe, Task(name, **shared, seed=seed)) for name, recipe in settled)
-            candidates.append(Candidate(label, among[0].recipe, Task(method, **shared, seed=seed), among))
+            among = tuple(Candidate(recipe.method, Plan(recipe, **shared, seed=seed)) for recipe in settled)
+            candidates.append(Candidate(label, among[0].plan, among))
     return candidates
 
 
-def _seeded(method: str, recipe: Recipe, seeds: range) -> list[tuple[int, Recipe]]:
-    """A recipe for every seed that changes what comes of it; for the first alone where none does."""
-    from st_predict.core.methods.registry import build_method
+def _recipe_settings() -> list[str]:
+    """Arguments of ``train`` that make a recipe."""
+    from st_predict.core.methods.recipe import FitConfig, InputConfig
+    from st_predict.tl._train import train
 
-    if method == "shuffled":  # what its seed changes is a setting of its own
-        draws = [recipe.method.shuffle + seed % _DRAWS for seed in seeds]
+    own = {"preset", "params", *(field.name for part in (InputConfig, FitConfig) for field in fields(part))}
+    return [name for name in signature(train).parameters if name in own]
+
+
+def _seeded(recipe: Recipe, seeds: range) -> list[tuple[int, Recipe]]:
+    """A recipe for every seed that changes what comes of it; for the first alone where none does."""
+    if recipe.method == "shuffled":  # what its seed changes is a setting of its own
+        draws = [recipe.settings.shuffle + seed % _DRAWS for seed in seeds]
         return [
-            (s, replace(recipe, method=replace(recipe.method, shuffle=n))) for s, n in zip(seeds, draws, strict=True)
+            (s, replace(recipe, settings=replace(recipe.settings, shuffle=n)))
+            for s, n in zip(seeds, draws, strict=True)
         ]
-    drawn = build_method(method, recipe.method, 1, 1).needs.gradient
-    return [(seed, recipe) for seed in (seeds if drawn else seeds[:1])]
+    return [(seed, recipe) for seed in (seeds if recipe.needs.gradient else seeds[:1])]
 
 
 def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], folds: Sequence[OuterFold]) -> None:
@@ -156,9 +161,9 @@ def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], f
     from st_predict.core.expression import count_genes
     from st_predict.core.log import logger, quiet
     from st_predict.core.protocol.choose import check_choice
-    from st_predict.core.training.task import check_scorable, task_panel
+    from st_predict.core.training.plan import check_scorable, plan_panel
 
-    shared = candidates[0].task  # all but the method and the seed, which change nothing here, is the same for all
+    shared = candidates[0].plan  # all but the method and the seed, which change nothing here, is the same for all
     candidates = list({candidate.label: candidate for candidate in candidates}.values())
     for fold in folds:
         training = [sections[i] for i in fold.train]
@@ -167,9 +172,9 @@ def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], f
                 check_choice(training, candidate.among or (candidate,))
         with _named(f"with {fold.name!r} held out"):
             with quiet():
-                panel = task_panel(training, shared)
+                panel = plan_panel(training, shared)
             for i in fold.held_out:
-                check_scorable(sections[i], panel, shared)
+                check_scorable(sections[i], panel, shared.min_counts)
         n_genes = count_genes(panel, sections[0].gene_sets)
         if isinstance(shared.genes, int) and n_genes < shared.genes:
             logger.warning("with %s held out only %d of %d genes are common", fold.name, n_genes, shared.genes)

@@ -213,7 +213,7 @@ def _run(
                 results[todo[n]] = result
                 kept.keep(candidate, fold, result)
             else:
-                failed = {"method": candidate.label, "fold": fold.name, "seed": candidate.task.seed}
+                failed = {"method": candidate.label, "fold": fold.name, "seed": candidate.plan.seed}
                 failures[todo[n]] = {**failed, "error": _said(error)}
     for failure in failures.values():
         logger.warning(

@@ -67,7 +67,7 @@ def evaluate(
     from st_predict.core.expression import known_targets, section_expression
     from st_predict.core.gene_names import of_note, say_lost
     from st_predict.core.protocol.scores import score_genes
-    from st_predict.core.training.task import usable_spots
+    from st_predict.core.training.plan import usable_spots
 
     elements = Elements(image_key, shapes_key, table_key, layer)
     section, placed = read_section(sdata, elements, need_counts=True)

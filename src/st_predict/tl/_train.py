@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -184,8 +184,8 @@ def train(
     from st_predict.core.training.fit import train_model, with_domain
     from st_predict.core.training.hardware import find_hardware
     from st_predict.core.training.network import Watch
+    from st_predict.core.training.plan import Plan, plan_panel
     from st_predict.core.training.selection import held_out_groups
-    from st_predict.core.training.task import Task, task_panel
     from st_predict.tl._session import remember
     from st_predict.tl._training import encode_sections, open_checkpoints
 
@@ -206,10 +206,8 @@ def train(
         anchor=anchor,
         stain_jitter=stain_jitter,
     )
-    among = tuple(
-        Candidate(name, recipe, Task(name, genes, gene_ranking, min_counts, seed)) for name, recipe in settled
-    )
-    trainable = among[0].recipe.fit.trainable_encoder
+    among = tuple(Candidate(recipe.method, Plan(recipe, genes, gene_ranking, min_counts, seed)) for recipe in settled)
+    trainable = among[0].plan.recipe.fit.trainable_encoder
     spec = tile_spec(tile_um, tile_px, trainable=trainable)
     hardware, device = find_hardware(accelerator, devices, num_nodes=num_nodes, strategy=strategy, precision=precision)
     read = read_sections(sdata, Elements(image_key, shapes_key, table_key, layer), gene_sets=gene_sets)
@@ -217,7 +215,7 @@ def train(
     check_scales(read.sections, spec)
     _check_inner_folds(read.sections, inner_folds)
     check_choice(read.sections, among)
-    panel = task_panel(read.sections, among[0].task)
+    panel = plan_panel(read.sections, among[0].plan)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)
     checkpoints = open_checkpoints(
         checkpoint_dir,
@@ -226,8 +224,8 @@ def train(
         frozen=frozen,
         spec=spec,
         settings={
-            **vars(among[0].task),
-            "recipe": [asdict(candidate.recipe) for candidate in among],
+            **among[0].plan.to_dict(),
+            "recipe": [candidate.plan.recipe.to_dict() for candidate in among],
             "panel": panel,
             "precision": str(precision),
             **({"gene_sets": dict(read.sections[0].gene_sets)} if gene_sets else {}),
@@ -250,8 +248,7 @@ def train(
             tiles.values,
             tiles.encoder,
             panel=panel,
-            recipe=chosen.recipe,
-            task=chosen.task,
+            plan=chosen.plan,
             identity=tiles.identity,
             tile_spec=spec,
             hardware=hardware,
@@ -261,7 +258,7 @@ def train(
         model = replace(with_domain(model, read.sections, tiles.values, device=device), choice=told)
     remember(model)
     _say_held_out(model, held_out_groups(read.sections)[0])
-    _say_unpredictable(model, asked=not isinstance(among[0].task.genes, int))
+    _say_unpredictable(model, asked=not isinstance(among[0].plan.genes, int))
     return model
 
 

@@ -38,7 +38,7 @@ def section() -> SpotSet:
 
 def small(name: str, params: dict[str, Any]) -> Any:
     """A small method without dropout."""
-    default = METHODS[name].presets["default"].method
+    default = METHODS[name].presets["default"].settings
     known = {field.name for field in dataclasses.fields(default)}
     quiet = {key: 0.0 for key in ("dropout", "gene_dropout", "input_noise") if key in known}
     sizes = {key: value for key, value in SMALL.items() if key in known}
@@ -122,7 +122,7 @@ def test_a_masked_image_is_rebuilt_from_expression() -> None:
     flat = spots.with_expression(spots.expression.mean(dim=0).expand(N, -1).clone())
     for label, given in {"measured": spots, "constant": flat}.items():
         torch.manual_seed(0)
-        method = build_method("cmrcnet", METHODS["cmrcnet"].presets["default"].method, D, G)
+        method = build_method("cmrcnet", METHODS["cmrcnet"].presets["default"].settings, D, G)
         method.image_head.requires_grad_(False)
         optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=3e-3)
         losses = []

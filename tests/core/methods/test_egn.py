@@ -232,6 +232,6 @@ def test_settings_that_make_no_sense(change: dict[str, float], rule: str) -> Non
 
 def test_published_values() -> None:
     recipe = find_recipe("egn", "paper", None)
-    assert (recipe.method.width, recipe.method.exemplars, recipe.method.bridges) == (1024, 6, 4)
-    assert recipe.method.correlation_weight == 0.5 and recipe.fit.trainable_encoder and recipe.fit.inner_folds == 0
+    assert (recipe.settings.width, recipe.settings.exemplars, recipe.settings.bridges) == (1024, 6, 4)
+    assert recipe.settings.correlation_weight == 0.5 and recipe.fit.trainable_encoder and recipe.fit.inner_folds == 0
     assert (recipe.fit.max_epochs, recipe.fit.batch_size, recipe.fit.learning_rate) == (50, 32, 5e-4)

@@ -20,11 +20,11 @@ from st_predict.core.tiles.sources import ArraySource
 from st_predict.core.training.fit import train_model
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.model import Model
+from st_predict.core.training.plan import Plan, check_plan
 from st_predict.core.training.predict import predict_spots
 from st_predict.core.training.selection import Fitting
 from st_predict.core.training.spots import SpotSet
 from st_predict.core.training.store import load_model
-from st_predict.core.training.task import Task, check_task
 
 Spots = Callable[..., SpotSet]
 CPU = Hardware("cpu", 1)
@@ -32,7 +32,9 @@ N_GENES = 5
 SMALL = {"width": 16, "hidden": 16, "heads": 2, "neighbors": 6, "retrieved": 9}
 """Values of settings that many methods have."""
 BY_GRADIENT = [
-    name for name, entry in METHODS.items() if build_method(name, entry.presets["default"].method, 1, 1).needs.gradient
+    name
+    for name, entry in METHODS.items()
+    if build_method(name, entry.presets["default"].settings, 1, 1).needs.gradient
 ]
 every_method = pytest.mark.parametrize("name", METHODS)
 every_trained_method = pytest.mark.parametrize("name", BY_GRADIENT)
@@ -40,7 +42,7 @@ every_trained_method = pytest.mark.parametrize("name", BY_GRADIENT)
 
 def small_recipe(name: str, **fit: Any) -> Recipe:
     """The default preset with few and narrow layers, and a short training."""
-    known = {field.name for field in dataclasses.fields(METHODS[name].presets["default"].method)}
+    known = {field.name for field in dataclasses.fields(METHODS[name].presets["default"].settings)}
     recipe = find_recipe(name, "default", {key: value for key, value in SMALL.items() if key in known})
     return dataclasses.replace(
         recipe, fit=FitConfig(**{"batch_size": 8, "max_epochs": 2, "inner_folds": 0, "members": 1, **fit})
@@ -62,7 +64,7 @@ def spots(section_spots: Spots) -> SpotSet:
 
 @every_trained_method
 def test_loss_is_finite_and_reaches_the_network(name: str, spots: SpotSet) -> None:
-    method: Any = build_method(name, small_recipe(name).method, 6, N_GENES).train()
+    method: Any = build_method(name, small_recipe(name).settings, 6, N_GENES).train()
     method.before_fit(spots.reference())
     folds = spots.folds()[:30]
     terms = method.loss(spots.batch(torch.arange(30))._replace(folds=folds))  # a whole section: all rows are its own
@@ -150,9 +152,9 @@ def shaded_sections() -> tuple[list[Section], list[np.ndarray]]:
 def trained_end_to_end(name: str) -> tuple[Model, list[np.ndarray]]:
     sections, tiles = shaded_sections()
     recipe = dataclasses.replace(small_recipe(name, trainable_encoder=True, inner_folds=1), inputs=PLAIN_INPUTS)
-    task = Task(name, N_GENES, "heg", 1, 0)
+    plan = Plan(recipe, N_GENES, "heg", 1, 0)
     model = train_model(
-        sections, tiles, build_encoder("tiny"), panel=check_task(sections, recipe, task), recipe=recipe, task=task,
+        sections, tiles, build_encoder("tiny"), panel=check_plan(sections, plan), plan=plan,
         identity=EncoderIdentity("tiny", None, "x"), tile_spec=TileSpec((100.0,)), hardware=CPU,
     )  # fmt: skip
     return model, tiles
@@ -179,7 +181,7 @@ def test_trains_an_encoder_end_to_end(name: str, tmp_path: Any) -> None:
 @pytest.mark.parametrize(("name", "preset"), [(name, p) for name, entry in METHODS.items() for p in entry.presets])
 def test_presets_build(name: str, preset: str) -> None:
     recipe = find_recipe(name, preset, None)
-    method = build_method(name, recipe.method, 24, N_GENES)
+    method = build_method(name, recipe.settings, 24, N_GENES)
     assert method.needs.gradient is (sum(p.numel() for p in method.parameters()) > 0)
     if preset == "paper":  # publications do not tune when to stop, nor reduce their inputs
         assert recipe.fit.inner_folds == 0 and recipe.inputs == PLAIN_INPUTS

@@ -247,8 +247,8 @@ def test_training_batches_carry_expression() -> None:
 
 
 def test_paper_preset_has_the_papers_numbers() -> None:
-    recipe = settle_method("nh2st", preset="paper")[1]
-    method, fit = recipe.method, recipe.fit
+    recipe = settle_method("nh2st", preset="paper")
+    method, fit = recipe.settings, recipe.fit
     assert (method.neighbors, method.layers, method.degree) == (8, 2, 4)
     assert (method.query_weight, method.neighbor_weight, method.temperature) == (1.0, 0.5, 0.05)
     assert (method.attention, method.hypergraphs, method.symmetric, method.rank) == ("single", "both", False, None)

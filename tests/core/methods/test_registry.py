@@ -14,20 +14,20 @@ from st_predict.core.methods.settle import settle_method
 
 def test_every_method_has_a_default_and_builds() -> None:
     for name, entry in METHODS.items():
-        method = build_method(name, find_recipe(name, "default", None).method, 300, 7)
+        method = build_method(name, find_recipe(name, "default", None).settings, 300, 7)
         assert isinstance(method, entry.method) and isinstance(method, Method)
 
 
 def test_params_change_the_methods_own_settings_only() -> None:
     recipe = find_recipe("nh2st", "default", {"width": 64, "rank": None})
     default = find_recipe("nh2st", "default", None)
-    assert (recipe.method.width, recipe.method.rank) == (64, None)
-    assert recipe.method.neighbors == default.method.neighbors
+    assert (recipe.settings.width, recipe.settings.rank) == (64, None)
+    assert recipe.settings.neighbors == default.settings.neighbors
     assert (recipe.inputs, recipe.fit) == (default.inputs, default.fit)
 
 
 def test_lists_become_tuples() -> None:
-    assert find_recipe("ridge", "default", {"penalties": [1.0, 2.0]}).method.penalties == (1.0, 2.0)
+    assert find_recipe("ridge", "default", {"penalties": [1.0, 2.0]}).settings.penalties == (1.0, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_none_is_for_settings_that_may_be_left_out(name: str) -> None:
 
 def test_values_of_a_fitting_type() -> None:
     changes = {"width": np.int64(64), "temperature": 1, "rank": None, "symmetric": True}
-    config = find_recipe("nh2st", "default", changes).method
+    config = find_recipe("nh2st", "default", changes).settings
     assert (config.width, config.temperature, config.rank, config.symmetric) == (64, 1, None, True)
 
 
@@ -117,7 +117,7 @@ PAPERS = {
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_preset_trains_with_what_it_states(name: str) -> None:
     """By the way that train takes: a value that happens to be the general default is no value left unset."""
-    fit = settle_method(name, preset="paper")[1].fit
+    fit = settle_method(name, preset="paper").fit
     assert (fit.batch_size, fit.max_epochs, fit.learning_rate, fit.weight_decay) == PAPERS[name]
     assert (fit.members, fit.inner_folds) == (1, 0)
 
@@ -128,13 +128,13 @@ def test_nothing_is_left_unset(name: str, preset: str) -> None:
     if preset not in METHODS[name].presets:
         assert name in ("mean", "shuffled", "ridge"), "controls have no publication"
         return
-    fit = settle_method(name, preset=preset)[1].fit
+    fit = settle_method(name, preset=preset).fit
     assert None not in (fit.batch_size, fit.members, fit.inner_folds)
 
 
 def test_methods_have_the_same_networks_inputs_and_stopping() -> None:
     """What is compared by default is compared on equal terms."""
-    recipes = {name: settle_method(name)[1] for name in METHODS}
+    recipes = {name: settle_method(name) for name in METHODS}
     gradient = {name for name in METHODS if build_method(name, recipes[name].method, 1, 1).needs.gradient}
     assert len(gradient) == 9
     assert {recipes[name].fit.members for name in gradient} == {3}
@@ -152,5 +152,5 @@ def test_methods_have_the_same_networks_inputs_and_stopping() -> None:
     ],
 )
 def test_an_encoder_in_training_changes_what_was_left_unset_alone(given: dict, expected: tuple) -> None:
-    fit = settle_method("nh2st", trainable_encoder=True, **given)[1].fit
+    fit = settle_method("nh2st", trainable_encoder=True, **given).fit
     assert (fit.batch_size, fit.members, fit.inner_folds) == expected

@@ -155,7 +155,7 @@ def test_losses_of_cmrcnet_are_logarithms_of_means() -> None:
 @pytest.mark.parametrize("name", ["bleep", "cmrcnet"])
 def test_prediction_is_the_mean_expression_of_the_most_similar_spots(name: str) -> None:
     torch.manual_seed(0)
-    method: Any = build_method(name, find_recipe(name, "default", {"retrieved": 3, "width": 16}).method, D, G).eval()
+    method: Any = build_method(name, find_recipe(name, "default", {"retrieved": 3, "width": 16}).settings, D, G).eval()
     data = batch()
     method.after_fit(reference(data))
     predicted = method.predict(data._replace(expression=None))
@@ -171,7 +171,7 @@ def test_prediction_is_the_mean_expression_of_the_most_similar_spots(name: str) 
 def test_training_brings_an_image_to_its_expression(name: str) -> None:
     torch.manual_seed(0)
     params = {"width": 32, "retrieved": 3, "dropout": 0.0}
-    method: Any = build_method(name, find_recipe(name, "default", params).method, D, G)
+    method: Any = build_method(name, find_recipe(name, "default", params).settings, D, G)
     data = batch()
     optimizer = torch.optim.Adam(method.parameters(), 1e-2)
     for _ in range(150):
@@ -191,7 +191,7 @@ def test_paper_presets_carry_the_published_hyperparameters() -> None:
     fit = cmrcnet.fit
     assert (fit.learning_rate, fit.weight_decay, fit.schedule, fit.final_learning_rate) == (1e-4, 1e-3, "cosine", 1e-5)
     assert (fit.max_epochs, fit.batch_size, fit.augment, fit.trainable_encoder) == (60, 64, True, True)
-    bleep = METHODS["bleep"].presets["paper"].method
+    bleep = METHODS["bleep"].presets["paper"].settings
     assert (bleep.width, bleep.temperature, bleep.dropout, bleep.retrieved) == (256, 1.0, 0.1, 50)
 
 

@@ -42,7 +42,7 @@ def section_batch(section_spots: Spots, targets: torch.Tensor | None = None) -> 
 
 def test_needs_a_whole_section_and_its_neighbors() -> None:
     assert method_of().needs == Needs(neighbors=6, section=True)
-    assert TRIPLEX(D, G, find_recipe("triplex", "paper", None).method).needs == Needs(neighbors=24, section=True)
+    assert TRIPLEX(D, G, find_recipe("triplex", "paper", None).settings).needs == Needs(neighbors=24, section=True)
 
 
 def test_loss_is_errors_and_distillation(section_spots: Spots) -> None:
@@ -225,7 +225,7 @@ def test_settings_that_make_no_sense(change: dict[str, float], rule: str) -> Non
 
 def test_published_values() -> None:
     recipe = find_recipe("triplex", "paper", None)
-    config = recipe.method
+    config = recipe.settings
     assert (config.width, config.fusion_layers, config.section_layers, config.neighbor_layers) == (512, 1, 5, 4)
     assert (config.neighbors, config.distillation) == (24, 0.3)
     assert recipe.fit.trainable_encoder and (recipe.fit.max_epochs, recipe.fit.learning_rate) == (200, 1e-4)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from st_predict.core.encoders.frozen import EncoderIdentity
-from st_predict.core.methods.registry import build_method, find_recipe
+from st_predict.core.methods.registry import find_recipe
 from st_predict.core.protocol.study import Candidate, EncodedTiles, Study
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
 from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.task import Task
+from st_predict.core.training.plan import Plan
 
 N_FEATURES, N_GENES = 6, 16
 SUBJECTS = {"A1": "A", "A2": "A", "B1": "B", "C1": "C"}
@@ -52,9 +52,8 @@ def candidate() -> Callable[..., Candidate]:
         recipe = find_recipe(method, "default", None)
         inputs = dataclasses.replace(recipe.inputs, context=(2,), components=8)
         fit = {"max_epochs": 2, "batch_size": 16, "inner_folds": 2, "members": 1, **fit}
-        gradient = build_method(method, recipe.method, 1, 1).needs.gradient
-        settled = dataclasses.replace(recipe.fit, **fit).settled(gradient=gradient)
+        settled = dataclasses.replace(recipe.fit, **fit).settled(gradient=recipe.needs.gradient)
         recipe = dataclasses.replace(recipe, inputs=inputs, fit=settled)
-        return Candidate(label or method, recipe, Task(method, genes, "heg", 1, seed))
+        return Candidate(label or method, Plan(recipe, genes, "heg", 1, seed))
 
     return make

@@ -15,7 +15,7 @@ from st_predict.core.protocol.fold import fit_fold, fit_study, run_fold
 from st_predict.core.protocol.study import Candidate, OuterFold, Study
 from st_predict.core.training.fit import _spot_set
 from st_predict.core.training.model import Model
-from st_predict.core.training.task import usable_spots
+from st_predict.core.training.plan import usable_spots
 
 MakeCandidate = Callable[..., Candidate]
 

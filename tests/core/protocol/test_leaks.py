@@ -133,10 +133,8 @@ def leak_sections(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leak_panel(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    check = fold_module.check_task
-    monkeypatch.setattr(
-        fold_module, "check_task", lambda sections, recipe, task: check(study_now(study, sections), recipe, task)
-    )
+    check = fold_module.check_plan
+    monkeypatch.setattr(fold_module, "check_plan", lambda sections, plan: check(study_now(study, sections), plan))
 
 
 def leak_scaling(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,9 @@ from st_predict.core.training.anchor import anchor_share
 from st_predict.core.training.fit import train_model, with_domain
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.model import Model
+from st_predict.core.training.plan import Plan, check_plan
 from st_predict.core.training.reliability import kept_share
 from st_predict.core.training.store import load_model
-from st_predict.core.training.task import Task, check_task
 
 N, D, G = 64, 12, 6
 
@@ -45,9 +45,9 @@ def drawn(seed: int, *, away: float = 0.0, subject: str | None = None) -> tuple[
 def trained(method: str = "nh2st", subjects: tuple[str | None, ...] = (None, None, None), **settings: Any) -> Model:
     sections, features = zip(*(drawn(i, subject=one) for i, one in enumerate(subjects)), strict=True)
     given = {"max_epochs": 3, "batch_size": 16, "members": 2, **settings} if method != "ridge" else settings
-    recipe, task = settle_method(method, **given)[1], Task(method, G, "heg", 1, 0)
+    plan = Plan(settle_method(method, **given), G, "heg", 1, 0)
     model = train_model(
-        list(sections), list(features), None, panel=check_task(sections, recipe, task), recipe=recipe, task=task,
+        list(sections), list(features), None, panel=check_plan(sections, plan), plan=plan,
         identity=EncoderIdentity("tiny", None, "x"), tile_spec=TileSpec((100.0,)), hardware=Hardware("cpu", 1),
     )  # fmt: skip
     return with_domain(model, list(sections), list(features))

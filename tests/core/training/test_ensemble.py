@@ -47,7 +47,7 @@ def fitted(method: Any, spots: SpotSet) -> Any:
 def test_each_is_trained_as_if_alone(spot_set: Callable[..., SpotSet]) -> None:
     spots = spot_set()
     shape = spots.tiles.shape[1], spots.expression.shape[1]
-    together = new_network(lambda: build_network("nh2st", Recipe(STILL, fit=FitConfig(members=3)), *shape), 0)
+    together = new_network(lambda: build_network("nh2st", Recipe("nh2st", STILL, fit=FitConfig(members=3)), *shape), 0)
     alone = new_network(lambda: [build_method("nh2st", STILL, *shape) for _ in range(3)], 0)  # the same first weights
     fitted(together, spots)
     for member, other in zip(together.members, alone, strict=True):
@@ -75,8 +75,8 @@ def test_predicts_the_mean_and_reports_mean_losses(spot_set: Callable[..., SpotS
 def test_what_retrieval_keeps_every_member_keeps(spot_set: Callable[..., SpotSet]) -> None:
     spots = spot_set()
     recipe = find_recipe("bleep", "default", {})
-    recipe = Recipe(recipe.method, recipe.inputs, FitConfig(members=2))
-    ensemble = build_network("bleep", recipe, spots.tiles.shape[1], spots.expression.shape[1])
+    recipe = Recipe("bleep", recipe.settings, recipe.inputs, FitConfig(members=2))
+    ensemble = build_network(recipe, spots.tiles.shape[1], spots.expression.shape[1])
     assert ensemble.is_fitted_after
     fitted(ensemble, spots).eval().after_fit(spots.reference())
     predicted = ensemble.predict(spots.images(torch.arange(5)))
@@ -84,5 +84,5 @@ def test_what_retrieval_keeps_every_member_keeps(spot_set: Callable[..., SpotSet
 
 
 def test_one_member_is_the_method_itself() -> None:
-    recipe = settle_method("stnet", members=1)[1]
-    assert type(build_network("stnet", recipe, 4, 3)) is type(build_method("stnet", recipe.method, 4, 3))
+    recipe = settle_method("stnet", members=1)
+    assert type(build_network(recipe, 4, 3)) is type(build_method("stnet", recipe.settings, 4, 3))

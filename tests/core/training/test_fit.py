@@ -26,10 +26,9 @@ from st_predict.core.training import fit as fit_module
 from st_predict.core.training.fit import train_model, with_domain
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.model import Model
-from st_predict.core.training.task import Task, check_scorable, check_task, usable_spots
+from st_predict.core.training.plan import Plan, check_plan, check_scorable, usable_spots
 
 MakeSection = Callable[..., Section]
-TASK = Task("nh2st", 5, "heg", 1, 0)
 
 
 def recipe(method: str = "nh2st", **fit: Any) -> Any:
@@ -38,16 +37,21 @@ def recipe(method: str = "nh2st", **fit: Any) -> Any:
     return dataclasses.replace(found, fit=FitConfig(**settings).settled(gradient=method == "nh2st"))
 
 
+def plan(of: Any = None, **changes: Any) -> Plan:
+    return dataclasses.replace(Plan(recipe() if of is None else of, 5, "heg", 1, 0), **changes)
+
+
 def features(section: Section, seed: int = 0, size: int = 6) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return rng.normal(size=(section.n_spots, 1, size)).astype(np.float32)
 
 
-def model_of(sections: list[Section], tiles: list[Any], method: str = "nh2st", task: Task = TASK, **fit: Any) -> Model:
-    used = recipe(method, **fit)
-    task = dataclasses.replace(task, method=method)
+def model_of(
+    sections: list[Section], tiles: list[Any], method: str = "nh2st", min_counts: float = 1, **fit: Any
+) -> Model:
+    asked = plan(recipe(method, **fit), min_counts=min_counts)
     return train_model(
-        sections, tiles, None, panel=check_task(sections, used, task), recipe=used, task=task,
+        sections, tiles, None, panel=check_plan(sections, asked), plan=asked,
         identity=EncoderIdentity("tiny", None, "x"), tile_spec=TileSpec((100.0,)), hardware=Hardware("cpu", 1),
     )  # fmt: skip
 
@@ -64,15 +68,15 @@ def test_usable_spots(plain_section: MakeSection) -> None:
 
 def test_too_few_usable_spots(plain_section: MakeSection) -> None:
     with pytest.raises(InputError, match="section 'B' has 0 of 30 spots with at least 5000 counts") as error:
-        check_task([plain_section("B")], recipe(), dataclasses.replace(TASK, min_counts=5000))
+        check_plan([plain_section("B")], plan(min_counts=5000))
     assert "lower min_counts" in error.value.remedy and "more than 4 usable spots" in error.value.expected
 
 
 def test_more_neighbors_than_a_section_has(plain_section: MakeSection) -> None:
     def check(neighbors: int) -> None:
         found = recipe()
-        found = dataclasses.replace(found, method=dataclasses.replace(found.method, neighbors=neighbors))
-        check_task([plain_section("B")], found, dataclasses.replace(TASK, min_counts=1))
+        found = dataclasses.replace(found, settings=dataclasses.replace(found.settings, neighbors=neighbors))
+        check_plan([plain_section("B")], plan(found))
 
     with pytest.raises(InputError, match="section 'B' has 30 of 30 spots") as error:
         check(30)
@@ -82,22 +86,22 @@ def test_more_neighbors_than_a_section_has(plain_section: MakeSection) -> None:
 
 def test_fewer_spots_than_a_batch(plain_section: MakeSection) -> None:
     with pytest.raises(InputError, match="60 usable spots are fewer than one batch of 64") as error:
-        check_task([plain_section("A"), plain_section("B")], recipe(batch_size=64), TASK)
+        check_plan([plain_section("A"), plain_section("B")], plan(recipe(batch_size=64)))
     assert "batch_size=15" in error.value.remedy
 
 
 def test_methods_of_whole_sections_need_no_batch(plain_section: MakeSection) -> None:
-    task, sections = dataclasses.replace(TASK, method="histogene"), [plain_section("A"), plain_section("B")]
-    assert len(check_task(sections, recipe("histogene", batch_size=64), task)) == 5
+    sections = [plain_section("A"), plain_section("B")]
+    assert len(check_plan(sections, plan(recipe("histogene", batch_size=64)))) == 5
     with pytest.raises(InputError, match="fewer than one batch"):
-        check_task(sections, recipe("histogene", batch_size=64, trainable_encoder=True), task)
+        check_plan(sections, plan(recipe("histogene", batch_size=64, trainable_encoder=True)))
 
 
 def test_a_held_out_section_needs_three_spots_to_be_scored_on(plain_section: MakeSection) -> None:
     section, panel = plain_section("A"), ["g0", "g1"]
-    check_scorable(section.keep(np.arange(3)), panel, TASK)  # fewer than the neighbors asked for
+    check_scorable(section.keep(np.arange(3)), panel, 1)  # fewer than the neighbors asked for
     with pytest.raises(InputError, match="has 2 spots, 2 of them with enough counts"):
-        check_scorable(section.keep(np.arange(2)), panel, TASK)
+        check_scorable(section.keep(np.arange(2)), panel, 1)
 
 
 def test_places_are_counted_from_the_same_corner_in_training_and_prediction(plain_section: MakeSection) -> None:
@@ -127,8 +131,7 @@ def test_layout_is_the_one_of_all_sections(of: tuple[str, ...], layout: str | No
 
 
 def test_closed_form_methods_need_no_batch(plain_section: MakeSection) -> None:
-    task = dataclasses.replace(TASK, method="ridge")
-    assert len(check_task([plain_section("A")], recipe("ridge", batch_size=64), task)) == 5
+    assert len(check_plan([plain_section("A")], plan(recipe("ridge", batch_size=64)))) == 5
 
 
 def test_panel_is_chosen_on_usable_spots_alone(plain_section: MakeSection) -> None:
@@ -137,19 +140,14 @@ def test_panel_is_chosen_on_usable_spots_alone(plain_section: MakeSection) -> No
     counts[:5] = 0
     counts[:5, 4] = 100  # the highest gene by far, in spots that do not count
     shallow = dataclasses.replace(section, counts=counts)
-    task = dataclasses.replace(TASK, genes=2)
-    assert check_task([shallow], recipe(), dataclasses.replace(task, min_counts=1))[0] == "g4"
-    assert (
-        check_task([shallow], recipe(), dataclasses.replace(task, min_counts=120))[0]
-        == check_task([section.keep(np.arange(5, 30))], recipe(), task)[0]
-    )
+    assert check_plan([shallow], plan(genes=2))[0] == "g4"
+    usable = section.keep(np.arange(5, 30))
+    assert check_plan([shallow], plan(genes=2, min_counts=120))[0] == check_plan([usable], plan(genes=2))[0]
 
 
 def test_encoder_cannot_be_trained_without_a_loss(plain_section: MakeSection) -> None:
     with pytest.raises(InputError, match="method 'ridge' is not trained by gradient") as error:
-        check_task(
-            [plain_section("A")], recipe("ridge", trainable_encoder=True), dataclasses.replace(TASK, method="ridge")
-        )
+        check_plan([plain_section("A")], plan(recipe("ridge", trainable_encoder=True)))
     assert error.value.where == "trainable_encoder"
 
 
@@ -158,12 +156,11 @@ def test_unusable_spots_and_their_tiles_are_not_trained_on(plain_section: MakeSe
     section = plain_section("A", rows=6)
     counts = section.counts.copy()
     counts[[3, 17]] = [[1, 0, 0, 0, 0]]
-    task = dataclasses.replace(TASK, min_counts=50)
     tiles = [features(section)]
-    one = model_of([dataclasses.replace(section, counts=counts)], tiles, task=task)
+    one = model_of([dataclasses.replace(section, counts=counts)], tiles, min_counts=50)
     counts = counts.copy()
     counts[[3, 17]] = [[0, 0, 30, 0, 9]]
-    other = model_of([dataclasses.replace(section, counts=counts)], tiles, task=task)
+    other = model_of([dataclasses.replace(section, counts=counts)], tiles, min_counts=50)
     assert one.id == other.id
 
 
@@ -219,7 +216,7 @@ def test_trained_encoder_learns_and_predicts(plain_section: MakeSection) -> None
     fit = dataclasses.replace(used.fit, max_epochs=40, learning_rate=1e-2)
     used = dataclasses.replace(used, fit=fit)
     model = train_model(
-        sections, tiles, encoder, panel=check_task(sections, used, TASK), recipe=used, task=TASK,
+        sections, tiles, encoder, panel=check_plan(sections, plan(used)), plan=plan(used),
         identity=EncoderIdentity("tiny", None, before), tile_spec=TileSpec((100.0,)), hardware=Hardware("cpu", 1),
     )  # fmt: skip
     assert encoder.fingerprint() == before and model.encoder is not None
@@ -251,7 +248,7 @@ def test_training_from_files_is_training_from_memory(plain_section: MakeSection,
     found = []
     for tiles in (stored, [one[:] for one in stored]):
         model = train_model(
-            sections, tiles, build_encoder("tiny"), panel=check_task(sections, used, TASK), recipe=used, task=TASK,
+            sections, tiles, build_encoder("tiny"), panel=check_plan(sections, plan(used)), plan=plan(used),
             identity=EncoderIdentity("tiny", None, "x"), tile_spec=spec, hardware=Hardware("cpu", 1),
         )  # fmt: skip
         found.append(with_domain(model, sections, tiles))

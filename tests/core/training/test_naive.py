@@ -35,7 +35,7 @@ def naive_batch(spots: SpotSet, targets: torch.Tensor) -> Batch:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_losses_and_gradients_are_those_of_the_naive_form(name: str, spot_set: Callable[..., SpotSet]) -> None:
-    config = find_recipe(name, "default", SETTINGS[name]).method
+    config = find_recipe(name, "default", SETTINGS[name]).settings
     spots = spot_set(((9, 9), (8, 8)), k=8)
     generator = torch.Generator().manual_seed(0)
     shape = (len(spots.tiles), 1, 32, 32, 3)

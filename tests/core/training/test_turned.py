@@ -21,7 +21,7 @@ from st_predict.core.tiles.sources import ArraySource
 from st_predict.core.training.fit import train_model
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.model import Model
-from st_predict.core.training.task import Task, check_task
+from st_predict.core.training.plan import Plan, check_plan
 
 N_GENES, PITCH = 5, 37.3
 GENES = np.array([f"g{i}" for i in range(N_GENES)])
@@ -62,16 +62,16 @@ def section_of(layout: str, seed: int, pitch: float = PITCH) -> tuple[Section, n
 
 def trained(name: str, settings: dict[str, Any], layout: str) -> Model:
     """A short training on two sections; what is known of absolute places is forgotten."""
-    fields = {field.name for field in dataclasses.fields(METHODS[name].presets["default"].method)}
+    fields = {field.name for field in dataclasses.fields(METHODS[name].presets["default"].settings)}
     chosen = {key: value for key, value in SMALL.items() if key in fields}
     recipe: Recipe = find_recipe(name, "default", {**chosen, **settings})
     fit = FitConfig(batch_size=16, max_epochs=2, inner_folds=0, learning_rate=1e-2, members=1, anchor=False)
     recipe = dataclasses.replace(recipe, fit=fit)
     (one, one_features, _), (two, two_features, _) = (section_of(layout, seed) for seed in (0, 1))
-    task = Task(name, N_GENES, "heg", 1, 0)
+    plan = Plan(recipe, N_GENES, "heg", 1, 0)
     model = train_model(
-        [one, two], [one_features, two_features], None, panel=check_task([one, two], recipe, task), recipe=recipe,
-        task=task, identity=EncoderIdentity("tiny", None, "x"), tile_spec=TileSpec((100.0,)),
+        [one, two], [one_features, two_features], None, panel=check_plan([one, two], plan), plan=plan,
+        identity=EncoderIdentity("tiny", None, "x"), tile_spec=TileSpec((100.0,)),
         hardware=Hardware("cpu", 1),
     )  # fmt: skip
     for module in model.network.modules():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from st_predict.core.methods.blocks import ProjectionHead
 from st_predict.core.methods.contrast import soft_contrast
-from st_predict.core.methods.interface import Method
+from st_predict.core.methods.interface import Method, MethodConfig
 from st_predict.core.methods.published import (
     ANCHORED,
     ANY_ENCODER,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BLEEPConfig:
+class BLEEPConfig(MethodConfig):
     """Settings of :class:`BLEEP`.
 
     Parameters
@@ -102,8 +102,9 @@ class BLEEP(Method):
 
 
 PRESETS = {
-    "default": Recipe(BLEEPConfig(), fit=FitConfig(learning_rate=1e-3)),
+    "default": Recipe("bleep", BLEEPConfig(), fit=FitConfig(learning_rate=1e-3)),
     "paper": Recipe(
+        "bleep",
         BLEEPConfig(),
         PLAIN_INPUTS,
         FitConfig(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from st_predict.core.methods.blocks import ProjectionHead, dropped
 from st_predict.core.methods.contrast import soft_contrast
-from st_predict.core.methods.interface import Method
+from st_predict.core.methods.interface import Method, MethodConfig
 from st_predict.core.methods.published import (
     ANCHORED,
     ANY_ENCODER,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CMRCNetConfig:
+class CMRCNetConfig(MethodConfig):
     """Settings of :class:`CMRCNet`.
 
     Parameters
@@ -163,8 +163,8 @@ _COSINE = FitConfig(
     inner_folds=0, trainable_encoder=True, anchor=False,
 )  # fmt: skip
 PRESETS = {
-    "default": Recipe(CMRCNetConfig(width=128, tokens=4), fit=FitConfig(learning_rate=1e-3)),
-    "paper": Recipe(CMRCNetConfig(), PLAIN_INPUTS, _COSINE),
+    "default": Recipe("cmrcnet", CMRCNetConfig(width=128, tokens=4), fit=FitConfig(learning_rate=1e-3)),
+    "paper": Recipe("cmrcnet", CMRCNetConfig(), PLAIN_INPUTS, _COSINE),
 }
 
 PUBLISHED = (

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from st_predict.core.methods.bridge import ExemplarBridge
-from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.interface import Method, MethodConfig, Needs
 from st_predict.core.methods.published import (
     ANCHORED,
     ANY_ENCODER,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EGNConfig:
+class EGNConfig(MethodConfig):
     """Settings of :class:`EGN`.
 
     Parameters
@@ -67,6 +67,11 @@ class EGNConfig:
             "correlation_weight must not be negative": self.correlation_weight >= 0,
         })  # fmt: skip
 
+    @property
+    def needs(self) -> Needs:
+        """See :class:`~st_predict.core.methods.interface.Needs`."""
+        return Needs(bank=True)
+
 
 class EGN(Method):
     """Exemplar-guided network (Yang et al., WACV 2023, arXiv 2210.16721).
@@ -85,7 +90,6 @@ class EGN(Method):
         Settings.
     """
 
-    needs = Needs(bank=True)
     folds: Tensor
 
     def __init__(self, n_inputs: int, n_genes: int, config: EGNConfig) -> None:
@@ -143,9 +147,10 @@ class EGN(Method):
 
 
 PRESETS = {
-    "default": Recipe(EGNConfig(), fit=FitConfig(weight_decay=0.1)),
+    "default": Recipe("egn", EGNConfig(), fit=FitConfig(weight_decay=0.1)),
     # The released training command (K = 6, the paper 9; its schedule restarts twice an epoch, here it falls once).
     "paper": Recipe(
+        "egn",
         EGNConfig(width=1024, exemplars=6, bridges=4, dropout=0.0, correlation_weight=0.5),
         PLAIN_INPUTS,
         FitConfig(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from st_predict.core.methods.interface import Batch, Reference
+    from st_predict.core.methods.interface import Batch, Needs, Reference
 
 
 class Ensemble(Method):
@@ -34,7 +34,11 @@ class Ensemble(Method):
     def __init__(self, members: Sequence[Method]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.needs = members[0].needs
+
+    @property
+    def needs(self) -> Needs:
+        """As of one of them."""
+        return self._each()[0].needs
 
     @property
     def is_fitted_after(self) -> bool:

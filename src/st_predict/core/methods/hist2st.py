@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from st_predict.core.methods.blocks import PlaceEmbedding, encode_section, prediction_head, transformer
 from st_predict.core.methods.graph import RememberingGraph, neighbors_of_all
-from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.interface import Method, MethodConfig, Needs
 from st_predict.core.methods.published import (
     ANCHORED,
     ANY_ENCODER,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Hist2STConfig:
+class Hist2STConfig(MethodConfig):
     """Settings of :class:`Hist2ST`.
 
     Parameters
@@ -88,6 +88,11 @@ class Hist2STConfig:
             "dropouts must be in [0, 1)": 0 <= min(dropouts) and max(dropouts) < 1,
         })  # fmt: skip
 
+    @property
+    def needs(self) -> Needs:
+        """See :class:`~st_predict.core.methods.interface.Needs`."""
+        return Needs(neighbors=self.neighbors, section=True)
+
 
 class Hist2ST(Method):
     """Hist2ST (Zeng et al., Briefings in Bioinformatics 2022, doi 10.1093/bib/bbac297; no arXiv version).
@@ -111,7 +116,6 @@ class Hist2ST(Method):
         super().__init__()
         width = config.width
         self.config = config
-        self.needs = Needs(neighbors=config.neighbors, section=True)
         self.tile_embedding = nn.Linear(n_inputs, width)
         self.place_embedding = PlaceEmbedding(config.n_places, width)
         self.dropout = nn.Dropout(config.dropout)
@@ -156,9 +160,10 @@ class Hist2ST(Method):
 
 
 PRESETS = {
-    "default": Recipe(Hist2STConfig(), fit=FitConfig(max_epochs=60, learning_rate=3e-3, weight_decay=0.1)),
+    "default": Recipe("hist2st", Hist2STConfig(), fit=FitConfig(max_epochs=60, learning_rate=3e-3, weight_decay=0.1)),
     # Where the encoder is trained, a batch is batch_size spots of a section, for memory.
     "paper": Recipe(
+        "hist2st",
         Hist2STConfig(
             width=1024, layers=8, heads=16, graph_layers=4, own_tile=False, n_places=64, dropout=0.2,
             zinb_weight=0.25, distillation_weight=0.5, passes=5,

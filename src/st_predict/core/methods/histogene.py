@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from st_predict.core.methods.blocks import PlaceEmbedding, encode_section, prediction_head, transformer
-from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.interface import Method, MethodConfig, Needs
 from st_predict.core.methods.published import (
     ANCHORED,
     CENTERED,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class HisToGeneConfig:
+class HisToGeneConfig(MethodConfig):
     """Settings of :class:`HisToGene`.
 
     Parameters
@@ -70,6 +70,11 @@ class HisToGeneConfig:
             and max(self.dropout, self.head_dropout) < 1,
         })  # fmt: skip
 
+    @property
+    def needs(self) -> Needs:
+        """See :class:`~st_predict.core.methods.interface.Needs`."""
+        return Needs(section=True)
+
 
 class HisToGene(Method):
     """HisToGene (Pang, Su and Li, bioRxiv 2021, doi 10.1101/2021.11.28.470212; no arXiv version).
@@ -87,8 +92,6 @@ class HisToGene(Method):
     config
         Settings.
     """
-
-    needs = Needs(section=True)
 
     def __init__(self, n_inputs: int, n_genes: int, config: HisToGeneConfig) -> None:
         super().__init__()
@@ -112,11 +115,12 @@ class HisToGene(Method):
 
 PRESETS = {
     "default": Recipe(
-        HisToGeneConfig(), fit=FitConfig(max_epochs=60, learning_rate=2e-3, weight_decay=0.1, patience=10)
+        "histogene", HisToGeneConfig(), fit=FitConfig(max_epochs=60, learning_rate=2e-3, weight_decay=0.1, patience=10)
     ),
     # What the publication trains from scratch is its linear map of pixels. A linear map of features stands for it, so
     # the encoder stays frozen and a batch is a whole section, as there.
     "paper": Recipe(
+        "histogene",
         HisToGeneConfig(width=1024, layers=8, heads=16, n_places=64, dropout=0.1, head_dropout=0.0),
         PLAIN_INPUTS,
         FitConfig(

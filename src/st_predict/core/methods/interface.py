@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
@@ -81,13 +81,29 @@ class Needs:
     """Whether it is trained by its loss; closed-form methods are fitted in ``after_fit`` alone."""
 
 
+@dataclass(frozen=True)
+class MethodConfig:
+    """Settings of a method of its own. What it must be given follows from them: no network is built to know it."""
+
+    @property
+    def needs(self) -> Needs:
+        """What the method must be given beyond the target's own tile."""
+        return Needs()
+
+
 class Method(nn.Module):
     """A prediction method, built as ``Method(n_inputs, n_genes, config)``.
 
     Expression reaches a method through ``before_fit``, ``loss`` and ``after_fit`` only. ``predict`` sees images.
     """
 
-    needs: Needs = Needs()
+    config: Any  # a MethodConfig
+
+    @property
+    def needs(self) -> Needs:
+        """As its settings say."""
+        needs: Needs = self.config.needs
+        return needs
 
     @property
     def is_fitted_after(self) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from st_predict.core.methods.blocks import PlaceEmbedding, ProjectionHead, encode_section, transformer
-from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.interface import Method, MethodConfig, Needs
 from st_predict.core.methods.published import (
     ANCHORED,
     ANY_ENCODER,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MclSTExpConfig:
+class MclSTExpConfig(MethodConfig):
     """Settings of :class:`MclSTExp`.
 
     Parameters
@@ -81,6 +81,11 @@ class MclSTExpConfig:
             "temperature must be positive": self.temperature > 0,
         })  # fmt: skip
 
+    @property
+    def needs(self) -> Needs:
+        """See :class:`~st_predict.core.methods.interface.Needs`."""
+        return Needs(section=True)
+
 
 class MclSTExp(Method):
     """mclSTExp (Min et al., Briefings in Bioinformatics 2024, arXiv 2407.08216).
@@ -101,7 +106,6 @@ class MclSTExp(Method):
         Settings.
     """
 
-    needs = Needs(section=True)
     expression_scale: Tensor
 
     def __init__(self, n_inputs: int, n_genes: int, config: MclSTExpConfig) -> None:
@@ -151,10 +155,12 @@ class MclSTExp(Method):
 
 PRESETS = {
     "default": Recipe(
+        "mclstexp",
         MclSTExpConfig(), fit=FitConfig(max_epochs=60, learning_rate=1e-3, weight_decay=0.1, patience=10)
     ),
     # Where the encoder is trained, a batch is a part of a section (of batch_size spots), for memory.
     "paper": Recipe(
+        "mclstexp",
         MclSTExpConfig(width=256, layers=2, heads=8, dropout=0.0, temperature=1.0, retrieved=200),
         PLAIN_INPUTS,
         FitConfig(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.interface import Method, MethodConfig, Needs
 from st_predict.core.methods.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MeanConfig:
+class MeanConfig(MethodConfig):
     """The mean has no settings."""
+
+    @property
+    def needs(self) -> Needs:
+        """See :class:`~st_predict.core.methods.interface.Needs`."""
+        return Needs(gradient=False)
 
 
 class Mean(Method):
@@ -32,11 +37,11 @@ class Mean(Method):
         Empty.
     """
 
-    needs = Needs(gradient=False)
     mean: Tensor
 
     def __init__(self, n_inputs: int, n_genes: int, config: MeanConfig) -> None:
         super().__init__()
+        self.config = config
         self.register_buffer("mean", torch.zeros(n_genes))
 
     def after_fit(self, reference: Reference) -> None:
@@ -48,4 +53,4 @@ class Mean(Method):
         return self.mean.expand(len(batch.targets), -1)
 
 
-PRESETS = {"default": Recipe(MeanConfig())}
+PRESETS = {"default": Recipe("mean", MeanConfig())}

@@ -17,7 +17,7 @@ from st_predict.core.methods.hypergraph import (
     hypergraph_propagation,
     similarity_hyperedges,
 )
-from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.interface import Method, MethodConfig, Needs
 from st_predict.core.methods.published import (
     ANCHORED,
     ANY_ENCODER,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class NH2STConfig:
+class NH2STConfig(MethodConfig):
     """Settings of :class:`NH2ST`.
 
     Parameters
@@ -131,6 +131,11 @@ class NH2STConfig:
             and max(self.dropout, self.gene_dropout) < 1,
         })  # fmt: skip
 
+    @property
+    def needs(self) -> Needs:
+        """See :class:`~st_predict.core.methods.interface.Needs`."""
+        return Needs(neighbors=self.neighbors, predicts_alone=self.surroundings == "none")
+
 
 class Surroundings(nn.Module):
     """What the neighbors' images add to each target's own: ``W m``, ``m`` their mean or what the target attends to.
@@ -178,7 +183,6 @@ class NH2ST(Method):
         super().__init__()
         width, tokens = config.width, config.attention == "tokens"
         self.config = config
-        self.needs = Needs(neighbors=config.neighbors, predicts_alone=config.surroundings == "none")
         n_outputs = n_genes if config.rank is None else min(config.rank, n_genes)
         self.register_buffer("expression_scale", torch.ones(()))
         self.register_buffer("expression_mean", torch.zeros(n_genes))
@@ -299,9 +303,10 @@ class NH2ST(Method):
 
 
 PRESETS = {
-    "default": Recipe(NH2STConfig()),
+    "default": Recipe("nh2st", NH2STConfig()),
     # Section 3 of the paper; heads, hidden width and dropout are not stated there. N = 512 as in its code.
     "paper": Recipe(
+        "nh2st",
         NH2STConfig(
             width=512, hidden=512, temperature=0.05, query_weight=1.0, neighbor_weight=0.5,
             input_noise=0.0, rank=None, dropout=0.0, gene_dropout=0.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +10,8 @@ from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from st_predict.core.methods.interface import Needs
 
 
 _KINDS = {"bool": "True or False", "int": "a whole number", "float": "a number", "str": "a name"}
@@ -178,11 +180,43 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All settings of one fit."""
+    """A method and all settings of one fit.
 
-    method: Any
+    Parameters
+    ----------
+    method
+        Its name.
+    settings
+        Its own settings.
+    inputs, fit
+        What it is fed, and how it is trained.
+    """
+
+    method: str
+    settings: Any  # a MethodConfig
     inputs: InputConfig = field(default_factory=InputConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+
+    @property
+    def needs(self) -> Needs:
+        """What the method must be given."""
+        return self.settings.needs
+
+    def changed(self, **changes: Any) -> Recipe:
+        """With other settings of inputs and fit, each where it belongs; ``None`` is not set, and changes nothing."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        parts = {}
+        for name in ("inputs", "fit"):
+            part = getattr(self, name)
+            own = {setting.name for setting in fields(part)} & given.keys()
+            parts[name] = replace(part, **{setting: given.pop(setting) for setting in own})
+        if given:
+            raise TypeError(f"a recipe has no {', '.join(given)}")
+        return replace(self, **parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is kept in config.json, where the method's name stands beside it."""
+        return {"method": asdict(self.settings), "inputs": asdict(self.inputs), "fit": asdict(self.fit)}
 
 
 PLAIN_INPUTS = InputConfig(context=(), standardize="none", components=None, center_targets=False)

@@ -78,7 +78,7 @@ def find_recipe(method: str, preset: str, params: Mapping[str, Any] | None) -> R
     if recipe is None:
         raise _unknown(f"preset of {method}", preset, list(entry.presets))
     changes = dict(params or {})
-    types = {field.name: str(field.type) for field in dataclasses.fields(recipe.method)}
+    types = {field.name: str(field.type) for field in dataclasses.fields(recipe.settings)}
     known = list(types)
     for name in changes:
         if name not in known:
@@ -86,14 +86,14 @@ def find_recipe(method: str, preset: str, params: Mapping[str, Any] | None) -> R
     changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
     try:
         for name, value in changes.items():
-            if not is_like(value, getattr(recipe.method, name)) or (value is None and "None" not in types[name]):
+            if not is_like(value, getattr(recipe.settings, name)) or (value is None and "None" not in types[name]):
                 raise TypeError(f"{name} is {value!r}")
-        return dataclasses.replace(recipe, method=dataclasses.replace(recipe.method, **changes))
+        return dataclasses.replace(recipe, settings=dataclasses.replace(recipe.settings, **changes))
     except TypeError as error:
         raise InputError(
             f"params {changes} hold a value of the wrong type ({error})",
             where=f"params of {method}",
-            expected=", ".join(f"{field.name}: {field.type}" for field in dataclasses.fields(recipe.method)),
+            expected=", ".join(f"{field.name}: {field.type}" for field in dataclasses.fields(recipe.settings)),
             remedy="correct the value",
         ) from error
 
@@ -105,11 +105,11 @@ def build_method(name: str, config: Any, n_inputs: int, n_genes: int) -> Method:
     return method
 
 
-def build_network(name: str, recipe: Recipe, n_inputs: int, n_genes: int) -> Method:
+def build_network(recipe: Recipe, n_inputs: int, n_genes: int) -> Method:
     """A fresh, unfitted method as its recipe wants it: one, or several side by side."""
 
     def one() -> Method:
-        return build_method(name, recipe.method, n_inputs, n_genes)
+        return build_method(recipe.method, recipe.settings, n_inputs, n_genes)
 
     return one() if recipe.fit.members == 1 else Ensemble([one() for _ in range(recipe.fit.members)])
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.interface import Method, MethodConfig, Needs
 from st_predict.core.methods.published import CENTERED, PANEL, PREPARED, WIDTHS, Published
 from st_predict.core.methods.recipe import Recipe, require
 from st_predict.core.metrics import correlation
@@ -21,7 +21,7 @@ _PART_SPOTS = 4096
 
 
 @dataclass(frozen=True)
-class RidgeConfig:
+class RidgeConfig(MethodConfig):
     """Settings of :class:`Ridge`.
 
     Parameters
@@ -43,6 +43,11 @@ class RidgeConfig:
             and all(rank is None or rank >= 1 for rank in self.ranks),
         })  # fmt: skip
 
+    @property
+    def needs(self) -> Needs:
+        """See :class:`~st_predict.core.methods.interface.Needs`."""
+        return Needs(gradient=False)
+
 
 class Ridge(Method):
     """Linear map with an L2 penalty: the baseline of HEST-Benchmark (Jaume et al., NeurIPS 2024, arXiv 2406.16192), tuned.
@@ -59,7 +64,6 @@ class Ridge(Method):
         What is tried.
     """
 
-    needs = Needs(gradient=False)
     weight: Tensor
     input_mean: Tensor
     intercept: Tensor
@@ -158,7 +162,7 @@ class _RidgePath:
         return weight @ leading @ leading.T
 
 
-PRESETS = {"default": Recipe(RidgeConfig())}
+PRESETS = {"default": Recipe("ridge", RidgeConfig())}
 
 PUBLISHED = (
     Published("encoder", "the encoder that is judged, frozen", "HEST-Benchmark", "one that needs no license"),

@@ -8,41 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
 from st_predict.core.methods.recipe import InputConfig
-from st_predict.core.methods.registry import AUTO, CHOSEN_AMONG, build_method, find_recipe
+from st_predict.core.methods.registry import AUTO, CHOSEN_AMONG, find_recipe
 
 if TYPE_CHECKING:
     from st_predict.core.methods.recipe import Recipe
 
-_INPUT_SETTINGS = ("context", "standardize")
-_FIT_SETTINGS = (
-    "trainable_encoder", "max_epochs", "batch_size", "learning_rate", "encoder_learning_rate", "inner_folds",
-    "stain_jitter", "members", "anchor",
-)  # fmt: skip
-RECIPE_SETTINGS = ("preset", "params", *_INPUT_SETTINGS, *_FIT_SETTINGS)
-"""Arguments of ``train`` that make the recipe."""
-
 
 def settle_method(
     method: str, *, preset: str = "default", params: Mapping[str, Any] | None = None, **changes: Any
-) -> tuple[str, Recipe]:
-    """A method's name, and a preset of it with what the user set (what is not ``None``), nothing left unset.
+) -> Recipe:
+    """A preset of a method with what the user set (what is not ``None``), and nothing left unset.
 
     Raises
     ------
     InputError
         If a name is unknown, or a setting makes no sense.
     """
-    given = {name: tuple(v) if name == "context" else v for name, v in changes.items() if v is not None}
-    recipe = _with_changes(
-        find_recipe(method, preset, params),
-        {name: value for name, value in given.items() if name in _INPUT_SETTINGS},
-        {name: value for name, value in given.items() if name in _FIT_SETTINGS},
-    )
-    gradient = build_method(method, recipe.method, 1, 1).needs.gradient
-    return method, dataclasses.replace(recipe, fit=recipe.fit.settled(gradient=gradient))
+    if changes.get("context") is not None:
+        changes["context"] = tuple(changes["context"])
+    recipe = find_recipe(method, preset, params).changed(**changes)
+    if recipe.fit.trainable_encoder:
+        recipe = dataclasses.replace(recipe, inputs=_inputs_of_pixels(recipe.inputs, changes))
+    return dataclasses.replace(recipe, fit=recipe.fit.settled(gradient=recipe.needs.gradient))
 
 
-def settle_candidates(method: str, **settings: Any) -> list[tuple[str, Recipe]]:
+def settle_candidates(method: str, **settings: Any) -> list[Recipe]:
     """The method that is meant, as :func:`settle_method` gives it; of ``"auto"`` all that it is chosen among.
 
     Raises
@@ -63,25 +53,20 @@ def settle_candidates(method: str, **settings: Any) -> list[tuple[str, Recipe]]:
         )
     found = []
     for name in CHOSEN_AMONG:
-        gradient = build_method(name, find_recipe(name, "default", None).method, 1, 1).needs.gradient
+        gradient = find_recipe(name, "default", None).needs.gradient
         found.append(settle_method(name, **{**settings, **({} if gradient else {"members": None})}))
     return found
 
 
-def _with_changes(recipe: Recipe, inputs: dict[str, Any], fit: dict[str, Any]) -> Recipe:
-    """The recipe with what the user set; a trained encoder's tiles cannot be reduced or scored by their slide beforehand."""
-    recipe = dataclasses.replace(
-        recipe, inputs=dataclasses.replace(recipe.inputs, **inputs), fit=dataclasses.replace(recipe.fit, **fit)
-    )
-    if not recipe.fit.trainable_encoder:
-        return recipe
-    if inputs.get("context") or inputs.get("standardize") == "slide":
+def _inputs_of_pixels(inputs: InputConfig, asked: Mapping[str, Any]) -> InputConfig:
+    """What a trained encoder is fed: its tiles cannot be reduced or scored by their slide beforehand."""
+    if asked.get("context") or asked.get("standardize") == "slide":
+        given = [name for name in ("context", "standardize") if asked.get(name) is not None]
         raise InputError(
-            f"{', '.join(inputs)} cannot be set where the encoder is trained",
+            f"{', '.join(given)} cannot be set where the encoder is trained",
             where="context, standardize",
             expected="frozen features, or standardize='training' or 'none' and no context",
             remedy="leave them out, or trainable_encoder=False",
         )
-    asked = inputs.get("standardize", recipe.inputs.standardize)
-    plain = InputConfig((), "none" if asked == "none" else "training", None, recipe.inputs.center_targets)
-    return dataclasses.replace(recipe, inputs=plain)
+    wanted = asked.get("standardize") or inputs.standardize
+    return InputConfig((), "none" if wanted == "none" else "training", None, inputs.center_targets)

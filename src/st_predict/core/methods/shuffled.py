@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.interface import Method, MethodConfig, Needs
 from st_predict.core.methods.recipe import Recipe, require
 from st_predict.core.methods.ridge import Ridge, RidgeConfig
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ShuffledConfig:
+class ShuffledConfig(MethodConfig):
     """Settings of :class:`Shuffled`.
 
     Parameters
@@ -31,6 +31,11 @@ class ShuffledConfig:
 
     def __post_init__(self) -> None:
         require(self, "shuffled", {"shuffle must not be negative": self.shuffle >= 0})
+
+    @property
+    def needs(self) -> Needs:
+        """See :class:`~st_predict.core.methods.interface.Needs`."""
+        return Needs(gradient=False)
 
 
 class Shuffled(Method):
@@ -47,8 +52,6 @@ class Shuffled(Method):
     config
         Settings.
     """
-
-    needs = Needs(gradient=False)
 
     def __init__(self, n_inputs: int, n_genes: int, config: ShuffledConfig) -> None:
         super().__init__()
@@ -69,4 +72,4 @@ class Shuffled(Method):
         return self.ridge.predict(batch)
 
 
-PRESETS = {"default": Recipe(ShuffledConfig())}
+PRESETS = {"default": Recipe("shuffled", ShuffledConfig())}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from st_predict.core.methods.interface import Method
+from st_predict.core.methods.interface import Method, MethodConfig
 from st_predict.core.methods.published import (
     ANCHORED,
     ANY_ENCODER,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class STNetConfig:
+class STNetConfig(MethodConfig):
     """ST-Net has no settings of its own: all is in the encoder and the training."""
 
 
@@ -58,6 +58,7 @@ class STNet(Method):
 
     def __init__(self, n_inputs: int, n_genes: int, config: STNetConfig) -> None:
         super().__init__()
+        self.config = config
         self.head = nn.Linear(n_inputs, n_genes)
         nn.init.zeros_(self.head.weight)
 
@@ -77,9 +78,10 @@ class STNet(Method):
 
 
 PRESETS = {
-    "default": Recipe(STNetConfig(), fit=FitConfig(learning_rate=3e-4, weight_decay=0.1)),
+    "default": Recipe("stnet", STNetConfig(), fit=FitConfig(learning_rate=3e-4, weight_decay=0.1)),
     # The paper's optimizer is SGD with momentum 0.9 at 1e-6 on a summed error; AdamW takes its place here.
     "paper": Recipe(
+        "stnet",
         STNetConfig(),
         PLAIN_INPUTS,
         FitConfig(

@@ -16,7 +16,7 @@ from st_predict.core.methods.blocks import (
     transformer,
     weighted_mean,
 )
-from st_predict.core.methods.interface import Method, Needs
+from st_predict.core.methods.interface import Method, MethodConfig, Needs
 from st_predict.core.methods.published import (
     ANCHORED,
     ANY_ENCODER,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TRIPLEXConfig:
+class TRIPLEXConfig(MethodConfig):
     """Settings of :class:`TRIPLEX`.
 
     Parameters
@@ -86,6 +86,11 @@ class TRIPLEXConfig:
             "distillation must be in [0, 1]": 0 <= self.distillation <= 1,
         })  # fmt: skip
 
+    @property
+    def needs(self) -> Needs:
+        """See :class:`~st_predict.core.methods.interface.Needs`."""
+        return Needs(neighbors=self.neighbors, section=True)
+
 
 class TRIPLEX(Method):
     """TRIPLEX (Chung et al., CVPR 2024, arXiv 2403.07592).
@@ -111,7 +116,6 @@ class TRIPLEX(Method):
         super().__init__()
         width, heads, dropout = config.width, config.heads, config.dropout
         self.config = config
-        self.needs = Needs(neighbors=config.neighbors, section=True)
         self.target_input, self.neighbor_input, self.section_input = (
             nn.Sequential(nn.Linear(n_inputs, width), nn.Dropout(dropout)) for _ in range(3)
         )
@@ -169,9 +173,10 @@ class TRIPLEX(Method):
 
 
 PRESETS = {
-    "default": Recipe(TRIPLEXConfig(), fit=FitConfig(max_epochs=30, learning_rate=5e-3, weight_decay=0.1)),
+    "default": Recipe("triplex", TRIPLEXConfig(), fit=FitConfig(max_epochs=30, learning_rate=5e-3, weight_decay=0.1)),
     # Settings of the released code for the HER2+ breast data; it has 4, 8 and 4 heads and trains on 128 spots a batch.
     "paper": Recipe(
+        "triplex",
         TRIPLEXConfig(width=512, neighbors=24, section_layers=5, neighbor_layers=4, dropout=0.3),
         PLAIN_INPUTS,
         FitConfig(

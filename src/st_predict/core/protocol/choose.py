@@ -14,8 +14,8 @@ from st_predict.core.errors import InputError
 from st_predict.core.expression import known_targets, section_expression
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.progress import hidden_progress, progress_bar
+from st_predict.core.training.plan import check_fit, usable_spots
 from st_predict.core.training.selection import held_out_groups
-from st_predict.core.training.task import check_fit, usable_spots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,17 +81,17 @@ def check_choice(sections: Sequence[Section], among: Sequence[Candidate]) -> Non
     Raises
     ------
     InputError
-        As :func:`~st_predict.core.training.task.check_fit`, of the sections that are left while a group is held out.
+        As :func:`~st_predict.core.training.plan.check_fit`, of the sections that are left while a group is held out.
     """
     names = held_out_groups(sections)[1]
     groups = list(dict.fromkeys(names))
     for candidate in among:
-        check_fit(sections, candidate.recipe, candidate.task)
+        check_fit(sections, candidate.plan)
         for group in groups if len(groups) > 1 and len(among) > 1 else []:
             rest = [section for section, name in zip(sections, names, strict=True) if name != group]
             held = ", ".join(section.name for section, name in zip(sections, names, strict=True) if name == group)
             try:
-                check_fit(rest, candidate.recipe, candidate.task)
+                check_fit(rest, candidate.plan)
             except InputError as error:
                 raise InputError(
                     f"method 'auto' chooses by holding sections out, and without {held}: {error.what}",
@@ -102,7 +102,7 @@ def check_choice(sections: Sequence[Section], among: Sequence[Candidate]) -> Non
 def _scored(study: Study, candidate: Candidate, model: Model, number: int) -> float:
     """Mean PCC over genes on one section."""
     section, features = study.sections[number], study.tiles_of(candidate).values[number]
-    used, known = usable_spots(section, candidate.task.min_counts), known_targets(section, model.panel)
+    used, known = usable_spots(section, candidate.plan.min_counts), known_targets(section, model.panel)
     genes = [gene for gene, has in zip(model.panel, known, strict=True) if has]
     predicted = model.predict_features(features, section.centers_px)[used][:, known]
     truth = section_expression(section.keep(used), genes)

@@ -20,8 +20,8 @@ from st_predict.core.protocol.terms import inputs_in_words, stopping_in_words
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.fit import train_model, with_domain
 from st_predict.core.training.pixels import TileRows
+from st_predict.core.training.plan import check_plan, usable_spots
 from st_predict.core.training.selection import held_out_groups
-from st_predict.core.training.task import check_task, usable_spots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,9 +55,8 @@ def fit_study(training: Study, candidate: Candidate) -> Model:
         training.sections,
         tiles.values,
         tiles.encoder,
-        panel=check_task(training.sections, candidate.recipe, candidate.task),
-        recipe=candidate.recipe,
-        task=candidate.task,
+        panel=check_plan(training.sections, candidate.plan),
+        plan=candidate.plan,
         identity=tiles.identity,
         tile_spec=tiles.spec,
         hardware=training.hardware,
@@ -67,15 +66,15 @@ def fit_study(training: Study, candidate: Candidate) -> Model:
 
 def gene_sets(training: Sequence[Section], panel: list[str], candidate: Candidate) -> dict[str, list[str]]:
     """The panel's genes, the 50 most variable where it has more, chosen on training sections; the user's sets, if any."""
-    task = candidate.task
+    plan = candidate.plan
     given = training[0].gene_sets
     panel = panel[: count_genes(panel, given)]
     last = {GIVEN: list(given)} if given else {}
     # By what was asked for, so that folds whose sections share fewer genes are of the same set.
-    name = f"{task.gene_ranking}{task.genes}" if isinstance(task.genes, int) else "listed"
+    name = f"{plan.gene_ranking}{plan.genes}" if isinstance(plan.genes, int) else "listed"
     if len(panel) <= N_VARIABLE:
         return {name: panel, **last}
-    shown = [section.keep(usable_spots(section, task.min_counts)) for section in training]
+    shown = [section.keep(usable_spots(section, plan.min_counts)) for section in training]
     variance = np.concatenate([section_expression(section, panel) for section in shown]).var(axis=0)
     variable = np.argsort(-variance, kind="stable")[:N_VARIABLE]
     return {name: panel, f"hvg{N_VARIABLE}": [panel[i] for i in variable], **last}
@@ -106,11 +105,11 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
         # Every spot is predicted, also those that are not scored: which those are follows from the held-out truth.
         features = _features(study.tiles_of(candidate).values[number], model)
         whole = model.predict_features(features, section.centers_px)
-        scored = usable_spots(section, candidate.task.min_counts)
+        scored = usable_spots(section, candidate.plan.min_counts)
         kept, known = section.keep(scored), known_targets(section, model.panel)
         genes = [gene for gene, has in zip(model.panel, known, strict=True) if has]
         predicted, truth = whole[scored][:, known], section_expression(kept, genes)
-        values = score_genes(kept, predicted, truth, genes, seed=candidate.task.seed)
+        values = score_genes(kept, predicted, truth, genes, seed=candidate.plan.seed)
         sure: dict[str, NDArray[np.float64]] = {}
         if model.reliability is not None:
             shift, of_another = model.shift(features), model.is_of_another(section.subject)
@@ -136,9 +135,9 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
         "label": candidate.label,
         "fold": fold.name,
         "sections": [study.sections[i].name for i in fold.held_out],
-        "seed": candidate.task.seed,
+        "seed": candidate.plan.seed,
         "networks": model.recipe.fit.members if model.network.needs.gradient else 0,
-        "inputs": inputs_in_words(candidate.recipe, study.tiles_of(candidate)),
+        "inputs": inputs_in_words(candidate.plan.recipe, study.tiles_of(candidate)),
         "stopping": model.choice or stopping_in_words(candidate, [study.sections[i] for i in fold.train]),
         "seconds": seconds,
         "epochs": model.epochs if model.history_rows else 0,

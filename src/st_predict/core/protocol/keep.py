@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -172,7 +171,7 @@ class KeptFolds:
     def _path(self, candidate: Candidate, fold: OuterFold) -> Path | None:
         if self._folder is None:
             return None
-        trainable = candidate.recipe.fit.trainable_encoder
+        trainable = candidate.plan.recipe.fit.trainable_encoder
         if trainable not in self._digests:
             self._digests[trainable] = self._study.digest(candidate)
         # The label is left out: what a row is called changes nothing.
@@ -181,11 +180,13 @@ class KeptFolds:
             self._digests[trainable],
             version("st-predict"),
             str(self._study.hardware),
-            dataclasses.asdict(candidate.recipe),
-            dataclasses.asdict(candidate.task),
-            [dataclasses.asdict(one) for one in candidate.among],
+            candidate.plan.to_dict(),
+            [one.plan.to_dict() for one in candidate.among],
             fold,
         ]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
-        readable = "".join(c if c.isalnum() else "-" for c in f"{candidate.task.method}-{fold.name}")[:60]
+        readable = "".join(
+            c if c.isalnum() else "-"
+            for c in f"{candidate.label if candidate.among else candidate.plan.recipe.method}-{fold.name}"
+        )[:60]
         return self._folder / f"{readable}-{digest}.json"

@@ -16,11 +16,10 @@ from st_predict.core.tiles.sources import ArraySource
 if TYPE_CHECKING:
     from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.encoders.frozen import EncoderIdentity
-    from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.training.hardware import Hardware
-    from st_predict.core.training.task import Task
+    from st_predict.core.training.plan import Plan
 
 _PART_SPOTS = 256
 
@@ -45,17 +44,14 @@ class Candidate:
     ----------
     label
         What tables call it.
-    recipe
-        All its settings.
-    task
-        Method, panel, spot filter and seed.
+    plan
+        Method and settings, panel, spot filter and seed.
     among
         What it is chosen among on the training sections of every fold; empty: it is the method named.
     """
 
     label: str
-    recipe: Recipe
-    task: Task
+    plan: Plan
     among: tuple[Candidate, ...] = ()
 
 
@@ -109,7 +105,7 @@ class Study:
 
     def tiles_of(self, candidate: Candidate) -> EncodedTiles:
         """Tiles as a candidate takes them."""
-        tiles = self.trainable if candidate.recipe.fit.trainable_encoder else self.frozen
+        tiles = self.trainable if candidate.plan.recipe.fit.trainable_encoder else self.frozen
         if tiles is None:
             raise ValueError("the study was made without tiles of this kind")
         return tiles

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from st_predict.core.methods.registry import build_method
 from st_predict.core.training.selection import held_out_groups, inner_folds
 
 if TYPE_CHECKING:
@@ -37,11 +36,11 @@ def inputs_in_words(recipe: Recipe, tiles: EncodedTiles) -> str:
 
 def stopping_in_words(candidate: Candidate, training: Sequence[Section]) -> str:
     """What is chosen on training sections held out in turn, and what is held out together."""
-    recipe, method = candidate.recipe, candidate.task.method
+    recipe, method = candidate.plan.recipe, candidate.plan.recipe.method
     what = held_out_groups(training)[0]
     if candidate.among:
         return f"{', '.join(one.label for one in candidate.among)}: the best by {what} held out of training"
-    if not build_method(method, recipe.method, 1, 1).needs.gradient:
+    if not recipe.needs.gradient:
         parts = what if len(training) > 1 else "quarters of the section"
         return f"{_TUNED[method]} by {parts}" if method in _TUNED else ""
     folds = len(inner_folds(training, recipe.fit.inner_folds))

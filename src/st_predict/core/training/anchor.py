@@ -23,7 +23,7 @@ _FROM, _FULL = (
 def fit_anchor(spots: SpotSet) -> Ridge:
     """Tuned ridge on the input rows and targets of the training spots, as the network gets them."""
     n_inputs, n_genes = spots.tiles.shape[1], spots.expression.shape[1]
-    ridge = Ridge(n_inputs, n_genes, METHODS["ridge"].presets["default"].method)
+    ridge = Ridge(n_inputs, n_genes, METHODS["ridge"].presets["default"].settings)
     ridge.after_fit(spots.reference())
     return ridge
 

@@ -113,7 +113,7 @@ def check_config(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor])
         With the first entry that does not hold.
     """
     _check_type(config, _Config, "")
-    method = type(METHODS[config["method"]].presets["default"].method)
+    method = type(METHODS[config["method"]].presets["default"].settings)
     _check_type(config["recipe"]["method"], method, "recipe.method")
     for name, value in _whole_numbers(config["recipe"]):
         if value > LARGEST_SETTING:

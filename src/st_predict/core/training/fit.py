@@ -23,6 +23,7 @@ from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.model import Model
 from st_predict.core.training.network import Watch
 from st_predict.core.training.pixels import TileRows, joined
+from st_predict.core.training.plan import usable_spots
 from st_predict.core.training.reliability import Reliability
 from st_predict.core.training.rows import SectionRows
 from st_predict.core.training.selection import (
@@ -37,7 +38,6 @@ from st_predict.core.training.selection import (
     select_epochs,
 )
 from st_predict.core.training.spots import SpotSet
-from st_predict.core.training.task import method_needs, usable_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,12 +47,11 @@ if TYPE_CHECKING:
 
     from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.encoders.frozen import EncoderIdentity
-    from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.training.checkpoints import Checkpoints
     from st_predict.core.training.hardware import Hardware
-    from st_predict.core.training.task import Task
+    from st_predict.core.training.plan import Plan
 
 logger = logging.getLogger("st_predict")
 _FOLDS, _TILES = 5, 32
@@ -64,8 +63,7 @@ def train_model(
     encoder: Encoder | None,
     *,
     panel: list[str],
-    recipe: Recipe,
-    task: Task,
+    plan: Plan,
     identity: EncoderIdentity,
     tile_spec: TileSpec,
     hardware: Hardware,
@@ -85,8 +83,8 @@ def train_model(
         Encoder to train end to end; ``None`` where the features are final.
     panel
         Genes to predict, then the sections' gene sets.
-    recipe, task
-        Settings.
+    plan
+        What is asked for.
     identity, tile_spec
         How the tiles were made, kept with the model.
     hardware
@@ -99,17 +97,18 @@ def train_model(
         Score mean and ridge beside the method on what the inner folds hold out. Without it, closed-form methods, which
         need no stopping epoch, run no inner folds.
     """
-    usable = [usable_spots(s, task.min_counts) for s in sections]
+    recipe = plan.recipe
+    usable = [usable_spots(s, plan.min_counts) for s in sections]
     # What is made of features depends on the sections that are trained on, so spots have none of them yet.
     stored: list[Any] = (
         [torch.empty(len(t), 0) for t in tiles] if encoder is None else list(TileRows.of_sections(tiles))
     )
-    spots = _spot_set(sections, stored, usable, panel, method_needs(recipe, task))
+    spots = _spot_set(sections, stored, usable, panel, recipe.needs)
     rows = []
     if encoder is None:
         parts = zip(tiles, sections, usable, strict=True)
         rows = [SectionRows(recipe.inputs, t, s.centers_px, used=mask) for t, s, mask in parts]
-    fitting = Fitting(recipe, task.method, task.seed, hardware, watch, checkpoints)
+    fitting = Fitting(recipe, plan.seed, hardware, watch, checkpoints)
     folds = inner_folds(sections, recipe.fit.inner_folds)
     selection = select_epochs(fitting, spots, rows, encoder, folds, compare=compare)
     transform = InputTransform(recipe.inputs, {})
@@ -118,21 +117,21 @@ def train_model(
         spots = spots.with_tiles(transform.of_sections(rows))
     centered, center = center_targets(spots, recipe.inputs)
     kept = [s.keep(mask) for s, mask in zip(sections, usable, strict=True)]
-    reliability = _reliability(selection, fitting.method, spots, kept, panel, task.seed)
+    reliability = _reliability(selection, recipe.method, spots, kept, panel, plan.seed)
     anchor = fit_anchor(centered) if recipe.fit.anchor else None
     network, encoder, records = fitting.fit(centered, encoder, selection.epochs, {}, "fit all sections")
     names = [s.name for s in sections]
     return Model(
-        method=fitting.method,
-        recipe=fitting.recipe,
+        method=recipe.method,
+        recipe=recipe,
         panel=panel,
         gene_sets=sections[0].gene_sets,
         encoder_identity=identity,
         tiles=tile_spec,
         um_per_px=_median([s.um_per_px for s in sections if s.um_per_px is not None]),
         pitch_um=_median([pitch_px(s.centers_px) * s.um_per_px for s in sections if s.um_per_px is not None]),
-        min_counts=task.min_counts,
-        seed=task.seed,
+        min_counts=plan.min_counts,
+        seed=plan.seed,
         sections=names,
         n_inputs=spots.tiles.shape[1] * (1 if encoder is None else encoder.dim),
         epochs=selection.epochs,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -134,7 +133,7 @@ class Model(TileModel):
             "panel": self.panel,
             "gene_sets": dict(self.gene_sets),
             "method": self.method,
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": self.recipe.to_dict(),
             "encoder": [self.encoder_identity.name, self.encoder_identity.fingerprint],
             "tiles": self.tiles.to_dict(),
             "um_per_px": self.um_per_px,

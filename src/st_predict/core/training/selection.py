@@ -106,7 +106,6 @@ class Fitting:
     """How one fit is made; the same for inner folds and the final one, which alone is logged and called back."""
 
     recipe: Recipe
-    method: str
     seed: int
     hardware: Hardware
     watch: Watch = Watch()
@@ -123,9 +122,7 @@ class Fitting:
         if encoder is not None and self.recipe.inputs.standardize == "training":
             _scale_features(encoder, spots, torch_device("cpu" if self.hardware.accelerator == "cpu" else "auto"))
         n_inputs = spots.tiles.shape[1] * (1 if encoder is None else encoder.dim)
-        network: Any = new_network(
-            lambda: build_network(self.method, self.recipe, n_inputs, spots.expression.shape[1]), self.seed
-        )
+        network: Any = new_network(lambda: build_network(self.recipe, n_inputs, spots.expression.shape[1]), self.seed)
         records: list[EpochRecord] = []
         network.before_fit(fit_reference(network, encoder, spots))
         if network.needs.gradient:
@@ -235,7 +232,7 @@ def select_epochs(
         epochs is done.
     """
     config = fitting.recipe.fit
-    gradient = build_method(fitting.method, fitting.recipe.method, 1, 1).needs.gradient
+    method, gradient = fitting.recipe.method, fitting.recipe.needs.gradient
     folds = folds if gradient or compare else []
     inputs = fitting.recipe.inputs if encoder is None else InputConfig()
     if encoder is not None and folds and compare:
@@ -265,8 +262,8 @@ def select_epochs(
     epochs = int(np.median(best)) if best else config.max_epochs
     for i, records in enumerate(all_records):
         reached = records[min(epochs, len(records)) - 1].held_out
-        held_out += [Held(number, fitting.method, i, score) for number, score in reached.items()]
-    order = {name: i for i, name in enumerate(dict.fromkeys(["mean", "ridge", fitting.method]))}
+        held_out += [Held(number, method, i, score) for number, score in reached.items()]
+    order = {name: i for i, name in enumerate(dict.fromkeys(["mean", "ridge", method]))}
     held_out.sort(key=lambda one: (one.section, order[one.method]))
     return Selection(epochs, all_records, held_out, centers, shuffled)
 
@@ -293,11 +290,10 @@ def _mean_held_out(record: EpochRecord) -> float:
 
 def _closed_form(fitting: Fitting, fold: int, train: SpotSet, held_out: Mapping[int, SpotSet]) -> list[Held]:
     found = []
-    network: Any = build_method(fitting.method, fitting.recipe.method, 1, 1)
-    for name in dict.fromkeys(["mean", "ridge", *([] if network.needs.gradient else [fitting.method])]):
-        own = name == fitting.method
-        config = fitting.recipe.method if own else METHODS[name].presets["default"].method
-        network = build_method(name, config, train.tiles.shape[1], train.expression.shape[1])
+    recipe = fitting.recipe
+    for name in dict.fromkeys(["mean", "ridge", *([] if recipe.needs.gradient else [recipe.method])]):
+        settings = recipe.settings if name == recipe.method else METHODS[name].presets["default"].settings
+        network: Any = build_method(name, settings, train.tiles.shape[1], train.expression.shape[1])
         network.after_fit(train.reference())
         for number, spots in held_out.items():
             score = Score.of(predict_spots(network, spots), spots.expression, len(held_out))

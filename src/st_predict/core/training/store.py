@@ -5,7 +5,6 @@ Nothing is fetched, and nothing is made that is larger than the weights.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -120,7 +119,7 @@ def _config(model: Model) -> dict[str, Any]:
         "package_version": version("st-predict"),
         "id": model.id,
         "method": model.method,
-        "recipe": dataclasses.asdict(model.recipe),
+        "recipe": model.recipe.to_dict(),
         "encoder": model.encoder_identity._asdict(),
         "encoder_trained": model.encoder is not None,
         "encoder_architecture": None if model.encoder is None else model.encoder.architecture,
@@ -152,7 +151,8 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
         parts[part][name] = value
     identity = EncoderIdentity(**config["encoder"])
     recipe = Recipe(
-        type(METHODS[config["method"]].presets["default"].method)(**_tuples(config["recipe"]["method"])),
+        config["method"],
+        type(METHODS[config["method"]].presets["default"].settings)(**_tuples(config["recipe"]["method"])),
         InputConfig(**_tuples(config["recipe"]["inputs"])),
         FitConfig(**_tuples(config["recipe"]["fit"])),
     )
@@ -163,7 +163,7 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
             encoder = build_encoder(identity.name, pretrained=False, architecture=config.get("encoder_architecture"))
         encoder.load_state_dict(parts["encoder"])
     with NoMoreThan(tensors):
-        network = build_network(config["method"], recipe, config["n_inputs"], len(config["panel"]))
+        network = build_network(recipe, config["n_inputs"], len(config["panel"]))
     network.load_state_dict(parts["network"])
     anchor = None
     if parts["anchor"]:

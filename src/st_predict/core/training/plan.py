@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from st_predict.core.errors import InputError
 from st_predict.core.expression import choose_panel, count_genes, describe_panel, known_targets, total_counts
 from st_predict.core.gene_names import of_note
-from st_predict.core.methods.interface import Needs
-from st_predict.core.methods.registry import build_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +27,13 @@ _LEAST_SCORED = 3  # two points correlate perfectly
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a fit is asked to do, beside the recipe.
+class Plan:
+    """What a fit is asked to do.
 
     Parameters
     ----------
-    method
-        Name of the method.
+    recipe
+        The method and its settings.
     genes, gene_ranking
         Panel, see :func:`~st_predict.core.expression.choose_panel`.
     min_counts
@@ -44,7 +42,7 @@ class Task:
         Seed of everything random.
     """
 
-    method: str
+    recipe: Recipe
     genes: int | Sequence[str]
     gene_ranking: GeneRanking
     min_counts: float
@@ -54,6 +52,11 @@ class Task:
         if isinstance(self.genes, Integral):  # NumPy's too
             object.__setattr__(self, "genes", int(self.genes))
 
+    def to_dict(self) -> dict[str, Any]:
+        """By name, the recipe's method among them; what is trained again follows from it."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"method": self.recipe.method, **own, "recipe": self.recipe.to_dict()}
+
 
 def usable_spots(section: Section, min_counts: float) -> NDArray[np.bool_]:
     """Spots with enough counts to learn from or to be scored on."""
@@ -61,19 +64,19 @@ def usable_spots(section: Section, min_counts: float) -> NDArray[np.bool_]:
     return enough
 
 
-def check_task(sections: Sequence[Section], recipe: Recipe, task: Task) -> list[str]:
+def check_plan(sections: Sequence[Section], plan: Plan) -> list[str]:
     """Refuse what cannot be trained, before any tile is encoded; gives the panel.
 
     Raises
     ------
     InputError
-        As :func:`check_fit` and :func:`task_panel`.
+        As :func:`check_fit` and :func:`plan_panel`.
     """
-    check_fit(sections, recipe, task)
-    return task_panel(sections, task)
+    check_fit(sections, plan)
+    return plan_panel(sections, plan)
 
 
-def check_fit(sections: Sequence[Section], recipe: Recipe, task: Task) -> None:
+def check_fit(sections: Sequence[Section], plan: Plan) -> None:
     """Refuse sections a method cannot be trained on.
 
     Raises
@@ -81,28 +84,28 @@ def check_fit(sections: Sequence[Section], recipe: Recipe, task: Task) -> None:
     InputError
         If there are too few spots, or neither an encoder nor several members can be trained with the method.
     """
-    needs = method_needs(recipe, task)
+    recipe, needs = plan.recipe, plan.recipe.needs
     if recipe.fit.trainable_encoder and not needs.gradient:
         raise InputError(
-            f"method {task.method!r} is not trained by gradient, so no encoder can be trained with it",
+            f"method {recipe.method!r} is not trained by gradient, so no encoder can be trained with it",
             where="trainable_encoder",
             expected="a method with a loss, such as nh2st",
             remedy="leave trainable_encoder out",
         )
     if recipe.fit.members > 1 and not needs.gradient:
         raise InputError(
-            f"method {task.method!r} is not trained by gradient, so {recipe.fit.members} of it are all the same",
+            f"method {recipe.method!r} is not trained by gradient, so {recipe.fit.members} of it are all the same",
             where="members",
             expected="1, or a method with a loss, such as nh2st",
             remedy="leave members out",
         )
-    usable = [int(usable_spots(s, task.min_counts).sum()) for s in sections]
+    usable = [int(usable_spots(s, plan.min_counts).sum()) for s in sections]
     for section, n in zip(sections, usable, strict=True):
         if n <= max(needs.neighbors, 1):
             remedies = ["lower min_counts (shallow data)"] if n < section.n_spots else []
             remedies += ["use fewer neighbors"] if needs.neighbors else []
             raise InputError(
-                f"section {section.name!r} has {n} of {section.n_spots} spots with at least {task.min_counts:g} counts",
+                f"section {section.name!r} has {n} of {section.n_spots} spots with at least {plan.min_counts:g} counts",
                 where="min_counts" if n < section.n_spots else "neighbors" if needs.neighbors else "sections",
                 expected=f"more than {max(needs.neighbors, 1)} usable spots in every section"
                 + (f": a spot and its {needs.neighbors} neighbors" if needs.neighbors else ""),
@@ -118,7 +121,7 @@ def check_fit(sections: Sequence[Section], recipe: Recipe, task: Task) -> None:
         )
 
 
-def task_panel(sections: Sequence[Section], task: Task) -> list[str]:
+def plan_panel(sections: Sequence[Section], plan: Plan) -> list[str]:
     """Choose the panel on the usable spots of the sections, then their gene sets, and say how much there is.
 
     Raises
@@ -126,24 +129,24 @@ def task_panel(sections: Sequence[Section], task: Task) -> list[str]:
     InputError
         If there is no gene in common.
     """
-    kept = [s.keep(usable_spots(s, task.min_counts)) for s in sections]
+    kept = [s.keep(usable_spots(s, plan.min_counts)) for s in sections]
     gene_sets = sections[0].gene_sets
-    panel = [*choose_panel(kept, task.genes, task.gene_ranking), *gene_sets]
+    panel = [*choose_panel(kept, plan.genes, plan.gene_ranking), *gene_sets]
     logger.info(
         "%d sections, %d of %d spots with at least %g counts, %s",
         len(sections),
         sum(s.n_spots for s in kept),
         sum(s.n_spots for s in sections),
-        max(task.min_counts, 1),
+        max(plan.min_counts, 1),
         describe_panel(panel, gene_sets),
     )
     n_genes = count_genes(panel, gene_sets)
-    if isinstance(task.genes, int) and n_genes < task.genes:
-        logger.warning("only %d genes are common to all sections; %d were asked for", n_genes, task.genes)
+    if isinstance(plan.genes, int) and n_genes < plan.genes:
+        logger.warning("only %d genes are common to all sections; %d were asked for", n_genes, plan.genes)
     return panel
 
 
-def check_scorable(section: Section, panel: Sequence[str], task: Task) -> None:
+def check_scorable(section: Section, panel: Sequence[str], min_counts: float) -> None:
     """Refuse a held-out section that could not be predicted or scored.
 
     Raises
@@ -151,12 +154,12 @@ def check_scorable(section: Section, panel: Sequence[str], task: Task) -> None:
     InputError
         If it has none of the panel's genes, or fewer than three spots to be scored on.
     """
-    n_scored = int(usable_spots(section, task.min_counts).sum())
+    n_scored = int(usable_spots(section, min_counts).sum())
     if n_scored < _LEAST_SCORED:
         raise InputError(
             f"section {section.name!r} has {section.n_spots} spots, {n_scored} of them with enough counts to be scored on",
             where="min_counts",
-            expected=f"at least {_LEAST_SCORED} spots with {task.min_counts:g} counts",
+            expected=f"at least {_LEAST_SCORED} spots with {min_counts:g} counts",
             remedy="lower min_counts, or leave this section out",
         )
     if not known_targets(section, panel).any():
@@ -166,9 +169,3 @@ def check_scorable(section: Section, panel: Sequence[str], task: Task) -> None:
             expected="gene names of the kind the training sections have",
             remedy="map the names of this table to those of the others" + of_note(panel, section.gene_names),
         )
-
-
-def method_needs(recipe: Recipe, task: Task) -> Needs:
-    """What the method of a task must be given."""
-    needs: Needs = build_method(task.method, recipe.method, 1, 1).needs
-    return needs
