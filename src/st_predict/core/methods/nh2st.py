@@ -362,5 +362,18 @@ PUBLISHED = (
         "the paper's two layers are to capture nonlinear interactions", built="GELU",
     ),
     Published("heads of attention", 8, "code", "Eq. 1 has one", built="1"),
+    Published(
+        "weights the encoder starts from", "a histology checkpoint", "code", "it is in no package; `encoder_weights=` takes a file",
+        built="those of `encoder=`, by default of ImageNet",
+    ),
+    Published(
+        "image embedding", "the map of 7 x 7 x 512, flattened and projected", "code",
+        "any encoder gives one vector a tile, and few spots cannot train a map of 25,088 numbers",
+        built="one vector, projected, then GELU",
+    ),
+    Published(
+        "expression given to its encoder", "as it is", "code", "so that it is of one size whatever was measured",
+        built="divided by its standard deviation in training",
+    ),
     Published("negatives", "off-diagonal logits times 0.1", "code", "Eq. 2 has no such factor", built="as Eq. 2"),
 )  # fmt: skip
