@@ -12,4 +12,5 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 cores=$("$st_venv/bin/python" -c 'import os; print(min(4, os.cpu_count() or 1))')
 [ "$cores" = 1 ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 mkdir -p "$PYTEST_DEBUG_TEMPROOT"
-exec "$st_venv/bin/python" -m pytest -n "$cores" --dist loadfile "$@"
+# A file stays in one process, which makes once what its tests share. tests/conftest.py says which files start first.
+exec "$st_venv/bin/python" -m pytest -n "$cores" --dist loadfile --no-loadscope-reorder "$@"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,14 @@ UM_PER_PX = 4.0
 PITCH_PX = 24
 QUICK = {"encoder": "tiny", "genes": 10, "max_epochs": 2, "batch_size": 16}
 """Arguments of a training that takes a fraction of a second."""
+START_FIRST = ("integration", "tl", "cli")
+"""Folders of tests that train, and so take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes longest first: processes that share the files then end together, none waits for one long file."""
+    folder = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(folder).parts[0] not in START_FIRST)
 
 
 def colorful_pixels(height: int, width: int, seed: int) -> np.ndarray:
@@ -118,6 +127,20 @@ def quick_model() -> Model:
 
     # Its predictions depend on what lies around a spot, which the default's do not.
     return train([build_section("A", 0), build_section("B", 1)], **QUICK, context=(8, 24), anchor=False)
+
+
+class _Trap:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
+@pytest.fixture(scope="session")
+def make_trap() -> Callable[[Path], object]:
+    """An object whose pickle leaves the given file behind where it is unpickled."""
+    return _Trap
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numcodecs
 import numpy as np
@@ -24,18 +23,9 @@ from st_predict._spatialdata import stored
 from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
 
+MakeTrap = Callable[[Path], object]
 PICKLE = {2: {"id": "pickle", "protocol": 5}, 3: {"name": "numcodecs.pickle", "configuration": {}}}
 ANY_FAILURE = (TypeError, ValueError, AttributeError)  # what is unpickled is no chunk, but then it is too late
-
-
-class Trap:
-    """Leaves a file where it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.marker,)
 
 
 @pytest.fixture
@@ -54,7 +44,7 @@ def unpickling(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 pytestmark = pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification")
 
 
-def poison(store: Path, array: str, marker: Path) -> None:
+def poison(store: Path, array: str, trap: object) -> None:
     """Make every chunk of an array of format 3 a trap, in its own metadata and in consolidated ones."""
     own = store / array / "zarr.json"
     described = json.loads(own.read_text())
@@ -68,7 +58,7 @@ def poison(store: Path, array: str, marker: Path) -> None:
             (folder / "zarr.json").write_text(json.dumps(group))
     for chunk in (store / array / "c").rglob("*"):
         if chunk.is_file():
-            chunk.write_bytes(pickle.dumps(Trap(marker)))
+            chunk.write_bytes(pickle.dumps(trap))
 
 
 @pytest.fixture
@@ -83,9 +73,9 @@ ARRAYS = ["tables/table/X/indptr", "tables/table/X/data", "tables/table/obsm/spa
 
 @pytest.mark.parametrize("array", ARRAYS)
 def test_a_section_is_refused_before_it_is_decoded(
-    section: Path, tmp_path: Path, unpickling: None, monkeypatch: pytest.MonkeyPatch, array: str
+    section: Path, tmp_path: Path, unpickling: None, make_trap: MakeTrap, monkeypatch: pytest.MonkeyPatch, array: str
 ) -> None:
-    poison(section, array, tmp_path / "ran")
+    poison(section, array, make_trap(tmp_path / "ran"))
     with pytest.raises(InputError, match="reading it would run whatever code its author put there") as error:
         stp.tl.train(section)
     assert f"names the codec 'numcodecs.pickle' in {array}/zarr.json" in error.value.what or (
@@ -99,16 +89,18 @@ def test_a_section_is_refused_before_it_is_decoded(
     assert (tmp_path / "ran").exists()
 
 
-def test_counts_are_refused_where_they_are_read_again(section: Path, tmp_path: Path, unpickling: None) -> None:
+def test_counts_are_refused_where_they_are_read_again(
+    section: Path, tmp_path: Path, unpickling: None, make_trap: MakeTrap
+) -> None:
     counts = stored.read_stored_section(section)[0].counts
-    poison(section, "tables/table/X/data", tmp_path / "ran")
+    poison(section, "tables/table/X/data", make_trap(tmp_path / "ran"))
     with pytest.raises(InputError, match="numcodecs.pickle"):
         counts.sum(axis=0)
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_an_image_is_refused(tmp_path: Path, unpickling: None, version: int) -> None:
+def test_an_image_is_refused(tmp_path: Path, unpickling: None, make_trap: MakeTrap, version: int) -> None:
     path, marker = tmp_path / "slide.zarr", tmp_path / "ran"
     group = zarr.open_group(str(path), mode="w", zarr_format=version)
     axes = [{"name": name, "type": "space"} for name in "cyx"]
@@ -116,7 +108,7 @@ def test_an_image_is_refused(tmp_path: Path, unpickling: None, version: int) -> 
     group.attrs["multiscales"] = [image]
     group.create_array("deep/down/0", data=np.ones((3, 64, 64), np.uint8), chunks=(3, 64, 64))
     if version == 3:
-        poison(path, "deep/down/0", marker)
+        poison(path, "deep/down/0", make_trap(marker))
     else:
         array = path / "deep" / "down" / "0"
         described = json.loads((array / ".zarray").read_text())
@@ -124,7 +116,7 @@ def test_an_image_is_refused(tmp_path: Path, unpickling: None, version: int) -> 
         described |= {"dtype": "|O", "filters": [{"id": "vlen-utf8"}], "compressor": PICKLE[2], "fill_value": ""}
         (array / ".zarray").write_text(json.dumps(described))
         for chunk in array.glob("0.*"):
-            chunk.write_bytes(pickle.dumps(Trap(marker)))
+            chunk.write_bytes(pickle.dumps(make_trap(marker)))
     with pytest.raises(InputError, match=r"pickle' in deep/down/0/(zarr\.json|\.zarray)"):
         stp.io.slide(path)
     assert not marker.exists()
@@ -181,6 +173,7 @@ def test_a_pickle_that_is_no_codec_is_none(section: Path) -> None:
     group = zarr.open_group(str(section), mode="r+", use_consolidated=False)
     group.attrs["filters"] = [{"id": "pickle"}]
     check_codecs(section, where="sections")
+    assert list(stored.open_store(section).tables) == ["table"]
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "\xff"])

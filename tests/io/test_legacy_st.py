@@ -56,7 +56,7 @@ def read(folder: Path, **arguments):
     return stp.io.legacy_st(given.pop("counts"), given.pop("image"), given.pop("spots"), **given)
 
 
-def check_contents(sdata: sd.SpatialData) -> None:
+def assert_contents(sdata: sd.SpatialData) -> None:
     table = sdata.tables["table"]
     kept = ["4x5", "2x3", "5.907x2.103"]
     assert list(table.obs_names) == kept
@@ -92,15 +92,15 @@ def check_contents(sdata: sd.SpatialData) -> None:
 
 def test_files_become_the_layout_and_survive_a_round_trip(folder):
     sdata = read(folder, subject="mouse_1", um_per_px=2.5)
-    check_contents(sdata)
+    assert_contents(sdata)
     sdata.write(folder / "section.zarr")
-    check_contents(sd.read_zarr(folder / "section.zarr"))
+    assert_contents(sd.read_zarr(folder / "section.zarr"))
 
 
 def test_data_frames_give_the_same_as_files(folder):
     spots = spots_frame()
     spots[["x", "y"]] = spots[["x", "y"]].astype(float)  # 4.0 joins the id "4x5"
-    check_contents(read(folder, counts=COUNTS, spots=spots, subject="mouse_1", um_per_px=2.5))
+    assert_contents(read(folder, counts=COUNTS, spots=spots, subject="mouse_1", um_per_px=2.5))
 
 
 def test_comma_separated_and_headers_without_a_corner_are_read(folder):
@@ -110,7 +110,7 @@ def test_comma_separated_and_headers_without_a_corner_are_read(folder):
     (folder / "counts.csv").write_text("\n".join(lines) + "\n")
     spots_frame().to_csv(folder / "spots.csv", index=False)
     sdata = read(folder, counts=folder / "counts.csv", spots=folder / "spots.csv", subject="mouse_1", um_per_px=2.5)
-    check_contents(sdata)
+    assert_contents(sdata)
 
 
 def test_many_rows_are_read_in_blocks(folder):

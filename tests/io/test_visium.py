@@ -74,7 +74,7 @@ def kept(files) -> list[str]:
     return [barcode for barcode in files.barcodes if barcode in in_tissue]
 
 
-def check_contents(sdata: sd.SpatialData, files, *, full: bool, section: str = "A1") -> None:
+def assert_contents(sdata: sd.SpatialData, files, *, full: bool, section: str = "A1") -> None:
     table, barcodes = sdata.tables["table"], kept(files)
     assert list(table.obs_names) == barcodes
     assert list(table.var_names) == ["Actb", "Gapdh", "Mbp", "Actb-1"]
@@ -118,10 +118,10 @@ def check_contents(sdata: sd.SpatialData, files, *, full: bool, section: str = "
 
 def test_a_folder_with_its_full_image_survives_a_round_trip(outs, tiff, files, tmp_path):
     sdata = stp.io.visium(outs, image=tiff, section="A1")
-    check_contents(sdata, files, full=True)
+    assert_contents(sdata, files, full=True)
     assert set(sdata.coordinate_systems) == {"A1", "A1_downscaled_hires", "A1_downscaled_lowres"}
     sdata.write(tmp_path / "section.zarr")
-    check_contents(sd.read_zarr(tmp_path / "section.zarr"), files, full=True)
+    assert_contents(sd.read_zarr(tmp_path / "section.zarr"), files, full=True)
 
 
 @pytest.mark.parametrize("positions", ["tissue_positions_list.csv", "tissue_positions.csv", "tissue_positions.parquet"])
@@ -131,7 +131,7 @@ def test_every_version_gives_the_same(tmp_path, files, pixels, positions, matrix
     if matrix == "mtx":
         to_mtx(outs, files)
     before = sorted(outs.rglob("*"))
-    check_contents(stp.io.visium(outs, section="A1"), files, full=False)
+    assert_contents(stp.io.visium(outs, section="A1"), files, full=False)
     assert sorted(outs.rglob("*")) == before
 
 
@@ -169,7 +169,7 @@ def test_a_flat_full_image_is_taken_too(outs, tmp_path, files, pixels, kind):
         from PIL import Image
 
         Image.fromarray(pixels).save(path, format=kind)
-    check_contents(stp.io.visium(outs, image=path, section="A1"), files, full=True)
+    assert_contents(stp.io.visium(outs, image=path, section="A1"), files, full=True)
 
 
 def test_the_section_is_named_after_the_folder_above_outs(outs):
@@ -180,7 +180,7 @@ def test_the_section_is_named_after_the_folder_above_outs(outs):
 
 def test_the_prefix_of_an_archived_matrix_names_the_section(outs, files):
     (outs / "filtered_feature_bc_matrix.h5").rename(outs / "GSM123_filtered_feature_bc_matrix.h5")
-    check_contents(stp.io.visium(outs), files, full=False, section="GSM123")
+    assert_contents(stp.io.visium(outs), files, full=False, section="GSM123")
 
 
 def test_what_is_left_out_is_counted(outs, caplog):

@@ -13,6 +13,7 @@ import pytest
 
 import st_predict as stp
 from st_predict.core.errors import InputError
+from st_predict.core.methods.registry import METHODS
 from st_predict.core.protocol import fold as fold_module
 from st_predict.core.protocol.keep import make_comparison_folder
 from st_predict.tl import cross_validate
@@ -78,12 +79,28 @@ def test_processes_give_the_same_table(three_sections: Sections) -> None:
     assert alone.drop(columns="seconds").equals(pd.DataFrame(together.drop(columns="seconds")))
 
 
+def test_all_methods_are_all_there_are(three_sections: Sections, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = fold_module.fit_fold
+
+    def fits_the_mean_alone(study: Any, candidate: Any, fold: Any) -> Any:
+        if candidate.label != "mean":
+            raise ValueError("it would take long")
+        return fit(study, candidate, fold)
+
+    monkeypatch.setattr(fold_module, "fit_fold", fits_the_mean_alone)
+    table = cross_validate(three_sections, methods="all", **QUICK)
+    assert set(table.failures["method"]) | {"mean"} == set(METHODS)
+    assert set(table.failures["fold"]) == {"P0", "P1", "P2"} and len(table.failures) == 3 * (len(METHODS) - 1)
+
+
+@pytest.mark.one_python
 def test_same_seed_same_table_another_seed_another(three_sections: Sections) -> None:
     tables = [cross_validate(three_sections, methods=NH2ST, seed=seed, **QUICK) for seed in (1, 1, 2)]
     values = [t.query("method == 'nh2st' and metric == 'pcc'")["value"].to_numpy() for t in tables]
     assert np.array_equal(values[0], values[1]) and not np.array_equal(values[0], values[2])
 
 
+@pytest.mark.one_python
 def test_several_seeds_are_what_each_gives_alone(
     three_sections: Sections, tile_count: SimpleNamespace, fits: list[tuple[str, str]]
 ) -> None:

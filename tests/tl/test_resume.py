@@ -7,10 +7,12 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from spatialdata import SpatialData
@@ -19,54 +21,98 @@ import st_predict as stp
 from st_predict.core.errors import InputError
 
 SCRIPT = """
+import os
 import sys
-from pathlib import Path
+import threading
+
+import lightning.pytorch
+import timm
 
 import st_predict as stp
-from st_predict.core.training import checkpoints
+from st_predict.core.training import checkpoints, fit
 
 checkpoints._EVERY_SECONDS = 0.05
-folder, out, trainable = sys.argv[1:4]
-sections = stp.datasets.synthetic_tissue(n_sections=3, n_subjects=3, size_um=1200)
-(Path(out).parent / "begun").touch()
-model = stp.tl.train(
-    sections, encoder="tiny", genes=20, max_epochs=8, batch_size=8, inner_folds=2,
-    trainable_encoder=trainable == "trainable", accelerator="cpu", checkpoint_dir=folder, resume=True,
-)
-model.save(out)
+sections = stp.datasets.synthetic_tissue(n_sections=3, n_subjects=3, size_um=900)
+assert threading.active_count() == 1, "a fork would lack the other threads"
+for line in sys.stdin:
+    folder, out, kind = line.split()
+    child = os.fork()
+    if child == 0:
+        model = stp.tl.train(
+            sections, encoder="tiny", genes=20, max_epochs=4, batch_size=8, inner_folds=2,
+            trainable_encoder=kind == "trainable", accelerator="cpu", checkpoint_dir=folder, resume=True,
+        )
+        model.save(out)
+        sys.exit()
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def start(folder: Path, kind: str, tmp_path: Path) -> subprocess.Popen[str]:
-    """A training in a process of its own, which has just begun."""
-    script, begun = tmp_path / "script.py", tmp_path / "begun"
+class Trainer(NamedTuple):
+    """A process that has imported and drawn all there is to it, and trains in a fork of itself as often as asked."""
+
+    process: subprocess.Popen[str]
+    messages: Path
+
+    def start(self, folder: Path, kind: str) -> int:
+        """A training that begins now; the fork it runs in."""
+        assert self.process.stdin is not None
+        print(folder, folder.parent / f"model-{folder.name}", kind, file=self.process.stdin, flush=True)
+        return self._told()
+
+    def ended(self) -> int:
+        """Waits for the training; its exit code, or minus the signal that ended it."""
+        return self._told()
+
+    def _told(self) -> int:
+        assert self.process.stdout is not None
+        too_long = threading.Timer(300, os.killpg, (self.process.pid, signal.SIGKILL))
+        too_long.start()
+        line = self.process.stdout.readline()
+        too_long.cancel()
+        assert line, self.messages.read_text()
+        return int(line)
+
+
+@pytest.fixture(scope="module")
+def trainers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Trainer]]:
+    """Two of them: nothing that holds in one process alone, as the order of a set, may be what a resumed training needs."""
+    folder = tmp_path_factory.mktemp("trainers")
+    script = folder / "script.py"
     script.write_text(SCRIPT)
-    begun.unlink(missing_ok=True)
-    with (tmp_path / "messages.txt").open("w") as messages:
-        process = subprocess.Popen(
-            [sys.executable, str(script), str(folder), str(tmp_path / f"model-{folder.name}"), kind],
-            stderr=messages, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-    while not begun.exists():
-        assert process.poll() is None, (tmp_path / "messages.txt").read_text()
-        time.sleep(0.01)
-    return process
+    with ExitStack() as running:
+        found = []
+        for name in ("one", "other"):
+            messages = folder / f"{name}.txt"
+            process = subprocess.Popen(
+                [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=running.enter_context(messages.open("w")), text=True, start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+            found.append(Trainer(running.enter_context(process), messages))
+        yield found
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("kind", ["frozen", "trainable"])
-def test_killed_three_times_and_resumed_is_as_if_never_killed(kind: str, tmp_path: Path) -> None:
-    unbroken = start(tmp_path / "unbroken", kind, tmp_path)
+def test_killed_three_times_and_resumed_is_as_if_never_killed(
+    kind: str, trainers: list[Trainer], tmp_path: Path
+) -> None:
+    one, other = trainers
+    one.start(tmp_path / "unbroken", kind)
     begin = time.monotonic()
-    assert unbroken.wait(timeout=300) == 0, (tmp_path / "messages.txt").read_text()
+    assert one.ended() == 0, one.messages.read_text()
     seconds = time.monotonic() - begin
     killed = 0
-    for _ in range(3):
-        process = start(tmp_path / "killed", kind, tmp_path)
+    for trainer in (other, one, other):
+        training = trainer.start(tmp_path / "killed", kind)
         time.sleep(random.uniform(0.2, 0.8) * seconds)  # a run that goes on from another one ends sooner
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-    last = start(tmp_path / "killed", kind, tmp_path)
-    assert last.wait(timeout=300) == 0, (tmp_path / "messages.txt").read_text()
+        with suppress(ProcessLookupError):  # it was done before
+            os.kill(training, signal.SIGKILL)
+        killed += trainer.ended() == -signal.SIGKILL
+    other.start(tmp_path / "killed", kind)
+    assert other.ended() == 0, other.messages.read_text()
     assert killed >= 1
     models = [stp.load_model(tmp_path / f"model-{name}") for name in ("unbroken", "killed")]
     assert models[0].id == models[1].id

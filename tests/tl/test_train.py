@@ -100,6 +100,7 @@ def test_users_genes(make_section: Make, quick: Quick) -> None:
         train(make_section("A"), **{**quick, "genes": ["g5", "GAPDH"]})
 
 
+@pytest.mark.one_python
 def test_a_section_that_is_not_trained_on_changes_nothing(make_section: Make, quick: Quick) -> None:
     """No leak: only the sections given are looked at, whatever else was embedded or predicted before."""
     from st_predict.pp import embed
@@ -112,6 +113,7 @@ def test_a_section_that_is_not_trained_on_changes_nothing(make_section: Make, qu
     assert again.id == model.id
 
 
+@pytest.mark.one_python
 def test_one_process_repeats_itself(make_section: Make, quick: Quick) -> None:
     def run(seed: int) -> np.ndarray:
         model = train([make_section("A", 0), make_section("B", 1)], **quick, seed=seed)
@@ -386,6 +388,7 @@ def test_settings_of_the_wrong_type_are_refused(
     assert error.value.where == name and error.value.expected == expected
 
 
+@pytest.mark.one_python
 def test_where_ridge_did_better_it_is_said(make_section: Make, quick: Quick, caplog: pytest.LogCaptureFixture) -> None:
     """Of what was trained by gradient; a control is below ridge by intent."""
     sections = [make_section("A", 0), make_section("B", 1)]
@@ -400,6 +403,7 @@ def test_where_ridge_did_better_it_is_said(make_section: Make, quick: Quick, cap
     )
 
 
+@pytest.mark.one_python
 def test_auto_is_what_did_best_where_it_was_held_out(
     make_section: Make, quick: Quick, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

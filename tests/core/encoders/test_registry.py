@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import urllib.error
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,8 @@ from safetensors.torch import save_file
 
 from st_predict.core.encoders.registry import ENCODERS, build_encoder
 from st_predict.core.errors import InputError
+
+MakeTrap = Callable[[Path], object]
 
 SMALL = "resnet10t.c3_in1k"  # the smallest convolutional model of timm with a pretrained configuration
 
@@ -138,16 +141,6 @@ def test_architecture_alone_asks_no_hub(monkeypatch: pytest.MonkeyPatch) -> None
     assert build_encoder("resnet10t", pretrained=False).dim == 512
 
 
-class Trap:
-    """Leaves a file where it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.marker,)
-
-
 @pytest.fixture
 def hub_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Caches of torch's hub and of Hugging Face's, which are all that can be reached."""
@@ -174,11 +167,11 @@ def hub_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 )
 @pytest.mark.parametrize("allowed", [None, "1"])
 def test_what_lies_in_a_cache_runs_no_code(
-    hub_cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, cached: str, allowed: str | None
+    hub_cache: Path, make_trap: MakeTrap, monkeypatch: pytest.MonkeyPatch, name: str, cached: str, allowed: str | None
 ) -> None:
     if allowed:
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", allowed)
-    torch.save({"conv1.weight": Trap(hub_cache / "ran")}, hub_cache / cached)
+    torch.save({"conv1.weight": make_trap(hub_cache / "ran")}, hub_cache / cached)
     with pytest.raises(InputError, match=f"the pretrained weights of '{name}' hold more than tensors") as error:
         build_encoder(name)
     assert "remove the file from the hub's cache" in error.value.remedy
@@ -189,11 +182,11 @@ def test_what_lies_in_a_cache_runs_no_code(
     assert (hub_cache / "ran").exists()  # the trap is a real one
 
 
-def test_safetensors_go_before_a_pickle(hub_cache: Path) -> None:
+def test_safetensors_go_before_a_pickle(hub_cache: Path, make_trap: MakeTrap) -> None:
     snapshot = hub_cache / "hf/models--owner--model/snapshots/0"
     network = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, num_classes=0)
     save_file(network.state_dict(), snapshot / "model.safetensors")
-    torch.save({"": Trap(hub_cache / "ran")}, snapshot / "pytorch_model.bin")
+    torch.save({"": make_trap(hub_cache / "ran")}, snapshot / "pytorch_model.bin")
     found = build_encoder("hf-hub:owner/model").network.state_dict()
     assert torch.equal(found["pos_embed"], network.state_dict()["pos_embed"]) and not (hub_cache / "ran").exists()
 

@@ -27,7 +27,7 @@ import st_predict as stp
 from st_predict.core.encoders.encoder import Encoder
 from st_predict.core.training.hardware import rank_and_size
 
-out, devices, trainable = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "trainable"
+out, devices, kinds = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 seen, forward = [], Encoder.forward
 
 
@@ -38,7 +38,8 @@ def counted(self, tiles):
 
 
 class Gradients(lightning.Callback):
-    kept = []
+    def __init__(self):
+        self.kept = []
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         self.kept.append({n: p.grad.clone() for n, p in pl_module.named_parameters() if p.grad is not None})
@@ -46,29 +47,45 @@ class Gradients(lightning.Callback):
 
 Encoder.forward = counted
 sections = stp.datasets.synthetic_tissue(n_sections=2, n_subjects=2, size_um=900)
-# Hyperedges join the most similar nodes: of two that are nearly as similar the rounding of other batches picks another.
-model = stp.tl.train(
-    sections, encoder="tiny", genes=20, max_epochs=2, batch_size=13, trainable_encoder=trainable, inner_folds=1,
-    accelerator="cpu", devices=devices, precision="32-true", callbacks=[Gradients()], params={"hypergraphs": "none"},
-)
-rank, size = rank_and_size()
-found = {"gradients": Gradients.kept, "tensors": model.tensors(), "held_out": model.held_out_rows, "seen": sum(seen)}
-torch.save(found, out / f"{rank}-of-{size}.pt")
-model.save(out / f"model-{size}")
+for kind in kinds:
+    seen.clear()
+    gradients = Gradients()
+    # Hyperedges join the most similar nodes: of two that are nearly as similar the rounding of other batches picks another.
+    model = stp.tl.train(
+        sections, encoder="tiny", genes=20, max_epochs=2, batch_size=13, trainable_encoder=kind == "trainable",
+        inner_folds=1, accelerator="cpu", devices=devices, precision="32-true", callbacks=[gradients],
+        params={"hypergraphs": "none"},
+    )
+    rank, size = rank_and_size()
+    found = {
+        "gradients": gradients.kept, "tensors": model.tensors(), "held_out": model.held_out_rows, "seen": sum(seen),
+    }
+    torch.save(found, out / f"{kind}-{rank}.pt")
+    model.save(out / f"{kind}-model")
 """
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517")
 
 
-def run(folder: Path, devices: int, kind: str, *, by: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """What each process of a run found."""
+def run(folder: Path, devices: int, *kinds: str, by: tuple[str, ...] = ()) -> Path:
+    """The folder in which each process leaves what it found, of each kind of encoder in turn."""
     script = folder / "script.py"
     script.write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, *by, str(script), str(folder), str(devices), kind],
+        [sys.executable, *by, str(script), str(folder), str(devices), *kinds],
         capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(folder / f"{rank}-of-{devices}.pt", weights_only=True) for rank in range(devices)]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(tmp_path_factory.mktemp("one"), 1, "trainable", "frozen")
+
+
+def found_in(folder: Path, kind: str, rank: int) -> dict[str, Any]:
+    found: dict[str, Any] = torch.load(folder / f"{kind}-{rank}.pt", weights_only=True)
+    return found
 
 
 def far_apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
@@ -79,10 +96,11 @@ def far_apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> f
     return max(float((one[name] - other[name]).abs().max()) for name in one) / largest
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize(("kind", "by"), [("trainable", ()), ("trainable", TORCHRUN), ("frozen", ())])
-def test_two_processes_train_as_one_does(kind: str, by: tuple[str, ...], tmp_path: Path) -> None:
-    (alone,) = run(tmp_path, 1, kind)
-    together = run(tmp_path, 2, kind, by=by)
+def test_two_processes_train_as_one_does(kind: str, by: tuple[str, ...], by_one: Path, tmp_path: Path) -> None:
+    run(tmp_path, 2, kind, by=by)
+    alone, together = found_in(by_one, kind, 0), [found_in(tmp_path, kind, rank) for rank in range(2)]
     assert len(alone["gradients"]) == len(together[0]["gradients"]) > 4
     for one, other in zip(alone["gradients"], together[0]["gradients"], strict=True):
         assert far_apart(one, other) < 1e-4
@@ -92,7 +110,7 @@ def test_two_processes_train_as_one_does(kind: str, by: tuple[str, ...], tmp_pat
         assert torch.equal(values.nan_to_num(-1.0), other.nan_to_num(-1.0)), f"the processes have parted: {name}"
     for one, other in zip(alone["held_out"], together[1]["held_out"], strict=True):
         assert one["pcc"] == pytest.approx(other["pcc"], abs=1e-4)
-    assert load_model(tmp_path / "model-2").sections == ["S1", "S2"]
+    assert load_model(tmp_path / f"{kind}-model").sections == ["S1", "S2"]
     if kind == "trainable":
         halves = [found["seen"] for found in together]
         assert sum(halves) == alone["seen"], "each tile is encoded once, by one of them"
