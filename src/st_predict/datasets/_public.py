@@ -46,6 +46,13 @@ def her2st(path: str | Path | None = None, *, sections: str | Sequence[str] | No
         A section is unknown, the local folder lacks the set or a file, or a downloaded file is not the known one.
     ConnectionError
         The files cannot be downloaded.
+
+    Examples
+    --------
+    >>> sections = stp.datasets.her2st(sections="C2")
+    >>> list(sections)
+    ['C2']
+    >>> axes = stp.pl.alignment(sections["C2"])
     """
     return _load("her2st", path, sections)
 
@@ -77,6 +84,12 @@ def als(path: str | Path | None = None, *, sections: str | Sequence[str] | None 
         A section is unknown, the local folder lacks the set or a file, or a downloaded file is not the known one.
     ConnectionError
         The files cannot be downloaded.
+
+    Examples
+    --------
+    >>> sections = stp.datasets.als(sections=["CN51_C2_1"])
+    >>> list(sections)
+    ['CN51_C2_1']
     """
     return _load("als", path, sections)
 
@@ -105,6 +118,12 @@ def mob(path: str | Path | None = None, *, sections: str | Sequence[str] | None 
         A section is unknown, the local folder lacks the set or a file, or a downloaded file is not the known one.
     ConnectionError
         The files cannot be downloaded.
+
+    Examples
+    --------
+    >>> sections = stp.datasets.mob(sections="MOB1")
+    >>> sections["MOB1"].attrs["st_predict"]["um_per_px"]
+    {}
     """
     return _load("mob", path, sections)
 

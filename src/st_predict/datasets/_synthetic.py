@@ -114,6 +114,14 @@ def synthetic_tissue(
       1.5 times as strong as usual in the others;
     - assay: the typical spot holds 2,800 to 10,500 transcripts, and .6 to 4 cells' worth of them (1.5 where alike)
       come from the glass, not from its cells.
+
+    Examples
+    --------
+    >>> sections = stp.datasets.synthetic_tissue(n_sections=2, n_genes=60, size_um=800)
+    >>> sections["S1"].tables["table"].shape
+    (41, 60)
+    >>> sections["S1"].tables["table"].var["program"].unique().tolist()
+    ['tumor', 'lymphocyte', 'fibroblast', 'macrophage', 'epithelial', 'adipocyte', 'house', 'niche_lymphocyte', ...]
     """
     _check(
         subjects=subjects,

@@ -79,9 +79,11 @@ def legacy_st(
 
     Examples
     --------
-    >>> sdata = stp.io.legacy_st(  # doctest: +SKIP
-    ...     "C2/counts.tsv.gz", "C2/image.jpg", "C2/spots.tsv", section="C2", subject="patient_C", um_per_px=0.7015
+    >>> sdata = stp.io.legacy_st(
+    ...     "C2/counts.tsv.gz", "C2/image.jpg", "C2/spots.tsv", section="C2", subject="patient_C", um_per_px=0.75
     ... )
+    >>> sdata.tables["table"].shape
+    (41, 60)
     """
     from spatialdata import SpatialData
     from spatialdata.transformations import Identity

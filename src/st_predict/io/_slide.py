@@ -54,6 +54,15 @@ def slide(path: str | Path, *, um_per_px: float | None = None, series: int | Non
     InputError
         The file is missing, empty, not to be read, cut, no slide, not 8-bit RGB or in colors that nobody knows for
         certain, its scale cannot be right, reading it would run code, or it has no such series.
+
+    Examples
+    --------
+    >>> slide = stp.io.slide("slides/one.tif")
+    >>> slide.attrs["st_predict"]["um_per_px"]
+    {'one_image': 0.75}
+    >>> stp.tl.predict(slide, model)
+    >>> slide.tables["predicted"].shape
+    (41, 20)
     """
     path = Path(path)
     if um_per_px is not None:
@@ -89,6 +98,12 @@ def slide_series(path: str | Path) -> list[int]:
     ------
     InputError
         If it is missing, empty or not to be read.
+
+    Examples
+    --------
+    >>> stp.io.slide_series("slides/one.tif")
+    [0]
+    >>> slides = [stp.io.slide("slides/one.tif", series=number) for number in stp.io.slide_series("slides/one.tif")]
     """
     path = Path(path)
     check_readable(path, where=_WHERE)

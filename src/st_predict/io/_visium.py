@@ -83,7 +83,11 @@ def visium(path: str | Path, *, image: str | Path | None = None, section: str | 
 
     Examples
     --------
-    >>> sdata = stp.io.visium("sample/outs", image="sample/tissue.tif", section="A1")  # doctest: +SKIP
+    >>> sdata = stp.io.visium("A1/outs", image="A1/tissue.tif")
+    >>> sorted(sdata.images)
+    ['A1_full_image', 'A1_hires_image', 'A1_lowres_image']
+    >>> round(sdata.attrs["st_predict"]["um_per_px"]["A1_full_image"], 3)
+    0.75
     """
     from spatialdata import SpatialData
 

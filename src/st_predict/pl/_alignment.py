@@ -57,6 +57,12 @@ def alignment(
     ------
     InputError
         If an element is missing or ambiguous, spots lie off the image, or the axes or the file do not fit.
+
+    Examples
+    --------
+    >>> axes = stp.pl.alignment(sections["S1"], save="alignment.png")
+    >>> axes[0].get_title()
+    'S1: 41 spots, 0.75 µm/px'
     """
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke

@@ -77,6 +77,13 @@ def gene_correlation(
     InputError
         If there is no such prediction, nothing was measured, there are fewer than three spots or genes, or the axes or
         the file do not fit.
+
+    Examples
+    --------
+    >>> stp.tl.predict(sections["S1"], model)
+    >>> axes = stp.pl.gene_correlation(sections["S1"], genes=model.panel[:10])
+    >>> [ax.get_title() for ax in axes]
+    ['measured correlation', 'predicted correlation', '45 pairs, agreement 0...']
     """
     from st_predict.pl._compared import compare
     from st_predict.pl._figure import check_picture, figure_of, finish, new_axes

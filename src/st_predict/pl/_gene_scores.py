@@ -66,6 +66,11 @@ def gene_scores(
     ------
     InputError
         If this is no such table, it has no such method, or the axes or the file do not fit.
+
+    Examples
+    --------
+    >>> stp.tl.predict(sections["S1"], model)
+    >>> axes = stp.pl.gene_scores(stp.tl.evaluate(sections["S1"]), n_labels=4, save="gene_scores.png")
     """
     from st_predict.pl._figure import check_picture, finish, new_axes
     from st_predict.pl._tables import check_columns

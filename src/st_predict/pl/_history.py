@@ -59,6 +59,13 @@ def history(
     ------
     InputError
         If the model has no records, or the axes or the file do not fit.
+
+    Examples
+    --------
+    >>> model = stp.tl.train(sections, genes=20, max_epochs=2, members=1)
+    >>> axes = stp.pl.history(model)
+    >>> [ax.get_ylabel() for ax in axes[:2]]
+    ['training loss', 'held-out PCC']
     """
     from st_predict.pl._figure import check_picture, finish, new_axes
 

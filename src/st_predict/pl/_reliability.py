@@ -59,6 +59,14 @@ def reliability(
     ------
     InputError
         If this is no such table, the method is not in it or expected nothing of its genes, or axes or file do not fit.
+
+    Examples
+    --------
+    >>> methods = {"nh2st": {"max_epochs": 2, "members": 1}}
+    >>> table = stp.tl.cross_validate(sections, methods=methods, genes=20, n_jobs=1)
+    >>> axes = stp.pl.reliability(table.genes, method="nh2st")
+    >>> axes[0].get_title()
+    'Genes: rank correlation ...'
     """
     from st_predict.pl._figure import check_picture, finish, new_axes
     from st_predict.pl._tables import check_columns, choose

@@ -82,6 +82,13 @@ def scores(
     ------
     InputError
         If this is no such table, it has no such metric or gene set, or the axes or the file do not fit.
+
+    Examples
+    --------
+    >>> table = stp.tl.cross_validate(sections, methods=["ridge"], genes=20, n_jobs=1)
+    >>> (ax,) = stp.pl.scores(table, metric="pcc")
+    >>> [label.get_text() for label in ax.get_yticklabels()][0]
+    'ridge'
     """
     from st_predict.pl._figure import check_picture, finish, method_look, new_axes
     from st_predict.pl._tables import check_columns, choose

@@ -84,6 +84,13 @@ def spatial_expression(
     ------
     InputError
         If there is no such prediction, a gene was not predicted, or the axes or the file do not fit.
+
+    Examples
+    --------
+    >>> stp.tl.predict(sections["S1"], model)
+    >>> axes = stp.pl.spatial_expression(sections["S1"], model.panel[:2], save="genes.png")
+    >>> axes.shape
+    (2, 3)
     """
     from st_predict.core.tiles.thumbnail import read_thumbnail
     from st_predict.pl._compared import compare

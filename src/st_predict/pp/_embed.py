@@ -59,6 +59,14 @@ def embed(
     ------
     InputError
         If the section is not usable, its scale is needed and unknown, or the key holds something else.
+
+    Examples
+    --------
+    >>> key = stp.pp.embed(sections["S1"], tile_um=112, key_added="X_narrow")
+    >>> key
+    'X_narrow'
+    >>> sections["S1"].tables["table"].obsm[key].shape
+    (41, 1724)
     """
     from st_predict._log import be_heard
     from st_predict._spatialdata.features import cached_features

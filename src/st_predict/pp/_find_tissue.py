@@ -44,6 +44,13 @@ def find_tissue(
     ------
     InputError
         If there is no tissue, the image is no H&E image, or ``key_added`` holds your data.
+
+    Examples
+    --------
+    >>> slide = stp.io.slide("slides/one.tif")
+    >>> stp.pp.find_tissue(slide, min_area_um2=100_000)
+    >>> len(slide.shapes["tissue"])
+    1
     """
     from st_predict._spatialdata.keys import find_image
     from st_predict._spatialdata.slide import add_tissue

@@ -46,6 +46,13 @@ def set_scale(
     ------
     InputError
         If not exactly one length is given, it is absurd, or the spots cannot measure it.
+
+    Examples
+    --------
+    >>> stp.pp.set_scale(sections["S1"], um_per_px=0.75)
+    0.75
+    >>> round(stp.pp.set_scale(sections["S1"], pitch_um=100), 3)
+    0.75
     """
     from st_predict._spatialdata.keys import find_image
     from st_predict._spatialdata.read import read_section, spot_diameter_px

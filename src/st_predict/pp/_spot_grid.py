@@ -52,6 +52,15 @@ def spot_grid(
     ------
     InputError
         If the scale is unknown, there is no tissue, a length is not positive, or ``key_added`` holds your data.
+
+    Examples
+    --------
+    >>> slide = stp.io.slide("slides/one.tif")
+    >>> stp.pp.spot_grid(slide, pitch_um=50)
+    >>> len(slide.shapes["spots"])
+    156
+    >>> sorted(slide.shapes)
+    ['spots', 'tissue']
     """
     from st_predict._spatialdata.keys import find_image
     from st_predict._spatialdata.slide import add_grid

@@ -108,6 +108,17 @@ def cross_validate(
     InputError
         If the input cannot be used, ``out`` holds anything but an earlier comparison, lies within a store that is read, or
         cannot be written to; found before any tile is encoded.
+
+    Examples
+    --------
+    >>> table = stp.tl.cross_validate(sections, methods=["ridge"], genes=20, n_jobs=1)
+    >>> pcc = table[(table["metric"] == "pcc") & (table["gene_set"] == "heg20")]
+    >>> pcc.pivot_table(index="fold", columns="method", values="value").round(1)
+    method  mean  ridge  shuffled
+    fold
+    P1       0.0    0...      ...
+    P2       0.0    0...      ...
+    P3       0.0    0...      ...
     """
     from st_predict._comparison import check_comparison
     from st_predict._log import be_heard, logger

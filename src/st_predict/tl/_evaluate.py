@@ -56,6 +56,17 @@ def evaluate(
     ------
     InputError
         If there is no such prediction, or none of some of the spots, no panel gene, or fewer than three spots to score.
+
+    Examples
+    --------
+    >>> train_on = {name: sections[name] for name in ("S1", "S2")}
+    >>> stp.tl.predict(sections["S3"], stp.tl.train(train_on, method="ridge", genes=20))
+    >>> scores = stp.tl.evaluate(sections["S3"])
+    >>> scores[["pcc", "ceiling"]].round(1).head(2)
+                         pcc  ceiling
+    gene
+    NICHE_LYMPHOCYTE_03  0...      ...
+    TUMOR_02             0...      ...
     """
     from dataclasses import replace
 

@@ -80,6 +80,15 @@ def predict(
         If there is no model, it does not know how sure it is and was asked, no gene is as reliable as was asked, the
         section cannot be used, is of another scale or is several, a bare slide has no known scale or no tissue, or
         ``key_added`` holds your data.
+
+    Examples
+    --------
+    >>> stp.tl.predict(sections["S1"], model, interval=0.9)
+    >>> table = sections["S1"].tables["table"]
+    >>> table.obsm["predicted"].shape
+    (41, 20)
+    >>> bool((table.obsm["predicted_lower"] <= table.obsm["predicted_upper"]).all(axis=None))
+    True
     """
     from st_predict._log import be_heard, logger
     from st_predict._prediction import predict_sdata

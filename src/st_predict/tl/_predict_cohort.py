@@ -76,6 +76,17 @@ def predict_cohort(
         If two slides share a name, the model is not as sure as is asked, ``out_dir`` holds something else, lies within
         a slide or cannot be written to, a store there that would be replaced is no earlier prediction or was changed
         since, or another run is at work there. What is wrong with one slide is told in the manifest.
+
+    Examples
+    --------
+    >>> manifest = stp.tl.predict_cohort(["slides/one.tif", "slides/two.tif"], model, "predicted", n_jobs=1)
+    >>> manifest[["slide", "status", "n_spots"]]
+      slide status  n_spots
+    0   one   done       41
+    1   two   done       41
+    >>> import spatialdata
+    >>> spatialdata.read_zarr(manifest["store"][0]).tables["predicted"].n_vars
+    20
     """
     from st_predict._cohort import Settings, run_cohort
     from st_predict._prediction import kept_genes

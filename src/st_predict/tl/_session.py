@@ -53,6 +53,12 @@ def load_model(path: str | Path) -> Model:
     ------
     InputError
         If the folder or one of its files is missing, cut, changed or not a model's.
+
+    Examples
+    --------
+    >>> folder = model.save("my_model")
+    >>> stp.load_model(folder).id == model.id
+    True
     """
     from st_predict.core.training.store import load_model as read
 

@@ -167,6 +167,18 @@ def train(
     SystemExit
         If the process is told to end (SIGTERM, SIGHUP) in the main thread: its status is 128 and the signal's number, after
         it was said what is kept in ``checkpoint_dir``.
+
+    Examples
+    --------
+    >>> model = stp.tl.train(sections, method="ridge", genes=20)
+    >>> model
+    Model ...: ridge on efficientnet_lite0, 20 genes, trained on S1, S2, S3
+    >>> model.held_out["pcc"].round(1)
+    method   mean  ridge
+    section
+    S1        0.0  0...
+    S2        0.0  0...
+    S3        0.0  0...
     """
     from st_predict._log import be_heard, quiet
     from st_predict._log import logger as say
