@@ -1,4 +1,4 @@
-"""A slide as it was opened, whatever its format, and what is no slide. Knows no format."""
+"""A slide as it was opened, and the error for what is no slide. Knows no format."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def alignment(
 
 
 def _zoom(spots: Spots, whole: Box) -> Box:
-    """A few pitches of the map's proportions, around the spot in the middle of all and within the map."""
+    """A part of the map, of its proportions and a few pitches wide, around the spot in the middle."""
     from st_predict.core.tiles.thumbnail import Box
 
     middle = np.median(spots.centers_px, axis=0)
@@ -111,6 +111,6 @@ def _zoom(spots: Spots, whole: Box) -> Box:
 
 
 def _linewidth(spots: Spots, box: Box) -> float:
-    """Points; as thin as leaves the tissue to be seen where spots are small on paper."""
+    """Width in points; thin where spots are small on paper, so that the tissue stays visible."""
     diameter_pt = 72 * _PANEL_IN * 2 * float(np.median(spots.radii_px)) / box.width
     return min(1.5, 0.07 * diameter_pt)

@@ -1,4 +1,4 @@
-"""The numbers behind a map of expression: a prediction and, where there is one, the measurement it stands beside.
+"""The numbers behind a map of expression: a prediction and, where there is one, the measurement.
 
 Reads through the boundary; draws nothing.
 """
@@ -45,7 +45,7 @@ class Compared(NamedTuple):
 
     @property
     def unpredictable(self) -> list[bool]:
-        """Genes of which the model expected no more than chance gives."""
+        """For each gene, whether the model expected no more of it than chance gives."""
         named = map(str, self.record["panel"])
         both = zip(named, self.record.get("expected_pcc", ()), self.record.get("chance", ()), strict=False)
         poor = {gene for gene, expected, chance in both if expected <= chance}
@@ -63,7 +63,22 @@ def compare(
     table_key: str | None,
     layer: str | None,
 ) -> Compared:
-    """Read a prediction and the measured expression beside it, of some genes or (``None``) of the whole panel.
+    """Read a prediction, and the measured expression where there is one.
+
+    Parameters
+    ----------
+    sdata
+        A section that was predicted.
+    genes
+        Genes and gene sets that are wanted; ``None``: the whole panel.
+    key
+        ``key_added`` of the prediction.
+    min_counts
+        Least counts of a spot to be scored; ``None``: as in training.
+    image_key, shapes_key, table_key
+        Elements, where there are several.
+    layer
+        Layer with raw counts; ``None``: ``X``.
 
     Raises
     ------

@@ -43,12 +43,12 @@ def spatial_expression(
     show: bool | None = None,
     save: str | Path | None = None,
 ) -> NDArray[Any]:
-    """Map genes over a section: H&E, measured, predicted; one row a gene.
+    """Map genes over a section: H&E, measured, predicted; one row for each gene.
 
-    Measured expression is what models are trained on, log1p of counts per 10,000 over all genes. Spots are drawn in
-    their true size, those with too few counts hollow in the measured panel: neither the PCC, which is that of
-    :func:`st_predict.tl.evaluate`, nor the color scale follows them. A gene of which the model expected no more than chance
-    gives (``model.genes``) is called unpredictable.
+    Measured expression is what models are trained on: log1p of counts per 10,000 over all genes. Spots are drawn in their
+    true size. Spots with too few counts are hollow in the measured panel, and count neither for the color scale nor for the
+    PCC, which is that of :func:`st_predict.tl.evaluate`. A gene is called unpredictable if the model expected no more of it
+    than chance gives (``model.genes``).
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def spatial_expression(
     min_counts
         Spots with fewer counts are hollow and not scored; ``None``: as in training.
     shared_scale
-        One color scale for measured and predicted, so that a prediction which varies less than the truth looks it.
+        One color scale for measured and predicted, so that a prediction that varies less than the truth also looks flatter.
         ``False`` stretches each over all colors: patterns can be compared, values cannot.
     cmap
         Name of a matplotlib color map.
@@ -70,7 +70,7 @@ def spatial_expression(
     layer
         Layer with raw counts; ``None``: ``X``.
     axes
-        Axes to draw on, one a panel; ``None``: a new figure.
+        Axes to draw on, one for each panel; ``None``: a new figure.
     show
         Whether to call ``matplotlib.pyplot.show``.
     save

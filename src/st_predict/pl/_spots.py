@@ -71,7 +71,7 @@ class Spots(NamedTuple):
 
 
 def read_spots(sdata: SpatialData, keys: Keys, section: Section) -> Spots:
-    """Size and outline of the spots of a section that was read already."""
+    """Read size and outline of the spots; ``keys`` and ``section`` are those of the section as it was read."""
     from st_predict._spatialdata.outlines import spot_outlines
 
     return Spots(section.centers_px, *spot_outlines(sdata, keys, section.centers_px))

@@ -40,12 +40,12 @@ def set_scale(
 
     Returns
     -------
-    um a px, which is also written to ``sdata.attrs["st_predict"]["um_per_px"][image_key]``.
+    The scale in um a px. It is also written to ``sdata.attrs["st_predict"]["um_per_px"][image_key]``.
 
     Raises
     ------
     InputError
-        If not exactly one length is given, it is absurd, or the spots cannot measure it.
+        If not exactly one length is given, the scale is one that no image of a section has, or the spots do not show it.
 
     Examples
     --------
