@@ -1,6 +1,7 @@
 """Examples: every public name has one in its docstring, and what they show runs.
 
-All start from the lines at the top of ``docs/api.md``; files that they name are stand-ins, written from the first section.
+All start from the lines at the top of ``docs/api.md``; files that they name are stand-ins, written from the first
+section.
 """
 
 from __future__ import annotations

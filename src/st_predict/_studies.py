@@ -74,7 +74,7 @@ def by_name(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def read_stores(paths: Mapping[str, Path]) -> dict[str, SpatialData]:
-    """Read several."""
+    """Read several sections."""
     return {name: open_store(path) for name, path in paths.items()}
 
 

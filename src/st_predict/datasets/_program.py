@@ -112,8 +112,8 @@ def patient_program(rng: np.random.Generator, program: Program) -> Program:
     """Draw the program as one patient follows it, with the same genes and groups.
 
     Every program has a strength of its own. Some genes of the cell types are off: no type expresses them more than
-    another. Some are expressed by another type in place of their own. Niche genes answer with another strength, or not at
-    all.
+    another. Some are expressed by another type in place of their own. Niche genes answer with another strength, or not
+    at all.
     """
     loadings, niche = program.loadings.copy(), program.niche.copy()
     for index, name in enumerate(CELL_TYPES):

@@ -62,9 +62,9 @@ def als(path: str | Path | None = None, *, sections: str | Sequence[str] | None 
 
     40 to 100 spots of 100 um at 200 um pitch and 12,000 to 13,000 genes each, about 0.68 um/px. ``CN51_C2_1`` and
     ``CN51_C2_2`` are two mice (765 and 794) on one image, and so are ``CN52_C2_1`` and ``CN52_C2_2``: split by subject,
-    never by section alone. Even then, where one of these mice is held out, the other one is trained on, which was stained
-    and scanned with it. To hold out a mouse together with every image it is on, give
-    ``groups=["765, 794"] * 4 + ["652"] * 2`` for the sections in their order. This makes two folds.
+    never by section alone. Even then, where one of these mice is held out, the other one is trained on, which was
+    stained and scanned with it. To hold out a mouse together with every image it is on, give ``groups=["765, 794"] * 4
+    + ["652"] * 2`` for the sections in their order. This makes two folds.
 
     Parameters
     ----------

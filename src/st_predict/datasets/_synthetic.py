@@ -57,8 +57,8 @@ def synthetic_tissue(
 
     Tumor nests, stroma, immune infiltrate, fat and ducts are filled with nuclei of six cell types and stained in
     optical density. Each spot (55 um, hexagonal array of 100 um pitch) expresses what its cells express. Genes of the
-    ``niche_*`` programs also depend on the cells around the spot, and ``noise`` genes on nothing that can be seen. Counts
-    are negative binomial. Sections of one subject are always alike; ``subjects`` sets how subjects differ.
+    ``niche_*`` programs also depend on the cells around the spot, and ``noise`` genes on nothing that can be seen.
+    Counts are negative binomial. Sections of one subject are always alike; ``subjects`` sets how subjects differ.
 
     Parameters
     ----------

@@ -277,7 +277,8 @@ def regions_at(
 
     Returns
     -------
-    The share of each circle that lies on tissue ``(n,)``, and its most frequent region ``(n,)``, an index into `REGIONS`.
+    The share of each circle that lies on tissue ``(n,)``, and its most frequent region ``(n,)``, an index into
+    `REGIONS`.
     """
     steps = np.arange(-radius_um, radius_um + 1, GRID_UM)
     dx, dy = (grid.ravel() for grid in np.meshgrid(steps, steps))

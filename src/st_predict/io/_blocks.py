@@ -122,8 +122,8 @@ def tiff_lacks(series: tifffile.TiffPageSeries, grid: tuple[int, int]) -> Lacks:
 class ZarrBlocks:
     """Chunks of a Zarr array of an image in color.
 
-    A chunk that is not stored holds the array's fill value. If that is white, or an alpha of 0, which is transparent and so
-    lies on white, nothing is missing. Any other fill value is one that nobody wrote; it is read as white.
+    A chunk that is not stored holds the array's fill value. If that is white, or an alpha of 0, which is transparent
+    and so lies on white, nothing is missing. Any other fill value is one that nobody wrote; it is read as white.
 
     Parameters
     ----------

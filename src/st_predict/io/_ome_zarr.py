@@ -119,7 +119,7 @@ def _channel_names(group: Path) -> tuple[str, ...]:
 
 
 def _described(path: Path) -> dict[str, Any]:
-    """What a group says of itself, below ``ome`` or not."""
+    """Metadata of a group, which may lie below ``ome``."""
     import zarr
 
     try:

@@ -17,7 +17,7 @@ class Opened(NamedTuple):
     """Image sources, the finest first."""
     um_per_px: float | None
     notes: tuple[str, ...] = ()
-    """What the user should know of the file."""
+    """Messages about the file, for the user."""
     series: int | None = None
     """Which slide of a file of several it is."""
 

@@ -25,7 +25,7 @@ class Scene(NamedTuple):
     """One slide of a file."""
 
     number: int
-    """As the file counts its pictures, from 0."""
+    """Number of the picture in the file, from 0."""
     height: int
     width: int
 

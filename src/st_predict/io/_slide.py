@@ -29,21 +29,21 @@ _FLAT = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 def slide(path: str | Path, *, um_per_px: float | None = None, series: int | None = None) -> SpatialData:
     """Open an H&E slide; no pixel is decoded until it is needed.
 
-    TIFFs of scanners (SVS, NDPI, Philips, OME-TIFF, generic pyramids; JPEG, JPEG 2000 and other compressions) stay on disk
-    and are read by tifffile. MRXS, DICOM and other formats of scanners are read by OpenSlide, OME-Zarr by zarr. A flat
-    JPEG, PNG or strip TIFF is decoded once, into a temporary file, when the first pixel is asked for. Pixels that are
-    transparent, or that the file never stored, are white.
+    TIFFs of scanners (SVS, NDPI, Philips, OME-TIFF, generic pyramids; JPEG, JPEG 2000 and other compressions) stay on
+    disk and are read by tifffile. MRXS, DICOM and other formats of scanners are read by OpenSlide, OME-Zarr by zarr. A
+    flat JPEG, PNG or strip TIFF is decoded once, into a temporary file, when the first pixel is asked for. Pixels that
+    are transparent, or that the file never stored, are white.
 
     Parameters
     ----------
     path
         The slide's file, or the folder of an OME-Zarr image.
     um_per_px
-        Width of a pixel of the finest level in um; ``None``: as the slide's metadata say. Where they do not say it, tiles
-        and grids in um cannot be made before :func:`st_predict.pp.set_scale`.
+        Width of a pixel of the finest level in um; ``None``: as the slide's metadata say. Where they do not say it,
+        tiles and grids in um cannot be made before :func:`st_predict.pp.set_scale`.
     series
-        Which slide to open of a file that holds several, such as an OME-TIFF of three scenes: its number among the file's
-        pictures, from 0. ``None``: the largest; a warning names the others, where there are any.
+        Which slide to open of a file that holds several, such as an OME-TIFF of three scenes: its number among the
+        file's pictures, from 0. ``None``: the largest; a warning names the others, where there are any.
 
     Returns
     -------
@@ -53,8 +53,8 @@ def slide(path: str | Path, *, um_per_px: float | None = None, series: int | Non
     Raises
     ------
     InputError
-        The file is missing, empty, cut short, no slide, or may not be read; it is not 8-bit RGB, or its colors cannot be
-        converted for certain; its scale cannot be right; reading it would run code; or it has no such series.
+        The file is missing, empty, cut short, no slide, or may not be read; it is not 8-bit RGB, or its colors cannot
+        be converted for certain; its scale cannot be right; reading it would run code; or it has no such series.
 
     Examples
     --------

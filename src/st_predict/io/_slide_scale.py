@@ -86,7 +86,7 @@ def ome_zarr_scale(
 
 
 def _of_ome_xml(file: Any, page: Any, path: Path, where: str) -> float | None:
-    """What the images say that the page is of; those without data have no page, so that counting them tells nothing."""
+    """Scale of the image in OME-XML that lists this page; images without data have no page, so they cannot be counted off."""
     try:
         root = ElementTree.fromstring(file.ome_metadata or "")
     except ElementTree.ParseError:

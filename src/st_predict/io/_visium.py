@@ -51,7 +51,8 @@ class _Names:
 def visium(path: str | Path, *, image: str | Path | None = None, section: str | None = None) -> SpatialData:
     """Read a Space Ranger output: Visium (version 1 and later) or one bin size of Visium HD.
 
-    Only in-tissue spots of the filtered matrix are kept. Barcodes without a position are left out; the log says how many.
+    Only in-tissue spots of the filtered matrix are kept. Barcodes without a position are left out; the log says how
+    many.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ class Compared(NamedTuple):
     section: Section
     keys: Keys
     genes: list[str]
-    """What the columns below are, ``(G,)``."""
+    """Genes and gene sets of the columns below, ``(G,)``."""
     record: dict[str, Any]
     """Provenance of the prediction."""
     predicted: NDArray[np.float32]
@@ -41,7 +41,7 @@ class Compared(NamedTuple):
     min_counts: float
     """What is enough."""
     pcc: list[float | None]
-    """Of each gene over the scored spots, as ``evaluate`` has it; ``None`` where there is nothing to correlate."""
+    """PCC of each gene over the scored spots, as ``evaluate`` gives it; ``None`` where there is nothing to correlate."""
 
     @property
     def unpredictable(self) -> list[bool]:

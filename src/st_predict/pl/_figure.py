@@ -61,8 +61,8 @@ def check_picture(
     Raises
     ------
     InputError
-        If there are more or fewer axes than panels; the file's folder does not exist or its format is unknown; or a file
-        is there that is no picture of ours.
+        If there are more or fewer axes than panels; the file's folder does not exist or its format is unknown; or a
+        file is there that is no picture of ours.
     """
     given = 0 if axes is None else np.asarray(axes, dtype=object).size
     if axes is not None and given != shape[0] * shape[1]:

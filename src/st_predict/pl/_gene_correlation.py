@@ -41,8 +41,8 @@ def gene_correlation(
 ) -> NDArray[Any]:
     """Compare which genes go together over the spots of a section, measured and predicted.
 
-    Two maps show the Pearson correlation of every two genes, measured and predicted, both in the order that clusters the
-    measured one. The third panel shows the pairs of genes, predicted against measured. Its agreement is the Pearson
+    Two maps show the Pearson correlation of every two genes, measured and predicted, both in the order that clusters
+    the measured one. The third panel shows the pairs of genes, predicted against measured. Its agreement is the Pearson
     correlation over these pairs; ``gene_correlation`` of ``st_predict.tl.cross_validate`` is the same over a gene set.
 
     Noise draws measured correlations toward 0, and no model predicts noise. So predicted correlations are stronger as a
@@ -55,8 +55,8 @@ def gene_correlation(
     key
         ``key_added`` of the prediction.
     genes
-        Predicted genes; ``None``: the genes of the panel whose measured values (log1p of counts per 10,000) vary most, 60
-        at most. Genes that the section lacks are left out, and the figure's title names them.
+        Predicted genes; ``None``: the genes of the panel whose measured values (log1p of counts per 10,000) vary most,
+        60 at most. Genes that the section lacks are left out, and the figure's title names them.
     min_counts
         Spots with fewer counts are left out; ``None``: as in training.
     image_key, shapes_key, table_key

@@ -37,9 +37,10 @@ def gene_scores(
 ) -> NDArray[Any]:
     """Show which genes can be trusted: the PCC of each against its noise ceiling.
 
-    Each dot is a gene, colored by its mean count. The diagonal is an estimate of what a predictor of the true rates would
-    reach; on few spots a gene may lie above it. A gene near the diagonal is predicted as well as its noise allows. A gene
-    far below it varies in ways that the model does not see. A gene at the left has too few counts to tell.
+    Each dot is a gene, colored by its mean count. The diagonal is an estimate of what a predictor of the true rates
+    would reach; on few spots a gene may lie above it. A gene near the diagonal is predicted as well as its noise
+    allows. A gene far below it varies in ways that the model does not see. A gene at the left has too few counts to
+    tell.
 
     The genes that reach most and least of their ceiling are named. They are chosen among the half with the highest
     ceilings; in the other half chance would choose them.

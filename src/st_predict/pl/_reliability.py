@@ -34,10 +34,10 @@ def reliability(
 ) -> NDArray[Any]:
     """Show whether a model knew how sure it was.
 
-    The left panel has a dot for each gene and held-out section. It shows the PCC that the model expected of the gene, from
-    inner folds of its training sections, and the PCC that it reached; both are means over seeds. The right panel has a
-    line for each held-out section. It shows the share of spots that intervals were to cover and the share that they did
-    cover, over all genes. The band is 5 % to both sides.
+    The left panel has a dot for each gene and held-out section. It shows the PCC that the model expected of the gene,
+    from inner folds of its training sections, and the PCC that it reached; both are means over seeds. The right panel
+    has a line for each held-out section. It shows the share of spots that intervals were to cover and the share that
+    they did cover, over all genes. The band is 5 % to both sides.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ def reliability(
     Raises
     ------
     InputError
-        If this is no such table; the method is not in it, or expected nothing of its genes; or the axes or the file do not
-        fit.
+        If this is no such table; the method is not in it, or expected nothing of its genes; or the axes or the file do
+        not fit.
 
     Examples
     --------

@@ -52,8 +52,8 @@ def embed(
 
     Returns
     -------
-    The key. ``table.obsm[key]`` holds the features ``(n_obs, n_widths * n_features)`` float32, widths in the order given,
-    and ``table.uns[key]`` what they were made from. Spots not in tissue (``obs["in_tissue"]``) are NaN.
+    The key. ``table.obsm[key]`` holds the features ``(n_obs, n_widths * n_features)`` float32, widths in the order
+    given, and ``table.uns[key]`` what they were made from. Spots not in tissue (``obs["in_tissue"]``) are NaN.
 
     Raises
     ------

@@ -45,7 +45,8 @@ def set_scale(
     Raises
     ------
     InputError
-        If not exactly one length is given, the scale is one that no image of a section has, or the spots do not show it.
+        If not exactly one length is given, the scale is one that no image of a section has, or the spots do not show
+        it.
 
     Examples
     --------

@@ -20,9 +20,9 @@ def spot_grid(
 ) -> None:
     """Lay an array of spots on the tissue of a slide.
 
-    The defaults are a Visium array. A finer pitch gives sharper maps. Its spots overlap, and so do their tiles, but every
-    pixel is decoded once. For a method that looks at a spot's neighbors, lay a grid of the layout and the pitch it was
-    trained on (``model.layout``, ``model.pitch_um``), or of a half, a third, ... of that pitch: see
+    The defaults are a Visium array. A finer pitch gives sharper maps. Its spots overlap, and so do their tiles, but
+    every pixel is decoded once. For a method that looks at a spot's neighbors, lay a grid of the layout and the pitch
+    it was trained on (``model.layout``, ``model.pitch_um``), or of a half, a third, ... of that pitch: see
     :func:`st_predict.tl.predict`.
 
     Parameters
@@ -45,8 +45,8 @@ def spot_grid(
 
     Returns
     -------
-    ``None``. Writes ``sdata.shapes[key_added]``: circles whose centers lie on tissue, row by row, in px of the image, with
-    the columns ``array_row`` and ``array_col``. An earlier grid is replaced.
+    ``None``. Writes ``sdata.shapes[key_added]``: circles whose centers lie on tissue, row by row, in px of the image,
+    with the columns ``array_row`` and ``array_col``. An earlier grid is replaced.
 
     Raises
     ------

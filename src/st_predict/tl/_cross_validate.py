@@ -82,9 +82,9 @@ def cross_validate(
     seed
         Seed of everything random.
     seeds
-        With how many seeds (``seed`` and those after it) to train every network in every fold, and to shuffle images. One
-        seed does not show what chance does to a network; ask for three or more before you call one method better than
-        another. Closed-form methods, which no seed changes, are fitted once.
+        With how many seeds (``seed`` and those after it) to train every network in every fold, and to shuffle images.
+        One seed does not show what chance does to a network; ask for three or more before you call one method better
+        than another. Closed-form methods, which no seed changes, are fitted once.
 
     Returns
     -------
@@ -93,8 +93,8 @@ def cross_validate(
     ``inputs`` and ``stopping`` in words, ``epochs`` of the final fit, and the ``seconds`` that the whole fit took.
     ``.genes`` is the gene-level table, ``.failures`` lists the folds that failed.
 
-    Gene sets are the panel (``"heg250"``), its 50 genes most variable in training (``"hvg50"``), and ``"gene_sets"``, the
-    sets of the argument, each of which counts as one gene. The metrics are
+    Gene sets are the panel (``"heg250"``), its 50 genes most variable in training (``"hvg50"``), and ``"gene_sets"``,
+    the sets of the argument, each of which counts as one gene. The metrics are
 
     - means over genes: ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance``, ``ceiling``,
       ``ceiling_sd`` and ``pcc_of_ceiling``; ``constant`` (genes whose PCC could not be computed and counts 0) and
@@ -111,8 +111,8 @@ def cross_validate(
     Raises
     ------
     InputError
-        If the input cannot be used, or ``out`` holds anything but an earlier comparison, lies within a store that is read,
-        or cannot be written to. This is found before any tile is encoded.
+        If the input cannot be used, or ``out`` holds anything but an earlier comparison, lies within a store that is
+        read, or cannot be written to. This is found before any tile is encoded.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def _check_n_jobs(n_jobs: int | None) -> None:
 
 
 def _processes(n_jobs: int | None, study: Study) -> int:
-    """As many as asked for, else one a core; one where fits share a GPU."""
+    """Number of processes: as asked for, else one for each core, or one where fits share a GPU."""
     import os
 
     from st_predict._workers import n_cores

@@ -43,14 +43,15 @@ def evaluate(
 
     Returns
     -------
-    A DataFrame with one row for each gene of the panel that the section has, and for each gene set of which it has every
-    gene. The columns are ``pcc`` and ``spearman`` (0 where prediction or truth is constant), ``mse``, ``mae``, ``r2``,
-    ``relative_variance`` (predicted over measured; well under 1 is over-smoothed), ``constant``, and ``mean_count`` (for a
-    set the sum over its genes). ``ceiling`` is an estimate of the PCC that a predictor of the true rates would reach on
-    counts this noisy, and ``ceiling_sd`` the standard deviation of that estimate with so many spots. ``morans_i`` and
-    ``morans_i_measured`` are Moran's I of prediction and truth, over the six spots nearest to each. ``expected_pcc`` is
-    there where the model knew how sure it was, and ``covered``, the share of spots within their interval, where intervals
-    were predicted. ``attrs`` tells ``n_spots``, ``n_spots_left_out`` and ``genes_missing``.
+    A DataFrame with one row for each gene of the panel that the section has, and for each gene set of which it has
+    every gene. The columns are ``pcc`` and ``spearman`` (0 where prediction or truth is constant), ``mse``, ``mae``,
+    ``r2``, ``relative_variance`` (predicted over measured; well under 1 is over-smoothed), ``constant``, and
+    ``mean_count`` (for a set the sum over its genes). ``ceiling`` is an estimate of the PCC that a predictor of the
+    true rates would reach on counts this noisy, and ``ceiling_sd`` the standard deviation of that estimate with so many
+    spots. ``morans_i`` and ``morans_i_measured`` are Moran's I of prediction and truth, over the six spots nearest to
+    each. ``expected_pcc`` is there where the model knew how sure it was, and ``covered``, the share of spots within
+    their interval, where intervals were predicted. ``attrs`` tells ``n_spots``, ``n_spots_left_out`` and
+    ``genes_missing``.
 
     Raises
     ------

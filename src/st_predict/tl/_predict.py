@@ -25,17 +25,18 @@ def predict(
 ) -> None:
     """Predict the expression of every spot from the image alone; measured expression is neither read nor needed.
 
-    Features are scored within the slide by default, so give the spots of a whole section, not a few of them. A bare slide
-    without spots gets the grid of :func:`st_predict.pp.spot_grid` first, with the pitch and layout of the training spots.
+    Features are scored within the slide by default, so give the spots of a whole section, not a few of them. A bare
+    slide without spots gets the grid of :func:`st_predict.pp.spot_grid` first, with the pitch and layout of the
+    training spots.
 
     Models that look at neighboring spots were trained on that array. A grid that is two, three, ... times finer is made
-    of interleaved arrays of that pitch, and a spot's neighbors are those of its own array. At any other pitch, or in the
-    other layout, such a model sees other surroundings than in training, and a warning says so.
+    of interleaved arrays of that pitch, and a spot's neighbors are those of its own array. At any other pitch, or in
+    the other layout, such a model sees other surroundings than in training, and a warning says so.
 
-    Turning or mirroring a slide does not change which spots are neighbors. The methods ``"histogene"``, ``"hist2st"`` and
-    ``"triplex"`` know the columns and rows of the array, as in their publications, so their predictions do depend on how
-    the slide lies; those of all others do not. These three read whole sections, and see a slide of more than 2,048 spots
-    in pieces, whose borders follow its sides.
+    Turning or mirroring a slide does not change which spots are neighbors. The methods ``"histogene"``, ``"hist2st"``
+    and ``"triplex"`` know the columns and rows of the array, as in their publications, so their predictions do depend
+    on how the slide lies; those of all others do not. These three read whole sections, and see a slide of more than
+    2,048 spots in pieces, whose borders follow its sides.
 
     Parameters
     ----------
@@ -52,8 +53,8 @@ def predict(
     device
         Torch device of the encoder; ``"auto"``: a GPU if there is one.
     interval
-        Add intervals that cover this share of the spots: 0.5, 0.8, 0.9 or 0.95. The share holds on average over genes and
-        slides, not on every one. Intervals are calibrated on training sections while they were held out (see
+        Add intervals that cover this share of the spots: 0.5, 0.8, 0.9 or 0.95. The share holds on average over genes
+        and slides, not on every one. Intervals are calibrated on training sections while they were held out (see
         :class:`~st_predict.core.training.reliability.Reliability`). ``None``: no intervals.
     min_reliability
         Leave out genes whose expected PCC on a new slide (``model.genes``) is lower; ``None``: predict all.
@@ -69,17 +70,17 @@ def predict(
     ``_pcc_sd``, ``_ceiling``, ``_chance`` and ``_predictable`` (see ``model.genes``). Ends of intervals are
     ``<key_added>_lower`` and ``<key_added>_upper``: DataFrames in obsm beside a table's own, layers of a new table.
 
-    ``table.obs["<key_added>_distance"]`` tells how unlike the training tiles a spot's tiles are, as a distance in feature
-    space. Of a section like those trained on, one tile in a hundred lies beyond 1 (see
-    :class:`~st_predict.core.training.domain.Domain`). ``uns`` holds the share of spots beyond 1 as ``"unlike_training"``,
-    and how far the slide as a whole lies off the training sections as ``"slide_shift"``. Where either is large, a warning
-    says so.
+    ``table.obs["<key_added>_distance"]`` tells how unlike the training tiles a spot's tiles are, as a distance in
+    feature space. Of a section like those trained on, one tile in a hundred lies beyond 1 (see
+    :class:`~st_predict.core.training.domain.Domain`). ``uns`` holds the share of spots beyond 1 as
+    ``"unlike_training"``, and how far the slide as a whole lies off the training sections as ``"slide_shift"``. Where
+    either is large, a warning says so.
 
     Raises
     ------
     InputError
-        If there is no model; ``interval`` or ``min_reliability`` is asked of a model that does not know how sure it is, or
-        no gene is as reliable as that; the section cannot be used, has another scale, or is several sections; a bare
+        If there is no model; ``interval`` or ``min_reliability`` is asked of a model that does not know how sure it is,
+        or no gene is as reliable as that; the section cannot be used, has another scale, or is several sections; a bare
         slide has no known scale or no tissue; or ``key_added`` holds your data.
 
     Examples

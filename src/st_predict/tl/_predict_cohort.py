@@ -59,8 +59,8 @@ def predict_cohort(
     interval, min_reliability
         As in :func:`st_predict.tl.predict`.
     series
-        Which slide to predict of a file that holds several, see :func:`st_predict.io.slide`; ``"all"``: all of them, each
-        as ``<file>_series<number>``; ``None``: the largest.
+        Which slide to predict of a file that holds several, see :func:`st_predict.io.slide`; ``"all"``: all of them,
+        each as ``<file>_series<number>``; ``None``: the largest.
 
     Returns
     -------

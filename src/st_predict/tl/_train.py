@@ -149,16 +149,16 @@ def train(
         Folder where the training is kept as it goes: frozen features, and every fit before each epoch and every five
         minutes. The fits by which ``"auto"`` chooses are not kept; they are run again.
     resume
-        Go on with the training in ``checkpoint_dir``, if there is one; it must have the same sections and settings. On a
-        CPU the model is the same, to the last bit, as that of a training that was never broken off.
+        Go on with the training in ``checkpoint_dir``, if there is one; it must have the same sections and settings. On
+        a CPU the model is the same, to the last bit, as that of a training that was never broken off.
     seed
         The same seed on the same machine gives the same model, on a CPU to the last bit.
 
     Returns
     -------
-    The model; :func:`~st_predict.tl.predict` uses it when no other is given. ``model.genes`` tells what PCC to expect of
-    every gene on a new slide; it is unknown where nothing was held out (sections of one group, or ``inner_folds=0``).
-    Frozen features are kept in each table (see :func:`st_predict.pp.embed`).
+    The model; :func:`~st_predict.tl.predict` uses it when no other is given. ``model.genes`` tells what PCC to expect
+    of every gene on a new slide; it is unknown where nothing was held out (sections of one group, or
+    ``inner_folds=0``). Frozen features are kept in each table (see :func:`st_predict.pp.embed`).
 
     Raises
     ------

@@ -50,8 +50,8 @@ def embed_section(
         Tiles encoded at a time.
     keep
         Folder for finished blocks of features. A call that was broken off goes on from the blocks it finds there. Every
-        batch is then filled up with blank tiles, since with torch the last bits of a tile's features depend on the size of
-        its batch, and a run that goes on must give the same numbers as one that was never broken off.
+        batch is then filled up with blank tiles, since with torch the last bits of a tile's features depend on the size
+        of its batch, and a run that goes on must give the same numbers as one that was never broken off.
 
     Returns
     -------

@@ -79,10 +79,10 @@ def load_into(network: nn.Module, state: dict[str, torch.Tensor], path: str | Pa
 class TileStatistics(nn.Module):
     """Statistics of some stages of a network over a tile: mean and deviation of every channel, and channel correlations.
 
-    The last stage of a network was trained to tell objects apart; earlier stages tell textures and kinds of cells apart.
-    The deviation of a channel within the tile tells mixed tissue from even tissue. Correlations between channels describe
-    textures (Gatys et al. 2015). They are computed for the first stage only, since their number grows with the square of
-    the number of channels.
+    The last stage of a network was trained to tell objects apart; earlier stages tell textures and kinds of cells
+    apart. The deviation of a channel within the tile tells mixed tissue from even tissue. Correlations between channels
+    describe textures (Gatys et al. 2015). They are computed for the first stage only, since their number grows with the
+    square of the number of channels.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ _TOLERANCE = 1e-3  # of the features' spread; rounding is a hundred times less, 
 
 class _Converted(NamedTuple):
     fingerprint: str
-    """Of the weights that were converted."""
+    """Fingerprint of the weights that were converted."""
     run: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None
     """Encodes one tile in the thread that calls it; ``None`` where the network could not be converted."""
 

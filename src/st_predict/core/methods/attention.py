@@ -2,7 +2,8 @@
 
 The result is made of the tokens that are attended **to**; the attending tokens only give the weights. A residual path
 therefore adds the attended side: the result of attending to an image holds image content alone, and a contrast built on
-it cannot be solved without the image. (Adding the attending side instead puts expression on both sides of the contrast.)
+it cannot be solved without the image. (Adding the attending side instead puts expression on both sides of the
+contrast.)
 """
 
 from __future__ import annotations

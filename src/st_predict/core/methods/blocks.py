@@ -35,9 +35,9 @@ class ProjectionHead(nn.Module):
 class PlaceEmbedding(nn.Module):
     """Learned embeddings of a spot's column and row on the array, summed.
 
-    A spot between two whole columns or rows gets the mean of their embeddings, weighed by distance: every other row of a
-    hexagonal array lies half a pitch aside, and a section may be turned a little. Columns and rows beyond ``n_places``
-    share the last embedding.
+    A spot between two whole columns or rows gets the mean of their embeddings, weighed by distance: every other row of
+    a hexagonal array lies half a pitch aside, and a section may be turned a little. Columns and rows beyond
+    ``n_places`` share the last embedding.
 
     Parameters
     ----------
@@ -138,8 +138,8 @@ def encode_section(encoder: nn.TransformerEncoder, tokens: Tensor) -> Tensor:
 def prediction_head(width: int, n_genes: int, dropout: float = 0.0) -> nn.Sequential:
     """Layer norm and a linear map ``(B, N)`` -> ``(B, G)``, at zero before the first step.
 
-    With centered targets, zero is the training mean. A map that starts at random adds noise to every gene, and where few
-    spots tell little about a gene, that noise stays.
+    With centered targets, zero is the training mean. A map that starts at random adds noise to every gene, and where
+    few spots tell little about a gene, that noise stays.
     """
     linear = nn.Linear(width, n_genes)
     nn.init.zeros_(linear.weight)

@@ -108,8 +108,8 @@ class CMRCNet(Method):
     """Cross-modal mask reconstruction and contrast (Liu et al., Medical Image Analysis 2026, arXiv 2506.08854).
 
     Follows the publication's code: projection heads; contrast with soft targets; element-wise masking without
-    rescaling; a first attention without residual; fusion blocks that share their weights; a reconstruction target that is
-    not detached (it could become the same for all spots, which the contrast prevents); the logarithm of both losses;
+    rescaling; a first attention without residual; fusion blocks that share their weights; a reconstruction target that
+    is not detached (it could become the same for all spots, which the contrast prevents); the logarithm of both losses;
     prediction as the mean expression of the most similar training spots.
 
     Differs: image tokens are a linear map of the encoder's features (any encoder, frozen by default), where the

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Ensemble(Method):
     """Networks that differ by their initial weights and by what dropout hides from each.
 
-    Each has its own loss, so on frozen features each is trained as if alone, on batches in the same order. An encoder in
-    training is shared, and follows the mean of their gradients. With few training sections chance makes networks differ;
-    this averages out in the mean (Lakshminarayanan et al. 2017, deep ensembles).
+    Each has its own loss, so on frozen features each is trained as if alone, on batches in the same order. An encoder
+    in training is shared, and follows the mean of their gradients. With few training sections chance makes networks
+    differ; this averages out in the mean (Lakshminarayanan et al. 2017, deep ensembles).
 
     Parameters
     ----------

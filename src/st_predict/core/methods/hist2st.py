@@ -56,8 +56,8 @@ class Hist2STConfig:
     neighbors, graph_layers
         K, nearest spots of the graph, and layers over it.
     own_tile
-        The LSTM reads the transformer's output first. In the paper it reads the graph layers only, which know nothing of
-        the spot itself.
+        The LSTM reads the transformer's output first. In the paper it reads the graph layers only, which know nothing
+        of the spot itself.
     n_places
         Number of columns and of rows that have an embedding of their own.
     zinb_weight, distillation_weight

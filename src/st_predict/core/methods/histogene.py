@@ -77,8 +77,8 @@ class HisToGene(Method):
     Follows the publication: a linear embedding of the tile plus learned embeddings of the spot's column and row, a
     pre-norm transformer over all spots of the section, layer norm and a linear head, mean squared error. Differs: the
     linear embedding is of an encoder's features, not of raw pixels, whose 38 million weights a few sections cannot
-    train; places and the head start at zero; there is dropout before the head, and no super-resolution. Since columns and
-    rows are known, a section that is turned is predicted differently.
+    train; places and the head start at zero; there is dropout before the head, and no super-resolution. Since columns
+    and rows are known, a section that is turned is predicted differently.
 
     Parameters
     ----------

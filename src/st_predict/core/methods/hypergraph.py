@@ -1,7 +1,7 @@
 """Small hypergraphs (or graphs) over a target and its neighbors, batched over targets, and the convolution on them.
 
-Every node has a weight, and counts by it in every sum over nodes, or over the hyperedges around them: a node of weight one
-half counts half, and a node of weight 0 counts nothing.
+Every node has a weight, and counts by it in every sum over nodes, or over the hyperedges around them: a node of weight
+one half counts half, and a node of weight 0 counts nothing.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Batch(NamedTuple):
     """Some targets with the tiles they need, each tile encoded once.
 
-    ``U`` distinct tiles, ``B`` targets, ``K`` neighbors, ``D`` input features, ``G`` genes. Measured values are ``None`` at
-    prediction.
+    ``U`` distinct tiles, ``B`` targets, ``K`` neighbors, ``D`` input features, ``G`` genes. Measured values are
+    ``None`` at prediction.
     """
 
     tiles: Tensor

@@ -1,7 +1,7 @@
 """What a publication states about its method, setting by setting, and why a preset differs from it. Computes nothing.
 
-Every method's file ends with its own ``PUBLISHED``. The settings of a preset are not written down there. They are looked
-up where training looks them up, so a table of both is never out of date.
+Every method's file ends with its own ``PUBLISHED``. The settings of a preset are not written down there. They are
+looked up where training looks them up, so a table of both is never out of date.
 """
 
 from __future__ import annotations

@@ -100,8 +100,8 @@ class FitConfig:
     patience
         Epochs without a better PCC on the held-out sections before an inner fold stops.
     members
-        Networks that are trained side by side; the prediction is their mean. They differ by their initial weights. Not set:
-        3 for every method; 1 where an encoder is trained, or nothing is trained by gradient.
+        Networks that are trained side by side; the prediction is their mean. They differ by their initial weights. Not
+        set: 3 for every method; 1 where an encoder is trained, or nothing is trained by gradient.
     anchor
         Move predictions toward those of tuned ridge on slides that look unlike training (see
         :mod:`~st_predict.core.training.anchor`). Not set: wherever a network is trained on frozen features.
@@ -110,8 +110,8 @@ class FitConfig:
     augment
         Turn and flip tiles at random where the encoder is trained.
     stain_jitter
-        Change the stain of each spot's tiles at random where the encoder is trained: hematoxylin, eosin and the rest are
-        scaled and shifted by at most this much (0.05 is little, 0.2 much); 0: not at all.
+        Change the stain of each spot's tiles at random where the encoder is trained: hematoxylin, eosin and the rest
+        are scaled and shifted by at most this much (0.05 is little, 0.2 much); 0: not at all.
     """
 
     max_epochs: int = 25

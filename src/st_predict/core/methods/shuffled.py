@@ -36,9 +36,9 @@ class ShuffledConfig:
 class Shuffled(Method):
     """Ridge whose training spots have each other's tiles, within each section (within parts of it, where there is only one).
 
-    Every spot has a tile of its own section, so differences between sections can still be learned, and differences between
-    the spots of a section cannot. Predictions are made from true images. The PCC of one section scatters around 0. It
-    scatters widely where expression has few programs, since genes then rise and fall together.
+    Every spot has a tile of its own section, so differences between sections can still be learned, and differences
+    between the spots of a section cannot. Predictions are made from true images. The PCC of one section scatters around
+    0. It scatters widely where expression has few programs, since genes then rise and fall together.
 
     Parameters
     ----------

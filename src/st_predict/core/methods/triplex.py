@@ -90,14 +90,14 @@ class TRIPLEXConfig:
 class TRIPLEX(Method):
     """TRIPLEX (Chung et al., CVPR 2024, arXiv 2403.07592).
 
-    Follows the paper: the section's token of a target queries its own and its neighborhood's tokens through one
-    shared stack, the two results are summed, and every branch predicts too, drawn to the truth and to the fused
-    prediction; only the target branch trains an encoder. Differs: the nearest spots stand in for the 5 x 5 tiles
-    around a target (8 by default, which score as 24 do at half the cost), and their distance in columns and rows is
-    embedded where the paper biases attention; one vector of frozen features stands in for a tile's map of tokens, so
-    that the fusion finds one target token; where an encoder is trained the other branches see it move; places are
-    embedded by column and row in place of a convolution over the array; hidden layers are half as wide. Since columns and
-    rows are known, a section that is turned is predicted differently.
+    Follows the paper: the section's token of a target queries its own and its neighborhood's tokens through one shared
+    stack, the two results are summed, and every branch predicts too, drawn to the truth and to the fused prediction;
+    only the target branch trains an encoder. Differs: the nearest spots stand in for the 5 x 5 tiles around a target (8
+    by default, which score as 24 do at half the cost), and their distance in columns and rows is embedded where the
+    paper biases attention; one vector of frozen features stands in for a tile's map of tokens, so that the fusion finds
+    one target token; where an encoder is trained the other branches see it move; places are embedded by column and row
+    in place of a convolution over the array; hidden layers are half as wide. Since columns and rows are known, a
+    section that is turned is predicted differently.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Tiles on disk for encoders in training: cut once, mapped and read by index, shared by runs. Knows no networks.
 
-A store is a plain folder with one ``.npy`` file for each section. A file's name is a hash of everything its tiles depend
-on, so it never stands for other tiles. A file is written under another name and then renamed, so it is whole or not
-there. A run that has mapped a file can read it to the end, even if the file was removed since.
+A store is a plain folder with one ``.npy`` file for each section. A file's name is a hash of everything its tiles
+depend on, so it never stands for other tiles. A file is written under another name and then renamed, so it is whole or
+not there. A run that has mapped a file can read it to the end, even if the file was removed since.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ class TileStore:
     folder
         The folder, made if need be. ``None``: a temporary folder that is removed at the end of the ``with`` block.
     limit_gb
-        Most that files in the folder take; those that were used least recently are removed first. Other runs that use the
-        folder at the same time can take it beyond the limit. A temporary folder has no limit.
+        Most that files in the folder take; those that were used least recently are removed first. Other runs that use
+        the folder at the same time can take it beyond the limit. A temporary folder has no limit.
 
     Raises
     ------

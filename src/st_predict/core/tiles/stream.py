@@ -1,7 +1,7 @@
 """Pixels of many tiles in one pass over an image: every stored chunk is decoded once, in storage order.
 
-A chunk is kept in memory until the last tile that needs it is cut, and tiles that overlap share it. So memory grows with
-the width of the image and the height of a tile, not with the area or the number of spots.
+A chunk is kept in memory until the last tile that needs it is cut, and tiles that overlap share it. So memory grows
+with the width of the image and the height of a tile, not with the area or the number of spots.
 """
 
 from __future__ import annotations
@@ -123,9 +123,9 @@ class Boxes(NamedTuple):
     side: int
     """How many whole px."""
     offsets: NDArray[np.float64]
-    """From the corner to where the tile begins ``(n_spots, 2)``, in px."""
+    """Where the tile begins, from the corner of its box ``(n_spots, 2)``, in px."""
     width: tuple[float, float]
-    """Of the tile in px of the level, along x and y."""
+    """Side of the tile in px of the level, along x and y."""
 
     @classmethod
     def at(cls, corners: NDArray[np.int64], side: int, factor: NDArray[np.float64]) -> Boxes:
