@@ -74,23 +74,25 @@ class Model(TileModel):
     history_rows, held_out_rows
         Records behind :attr:`history` and :attr:`held_out`.
     transform, center, network, encoder
-        What predicts: inputs, mean over training sections ``(G,)``, the fitted method, the encoder if trained.
+        The fitted parts: transformation of the inputs, mean over training sections ``(G,)``, method, and the encoder if
+        it was trained.
     domain
         What the training tiles look like.
     anchor
-        Ridge that predictions are drawn toward on slides unlike those; ``None``: nothing.
+        Ridge toward which predictions are moved on slides unlike those; ``None``: they are not moved.
     reliability
         How sure its predictions are; ``None`` where nothing was held out.
     gene_sets
         Genes of each gene set in the panel.
     ground
-        What expectations are of: a ``"new subject"``, where subjects were held out; the ``"same subject"``, where only
-        sections of one were; or a ``"new section"``, where subjects are not known. ``None``: nothing was held out.
+        For what slides the expectations are valid: a ``"new subject"``, where subjects were held out; the
+        ``"same subject"``, where only sections of one were; or a ``"new section"``, where subjects are not known.
+        ``None``: nothing was held out.
     subject
         The one subject that was trained on; ``None`` where there were several, or not all are known.
     layout
-        Of the array of the training sections, ``"hex"`` or ``"square"``, as which grids are laid; ``None`` where they
-        differ or it is not known.
+        Layout of the array of the training sections, ``"hex"`` or ``"square"``, in which grids are laid. ``None`` where
+        sections differ, or the layout is not known.
 
     Examples
     --------
