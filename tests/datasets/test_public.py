@@ -195,7 +195,7 @@ def test_second_load_needs_no_network(her2st_upstream: Upload, monkeypatch: pyte
 
 def test_other_content_than_known_is_refused(her2st_upstream: Upload, tmp_path: Path) -> None:
     (tmp_path / "server/someone/study/abc/data/spots/C9.tsv").write_bytes(HER2ST_SPOTS.replace(b"60.5", b"61.5"))
-    with pytest.raises(InputError, match="what arrived is not the known file") as caught:
+    with pytest.raises(InputError, match="the downloaded file is not the known one") as caught:
         datasets.her2st()
     assert caught.value.where.endswith("/someone/study/abc/data/spots/C9.tsv")
     assert "ST_PREDICT_DATA" in caught.value.remedy

@@ -1,4 +1,4 @@
-"""The one rule for pixels that are not there or not opaque: they lie on white, as the glass around tissue. Knows arrays."""
+"""The one rule for pixels that are missing or not opaque: they lie on white, as the glass around tissue. Knows arrays only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLANK = 255
 
 
 def over_white(pixels: NDArray[np.uint8], *, premultiplied: bool = False) -> NDArray[np.uint8]:
-    """Colors of an image with an alpha channel, laid over white.
+    """Lay the colors of an image with an alpha channel over white.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ class Ceiling(NamedTuple):
 
 
 class _Posterior(NamedTuple):
-    """What counts ``(n, G)`` tell of rates."""
+    """What is known of the rates, given counts ``(n, G)``."""
 
     counts: NDArray[np.int64]
     mean: NDArray[np.float64]
@@ -74,9 +74,9 @@ def noise_ceiling(
 ) -> Ceiling:
     """Estimate the PCC that a predictor of the true rates would reach, given that counts are noisy.
 
-    What it predicts is log1p of the true rate per 10,000, what it is held against log1p of the counts per 10,000.
-    An estimate, which a good prediction can exceed on few spots; genes that vary in some way far from gamma, such as
-    on and off, are put up to .06 too high. Variation beyond Poisson that no tissue explains is taken for signal.
+    It predicts log1p of the true rate per 10,000, and is compared with log1p of the counts per 10,000. On few spots a
+    good prediction can exceed the estimate. For genes that vary in a way far from gamma, such as on and off, it is up
+    to .06 too high. Variation beyond Poisson that no tissue explains is taken for signal.
 
     Parameters
     ----------

@@ -18,14 +18,15 @@ FOUR_REMEDY = (
 
 
 def color_channels(names: Sequence[object], n: int) -> list[int] | None:
-    """Places of red, green, blue and, where the names say so, alpha; ``None`` where they tell too little.
+    """Find the channels of red, green, blue and, where the names say so, alpha; ``None`` where the names do not tell.
 
     Parameters
     ----------
     names
-        Of the channels; others than ``n`` of them tell nothing.
+        Names of the channels. They are ignored if there are not exactly ``n``.
     n
-        How many channels there are. Three of other names are taken in their order; a fourth is alpha only by its name.
+        Number of channels. Three channels with other names are taken in their order; a fourth is alpha only by its
+        name.
     """
     known = [str(name).strip().lower() for name in names] if len(names) == n else [""] * n
     found = [[i for i, name in enumerate(known) if name in spelled] for spelled in (*_COLORS, _ALPHA)]

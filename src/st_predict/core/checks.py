@@ -38,7 +38,7 @@ def check_number(value: Any, *, where: str) -> None:
 
 
 def whole_number(value: Any) -> int | None:
-    """A whole number as Python's own, whichever library it is of; ``None`` for anything else, truth among it."""
+    """Convert a whole number of any library to an ``int``; ``None`` for anything else, also for True and False."""
     if isinstance(value, (bool, np.bool_)):
         return None
     try:

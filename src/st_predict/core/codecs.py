@@ -19,10 +19,10 @@ _FIELDS = ("compressor", "filters", "codecs", "storage_transformers")
 
 
 def check_codecs(store: Path, *, where: str) -> None:
-    """Refuse a store in which any array, however deep, is decoded by running what is written in it.
+    """Refuse a store with an array, however deep, whose decoding runs code that is written in the store.
 
-    Every metadata file beneath the store is read, and what consolidated metadata say of other places too: what opens the
-    store may go by either.
+    Every metadata file below the store is read, and consolidated metadata too, since a program that opens the store may
+    use either.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def check_codecs(store: Path, *, where: str) -> None:
 
 
 def _metadata_files(store: Path) -> Iterator[Path]:
-    """All of them, links followed once: what lies among the chunks of an array can be named by a path too."""
+    """All metadata files; links are followed once. A path can also name what lies among the chunks of an array."""
     seen = set()
     for folder, below, files in os.walk(store, followlinks=True):
         real = os.path.realpath(folder)
@@ -72,7 +72,7 @@ def _metadata_files(store: Path) -> Iterator[Path]:
 
 
 def _arrays(metadata: Any) -> Iterator[dict[str, Any]]:
-    """What a metadata file says of its own place, and of others where metadata are consolidated."""
+    """Arrays that a metadata file describes: its own, and others where metadata are consolidated."""
     if not isinstance(metadata, dict):
         return
     yield metadata

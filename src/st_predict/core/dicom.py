@@ -1,4 +1,4 @@
-"""Which files of a folder are DICOM, by what they begin with. Reads nothing else of them."""
+"""Which files of a folder are DICOM, by their first bytes. Reads nothing else of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _ZARR = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """DICOM files of a folder by what they begin with, for many have no ending; where it has none, of those within it.
+    """Find the DICOM files of a folder by their first bytes, since many have no ending; else those of its subfolders.
 
-    A study keeps a folder a series, and a medium a folder a patient, a study and a series.
+    A study has a folder for each series, and a medium has a folder for each patient, study and series.
     """
     below = [folder]
     for _ in range(1 + _DICOM_DEPTH):

@@ -1,6 +1,6 @@
-"""How runs end that are told to, and processes that work for another. Knows nothing of what they do.
+"""How a run ends that is told to, and how processes end that work for another. Knows nothing of what they do.
 
-A signal to end is an exception here: what was begun is tidied up on the way out, and the process does not end well.
+A signal to end becomes an exception, so that unfinished work is tidied up and the process ends with an error status.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Terminated(SystemExit):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within it, SIGTERM and SIGHUP raise :class:`Terminated` in the main thread, once; whoever handles them already keeps them."""
+    """Within it, SIGTERM and SIGHUP raise :class:`Terminated` in the main thread, once. Handlers that exist already stay."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -67,7 +67,7 @@ def ended_by_signals() -> Iterator[None]:
 
 @contextmanager
 def telling_what_is_left(left: Callable[[], str]) -> Iterator[None]:
-    """Say of a run that is broken off, by a signal or by Ctrl-C, what is left of it and how to go on."""
+    """When a run is broken off, by a signal or by Ctrl-C, say what is left of it and how to go on."""
     try:
         yield
     except (KeyboardInterrupt, Terminated) as error:
@@ -76,9 +76,10 @@ def telling_what_is_left(left: Callable[[], str]) -> Iterator[None]:
 
 
 def end_with(parent: int) -> None:
-    """Have this process end once it is no longer the child of another, whatever ended that one.
+    """End this process once it is no longer the child of ``parent``, whatever ended that one.
 
-    Looked at, not left to the system: Linux would end it with the thread that started it, and others know no such thing.
+    A thread looks at the parent. Linux has a call for this, but it ends the process with the thread that started it;
+    other systems have none.
     """
 
     def watch() -> None:
@@ -90,7 +91,10 @@ def end_with(parent: int) -> None:
 
 
 def end_with_launcher() -> None:
-    """End with whoever started this process as one of several that train together; the first of them is nobody's child."""
+    """If this process is one of several that train together, end it with the process that started it.
+
+    The first of them was started by the user, and does not follow another process.
+    """
     if int(os.environ.get("LOCAL_RANK", "0")) > 0 or "TORCHELASTIC_RUN_ID" in os.environ:
         end_with(int(os.environ.get(PARENT, os.getppid())))
     else:
@@ -98,5 +102,5 @@ def end_with_launcher() -> None:
 
 
 def dask_setup(_server: object) -> None:
-    """What dask calls in every process of a cluster of ours that preloads this module, as it starts."""
+    """Called by dask in every process of a cluster of ours, which preloads this module, when the process starts."""
     end_with(int(os.environ[PARENT]))

@@ -19,6 +19,14 @@ class InputError(ValueError):
         What was expected there instead.
     remedy
         What to do about it.
+
+    Examples
+    --------
+    >>> try:
+    ...     stp.io.slide("no_such_slide.svs")
+    ... except stp.InputError as error:
+    ...     print(error.remedy)
+    check the path
     """
 
     def __init__(self, what: str, *, where: str, expected: str, remedy: str) -> None:

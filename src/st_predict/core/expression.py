@@ -66,7 +66,7 @@ def log_normalize(counts: Any, columns: NDArray[np.intp]) -> NDArray[np.float32]
 
 
 def _per_count(counts: Any) -> NDArray[np.float32]:
-    """What one count of a spot is per 10,000, ``(n_spots, 1)``; 0 in a spot without any."""
+    """Value of one count per 10,000 in each spot, ``(n_spots, 1)``; 0 in a spot without counts."""
     totals = total_counts(counts)
     scale = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
     return scale[:, None].astype(np.float32)
@@ -79,9 +79,9 @@ def gene_columns(gene_names: NDArray[np.str_], wanted: Sequence[str]) -> NDArray
 
 
 def section_expression(section: Section, panel: Sequence[str]) -> NDArray[np.float32]:
-    """Targets of one section, ``(n_spots, G)``: log1p of counts per 10,000, of a gene set the mean over its genes.
+    """Targets of one section, ``(n_spots, G)``: log1p of counts per 10,000, and for a gene set the mean over its genes.
 
-    NaN for genes it lacks, and for sets of which it lacks a gene.
+    They are NaN for genes that the section lacks, and for sets of which it lacks a gene.
     """
     if section.counts is None:
         msg = f"section {section.name!r} carries no expression"

@@ -1,8 +1,8 @@
-"""Folders and files that appear whole or not at all: written beside, then put in place. Knows nothing of what is in them.
+"""Folders and files that appear whole or not at all. Knows nothing of what is in them.
 
-A folder changes places with the one that was there in a single step where the system and its file system know how to;
-elsewhere the earlier one is moved aside first, and is there until the new one stands in its place. At no moment is the
-only copy of anything removed: not by an error, nor by Ctrl-C, nor by a kill.
+They are written under another name and then put in place. Where the file system can, a new folder changes places with
+the earlier one in a single step. Elsewhere the earlier folder is moved aside first, and kept until the new one is in
+its place. The only copy of anything is never removed: not by an error, nor by Ctrl-C, nor by a kill.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def opened_together(folder: Path, names: Sequence[str]) -> Iterator[dict[str, BinaryIO]]:
-    """Files of one folder, all as they were at one moment, though others may be replacing it; those it lacks are left out.
+    """Open files of one folder, all as they were at one moment, even if the folder is being replaced; missing ones are left out.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def opened_together(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Bi
 
 
 def put_back(path: Path) -> None:
-    """Where nothing is at a path any more: wait for whoever is replacing it, or put back what one that was killed left aside."""
+    """If a path is gone, wait for the run that is replacing it, or put back what a run that was killed moved aside."""
     path = _behind_links(path)
     until = time.monotonic() + _BETWEEN_S
     while not os.path.lexists(path) and (aside := _left_aside(path)):
@@ -143,7 +143,7 @@ def put_back(path: Path) -> None:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what runs that were killed left beside a folder; only for whoever knows that no other run is at work there."""
+    """Remove what killed runs left beside a folder. Call it only if no other run can be at work there."""
     put_back(path)
     for scratch in _scratches(_behind_links(path)):
         if os.path.lexists(path) or not _moved_aside(scratch):
@@ -187,7 +187,7 @@ def _put_in_place(fresh: Path, path: Path, scratch: Path) -> None:
 
 
 def _by_way_of(aside: Path, fresh: Path, path: Path) -> None:
-    """Two renames, of which the first is undone if the second does not come about, whatever the reason."""
+    """Two renames; the first is undone if the second does not happen, whatever the reason."""
     try:
         path.rename(aside)
         fresh.rename(path)

@@ -36,10 +36,11 @@ def is_stained(color: NDArray[Any], by: float = _STAINED) -> bool:
 
 
 def real_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """What a camera saw ``(height, width)``: neither exactly black nor exactly white, nor large and of exactly one color.
+    """Mask of pixels that a camera saw ``(height, width)``.
 
-    Nor nearly so within a block of JPEG of what is, where its border was compressed. What is flat and has the hue of a
-    stain is drawn tissue.
+    Filler is what is exactly black, exactly white, or a large area of exactly one color. Pixels that are nearly so and
+    lie within a JPEG block of filler belong to it, since compression smears its border. A flat area with the hue of a
+    stain is drawn tissue, not filler.
     """
     low, high = extremes(pixels)
     real = ~(_grown(high == 0, high <= _NEARLY) | _grown(low == BLANK, low >= BLANK - _NEARLY))
@@ -80,7 +81,7 @@ def _of_color(pixels: NDArray[np.uint8], color: NDArray[np.uint8]) -> NDArray[np
 
 
 def _squares(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """What of a mask lies in squares of it."""
+    """The part of a mask that lies in full squares."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
     found: NDArray[np.bool_] = maximum_filter(minimum_filter(mask, _SIDE_PX), _SIDE_PX)

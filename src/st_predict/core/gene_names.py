@@ -36,7 +36,7 @@ def clean_name(name: object) -> str:
 
 
 def why_lost(lost: Iterable[str], known: Iterable[str]) -> str:
-    """What names that are not found differ by alone from names that are there, in words; ``""`` where by more.
+    """Say in words the only difference between names that are not found and names that are there; ``""`` if there are more.
 
     >>> why_lost(["ENSG00000167286.9"], ["ENSG00000167286.11"])
     'they differ only by their version suffix (ENSG00000167286.9 and ENSG00000167286.11)'
@@ -52,7 +52,7 @@ def why_lost(lost: Iterable[str], known: Iterable[str]) -> str:
 
 
 def _ways() -> list[tuple[str, Callable[[str], str], Callable[[str], str]]]:
-    """What names may differ by, one thing or two at once, with what leaves it out of names of either side."""
+    """Differences between names, one or two at once, each with the functions that remove it from the names of either side."""
 
     def both(one: Callable[[str], str], other: Callable[[str], str]) -> Callable[[str], str]:
         return lambda name: one(other(one(name)))  # whichever of them stands outside

@@ -1,6 +1,6 @@
-"""Gene sets as targets: what a user may ask for, what the sections have of it, and the files it comes from.
+"""Gene sets as targets: checks what a user asks for against the genes of the sections, and reads files of sets.
 
-What a set's value is, :mod:`~st_predict.core.expression` knows.
+:mod:`~st_predict.core.expression` computes the value of a set.
 """
 
 from __future__ import annotations

@@ -19,18 +19,18 @@ _BRIGHTEST, _DIMMER = 95, 10  # percentile of the tissue, and levels under it, t
 
 
 def glass_color(pixels: NDArray[np.uint8], real: NDArray[np.bool_]) -> NDArray[np.float64] | None:
-    """Color of the glass ``(3,)``; ``None`` where none is seen.
+    """Color of the glass ``(3,)``; ``None`` where no glass is seen.
 
-    Glass is flat, and the brightest that is flat. Tissue is not, unless somebody drew it: what is flat and has the hue of
-    a stain, green the least of it, is no glass. Then glass is what lies around tissue and is filler otherwise: white, or
-    exactly one color.
+    Glass is the brightest flat part of an image. Tissue is not flat, except in a drawing; so a flat part with the hue
+    of a stain (least green) is no glass. If there is no such part, glass is what lies around the tissue and would
+    otherwise be filler: white, or exactly one color.
 
     Parameters
     ----------
     pixels
         ``(height, width, 3)``.
     real
-        Which of them are no filler ``(height, width)``.
+        Mask of pixels that are no filler ``(height, width)``.
     """
     from scipy.ndimage import binary_opening, gaussian_gradient_magnitude, minimum_filter
 

@@ -46,7 +46,7 @@ def seal(folder: Path, kind: str, record: dict[str, Any] | None = None) -> None:
 
 
 def mark(folder: Path, kind: str) -> None:
-    """Note whose a folder is in which files come and go."""
+    """Note that a folder is ours, where its files change while a run is at work."""
     if not is_marked(folder, kind):
         (folder / SEAL).write_text(
             json.dumps({"kind": kind, "package_version": version("st-predict")}), encoding="utf-8"
@@ -79,7 +79,7 @@ def is_sealed(folder: Path, kind: str) -> bool:
 
 
 def foreign_files(folder: Path, own: Iterable[str]) -> list[str]:
-    """Names of what lies in a folder beside our own files; what file browsers leave there is nobody's."""
+    """Names of files in a folder that are not ours; files that file browsers leave there do not count."""
     return sorted({one.name for one in folder.iterdir()} - {*own, *_LITTER})
 
 
@@ -127,7 +127,7 @@ def has_mark(path: Path) -> bool:
 
 
 def check_output(path: Path, ours: Callable[[Path], bool], *, what: str, where: str) -> None:
-    """Refuse, before any work, to write where something else is, or where nothing can be written.
+    """Refuse a path, before any work, where there is something else or nothing can be written.
 
     A link is written through, to what it points at.
 

@@ -1,4 +1,4 @@
-"""The one progress bar: shown for anything that takes seconds, silenced in one place."""
+"""The one progress bar: shown for all work that takes seconds, and turned off in one place."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def first_process() -> bool:
 
 @contextmanager
 def hidden_progress() -> Iterator[None]:
-    """No bars of single steps, where one bar over all of them is shown."""
+    """Hide the bars of single steps while one bar over all of them is shown."""
     before = os.environ.get(_SWITCH)
     os.environ[_SWITCH] = "0"
     try:

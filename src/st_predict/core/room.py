@@ -1,4 +1,4 @@
-"""Room for features and predictions of a slide: in memory, or in a file where they are many, and its pages given back."""
+"""Arrays for features and predictions of a slide: in memory, or in a temporary file where they are large."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IN_MEMORY_BYTES = 256 * 2**20
 
 
 def room_for(what: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Room for float32 of a ``shape``: beyond 256 MB a file in the temporary folder that is gone with the array.
+    """Make a float32 array; beyond 256 MB it lies in a temporary file that is removed with the array.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def reserve(descriptor: int, n_bytes: int) -> None:
 
 
 def give_back(values: NDArray[Any]) -> None:
-    """Let go of the pages of what lies in a file; they are read again where they are used again."""
+    """Free the memory of an array that lies in a file; its pages are read again when they are used."""
     mapped = getattr(values, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)

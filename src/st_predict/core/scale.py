@@ -1,4 +1,4 @@
-"""The scale an array's known geometry tells."""
+"""The scale that follows from the known geometry of an array."""
 
 from __future__ import annotations
 
@@ -48,8 +48,9 @@ def row_pitch_um_per_px(
 ) -> float | None:
     """Scale by the 100 um between neighbors of a row, through a plane fitted to all spots; see above.
 
-    A row's step is the square root of 3 times a column's. Where it is that part of it instead, row and column are
-    exchanged, which is said and mended; any other ratio is that of no hexagons, and tells no scale.
+    A step between rows is the square root of 3 times a step between columns. If the ratio is the inverse of that, rows
+    and columns are exchanged; this is corrected, with a warning. Any other ratio is not that of hexagons, and gives no
+    scale.
     """
     steps_px = _steps_px(array_row, array_col, centers_px)
     if steps_px is None:
@@ -81,7 +82,8 @@ def bins_um_per_px(
 ) -> float | None:
     """Scale of Visium HD by the side of its bins, through a plane fitted to all.
 
-    ``None`` where they lie on no squares, or are not as wide in px (``side_px``) as they lie apart: bins leave no room.
+    ``None`` where they do not lie on squares, or their width in px (``side_px``) is not their distance: bins have no
+    gaps.
     """
     if not np.isfinite([array_row, array_col]).all():
         return None

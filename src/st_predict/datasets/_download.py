@@ -1,4 +1,4 @@
-"""Downloads public sections by checksum and makes of the raw files what ``io.legacy_st`` reads.
+"""Downloads public sections by checksum, and turns the raw files into what ``io.legacy_st`` reads.
 
 Owns the list of sources (``_sources.csv``), the cache and the quirks of each upstream repository; knows nothing of SpatialData.
 """
@@ -59,12 +59,20 @@ def read_sources() -> list[Source]:
 
 
 def scale(text: str) -> float | None:
-    """Read an um_per_px; an empty one is unknown, never guessed."""
+    """Read an um_per_px from text; empty text means that it is unknown."""
     return float(text) if text else None
 
 
 def download(sources: Sequence[Source], names: Sequence[str]) -> list[PublicSection]:
-    """Fetch the sections ``names`` of one data set into the cache, each file once."""
+    """Fetch sections into the cache, each file once.
+
+    Parameters
+    ----------
+    sources
+        Files of one data set.
+    names
+        Its sections that are wanted.
+    """
     found = []
     for name in names:
         mine = [source for source in sources if source.section == name]
@@ -81,7 +89,7 @@ def _cache_folder() -> Path:
 
 
 def _fetch(source: Source) -> Path:
-    """Return the cached file, downloaded if it is not there or not what it should be."""
+    """Return the cached file; download it if it is not there or has another checksum."""
     import pooch
 
     url = f"{_BASE_URL}/{source.repository}/{source.commit}/{source.path}"
@@ -98,7 +106,7 @@ def _fetch(source: Source) -> Path:
         ) from error
     except ValueError as error:
         raise InputError(
-            f"what arrived is not the known file: {error}",
+            f"the downloaded file is not the known one: {error}",
             where=url,
             expected=f"SHA256 {source.sha256}",
             remedy=f"try again, or give a local folder as path= or in {FOLDER_VARIABLE}",
@@ -113,7 +121,7 @@ def _as_they_are(raw: dict[str, Path]) -> tuple[Path | pd.DataFrame, Path, Path 
 
 
 def _convert_mob(raw: dict[str, Path]) -> tuple[Path | pd.DataFrame, Path, Path | pd.DataFrame]:
-    """Cut the version off the Ensembl ids and keep the spots under tissue: the counts have all of the array."""
+    """Cut the version off the Ensembl ids, and keep the spots under tissue: the counts hold the whole array."""
     import pandas as pd
 
     counts = pd.read_csv(raw["counts"], sep="\t", index_col=0)

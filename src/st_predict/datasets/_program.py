@@ -81,7 +81,7 @@ class Expression:
 
 
 def gene_program(n_genes: int) -> Program:
-    """Return the program of ``n_genes`` genes; it depends on nothing else."""
+    """Return the program of ``n_genes`` genes; it depends on that number alone."""
     rng = np.random.default_rng(_PROGRAM_SEED)
     n_house, n_noise = round(_HOUSE_SHARE * n_genes), max(round(_NOISE_SHARE * n_genes), 1)
     n_niche = round(_NICHE_SHARE * n_genes / len(NICHES))
@@ -104,15 +104,16 @@ def gene_program(n_genes: int) -> Program:
 
 
 def subject_shift(rng: np.random.Generator, program: Program) -> NDArray[np.float64]:
-    """Draw by what factor one subject expresses each gene differently ``(n_genes,)``."""
+    """Draw one subject's own factor on the expression of each gene ``(n_genes,)``."""
     return rng.lognormal(sigma=_OWN, size=len(program.genes))
 
 
 def patient_program(rng: np.random.Generator, program: Program) -> Program:
     """Draw the program as one patient follows it, with the same genes and groups.
 
-    Every program has a strength of its own; some genes of the cell types are off (no type expresses them more than
-    another) and some are expressed by another type in place of their own; niche genes answer with another strength or not at all.
+    Every program has a strength of its own. Some genes of the cell types are off: no type expresses them more than
+    another. Some are expressed by another type in place of their own. Niche genes answer with another strength, or not
+    at all.
     """
     loadings, niche = program.loadings.copy(), program.niche.copy()
     for index, name in enumerate(CELL_TYPES):

@@ -46,6 +46,13 @@ def her2st(path: str | Path | None = None, *, sections: str | Sequence[str] | No
         A section is unknown, the local folder lacks the set or a file, or a downloaded file is not the known one.
     ConnectionError
         The files cannot be downloaded.
+
+    Examples
+    --------
+    >>> sections = stp.datasets.her2st(sections="C2")
+    >>> list(sections)
+    ['C2']
+    >>> axes = stp.pl.alignment(sections["C2"])
     """
     return _load("her2st", path, sections)
 
@@ -55,9 +62,9 @@ def als(path: str | Path | None = None, *, sections: str | Sequence[str] | None 
 
     40 to 100 spots of 100 um at 200 um pitch and 12,000 to 13,000 genes each, about 0.68 um/px. ``CN51_C2_1`` and
     ``CN51_C2_2`` are two mice (765 and 794) on one image, and so are ``CN52_C2_1`` and ``CN52_C2_2``: split by subject,
-    never by section alone. Where one of these mice is held out the other, stained and scanned with it, is trained on. To
-    hold out a mouse and every image it is on, give ``groups=["765, 794"] * 4 + ["652"] * 2`` for the sections in their
-    order, which makes two folds.
+    never by section alone. Even then, where one of these mice is held out, the other one is trained on, which was
+    stained and scanned with it. To hold out a mouse together with every image it is on, give ``groups=["765, 794"] * 4
+    + ["652"] * 2`` for the sections in their order. This makes two folds.
 
     Parameters
     ----------
@@ -77,6 +84,12 @@ def als(path: str | Path | None = None, *, sections: str | Sequence[str] | None 
         A section is unknown, the local folder lacks the set or a file, or a downloaded file is not the known one.
     ConnectionError
         The files cannot be downloaded.
+
+    Examples
+    --------
+    >>> sections = stp.datasets.als(sections=["CN51_C2_1"])
+    >>> list(sections)
+    ['CN51_C2_1']
     """
     return _load("als", path, sections)
 
@@ -84,8 +97,8 @@ def als(path: str | Path | None = None, *, sections: str | Sequence[str] | None 
 def mob(path: str | Path | None = None, *, sections: str | Sequence[str] | None = None) -> dict[str, SpatialData]:
     """Load three sections of mouse olfactory bulb, 400 spots and 1,000 genes (Ensembl ids) each.
 
-    The source states no scale, so these sections have none; nor does it name animals, so they have no subject, and
-    whether what is held out of training is of another animal than what is trained on is unknown.
+    The source states no scale, so these sections have none. It names no animals either, so they have no subject: nobody
+    knows whether a section that is held out is of another animal than those trained on.
 
     Parameters
     ----------
@@ -105,6 +118,12 @@ def mob(path: str | Path | None = None, *, sections: str | Sequence[str] | None 
         A section is unknown, the local folder lacks the set or a file, or a downloaded file is not the known one.
     ConnectionError
         The files cannot be downloaded.
+
+    Examples
+    --------
+    >>> sections = stp.datasets.mob(sections="MOB1")
+    >>> sections["MOB1"].attrs["st_predict"]["um_per_px"]
+    {}
     """
     return _load("mob", path, sections)
 

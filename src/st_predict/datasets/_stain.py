@@ -111,7 +111,21 @@ class Stain:
 def draw_section(
     rng: np.random.Generator, tissue: Tissue, cells: Cells, stain: Stain, *, size_px: int, um_per_px: float
 ) -> NDArray[np.uint8]:
-    """Draw a section as RGB ``(size_px, size_px, 3)``."""
+    """Draw a section as RGB ``(size_px, size_px, 3)`` uint8.
+
+    Parameters
+    ----------
+    rng
+        Source of the texture and the noise.
+    tissue, cells
+        The anatomy, in um.
+    stain
+        How the slide was stained and scanned.
+    size_px
+        Side of the square image.
+    um_per_px
+        Its scale.
+    """
     from scipy.ndimage import gaussian_filter
 
     eosin, hematoxylin = _ground(rng, tissue, size_px, um_per_px)

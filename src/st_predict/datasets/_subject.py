@@ -1,4 +1,4 @@
-"""A subject: what all its sections have in common, drawn in one go from its own stream of random numbers."""
+"""A subject: what all its sections have in common, drawn from its own stream of random numbers."""
 
 from __future__ import annotations
 

@@ -56,9 +56,9 @@ def synthetic_tissue(
     """Draw H&E-like sections whose expression follows from their cells by a known program.
 
     Tumor nests, stroma, immune infiltrate, fat and ducts are filled with nuclei of six cell types and stained in
-    optical density. Each spot (55 um, hexagonal array of 100 um pitch) expresses what its cells express; genes of the
-    ``niche_*`` programs answer to the cells around the spot as well, and ``noise`` genes to nothing that can be seen.
-    Counts are negative binomial. Sections of one subject are always alike; subjects differ as ``subjects`` says.
+    optical density. Each spot (55 um, hexagonal array of 100 um pitch) expresses what its cells express. Genes of the
+    ``niche_*`` programs also depend on the cells around the spot, and ``noise`` genes on nothing that can be seen.
+    Counts are negative binomial. Sections of one subject are always alike; ``subjects`` sets how subjects differ.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def synthetic_tissue(
     n_subjects
         Number of subjects; sections are given to them in turn.
     subjects
-        How subjects differ, see Notes. ``"alike"``: mildly, and a model holds on a new subject nearly as on a new
-        section. ``"patients"``: as patients do, in what is seen and in what it means.
+        How subjects differ, see Notes. ``"alike"``: a little; a model is nearly as good on a new subject as on a new
+        section. ``"patients"``: as patients do, both in how tissue looks and in what it expresses.
     n_genes
         Number of genes, at least 20. What a gene does depends on this number and never on ``seed``, so a model
         trained on one seed can be applied to another.
@@ -114,6 +114,14 @@ def synthetic_tissue(
       1.5 times as strong as usual in the others;
     - assay: the typical spot holds 2,800 to 10,500 transcripts, and .6 to 4 cells' worth of them (1.5 where alike)
       come from the glass, not from its cells.
+
+    Examples
+    --------
+    >>> sections = stp.datasets.synthetic_tissue(n_sections=2, n_genes=60, size_um=800)
+    >>> sections["S1"].tables["table"].shape
+    (41, 60)
+    >>> sections["S1"].tables["table"].var["program"].unique().tolist()
+    ['tumor', 'lymphocyte', 'fibroblast', 'macrophage', 'epithelial', 'adipocyte', 'house', 'niche_lymphocyte', ...]
     """
     _check(
         subjects=subjects,

@@ -71,7 +71,7 @@ class Cells:
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> NDArray[np.float32]:
-    """Return a standardized random field ``shape`` that varies over about ``scale`` cells."""
+    """Return a random field ``shape`` with mean 0 and deviation 1 that varies over about ``scale`` cells of the coarse map."""
     from PIL import Image
 
     height, width = shape
@@ -84,7 +84,17 @@ def smooth_field(rng: np.random.Generator, shape: tuple[int, int], scale: float)
 
 
 def grow_tissue(rng: np.random.Generator, size_um: float, traits: Traits) -> Tissue:
-    """Grow the regions of one section on a square of ``size_um``."""
+    """Grow the regions of one section.
+
+    Parameters
+    ----------
+    rng
+        Source of the shapes.
+    size_um
+        Side of the square that the section lies in.
+    traits
+        The subject's anatomy.
+    """
     n = int(np.ceil(size_um / GRID_UM))
     shape = (n, n)
     y_um, x_um = (np.indices(shape, dtype=np.float32) + 0.5) * GRID_UM
@@ -195,7 +205,17 @@ def _jittered_grid(
 
 
 def place_cells(rng: np.random.Generator, tissue: Tissue, size_um: float) -> Cells:
-    """Fill the regions with cells of each type at that type's density, none on top of another."""
+    """Fill the regions with cells of each type at that type's density; no two cells overlap.
+
+    Parameters
+    ----------
+    rng
+        Source of the places.
+    tissue
+        The regions.
+    size_um
+        Side of the square that the section lies in.
+    """
     shape = tissue.region.shape
     density_of, radius_um = _DENSITY.copy(), _RADIUS_UM.copy()
     density_of[TUMOR, _TUMOR_CELL] *= tissue.traits.cellularity
@@ -244,7 +264,22 @@ def _cell_of(points_um: NDArray[np.float64], shape: tuple[int, int]) -> tuple[ND
 def regions_at(
     tissue: Tissue, centers_um: NDArray[np.float64], radius_um: float
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return how much of each circle lies on tissue ``(n,)`` and its most frequent region ``(n,)``, an index into `REGIONS`."""
+    """Find what lies under circles, such as spots.
+
+    Parameters
+    ----------
+    tissue
+        The regions.
+    centers_um
+        Centers of the circles ``(n, 2)``, x then y.
+    radius_um
+        Their radius.
+
+    Returns
+    -------
+    The share of each circle that lies on tissue ``(n,)``, and its most frequent region ``(n,)``, an index into
+    `REGIONS`.
+    """
     steps = np.arange(-radius_um, radius_um + 1, GRID_UM)
     dx, dy = (grid.ravel() for grid in np.meshgrid(steps, steps))
     inside = np.hypot(dx, dy) <= radius_um

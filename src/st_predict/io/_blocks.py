@@ -28,7 +28,7 @@ _NEVER = 2**64 - 1  # what the index of a shard says of a block that it lacks
 
 
 def whiten(pixels: NDArray[np.uint8], lacks: Lacks, block_px: tuple[int, int], top: int, left: int) -> None:
-    """Make the whole pixel white, whichever of its channels were never stored.
+    """Make pixels white in all channels where any of their channels was never stored.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def whiten(pixels: NDArray[np.uint8], lacks: Lacks, block_px: tuple[int, int], t
 
 
 def check_planes(lacks: Lacks, path: Path, *, where: str) -> None:
-    """Refuse an image that has nothing of one of its planes: no color can be told without it."""
+    """Refuse an image of which a whole plane was never stored: without it no color is known."""
     gone = np.flatnonzero(lacks.all(axis=(1, 2)))
     if len(gone):
         named = ", ".join(_PLANES[i] for i in gone)
@@ -58,7 +58,21 @@ def check_planes(lacks: Lacks, path: Path, *, where: str) -> None:
 
 
 def whole_levels(levels: Sequence[Any], path: Path) -> tuple[list[Any], list[str]]:
-    """Levels that lack nothing that the finest has, and what is said of the others, which would show glass for tissue."""
+    """Choose the levels that can be read.
+
+    A level that lacks a block which the finest level has would show glass in place of tissue, so it is left out.
+
+    Parameters
+    ----------
+    levels
+        Levels of the pyramid, the finest first.
+    path
+        The slide's file, for messages.
+
+    Returns
+    -------
+    The levels that are left, and a message for each level that is not.
+    """
     kept, said = [levels[0]], []
     there = ~levels[0].lacks.any(axis=0)
     for number, level in enumerate(levels[1:], 1):
@@ -88,12 +102,12 @@ def _shows(there: Lacks, finest: Any, level: Any, row: int, col: int) -> bool:
 
 
 def any_plane(lacks: Lacks) -> Lacks:
-    """Blocks ``(n_rows, n_cols)`` of which some plane lacks."""
+    """Blocks ``(n_rows, n_cols)`` that at least one plane lacks; ``lacks`` is ``(n_planes, n_rows, n_cols)``."""
     return np.asarray(lacks.any(axis=0))
 
 
 def tiff_lacks(series: tifffile.TiffPageSeries, grid: tuple[int, int]) -> Lacks:
-    """Which blocks ``(n_planes, n_rows, n_cols)`` of a level were never stored; all of a plane whose file is missing."""
+    """Find the blocks ``(n_planes, n_rows, n_cols)`` of a level that were never stored; if a plane's file is missing, all of it."""
     pages = list(series.pages)
     if series.dataoffset is not None:  # stored in one piece
         return np.zeros((1, *grid), bool)
@@ -108,8 +122,8 @@ def tiff_lacks(series: tifffile.TiffPageSeries, grid: tuple[int, int]) -> Lacks:
 class ZarrBlocks:
     """Chunks of a Zarr array of an image in color.
 
-    A chunk that is not stored is its fill value. White is as good as stored. Any other is what nobody wrote, and is read
-    as white; where that is an alpha of nothing, the block is transparent and lacks nothing either.
+    A chunk that is not stored holds the array's fill value. If that is white, or an alpha of 0, which is transparent
+    and so lies on white, nothing is missing. Any other fill value is one that nobody wrote; it is read as white.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ def check_readable(path: Path, *, where: str) -> None:
 
 
 def link_places(path: Path) -> list[Path]:
-    """Where the other files of a slide may lie: beside what was named, then beside all that its links lead to."""
+    """Folders in which the other files of a slide may lie: that of the path, then those its links lead to."""
     found = [path.absolute()]
     while found[-1].is_symlink() and len(found) < _MOST_LINKS:
         found.append(found[-1].parent / found[-1].readlink())
@@ -56,7 +56,7 @@ def link_places(path: Path) -> list[Path]:
 
 
 def unreadable(path: Path, why: object, *, where: str) -> InputError:
-    """The error for an image file that cannot be read to its end."""
+    """Make the error for an image file that cannot be read to its end; ``why`` ends the sentence."""
     return InputError(
         f"{path.name} is truncated or corrupt: {why}",
         where=where,
@@ -66,7 +66,7 @@ def unreadable(path: Path, why: object, *, where: str) -> InputError:
 
 
 def not_rgb(path: Path, found: str, *, where: str) -> InputError:
-    """The error for an image whose pixels are not 8-bit color."""
+    """Make the error for an image whose pixels are not 8-bit color; ``found`` is what they are."""
     return InputError(
         f"{path.name} is not an 8-bit RGB image ({found})",
         where=where,

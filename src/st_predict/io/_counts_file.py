@@ -28,7 +28,7 @@ _TEXT = "utf-8-sig"  # spreadsheets put a byte-order mark before the first name
 
 
 def separator(path: Path) -> str:
-    """What parts the names in a file's first line: tab, comma or semicolon, whatever the file is called."""
+    """Find the separator in a file's first line: tab, comma or semicolon, whatever the file is called."""
     with open_text(path) as file:
         line = file.readline()
     usual = "," if ".csv" in path.name.lower() else "\t"

@@ -42,8 +42,8 @@ _living: weakref.WeakValueDictionary[str, FlatImage] = weakref.WeakValueDictiona
 class FlatImage:
     """Pixels ``(3, height, width)`` uint8 of one decoded image; indexing gives a read-only view.
 
-    Pickling carries file names, not pixels: the same process gets the same object back, another process on the same
-    machine maps the same file, and one that cannot see it decodes the source again, once.
+    A pickle holds file names, not pixels. The same process gets the same object back. Another process on the same
+    machine maps the same file, and one that cannot see the file decodes the source again, once.
 
     Parameters
     ----------

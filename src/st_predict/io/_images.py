@@ -1,6 +1,6 @@
 """Image files as lazy ``(3, height, width)`` dask arrays, and as elements of SpatialData.
 
-The one door to pixels for every reader: tiled TIFFs stay where they are, flat images are decoded once.
+Every reader gets its pixels here: tiled TIFFs stay on disk, flat images are decoded once.
 """
 
 from __future__ import annotations

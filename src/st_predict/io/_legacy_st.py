@@ -51,16 +51,16 @@ def legacy_st(
         (``10x21``, ``5.907x2.103``), or a data frame with these ids as index and genes as columns.
     image
         The H&E image that the pixel positions refer to: JPEG, PNG or TIFF, 8-bit RGB. Flat formats are decoded once,
-        into a temporary file that lives as long as the image is referenced; tiled TIFFs are read where they lie.
+        into a temporary file that lives as long as the image is in use; tiled TIFFs stay on disk.
     spots
-        Positions, one row a spot: columns ``x``, ``y`` (array position, as in the ids), ``pixel_x``, ``pixel_y``
+        Positions, one row for each spot: columns ``x``, ``y`` (array position, as in the ids), ``pixel_x``, ``pixel_y``
         (center on the image, px) and, if present, ``selected`` (1: under tissue). A text table or a data frame.
     section
-        Name of the section: of its elements and in ``obs["section"]``.
+        Name of the section. It names the elements and stands in ``obs["section"]``.
     subject
         Patient or animal, for splits by subject; left out of ``obs`` if unknown.
     um_per_px
-        Micrometers a pixel of the image. If unknown, the result holds no scale: it is never guessed.
+        Width of a pixel of the image in um. If it is unknown, the result holds no scale: it is never guessed.
     spot_diameter_um
         Diameter of a spot on the array in um.
 
@@ -75,13 +75,16 @@ def legacy_st(
     ------
     InputError
         A file is missing, empty, truncated or corrupt; counts are not raw counts; spots or genes come twice; columns
-        are missing; counts and spots share no id; spots lie off the image or have x and y swapped; the scale is absurd.
+        are missing; counts and spots share no id; spots lie off the image or have x and y swapped; or the scale is one
+        that no image of a section has.
 
     Examples
     --------
-    >>> sdata = stp.io.legacy_st(  # doctest: +SKIP
-    ...     "C2/counts.tsv.gz", "C2/image.jpg", "C2/spots.tsv", section="C2", subject="patient_C", um_per_px=0.7015
+    >>> sdata = stp.io.legacy_st(
+    ...     "C2/counts.tsv.gz", "C2/image.jpg", "C2/spots.tsv", section="C2", subject="patient_C", um_per_px=0.75
     ... )
+    >>> sdata.tables["table"].shape
+    (41, 60)
     """
     from spatialdata import SpatialData
     from spatialdata.transformations import Identity

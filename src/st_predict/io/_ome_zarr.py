@@ -28,7 +28,17 @@ class _Picture(NamedTuple):
 
 
 def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
-    """A picture of a store: levels and, if ``stated`` is asked for, the scale its metadata state."""
+    """Open a picture of a store.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    stated
+        Whether to read the scale from the metadata.
+    series
+        Number of the picture; ``None``: the largest.
+    """
     from st_predict.io import _slide_scale
     from st_predict.io._regions import OmeZarrImage
 
@@ -109,7 +119,7 @@ def _channel_names(group: Path) -> tuple[str, ...]:
 
 
 def _described(path: Path) -> dict[str, Any]:
-    """What a group says of itself, below ``ome`` or not."""
+    """Metadata of a group, which may lie below ``ome``."""
     import zarr
 
     try:
@@ -140,7 +150,7 @@ def _axes(described: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _finest(picture: _Picture) -> Any:
-    """The array of the finest level; nothing where the description is broken, which is said when it is read."""
+    """The array of the finest level; ``None`` where its description is broken, which is an error once it is read."""
     import zarr
 
     try:

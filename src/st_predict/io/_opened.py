@@ -1,4 +1,4 @@
-"""A slide as it was opened, whatever its format, and what is no slide. Knows no format."""
+"""A slide as it was opened, and the error for what is no slide. Knows no format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Opened(NamedTuple):
     """Image sources, the finest first."""
     um_per_px: float | None
     notes: tuple[str, ...] = ()
-    """What the user should know of the file."""
+    """Messages about the file, for the user."""
     series: int | None = None
     """Which slide of a file of several it is."""
 

@@ -108,11 +108,11 @@ class OpenSlideImage(RegionImage):
 
     @property
     def properties(self) -> dict[str, str]:
-        """What the scanner wrote down."""
+        """Metadata that the scanner wrote."""
         return dict(self._slide.properties)
 
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
-        """Pixels of a box; what the scanner left out has no alpha, and so is white."""
+        """Pixels of a box; what the scanner left out is transparent, and so white."""
         import openslide
 
         if self._pid != os.getpid():  # a forked process shares the file's position with its parent
@@ -165,9 +165,9 @@ def openslide_reads(path: Path) -> bool:
 
 
 def openslide_place(path: Path) -> Path:
-    """Where a file is opened: where it was named, for formats of several files look for the others there.
+    """Find the path at which to open a slide of several files, whose other files are looked for beside it.
 
-    Of a link whose other files lie beside what it points to, there: where more of the slide is found.
+    This is the path that was named or, for a link, what it points to: whichever shows more of the slide's levels.
     """
     places = link_places(path)
     return max(places, key=_n_levels) if len(places) > 1 else places[0]  # the first, where both have as many
@@ -184,7 +184,7 @@ def _n_levels(path: Path) -> int:
 
 
 def dicom_series(folder: Path) -> tuple[list[Path], list[str]]:
-    """The first file of every series of DICOM slides in a folder, and the names of files that OpenSlide cannot open."""
+    """Find the first file of every DICOM slide in a folder, and the names of files that OpenSlide cannot open."""
     import openslide
 
     found: dict[str, Path] = {}

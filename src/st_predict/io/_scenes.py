@@ -1,4 +1,4 @@
-"""Files that hold several slides: which one is read, and what is said of the others. Knows no format."""
+"""Files that hold several slides: which one is read, and the message about the others. Knows no format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Scene(NamedTuple):
     """One slide of a file."""
 
     number: int
-    """As the file counts its pictures, from 0."""
+    """Number of the picture in the file, from 0."""
     height: int
     width: int
 
@@ -34,12 +34,12 @@ class Scene(NamedTuple):
 
 
 def lies_beside(name: str) -> bool:
-    """Whether a picture is by its name a label, a photograph of the whole glass or the like."""
+    """Whether the name of a picture says that it is a label, a photograph of the whole glass or the like."""
     return bool(_BESIDE.search(_CAMEL.sub(" ", name)) or _MAP.fullmatch(name))
 
 
 def choose_scene(usable: Sequence[Scene], known: Sequence[Scene], path: Path, *, where: str, series: int | None) -> int:
-    """Number of the scene that is asked for; where none is, that of the largest that is usable.
+    """Check the number that is asked for; if there is none, take the largest usable scene.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def choose_scene(usable: Sequence[Scene], known: Sequence[Scene], path: Path, *,
 
 
 def several(scenes: Sequence[Scene], number: int, path: Path) -> str | None:
-    """What is said of a file that holds more slides than the one that is read; ``None`` where it does not."""
+    """The message about the slides of a file that are not read; ``None`` where there are none."""
     others = [scene for scene in scenes if scene.number != number]
     if not others:
         return None
@@ -82,7 +82,7 @@ def several(scenes: Sequence[Scene], number: int, path: Path) -> str | None:
 
 
 def missing(image: Any, path: Path) -> str | None:
-    """What is said of an image some of whose blocks were never stored; ``None`` where all were."""
+    """The message about blocks of an image that were never stored; ``None`` where all were."""
     n, of = int(image.lacks.sum()), image.lacks.size
     if not n:
         return None

@@ -27,33 +27,43 @@ _FLAT = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
 def slide(path: str | Path, *, um_per_px: float | None = None, series: int | None = None) -> SpatialData:
-    """Open an H&E slide; no pixel is decoded until it is needed. What is transparent or was never stored is white.
+    """Open an H&E slide; no pixel is decoded until it is needed.
 
-    TIFFs of scanners (SVS, NDPI, Philips, OME-TIFF, generic pyramids; JPEG, JPEG 2000 and other compressions) are read
-    where they lie by tifffile, MRXS, DICOM and other formats of scanners by OpenSlide, OME-Zarr by zarr. A flat JPEG,
-    PNG or strip TIFF is decoded once, into a temporary file, when the first pixel is asked for.
+    TIFFs of scanners (SVS, NDPI, Philips, OME-TIFF, generic pyramids; JPEG, JPEG 2000 and other compressions) stay on
+    disk and are read by tifffile. MRXS, DICOM and other formats of scanners are read by OpenSlide, OME-Zarr by zarr. A
+    flat JPEG, PNG or strip TIFF is decoded once, into a temporary file, when the first pixel is asked for. Pixels that
+    are transparent, or that the file never stored, are white.
 
     Parameters
     ----------
     path
         The slide's file, or the folder of an OME-Zarr image.
     um_per_px
-        Width of a pixel of the finest level in um; ``None``: as the slide's metadata say. Where they do not, physical
-        tiles and grids ask for it, see :func:`st_predict.pp.set_scale`.
+        Width of a pixel of the finest level in um; ``None``: as the slide's metadata say. Where they do not say it,
+        tiles and grids in um cannot be made before :func:`st_predict.pp.set_scale`.
     series
-        Which slide of a file that holds several, as an OME-TIFF of three scenes does, by its number among the file's
-        pictures, from 0; ``None``: the largest, and where there are others this is said.
+        Which slide to open of a file that holds several, such as an OME-TIFF of three scenes: its number among the
+        file's pictures, from 0. ``None``: the largest; a warning names the others, where there are any.
 
     Returns
     -------
     A SpatialData with one lazy image ``<name>_image`` in px of the finest level (``"global"``), multiscale where the
-    file is a pyramid, and its scale in ``attrs["st_predict"]["um_per_px"]``. ``<name>`` is that of the file.
+    file is a pyramid. ``<name>`` is that of the file. ``attrs["st_predict"]["um_per_px"]`` holds the scale.
 
     Raises
     ------
     InputError
-        The file is missing, empty, not to be read, cut, no slide, not 8-bit RGB or in colors that nobody knows for
-        certain, its scale cannot be right, reading it would run code, or it has no such series.
+        The file is missing, empty, cut short, no slide, or may not be read; it is not 8-bit RGB, or its colors cannot
+        be converted for certain; its scale cannot be right; reading it would run code; or it has no such series.
+
+    Examples
+    --------
+    >>> slide = stp.io.slide("slides/one.tif")
+    >>> slide.attrs["st_predict"]["um_per_px"]
+    {'one_image': 0.75}
+    >>> stp.tl.predict(slide, model)
+    >>> slide.tables["predicted"].shape
+    (41, 20)
     """
     path = Path(path)
     if um_per_px is not None:
@@ -74,7 +84,9 @@ def slide(path: str | Path, *, um_per_px: float | None = None, series: int | Non
 
 
 def slide_series(path: str | Path) -> list[int]:
-    """Numbers of the slides that a file holds, as :func:`~st_predict.io.slide` takes them; labels and photographs are left out.
+    """List the slides in a file by number, for ``series`` of :func:`~st_predict.io.slide`.
+
+    Labels and photographs of the whole glass are left out.
 
     Parameters
     ----------
@@ -83,12 +95,18 @@ def slide_series(path: str | Path) -> list[int]:
 
     Returns
     -------
-    ``[0]`` where it is no file of several.
+    The numbers; ``[0]`` for a file that cannot hold several slides.
 
     Raises
     ------
     InputError
-        If it is missing, empty or not to be read.
+        If the file is missing, empty, or may not be read.
+
+    Examples
+    --------
+    >>> stp.io.slide_series("slides/one.tif")
+    [0]
+    >>> slides = [stp.io.slide("slides/one.tif", series=number) for number in stp.io.slide_series("slides/one.tif")]
     """
     path = Path(path)
     check_readable(path, where=_WHERE)
@@ -149,7 +167,7 @@ def _open_openslide(file: Path, path: Path, *, stated: bool, series: int | None)
 
 
 def _open_dicom(path: Path, *, stated: bool, series: int | None) -> Opened:
-    """A folder of DICOM files, which may be those of several slides."""
+    """Open a folder of DICOM files, which may belong to several slides."""
     from st_predict.io._regions import OpenSlideImage
 
     first, left = _dicom_series(path)
@@ -180,13 +198,13 @@ def _dicom_series(path: Path) -> tuple[list[Path], list[str]]:
 
 
 def _the_only(image: Any, path: Path, series: int | None) -> None:
-    """Refuse a number that is not that of the only picture of a file."""
+    """Refuse any number but that of the only picture of a file."""
     only = [Scene(0, *image.shape[1:])]
     choose_scene(only, only, path, where=_WHERE, series=series)
 
 
 def _is_openslides(path: Path, series: int | None) -> bool:
-    """TIFFs that tifffile reads wrongly: slides it does not stitch, and colors its decoders hand out as they are stored."""
+    """Whether OpenSlide has to read a TIFF: tifffile does not stitch its tiles, or does not convert its colors to RGB."""
     from st_predict.io._regions import openslide_reads, openslide_vendor
     from st_predict.io._tiff import open_finest
     from st_predict.io._tiff_color import find_color, may_be_color
@@ -202,7 +220,7 @@ def _is_openslides(path: Path, series: int | None) -> bool:
 
 
 def _check_size(found: Opened, path: Path) -> None:
-    """Levels that are not smaller copies of one another would put tiles where they do not belong."""
+    """Refuse levels that are not smaller copies of one another: tiles would be cut at wrong places."""
     sizes = np.array([level.shape[1:] for level in found.levels], float)
     # A level is rounded to whole px, time and again.
     apart = np.abs(sizes[:, 0] * sizes[0, 1] / sizes[0, 0] - sizes[:, 1])

@@ -24,10 +24,10 @@ _SQUARE = 0.02  # pixels of a scanner are square to less than this
 
 
 def tiff_scale(path: Path, *, where: str, series: int | None = None) -> float | None:
-    """From OME-XML, an Aperio description, Philips' XML, or the resolution tags of any other TIFF.
+    """Read the scale of a TIFF: from OME-XML, an Aperio description, Philips' XML, or else the resolution tags.
 
-    Resolution tags are not a scanner's word: what no microscope does (72 dots an inch, or a unit ten times off) is what a
-    program filled in, and tells nothing.
+    Resolution tags need not come from the scanner. A value that no microscope has (72 dots an inch, or a unit ten times
+    off) was filled in by a program, and is ignored.
     """
     with open_finest(path, where=where, series=series) as (file, found):
         page = found.keyframe
@@ -59,7 +59,7 @@ def tiff_scale(path: Path, *, where: str, series: int | None = None) -> float | 
 
 
 def openslide_scale(properties: Mapping[str, str], path: Path, *, where: str) -> float | None:
-    """From what OpenSlide found."""
+    """Read the scale from the properties that OpenSlide found."""
     stated = [properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
     x, y = (None if value is None else _length(value, path) for value in stated)
     return None if x is None or y is None else _checked(_square(x, y, path, where), path, where)
@@ -68,7 +68,7 @@ def openslide_scale(properties: Mapping[str, str], path: Path, *, where: str) ->
 def ome_zarr_scale(
     axes: Sequence[Mapping[str, Any]], transformations: Sequence[Mapping[str, Any]], path: Path, *, where: str
 ) -> float | None:
-    """From the axes and all scalings of a level of an OME-Zarr image, its own and those of the whole pyramid."""
+    """Compute the scale of an OME-Zarr level from its axes and all its scalings, its own and those of the whole pyramid."""
     scales = [t.get("scale") for t in transformations if isinstance(t, dict) and t.get("type") == "scale"]
     if not scales:
         return None
@@ -86,7 +86,7 @@ def ome_zarr_scale(
 
 
 def _of_ome_xml(file: Any, page: Any, path: Path, where: str) -> float | None:
-    """What the images say that the page is of; those without data have no page, so that counting them tells nothing."""
+    """Scale of the image in OME-XML that lists this page; images without data have no page, so they cannot be counted off."""
     try:
         root = ElementTree.fromstring(file.ome_metadata or "")
     except ElementTree.ParseError:
@@ -132,7 +132,7 @@ def _ome_sides(pixels: ElementTree.Element, path: Path) -> tuple[float, float] |
 
 
 def _length(stated: Any, path: Path) -> float | None:
-    """A positive number, with a decimal comma or point; of anything else it is said that it tells nothing."""
+    """Read a positive number, with a decimal comma or point; anything else is ignored with a warning."""
     try:
         found = float(stated.strip().replace(",", ".") if isinstance(stated, str) else stated)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Space Ranger output folders: which files there are in which version, positions, and the scale they imply.
+"""Space Ranger output folders: the files of each version, positions, and the scale that follows from them.
 
 Knows folders, tables and geometry; builds no SpatialData.
 """

@@ -163,13 +163,13 @@ def _reopen(path: str, where: str, level: int, series: int | None) -> TiffImage:
 def open_finest(
     path: Path, *, where: str, series: int | None = None
 ) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPageSeries]]:
-    """The file, and the series of the level that is read: other images of the file have scales of their own."""
+    """Open the file, and give the series of the level that is read; other images of the file have scales of their own."""
     with _open_file(path, where) as file:
         yield file, _levels(file, path, where, series)[0]
 
 
 def n_levels(path: Path, *, where: str, series: int | None = None) -> int:
-    """How many levels of a pyramid a picture of a TIFF has; 1 where there is no pyramid."""
+    """Count the levels of a picture's pyramid; 1 where there is no pyramid."""
     with _open_file(path, where) as file:
         return len(_levels(file, path, where, series))
 
@@ -182,7 +182,7 @@ def tiff_scenes(path: Path, *, where: str, series: int | None = None) -> tuple[i
 
 
 def tiff_notes(image: TiffImage, scenes: Sequence[Scene]) -> list[str]:
-    """What is said of a file: pictures and samples that are not read, blocks that are missing."""
+    """Messages about a file: pictures and samples that are not read, blocks that are missing."""
     found = [missing(image, image.path)]
     if image.leaves_out:
         found.append(
@@ -208,7 +208,7 @@ def _open_file(path: Path, where: str) -> tifffile.TiffFile:
 
 
 def _place(file: tifffile.TiffFile, path: Path) -> Path:
-    """Which of the places of a link has most of the files that an OME-TIFF names."""
+    """Choose the path, of a link or of what it points to, beside which most of the files lie that an OME-TIFF names."""
     places = link_places(path)
     if len(places) == 1 or not file.is_ome:
         return places[0]
@@ -218,7 +218,7 @@ def _place(file: tifffile.TiffFile, path: Path) -> Path:
 
 @contextmanager
 def _reading(path: Path, where: str) -> Iterator[None]:
-    """What tifffile raises on a file that is cut or corrupt, in our words."""
+    """Turn what tifffile raises on a file that is cut or corrupt into our error."""
     import tifffile
 
     try:

@@ -1,4 +1,4 @@
-"""Which TIFFs come out of their decoder as RGB for certain, and what is done to those that nearly do.
+"""Which TIFFs their decoder gives as RGB for certain, and how others are converted.
 
 Knows tifffile's pages and series; reads no pixel.
 """
@@ -31,7 +31,7 @@ class Color(NamedTuple):
 
 
 def find_color(series: tifffile.TiffPageSeries) -> Color | None:
-    """How the image becomes RGB; ``None`` where nobody knows for certain what its decoder hands out.
+    """How the image becomes RGB; ``None`` where it is not certain what its decoder gives.
 
     RGB does under every known compression, YCbCr as JPEG (whose decoder converts) or, not subsampled, under a lossless
     one (converted here). A fourth sample that is not marked as alpha is left out. Three separate planes of a file that marks none of its colors (OME-TIFF) are red, green, blue.
@@ -64,7 +64,7 @@ def n_channels(series: tifffile.TiffPageSeries) -> int:
 
 
 def n_planes(series: tifffile.TiffPageSeries) -> int:
-    """Pictures that lie upon one another in a stack: of depth, time or pages of one size; 1 where it is no stack."""
+    """Number of pictures in a stack of depths, times or pages of one size; 1 where there is no stack."""
     sides = zip(series.axes, series.shape, strict=True)
     return int(np.prod([size for axis, size in sides if axis not in "YXSC"], dtype=int))
 
@@ -76,7 +76,7 @@ def may_be_color(series: tifffile.TiffPageSeries) -> bool:
 
 
 def describe(series: tifffile.TiffPageSeries) -> str:
-    """The interpretation, as an error names it."""
+    """Name the color interpretation, for errors."""
     page, n = series.keyframe, n_planes(series)
     parts = [
         *([f"a stack of {n} planes"] if n > 1 else []),

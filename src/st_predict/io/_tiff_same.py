@@ -1,4 +1,4 @@
-"""Whether one picture of a TIFF is another one, smaller: by its size, and by a few places of both.
+"""Whether one picture of a TIFF is a smaller copy of another: compares their sizes, and a few places of both.
 
 Knows tifffile's series and zarr.
 """
@@ -28,7 +28,7 @@ _found: dict[Any, bool | None] = {}  # of files, which are opened several times
 
 
 def is_reduced(small: tifffile.TiffPageSeries, large: tifffile.TiffPageSeries) -> bool:
-    """Whether a series is the same picture as another one, smaller.
+    """Whether a series is a smaller copy of another one.
 
     Its sides are those of the larger one divided by a common factor, and it shows the same. Of pictures that show
     nothing, it is if it says so, or if it is smaller by a power of two.
@@ -48,7 +48,7 @@ def is_reduced(small: tifffile.TiffPageSeries, large: tifffile.TiffPageSeries) -
 
 
 def _shows_same(small: tifffile.TiffPageSeries, large: tifffile.TiffPageSeries) -> bool | None:
-    """Whether both show the same; ``None`` where nothing is to be seen, or cannot be."""
+    """Whether both show the same; ``None`` where there is nothing to see, or nothing can be read."""
     file = Path(small.keyframe.parent.filehandle.path)
     state = file.stat()
     key = str(file), state.st_size, state.st_mtime_ns, small.keyframe.offset, large.keyframe.offset

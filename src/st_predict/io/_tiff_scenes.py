@@ -26,7 +26,20 @@ _BESIDE_TOLD = re.compile(r"^\s*(label|macro|thumbnail|overview)\b", re.IGNORECA
 def find_levels(
     file: tifffile.TiffFile, path: Path, *, where: str, series: int | None
 ) -> tuple[int, list[tifffile.TiffPageSeries], list[Scene]]:
-    """Number and levels, the finest first, of the picture that is read, and all pictures that are slides.
+    """Find the picture that is read, its levels, and all pictures that are slides.
+
+    Parameters
+    ----------
+    file
+        The open file.
+    path, where
+        Its path, and the argument it was given as, for errors.
+    series
+        Number of the picture that is asked for; ``None``: the largest.
+
+    Returns
+    -------
+    Number of the picture, its levels, the finest first, and the slides of the file.
 
     Raises
     ------
@@ -46,7 +59,7 @@ def find_levels(
 
 
 def _pyramids(file: tifffile.TiffFile) -> dict[int, list[tifffile.TiffPageSeries]]:
-    """Levels of every picture by its number in the file, those of plain pages put together by what they show."""
+    """Levels of every picture by its number in the file; plain pages are joined to a pyramid if they show the same."""
     found: dict[int, list[tifffile.TiffPageSeries]] = {}
     apart: list[tifffile.TiffPageSeries] = []
     for number, series in enumerate(file.series):
@@ -66,7 +79,7 @@ def _pyramids(file: tifffile.TiffFile) -> dict[int, list[tifffile.TiffPageSeries
 
 
 def _goes_by_size(series: tifffile.TiffPageSeries, file: tifffile.TiffFile) -> bool:
-    """Whether nothing but its size tells what a page is a level of."""
+    """Whether only its size shows which picture a page is a level of."""
     return series.kind in ("generic", "shaped", "uniform") and not file.is_ndpi
 
 

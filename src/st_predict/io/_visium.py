@@ -51,7 +51,8 @@ class _Names:
 def visium(path: str | Path, *, image: str | Path | None = None, section: str | None = None) -> SpatialData:
     """Read a Space Ranger output: Visium (version 1 and later) or one bin size of Visium HD.
 
-    Only in-tissue spots of the filtered matrix are kept; barcodes without a position are left out and counted in the log.
+    Only in-tissue spots of the filtered matrix are kept. Barcodes without a position are left out; the log says how
+    many.
 
     Parameters
     ----------
@@ -61,10 +62,10 @@ def visium(path: str | Path, *, image: str | Path | None = None, section: str | 
     image
         The full-resolution image that was given to Space Ranger: TIFF, OME-TIFF, JPEG or PNG, 8-bit RGB. A tiled TIFF
         stays on disk and is read tile by tile; other files are decoded once into a temporary file, which lives as long
-        as the image is referenced. Without it only the hires and lowres images are there.
+        as the image is in use. Without it the result has the hires and lowres images only.
     section
-        Name of the section: of its elements and in ``obs["section"]``. Default: the prefix of the matrix file, else the
-        name of the folder above ``outs``.
+        Name of the section. It names the elements and stands in ``obs["section"]``. Default: the prefix of the matrix
+        file, else the name of the folder above ``outs``.
 
     Returns
     -------
@@ -83,7 +84,11 @@ def visium(path: str | Path, *, image: str | Path | None = None, section: str | 
 
     Examples
     --------
-    >>> sdata = stp.io.visium("sample/outs", image="sample/tissue.tif", section="A1")  # doctest: +SKIP
+    >>> sdata = stp.io.visium("A1/outs", image="A1/tissue.tif")
+    >>> sorted(sdata.images)
+    ['A1_full_image', 'A1_hires_image', 'A1_lowres_image']
+    >>> round(sdata.attrs["st_predict"]["um_per_px"]["A1_full_image"], 3)
+    0.75
     """
     from spatialdata import SpatialData
 

@@ -57,6 +57,12 @@ def alignment(
     ------
     InputError
         If an element is missing or ambiguous, spots lie off the image, or the axes or the file do not fit.
+
+    Examples
+    --------
+    >>> axes = stp.pl.alignment(sections["S1"], save="alignment.png")
+    >>> axes[0].get_title()
+    'S1: 41 spots, 0.75 µm/px'
     """
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
@@ -91,7 +97,7 @@ def alignment(
 
 
 def _zoom(spots: Spots, whole: Box) -> Box:
-    """A few pitches of the map's proportions, around the spot in the middle of all and within the map."""
+    """A part of the map, of its proportions and a few pitches wide, around the spot in the middle."""
     from st_predict.core.tiles.thumbnail import Box
 
     middle = np.median(spots.centers_px, axis=0)
@@ -104,6 +110,6 @@ def _zoom(spots: Spots, whole: Box) -> Box:
 
 
 def _linewidth(spots: Spots, box: Box) -> float:
-    """Points; as thin as leaves the tissue to be seen where spots are small on paper."""
+    """Width in points; thin where spots are small on paper, so that the tissue stays visible."""
     diameter_pt = 72 * _PANEL_IN * 2 * float(np.median(spots.radii_px)) / box.width
     return min(1.5, 0.07 * diameter_pt)

@@ -1,4 +1,4 @@
-"""The numbers behind a map of expression: a prediction and, where there is one, the measurement it stands beside.
+"""The numbers behind a map of expression: a prediction and, where there is one, the measurement.
 
 Reads through the boundary; draws nothing.
 """
@@ -30,7 +30,7 @@ class Compared(NamedTuple):
     section: Section
     placed: Placed
     genes: list[str]
-    """What the columns below are, ``(G,)``."""
+    """Genes and gene sets of the columns below, ``(G,)``."""
     prediction: Prediction
     """All that was predicted."""
     predicted: NDArray[np.float32]
@@ -42,11 +42,11 @@ class Compared(NamedTuple):
     min_counts: float
     """What is enough."""
     pcc: list[float | None]
-    """Of each gene over the scored spots, as ``evaluate`` has it; ``None`` where there is nothing to correlate."""
+    """PCC of each gene over the scored spots, as ``evaluate`` gives it; ``None`` where there is nothing to correlate."""
 
     @property
     def unpredictable(self) -> list[bool]:
-        """Genes of which the model expected no more than chance gives."""
+        """For each gene, whether the model expected no more of it than chance gives."""
         poor = self.prediction.unpredictable
         return [gene in poor for gene in self.genes]
 
@@ -59,7 +59,20 @@ def compare(
     min_counts: float | None,
     elements: Elements,
 ) -> Compared:
-    """Read a prediction and the measured expression beside it, of some genes or (``None``) of the whole panel.
+    """Read a prediction, and the measured expression where there is one.
+
+    Parameters
+    ----------
+    sdata
+        A section that was predicted.
+    genes
+        Genes and gene sets that are wanted; ``None``: the whole panel.
+    key
+        ``key_added`` of the prediction.
+    min_counts
+        Least counts of a spot to be scored; ``None``: as in training.
+    elements
+        The user's choice of elements.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every picture here shares: its axes, its look, the scale bar, and how it ends. Knows matplotlib only."""
+"""What all pictures share: axes, the look of methods, the scale bar, saving. Knows matplotlib only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CONTROL, _REFERENCE, _METHOD = "#999999", "#E69F00", "#0072B2"  # Okabe and Ito
 
 
 class Look(NamedTuple):
-    """How a method is told from others, in every picture alike."""
+    """Label, color and marker of a method, the same in every picture."""
 
     label: str
     color: str
@@ -40,7 +40,7 @@ _LOOKS = {
 
 
 def method_look(method: str) -> Look:
-    """Controls gray squares, ridge an orange diamond, every other method a blue dot."""
+    """Controls are gray squares, ridge is an orange diamond, every other method a blue dot."""
     return _LOOKS.get(method, Look(method, _METHOD, "o"))
 
 
@@ -49,11 +49,20 @@ def check_picture(
 ) -> None:
     """Refuse axes that do not fit and files that cannot be written, before any work.
 
+    Parameters
+    ----------
+    axes
+        Axes that the user gave; ``None``: a new figure.
+    shape
+        Rows and columns of panels.
+    save
+        File to write the figure to, if any.
+
     Raises
     ------
     InputError
-        If there are more or fewer axes than panels, or the file's folder or format is unknown, or the file is there and
-        is no picture of ours.
+        If there are more or fewer axes than panels; the file's folder does not exist or its format is unknown; or a
+        file is there that is no picture of ours.
     """
     given = 0 if axes is None else np.asarray(axes, dtype=object).size
     if axes is not None and given != shape[0] * shape[1]:
@@ -109,7 +118,7 @@ def check_cmap(cmap: str) -> None:
 def new_axes(
     axes: Axes | Sequence[Axes] | NDArray[Any] | None, shape: tuple[int, int], size_in: tuple[float, float]
 ) -> NDArray[Any]:
-    """The user's axes, checked before, or those of a new figure; ``shape``."""
+    """Axes of a ``shape``, rows by columns: the user's, which were checked before, or those of a new figure."""
     if axes is not None:
         return np.asarray(axes, dtype=object).reshape(shape)
     from matplotlib import pyplot as plt
@@ -139,7 +148,7 @@ def finish(axes: NDArray[Any], *, show: bool | None, save: str | Path | None) ->
 
 
 def _marked(path: Path) -> dict[str, Any]:
-    """What has a picture say whose it is, in the way of its format; a format that cannot is not written twice."""
+    """Arguments of ``savefig`` that mark a picture as ours, where its format has a place for that."""
     ending = path.suffix[1:].lower()
     if ending == "png":
         return {"metadata": {"Software": made_by()}}

@@ -41,20 +41,22 @@ def gene_correlation(
 ) -> NDArray[Any]:
     """Compare which genes go together over the spots of a section, measured and predicted.
 
-    Two maps of the Pearson correlation of every two genes, in the order that clusters the measured one, and the pairs
-    of both against each other. Their agreement is the Pearson correlation over pairs of the genes shown, as the
-    ``gene_correlation`` of ``st_predict.tl.cross_validate`` is over those of a gene set. Noise draws measured correlations to 0 and no model predicts it: predicted
-    ones are stronger as a rule, which the agreement does not punish. A constant gene correlates 0 with all.
+    Two maps show the Pearson correlation of every two genes, measured and predicted, both in the order that clusters
+    the measured one. The third panel shows the pairs of genes, predicted against measured. Its agreement is the Pearson
+    correlation over these pairs; ``gene_correlation`` of ``st_predict.tl.cross_validate`` is the same over a gene set.
+
+    Noise draws measured correlations toward 0, and no model predicts noise. So predicted correlations are stronger as a
+    rule, which does not lower the agreement. A constant gene has a correlation of 0 with all others.
 
     Parameters
     ----------
     sdata
         A section with measured expression that :func:`~st_predict.tl.predict` was run on.
     key
-        Its ``key_added``.
+        ``key_added`` of the prediction.
     genes
-        Predicted genes; ``None``: those of the panel that vary most as measured (log1p of counts per 10,000), 60 at
-        most. Genes that the section lacks are left out, and the figure's title names them.
+        Predicted genes; ``None``: the genes of the panel whose measured values (log1p of counts per 10,000) vary most,
+        60 at most. Genes that the section lacks are left out, and the figure's title names them.
     min_counts
         Spots with fewer counts are left out; ``None``: as in training.
     image_key, shapes_key, table_key
@@ -77,6 +79,13 @@ def gene_correlation(
     InputError
         If there is no such prediction, nothing was measured, there are fewer than three spots or genes, or the axes or
         the file do not fit.
+
+    Examples
+    --------
+    >>> stp.tl.predict(sections["S1"], model)
+    >>> axes = stp.pl.gene_correlation(sections["S1"], genes=model.panel[:10])
+    >>> [ax.get_title() for ax in axes]
+    ['measured correlation', 'predicted correlation', '45 pairs, agreement 0...']
     """
     from st_predict._spatialdata.keys import Elements
     from st_predict.pl._compared import compare
@@ -163,7 +172,7 @@ def _draw_maps(
 
 
 def _draw_pairs(ax: Axes, measured: NDArray[np.float64], predicted: NDArray[np.float64]) -> None:
-    """A dot a pair of genes, and where both correlations are the same."""
+    """A dot for each pair of genes, and the line on which both correlations are the same."""
     from st_predict.core.metrics import agreement
 
     upper = np.triu_indices(len(measured), 1)

@@ -35,24 +35,27 @@ def gene_scores(
     show: bool | None = None,
     save: str | Path | None = None,
 ) -> NDArray[Any]:
-    """Tell which genes can be trusted: the PCC of each against its noise ceiling.
+    """Show which genes can be trusted: the PCC of each against its noise ceiling.
 
-    A dot a gene, colored by its mean count. The diagonal is about what a predictor of the true rates would
-    reach, an estimate: on few spots a gene may lie above it. A gene near it is predicted as well as its noise lets models, one far below it varies in ways the model does not see, and one at
-    the left has too few counts for either to be told. Named are the genes that reach most and least of their ceiling,
-    among the half with the highest ceilings: in the other half chance would choose.
+    Each dot is a gene, colored by its mean count. The diagonal is an estimate of what a predictor of the true rates
+    would reach; on few spots a gene may lie above it. A gene near the diagonal is predicted as well as its noise
+    allows. A gene far below it varies in ways that the model does not see. A gene at the left has too few counts to
+    tell.
+
+    The genes that reach most and least of their ceiling are named. They are chosen among the half with the highest
+    ceilings; in the other half chance would choose them.
 
     Parameters
     ----------
     table
-        What :func:`st_predict.tl.evaluate` returned, or ``.genes`` of what ``st_predict.tl.cross_validate`` did:
+        The result of :func:`st_predict.tl.evaluate`, or ``.genes`` of the result of ``st_predict.tl.cross_validate``:
         columns ``method``, ``gene``, ``pcc``, ``ceiling``, ``mean_count`` and ``constant``, averaged over sections.
     method
-        Of the latter, one method or several; ``None``: each in a panel of its own.
+        One or several methods of a comparison, each in a panel of its own; ``None``: all.
     n_labels
         How many genes to name in a panel, half of them the best, half the worst.
     axes
-        Axes to draw on, one a method; ``None``: a new figure.
+        Axes to draw on, one for each method; ``None``: a new figure.
     show
         Whether to call ``matplotlib.pyplot.show``.
     save
@@ -66,6 +69,11 @@ def gene_scores(
     ------
     InputError
         If this is no such table, it has no such method, or the axes or the file do not fit.
+
+    Examples
+    --------
+    >>> stp.tl.predict(sections["S1"], model)
+    >>> axes = stp.pl.gene_scores(stp.tl.evaluate(sections["S1"]), n_labels=4, save="gene_scores.png")
     """
     from st_predict.pl._figure import check_picture, finish, new_axes
     from st_predict.pl._tables import check_columns
@@ -138,7 +146,7 @@ def _count_scale(counts: NDArray[np.float64]) -> LogNorm:
 
 
 def _draw_genes(ax: Axes, genes: pd.DataFrame, norm: LogNorm, low: float) -> Any:
-    """A dot a gene, those of few counts below, and the diagonal."""
+    """A dot for each gene, those of few counts under the others, and the diagonal."""
     genes = genes.sort_values("mean_count", kind="stable")
     ax.plot([0, 1], [0, 1], color="0.25", linewidth=1, zorder=1)
     ax.text(0.02, 0.035, "PCC = ceiling", rotation=45, rotation_mode="anchor", color="0.25", fontsize="small")

@@ -36,16 +36,20 @@ def history(
 ) -> NDArray[Any]:
     """Draw how training went.
 
-    Up to three panels, those the model has records for: training loss by epoch of every fit, with the final one bold;
-    PCC on the sections each inner fold held out, by epoch, with the best marked; and PCC of each section while it was
-    held out, for this method beside the training mean and ridge. The number of epochs that was chosen is dashed.
+    There are up to three panels, one for each kind of record that the model has:
+
+    - the training loss of every fit by epoch, the final fit bold;
+    - the PCC on the sections that each inner fold held out, by epoch, the best epoch marked;
+    - the PCC of each section while it was held out, for this method, the training mean and ridge.
+
+    A dashed line marks the number of epochs that was chosen.
 
     Parameters
     ----------
     model
         A trained model.
     axes
-        Axes to draw on, one a panel; ``None``: a new figure.
+        Axes to draw on, one for each panel; ``None``: a new figure.
     show
         Whether to call ``matplotlib.pyplot.show``.
     save
@@ -59,6 +63,13 @@ def history(
     ------
     InputError
         If the model has no records, or the axes or the file do not fit.
+
+    Examples
+    --------
+    >>> model = stp.tl.train(sections, genes=20, max_epochs=2, members=1)
+    >>> axes = stp.pl.history(model)
+    >>> [ax.get_ylabel() for ax in axes[:2]]
+    ['training loss', 'held-out PCC']
     """
     from st_predict.pl._figure import check_picture, finish, new_axes
 

@@ -1,4 +1,4 @@
-"""``reliability``: whether a model knew how sure it was, genes and intervals held against what came true."""
+"""``reliability``: whether a model knew how sure it was. Compares expected with reached scores, and intervals with truth."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ def reliability(
     show: bool | None = None,
     save: str | Path | None = None,
 ) -> NDArray[Any]:
-    """Tell whether a model knew how sure it was.
+    """Show whether a model knew how sure it was.
 
-    Left, a dot a gene and held-out section: the PCC that the model expected of the gene, from inner folds of its training
-    sections, and the one it reached, both means over seeds. Right, a line a held-out section: the share of spots that intervals were to cover,
-    and the share they did, over all genes; the band is 5 % to both sides.
+    The left panel has a dot for each gene and held-out section. It shows the PCC that the model expected of the gene,
+    from inner folds of its training sections, and the PCC that it reached; both are means over seeds. The right panel
+    has a line for each held-out section. It shows the share of spots that intervals were to cover and the share that
+    they did cover, over all genes. The band is 5 % to both sides.
 
     Parameters
     ----------
     table
-        ``.genes`` of what :func:`st_predict.tl.cross_validate` returned.
+        ``.genes`` of the result of :func:`st_predict.tl.cross_validate`.
     method
-        Of which method.
+        The method to show.
     axes
         Two axes to draw on; ``None``: a new figure.
     show
@@ -58,7 +59,16 @@ def reliability(
     Raises
     ------
     InputError
-        If this is no such table, the method is not in it or expected nothing of its genes, or axes or file do not fit.
+        If this is no such table; the method is not in it, or expected nothing of its genes; or the axes or the file do
+        not fit.
+
+    Examples
+    --------
+    >>> methods = {"nh2st": {"max_epochs": 2, "members": 1}}
+    >>> table = stp.tl.cross_validate(sections, methods=methods, genes=20, n_jobs=1)
+    >>> axes = stp.pl.reliability(table.genes, method="nh2st")
+    >>> axes[0].get_title()
+    'Genes: rank correlation ...'
     """
     from st_predict.pl._figure import check_picture, finish, new_axes
     from st_predict.pl._tables import check_columns, choose

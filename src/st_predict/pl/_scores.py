@@ -1,4 +1,4 @@
-"""``scores``: methods side by side, a dot a held-out fold, with the controls and the noise ceiling in sight."""
+"""``scores``: methods side by side, a dot for each held-out fold, with the controls and the noise ceiling."""
 
 from __future__ import annotations
 
@@ -50,25 +50,27 @@ def scores(
 ) -> NDArray[Any]:
     """Compare methods on what was held out of their training.
 
-    A row a method, best on top: a small dot a fold (the mean over its sections, then its seeds; where there are several
-    seeds, a speck for each below it), a bold mark and a number for the mean over folds. Gray are the controls,
-    training mean and shuffled images; the dashed line is tuned ridge on frozen features, which a deep method
-    has to beat. For the PCC the noise ceiling, an estimate of what the true rates would reach, is a line as well.
-    Where folds of a method failed its mark is thin, the row says how many it is the mean of, and it comes after those
-    that have them all.
+    Each method is a row, the best on top. A small dot is a fold: the mean over its sections, then its seeds. Where
+    there are several seeds, a speck for each lies below the dot. A bold mark and a number give the mean over folds. The
+    controls, training mean and shuffled images, are gray. The dashed line is tuned ridge on frozen features, which a
+    deep method has to beat. For the PCC another line is the noise ceiling, an estimate of what the true rates would
+    reach.
+
+    Where folds of a method failed, its mark is thin, and the row says how many folds it is the mean of. Such methods
+    come after those that have all folds.
 
     Parameters
     ----------
     table
-        What ``st_predict.tl.cross_validate`` returned: columns ``method``, ``fold``, ``gene_set``, ``metric`` and
-        ``value``; ``split`` and ``seed``, if there, are told in the title. Tables of several data sets, joined with a column
-        ``dataset``, give a panel each, with the methods in one order.
+        The result of ``st_predict.tl.cross_validate``: columns ``method``, ``fold``, ``gene_set``, ``metric`` and
+        ``value``; ``split`` and ``seed``, where they are there, stand in the title. Tables of several data sets can be
+        joined with a column ``dataset``; each data set is then a panel, with the methods in the same order.
     metric
         A value of the column ``metric``.
     gene_set
         A value of the column ``gene_set``; ``None``: the first.
     axes
-        Axes to draw on, one a data set; ``None``: a new figure.
+        Axes to draw on, one for each data set; ``None``: a new figure.
     show
         Whether to call ``matplotlib.pyplot.show``.
     save
@@ -82,6 +84,13 @@ def scores(
     ------
     InputError
         If this is no such table, it has no such metric or gene set, or the axes or the file do not fit.
+
+    Examples
+    --------
+    >>> table = stp.tl.cross_validate(sections, methods=["ridge"], genes=20, n_jobs=1)
+    >>> (ax,) = stp.pl.scores(table, metric="pcc")
+    >>> [label.get_text() for label in ax.get_yticklabels()][0]
+    'ridge'
     """
     from st_predict.pl._figure import check_picture, finish, method_look, new_axes
     from st_predict.pl._tables import check_columns, choose
@@ -178,7 +187,7 @@ def _draw_methods(ax: Axes, values: pd.DataFrame, of_seeds: pd.DataFrame, order:
 
 
 def _draw_limit(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
-    """What a predictor of the truth would reach: the noise ceiling of the PCC, all the variance there is."""
+    """Draw what a predictor of the truth would reach: the noise ceiling of the PCC, or all of the variance."""
     place, label = _IDEAL.get(metric), "as measured"
     if metric == "pcc":
         ceiling = _by_fold(_by_seed(rows, rows[:0], "ceiling")).mean().mean()  # of a section it is the same for all

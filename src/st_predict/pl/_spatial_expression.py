@@ -43,12 +43,12 @@ def spatial_expression(
     show: bool | None = None,
     save: str | Path | None = None,
 ) -> NDArray[Any]:
-    """Map genes over a section: H&E, measured, predicted; one row a gene.
+    """Map genes over a section: H&E, measured, predicted; one row for each gene.
 
-    Measured expression is what models are trained on, log1p of counts per 10,000 over all genes. Spots are drawn in
-    their true size, those with too few counts hollow in the measured panel: neither the PCC, which is that of
-    :func:`st_predict.tl.evaluate`, nor the color scale follows them. A gene of which the model expected no more than chance
-    gives (``model.genes``) is called unpredictable.
+    Measured expression is what models are trained on: log1p of counts per 10,000 over all genes. Spots are drawn in
+    their true size. Spots with too few counts are hollow in the measured panel, and count neither for the color scale
+    nor for the PCC, which is that of :func:`st_predict.tl.evaluate`. A gene is called unpredictable if the model
+    expected no more of it than chance gives (``model.genes``).
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ def spatial_expression(
     min_counts
         Spots with fewer counts are hollow and not scored; ``None``: as in training.
     shared_scale
-        One color scale for measured and predicted, so that a prediction which varies less than the truth looks it.
-        ``False`` stretches each over all colors: patterns can be compared, values cannot.
+        One color scale for measured and predicted, so that a prediction that varies less than the truth also looks
+        flatter. ``False`` stretches each over all colors: patterns can be compared, values cannot.
     cmap
         Name of a matplotlib color map.
     image_key, shapes_key, table_key
@@ -70,7 +70,7 @@ def spatial_expression(
     layer
         Layer with raw counts; ``None``: ``X``.
     axes
-        Axes to draw on, one a panel; ``None``: a new figure.
+        Axes to draw on, one for each panel; ``None``: a new figure.
     show
         Whether to call ``matplotlib.pyplot.show``.
     save
@@ -84,6 +84,13 @@ def spatial_expression(
     ------
     InputError
         If there is no such prediction, a gene was not predicted, or the axes or the file do not fit.
+
+    Examples
+    --------
+    >>> stp.tl.predict(sections["S1"], model)
+    >>> axes = stp.pl.spatial_expression(sections["S1"], model.panel[:2], save="genes.png")
+    >>> axes.shape
+    (2, 3)
     """
     from st_predict._spatialdata.keys import Elements
     from st_predict.core.tiles.thumbnail import read_thumbnail
@@ -151,7 +158,7 @@ def _draw_gene(
 
 
 def _robust_scale(values: NDArray[np.float32]) -> Normalize:
-    """From the 1st to the 99th percentile; half a unit around a value that is the same everywhere."""
+    """Colors from the 1st to the 99th percentile; half a unit to both sides if all values are the same."""
     from matplotlib.colors import Normalize
 
     low, high = np.percentile(values, _ROBUST) if len(values) else (0.0, 1.0)

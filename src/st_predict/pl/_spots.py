@@ -71,7 +71,7 @@ class Spots(NamedTuple):
 
 
 def read_spots(sdata: SpatialData, placed: Placed, section: Section) -> Spots:
-    """Size and outline of the spots of a section that was read already."""
+    """Read size and outline of the spots; ``placed`` and ``section`` are those of the section as it was read."""
     from st_predict._spatialdata.outlines import spot_outlines
 
     return Spots(section.centers_px, *spot_outlines(sdata, placed, section.centers_px))

@@ -1,4 +1,4 @@
-"""Tables of scores that pictures are drawn from: whether they are such, and what is chosen of them by name."""
+"""Tables of scores that pictures are drawn from: checks them, and finds what the user names in them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def check_columns(table: Any, columns: Iterable[str], *, made_by: str) -> None:
-    """Refuse what is not a table with all of these columns and a row.
+    """Refuse a table that lacks one of these columns or has no row; ``made_by`` is the function that makes such tables.
 
     Raises
     ------
     InputError
-        With the function that makes such tables.
+        The message names that function.
     """
     found = [str(column) for column in getattr(table, "columns", ())]
     lost = [column for column in columns if column not in found]
@@ -32,7 +32,7 @@ def check_columns(table: Any, columns: Iterable[str], *, made_by: str) -> None:
 
 
 def choose(name: str, known: Iterable[Any], *, where: str) -> str:
-    """A name, if it is among the known ones.
+    """Give the name back if it is among the known ones; ``where`` is the argument it came from.
 
     Raises
     ------

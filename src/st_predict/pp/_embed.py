@@ -26,8 +26,8 @@ def embed(
 ) -> str:
     """Encode the tile around every spot, at one or several widths, with a frozen encoder.
 
-    Features that are there already and were made from the same encoder, weights, tiles, image and spots are kept.
-    :func:`~st_predict.tl.train` and :func:`~st_predict.tl.predict` call this themselves.
+    Features that are there already are kept, if they were made with the same encoder, weights, tiles, image and spots.
+    :func:`~st_predict.tl.train` and :func:`~st_predict.tl.predict` do this themselves.
 
     Parameters
     ----------
@@ -52,13 +52,21 @@ def embed(
 
     Returns
     -------
-    The key: ``table.obsm[key]`` holds ``(n_obs, n_widths * n_features)`` float32, widths in the order given, and
-    ``table.uns[key]`` what they were made from. Spots not in tissue (``obs["in_tissue"]``) are NaN.
+    The key. ``table.obsm[key]`` holds the features ``(n_obs, n_widths * n_features)`` float32, widths in the order
+    given, and ``table.uns[key]`` what they were made from. Spots not in tissue (``obs["in_tissue"]``) are NaN.
 
     Raises
     ------
     InputError
         If the section is not usable, its scale is needed and unknown, or the key holds something else.
+
+    Examples
+    --------
+    >>> key = stp.pp.embed(sections["S1"], tile_um=112, key_added="X_narrow")
+    >>> key
+    'X_narrow'
+    >>> sections["S1"].tables["table"].obsm[key].shape
+    (41, 1724)
     """
     from st_predict._spatialdata.features import cached_features
     from st_predict._spatialdata.keys import Elements

@@ -16,11 +16,11 @@ def find_tissue(
     min_area_um2: float = 50_000,
     min_hole_um2: float = 10_000,
 ) -> None:
-    """Outline the tissue of an H&E image, its holes left out.
+    """Outline the tissue of an H&E image, without its holes.
 
-    Tissue is what is more saturated than glass (Otsu's threshold on a reduced image of about 8 um a px); green, blue
-    and black marker is left out, red marker cannot be told from blood. Where the scale is unknown, pieces smaller than
-    one two-thousandth of the image are dropped instead.
+    Tissue is what is more saturated than glass, by Otsu's threshold on a reduced image of about 8 um a px. Green, blue
+    and black marker is left out; red marker cannot be told from blood. Where the scale is unknown, ``min_area_um2``
+    cannot be used, and pieces smaller than one two-thousandth of the image are left out instead.
 
     Parameters
     ----------
@@ -37,13 +37,20 @@ def find_tissue(
 
     Returns
     -------
-    ``None``. Writes ``sdata.shapes[key_added]``: a polygon a piece of tissue, the largest first, in px of the image, in
-    its coordinate systems; an earlier result is replaced.
+    ``None``. Writes ``sdata.shapes[key_added]``: one polygon for each piece of tissue, the largest first, in px of the
+    image and in its coordinate systems. An earlier result is replaced.
 
     Raises
     ------
     InputError
         If there is no tissue, the image is no H&E image, or ``key_added`` holds your data.
+
+    Examples
+    --------
+    >>> slide = stp.io.slide("slides/one.tif")
+    >>> stp.pp.find_tissue(slide, min_area_um2=100_000)
+    >>> len(slide.shapes["tissue"])
+    1
     """
     from st_predict._spatialdata.keys import find_image
     from st_predict._spatialdata.slide import add_tissue

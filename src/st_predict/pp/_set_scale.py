@@ -40,12 +40,20 @@ def set_scale(
 
     Returns
     -------
-    um a px, which is also written to ``sdata.attrs["st_predict"]["um_per_px"][image_key]``.
+    The scale in um a px. It is also written to ``sdata.attrs["st_predict"]["um_per_px"][image_key]``.
 
     Raises
     ------
     InputError
-        If not exactly one length is given, it is absurd, or the spots cannot measure it.
+        If not exactly one length is given, the scale is one that no image of a section has, or the spots do not show
+        it.
+
+    Examples
+    --------
+    >>> stp.pp.set_scale(sections["S1"], um_per_px=0.75)
+    0.75
+    >>> round(stp.pp.set_scale(sections["S1"], pitch_um=100), 3)
+    0.75
     """
     from st_predict._spatialdata.keys import Elements, find_image
     from st_predict._spatialdata.read import read_section, spot_diameter_px

@@ -20,10 +20,10 @@ def spot_grid(
 ) -> None:
     """Lay an array of spots on the tissue of a slide.
 
-    The defaults are a Visium array. A finer pitch gives sharper maps; its spots overlap, and so do their tiles, whose
-    pixels are decoded once. Methods that look at a spot's neighbors were trained at the pitch of their array and in its
-    layout (``model.pitch_um``, ``model.layout``); lay a grid of that layout at that pitch, or at a half, a third, ... of
-    it: see :func:`st_predict.tl.predict`.
+    The defaults are a Visium array. A finer pitch gives sharper maps. Its spots overlap, and so do their tiles, but
+    every pixel is decoded once. For a method that looks at a spot's neighbors, lay a grid of the layout and the pitch
+    it was trained on (``model.layout``, ``model.pitch_um``), or of a half, a third, ... of that pitch: see
+    :func:`st_predict.tl.predict`.
 
     Parameters
     ----------
@@ -34,24 +34,33 @@ def spot_grid(
     diameter_um
         Diameter of the spots, as they are drawn.
     layout
-        ``"hex"``: rows half a pitch aside in turn; ``"square"``.
+        ``"hex"``: every other row lies half a pitch aside; ``"square"``: rows and columns.
     key_added
         Where to write.
     image_key
         The H&E image, where there are several.
     tissue_key
-        Outlines of tissue in ``sdata.shapes``; ``None``: ``"tissue"``, or LazySlide's ``"tissues"``; where neither is
-        there, :func:`find_tissue` is run with its defaults.
+        Outlines of tissue in ``sdata.shapes``; ``None``: ``"tissue"``, or LazySlide's ``"tissues"``. Where there is
+        neither, :func:`find_tissue` is run with its defaults.
 
     Returns
     -------
-    ``None``. Writes ``sdata.shapes[key_added]``: circles whose centers lie on tissue, row by row, with ``array_row`` and
-    ``array_col``, in px of the image; an earlier grid is replaced.
+    ``None``. Writes ``sdata.shapes[key_added]``: circles whose centers lie on tissue, row by row, in px of the image,
+    with the columns ``array_row`` and ``array_col``. An earlier grid is replaced.
 
     Raises
     ------
     InputError
         If the scale is unknown, there is no tissue, a length is not positive, or ``key_added`` holds your data.
+
+    Examples
+    --------
+    >>> slide = stp.io.slide("slides/one.tif")
+    >>> stp.pp.spot_grid(slide, pitch_um=50)
+    >>> len(slide.shapes["spots"])
+    156
+    >>> sorted(slide.shapes)
+    ['spots', 'tissue']
     """
     from st_predict._spatialdata.keys import find_image
     from st_predict._spatialdata.slide import add_grid

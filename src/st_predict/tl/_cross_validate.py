@@ -54,60 +54,76 @@ def cross_validate(
     Parameters
     ----------
     sections
-        One SpatialData a section, or the path of its Zarr store; a dict names the sections.
+        One SpatialData for each section, or the path of its Zarr store; a dict names the sections.
     methods
         Names of methods, ``"all"``, or a dict of labels to settings: any of ``method`` (default: the label),
         ``preset``, ``params``, ``context``, ``standardize``, ``trainable_encoder``, ``max_epochs``, ``batch_size``,
         ``learning_rate``, ``encoder_learning_rate``, ``inner_folds``, ``members``, ``anchor`` and ``stain_jitter``, as
-        :func:`st_predict.tl.train` takes them. The labels ``mean``, ``shuffled`` and ``ridge`` are the controls', which
-        have no settings.
+        :func:`st_predict.tl.train` takes them. The labels ``mean``, ``shuffled`` and ``ridge`` belong to the controls,
+        which have no settings.
     groups
         What is held out together: ``"subject"``, ``"section"``, or a name for each section. ``None``: by subject
-        where several are known, else by section, and the table then says that it is within one subject.
+        where several are known, else by section; the table then says that the scores are within one subject.
     encoder, genes, gene_ranking, min_counts, tile_um, tile_px, encoder_weights, tile_store, tile_store_gb
         As in :func:`st_predict.tl.train`; spots with fewer than ``min_counts`` counts are not scored either.
     gene_sets
-        As in :func:`st_predict.tl.train`; a set is of the genes that all sections have, so that it is the same in every
-        fold. Scores over the panel stay those of its genes; over the sets they are told beside them.
+        As in :func:`st_predict.tl.train`. A set keeps the genes that all sections have, so that it is the same in every
+        fold. Scores over the panel are those of its genes alone; the sets have rows of their own.
     out
         Folder for the results. Every finished fold is kept there, and a comparison that was interrupted goes on from
         them; tables are written as ``scores.csv``, ``gene_scores.csv`` and ``failures.csv``.
     n_jobs
-        Folds run at a time, each in its own process; ``None``: one a core (one where fits run on a GPU).
+        How many folds to run at a time, each in its own process; ``None``: one for each core (one where fits run on a
+        GPU).
     image_key, shapes_key, table_key, layer
-        Elements of each SpatialData, where there are several.
+        Names of the elements in each SpatialData, where there are several.
     accelerator
         As in :func:`st_predict.tl.train`.
     seed
         Seed of everything random.
     seeds
-        How many seeds, ``seed`` and those after it, every network is trained with in every fold, and images are
-        shuffled with. One tells nothing of what chance does to a network; ask for three or more before calling one
-        method better than another. Closed-form methods, which no seed changes, are fitted once.
+        With how many seeds (``seed`` and those after it) to train every network in every fold, and to shuffle images.
+        One seed does not show what chance does to a network; ask for three or more before you call one method better
+        than another. Closed-form methods, which no seed changes, are fitted once.
 
     Returns
     -------
-    A DataFrame, one row a ``method``, ``fold``, ``seed``, ``section``, ``gene_set`` and ``metric`` with its ``value``.
-    What each method had beside the sections stands there too: ``networks`` whose mean it predicts (0: closed form),
-    ``inputs`` and ``stopping`` in words, ``epochs`` of the final fit, and the ``seconds`` the whole fit took. Gene
-    sets: the panel (``"heg250"``) and its 50 genes most variable in training (``"hvg50"``); ``"gene_sets"`` are those
-    of the argument, of which each counts as one gene. Metrics: means over genes of ``pcc``, ``spearman``, ``mse``,
-    ``mae``, ``r2``, ``relative_variance``, ``ceiling`` and ``ceiling_sd``,
-    ``pcc_of_ceiling``, ``constant`` (genes whose PCC could not be computed and counts 0), ``n_genes``, and how well
-    ``gene_correlation`` (between genes) and ``morans_i`` agree with the measured. By images alone, and so the same
-    whatever the method: ``slide_shift``, how far the section lies off those trained on (beyond 1: half as far again as any
-    of them off the others), and ``unlike_training``, the share of its spots that lie beyond the limit of one training
-    spot in a hundred. Metrics named
-    ``pcc_h_testselected``, ``pcc_hvg_from_test_truth`` and ``pcc_pooled_slides`` are for comparison with papers only:
-    they flatter. Of methods that inner folds stop, ``covered50`` to ``covered95``: the share of spots within
-    intervals for 50 to 95 %, and ``expected_rank_correlation``: between the PCC the model expected of each gene and
-    the one it reached. ``.genes`` is the gene-level table, ``.failures`` lists folds that failed.
+    A DataFrame, one row for each ``method``, ``fold``, ``seed``, ``section``, ``gene_set`` and ``metric``, with its
+    ``value``. Further columns tell how the method was fitted: ``networks`` whose mean it predicts (0: closed form),
+    ``inputs`` and ``stopping`` in words, ``epochs`` of the final fit, and the ``seconds`` that the whole fit took.
+    ``.genes`` is the gene-level table, ``.failures`` lists the folds that failed.
+
+    Gene sets are the panel (``"heg250"``), its 50 genes most variable in training (``"hvg50"``), and ``"gene_sets"``,
+    the sets of the argument, each of which counts as one gene. The metrics are
+
+    - means over genes: ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance``, ``ceiling``,
+      ``ceiling_sd`` and ``pcc_of_ceiling``; ``constant`` (genes whose PCC could not be computed and counts 0) and
+      ``n_genes``; and how well ``gene_correlation`` (between genes) and ``morans_i`` agree with the measured;
+    - from the images alone, and so the same for every method: ``slide_shift``, how far the section lies off those trained
+      on (beyond 1: half as far again as any of them off the others), and ``unlike_training``, the share of its spots
+      beyond the limit that one training spot in a hundred passes;
+    - for methods that are stopped by inner folds: ``covered50`` to ``covered95``, the share of spots within intervals for
+      50 to 95 %, and ``expected_rank_correlation``, between the PCC that the model expected of each gene and the one it
+      reached;
+    - for comparison with papers only, since they flatter: ``pcc_h_testselected``, ``pcc_hvg_from_test_truth`` and
+      ``pcc_pooled_slides``.
 
     Raises
     ------
     InputError
-        If the input cannot be used, ``out`` holds anything but an earlier comparison, lies within a store that is read, or
-        cannot be written to; found before any tile is encoded.
+        If the input cannot be used, or ``out`` holds anything but an earlier comparison, lies within a store that is
+        read, or cannot be written to. This is found before any tile is encoded.
+
+    Examples
+    --------
+    >>> table = stp.tl.cross_validate(sections, methods=["ridge"], genes=20, n_jobs=1)
+    >>> pcc = table[(table["metric"] == "pcc") & (table["gene_set"] == "heg20")]
+    >>> pcc.pivot_table(index="fold", columns="method", values="value").round(1)
+    method  mean  ridge  shuffled
+    fold
+    P1       0.0    0...      ...
+    P2       0.0    0...      ...
+    P3       0.0    0...      ...
     """
     from st_predict._spatialdata.keys import Elements
     from st_predict._spatialdata.sections import check_outside
@@ -177,7 +193,7 @@ def _check_n_jobs(n_jobs: int | None) -> None:
 
 
 def _processes(n_jobs: int | None, study: Study) -> int:
-    """As many as asked for, else one a core; one where fits share a GPU."""
+    """Number of processes: as asked for, else one for each core, or one where fits share a GPU."""
     import os
 
     from st_predict.core.encoders.frozen import torch_device

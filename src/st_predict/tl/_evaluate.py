@@ -43,19 +43,32 @@ def evaluate(
 
     Returns
     -------
-    One row a gene of the panel that the section has, and a gene set of which it has every gene: ``pcc`` and
-    ``spearman`` (0 where prediction or truth is constant), ``mse``, ``mae``, ``r2``, ``relative_variance`` (predicted
-    over measured; well under 1 is over-smoothed), ``constant``, ``mean_count`` (of a set their sum), ``ceiling``, an
-    estimate of the PCC that a predictor of the true rates would reach on counts this noisy, ``ceiling_sd``, the standard
-    deviation of that estimate on so many spots, and Moran's I over each spot's six nearest,
-    ``morans_i`` of the prediction and ``morans_i_measured``. Where the model knew how sure it was, ``expected_pcc``;
-    where intervals were predicted, ``covered``, the share of spots within them. ``attrs`` tells ``n_spots``,
-    ``n_spots_left_out`` and ``genes_missing``.
+    A DataFrame with one row for each gene of the panel that the section has, and for each gene set of which it has
+    every gene. The columns are ``pcc`` and ``spearman`` (0 where prediction or truth is constant), ``mse``, ``mae``,
+    ``r2``, ``relative_variance`` (predicted over measured; well under 1 is over-smoothed), ``constant``, and
+    ``mean_count`` (for a set the sum over its genes). ``ceiling`` is an estimate of the PCC that a predictor of the
+    true rates would reach on counts this noisy, and ``ceiling_sd`` the standard deviation of that estimate with so many
+    spots. ``morans_i`` and ``morans_i_measured`` are Moran's I of prediction and truth, over the six spots nearest to
+    each. ``expected_pcc`` is there where the model knew how sure it was, and ``covered``, the share of spots within
+    their interval, where intervals were predicted. ``attrs`` tells ``n_spots``, ``n_spots_left_out`` and
+    ``genes_missing``.
 
     Raises
     ------
     InputError
-        If there is no such prediction, or none of some of the spots, no panel gene, or fewer than three spots to score.
+        If there is no such prediction, some of the spots have none, the section has no gene of the panel, or fewer than
+        three spots can be scored.
+
+    Examples
+    --------
+    >>> train_on = {name: sections[name] for name in ("S1", "S2")}
+    >>> stp.tl.predict(sections["S3"], stp.tl.train(train_on, method="ridge", genes=20))
+    >>> scores = stp.tl.evaluate(sections["S3"])
+    >>> scores[["pcc", "ceiling"]].round(1).head(2)
+                         pcc  ceiling
+    gene
+    NICHE_LYMPHOCYTE_03  0...      ...
+    TUMOR_02             0...      ...
     """
     from dataclasses import replace
 

@@ -25,16 +25,18 @@ def predict(
 ) -> None:
     """Predict the expression of every spot from the image alone; measured expression is neither read nor needed.
 
-    Of ``"histogene"``, ``"hist2st"`` and ``"triplex"``, which know columns and rows of the array as their publications do, a
-    prediction depends on how the slide lies; of all others it does not.
+    Features are scored within the slide by default, so give the spots of a whole section, not a few of them. A bare
+    slide without spots gets the grid of :func:`st_predict.pp.spot_grid` first, with the pitch and layout of the
+    training spots.
 
-    Features are scored within the slide by default, so give the spots of a whole section, not a few of them. A bare slide
-    without spots gets the grid of :func:`st_predict.pp.spot_grid` first, of the pitch and layout of the training spots.
-    Models that look at neighboring spots were trained on that array. On a grid several times finer a spot's neighbors are
-    those at the pitch of training, for such a grid is made of interleaved arrays of it; at any other pitch, or in the
-    other layout, they see another surrounding, which is said. Turning or mirroring a slide does not change who is whose
-    neighbor; on more than 2,048 spots, methods that read whole sections (``histogene``, ``hist2st``, ``triplex``) see it
-    in pieces, whose borders follow its sides.
+    Models that look at neighboring spots were trained on that array. A grid that is two, three, ... times finer is made
+    of interleaved arrays of that pitch, and a spot's neighbors are those of its own array. At any other pitch, or in
+    the other layout, such a model sees other surroundings than in training, and a warning says so.
+
+    Turning or mirroring a slide does not change which spots are neighbors. The methods ``"histogene"``, ``"hist2st"``
+    and ``"triplex"`` know the columns and rows of the array, as in their publications, so their predictions do depend
+    on how the slide lies; those of all others do not. These three read whole sections, and see a slide of more than
+    2,048 spots in pieces, whose borders follow its sides.
 
     Parameters
     ----------
@@ -51,12 +53,12 @@ def predict(
     device
         Torch device of the encoder; ``"auto"``: a GPU if there is one.
     interval
-        Share of spots, 0.5, 0.8, 0.9 or 0.95, that intervals around the predictions are to cover on average over
-        genes and over slides, not on every one, calibrated on training sections while they were held out (see
-        :class:`~st_predict.core.training.reliability.Reliability`); ``None``: no intervals.
+        Add intervals that cover this share of the spots: 0.5, 0.8, 0.9 or 0.95. The share holds on average over genes
+        and slides, not on every one. Intervals are calibrated on training sections while they were held out (see
+        :class:`~st_predict.core.training.reliability.Reliability`). ``None``: no intervals.
     min_reliability
-        Leave out genes of which a lower PCC is to be expected: on a new slide (``model.genes``), or on this one where it
-        is unlike training or of another subject; ``None``: predict all.
+        Leave out genes whose expected PCC is lower: on a new slide (``model.genes``), or on this one where it is unlike
+        training or of another subject. ``None``: predict all.
 
     Returns
     -------
@@ -65,22 +67,31 @@ def predict(
     ``table.uns[key_added]``, the provenance. Without one: a new table ``sdata.tables[key_added]`` on the spots. Values
     are log1p of counts per 10,000. Spots that ``table.obs["in_tissue"]`` says lie on glass are not predicted: NaN.
 
-    In both, ``table.var`` gets what is to be expected of every gene on a new slide: ``<key_added>_expected_pcc``,
+    In both, ``table.var`` tells what to expect of every gene on a new slide: ``<key_added>_expected_pcc``,
     ``_pcc_sd``, ``_ceiling``, ``_chance`` and ``_predictable`` (see ``model.genes``). Ends of intervals are
     ``<key_added>_lower`` and ``<key_added>_upper``: DataFrames in obsm beside a table's own, layers of a new table.
 
-    ``table.obs["<key_added>_distance"]`` tells how unlike the training tiles a spot's are: distance in feature space, 1
-    where one in a hundred tiles of a section like those trained on lies beyond (see
-    :class:`~st_predict.core.training.domain.Domain`); ``uns`` holds the share beyond 1 as ``"unlike_training"``
-    and how far the slide as a whole lies off the training sections as ``"slide_shift"``. Where either is large, this is
-    said.
+    ``table.obs["<key_added>_distance"]`` tells how unlike the training tiles a spot's tiles are, as a distance in
+    feature space. Of a section like those trained on, one tile in a hundred lies beyond 1 (see
+    :class:`~st_predict.core.training.domain.Domain`). ``uns`` holds the share of spots beyond 1 as
+    ``"unlike_training"``, and how far the slide as a whole lies off the training sections as ``"slide_shift"``. Where
+    either is large, a warning says so.
 
     Raises
     ------
     InputError
-        If there is no model, it does not know how sure it is and was asked, no gene is as reliable as was asked (here, or on any slide), the
-        section cannot be used, is of another scale or is several, a bare slide has no known scale or no tissue, or
-        ``key_added`` holds your data.
+        If there is no model; ``interval`` or ``min_reliability`` is asked of a model that does not know how sure it is,
+        or no gene is as reliable as that, here or on any slide; the section cannot be used, has another scale, or is
+        several sections; a bare slide has no known scale or no tissue; or ``key_added`` holds your data.
+
+    Examples
+    --------
+    >>> stp.tl.predict(sections["S1"], model, interval=0.9)
+    >>> table = sections["S1"].tables["table"]
+    >>> table.obsm["predicted"].shape
+    (41, 20)
+    >>> bool((table.obsm["predicted_lower"] <= table.obsm["predicted_upper"]).all(axis=None))
+    True
     """
     from st_predict._spatialdata.keys import Elements
     from st_predict.core.log import be_heard, logger

@@ -31,10 +31,10 @@ def predict_cohort(
     min_reliability: float | None = None,
     series: int | Literal["all"] | None = None,
 ) -> pd.DataFrame:
-    """Predict bare slides, several at a time; a slide that fails costs itself alone.
+    """Predict bare slides, several at a time; a slide that fails does not stop the others.
 
-    Safe to run again: slides that are done are skipped, and one that a killed run left in the middle goes on from the
-    tiles it had encoded. The numbers do not depend on how slides are spread over processes.
+    The same call can be given again: slides that are done are skipped, and a slide that a killed run left in the middle
+    goes on from the tiles that were encoded. The numbers do not depend on how slides are spread over processes.
 
     Parameters
     ----------
@@ -43,39 +43,50 @@ def predict_cohort(
     model
         A trained model.
     out_dir
-        Folder for the stores, the manifest and the model: new, empty, or of an earlier run.
+        Folder for the stores, the manifest and the model. It is new, empty, or that of an earlier run.
     client
         A ``dask.distributed.Client`` whose workers see ``paths`` and ``out_dir``; ``None``: processes on this machine.
     key_added
         Name of the prediction.
     um_per_px
-        Scale of all slides; ``None``: as each states itself.
+        Scale of all slides; ``None``: the scale that each slide states.
     pitch_um
-        Pitch of the grid, which has the layout of the training spots; ``None``: their pitch.
+        Pitch of the grid; ``None``: that of the training spots. The layout is theirs in any case.
     n_jobs
-        Slides at a time; ``None``: one a core, or one a worker of the client.
+        How many slides to predict at a time; ``None``: one for each core, or for each worker of the client.
     device
         Torch device of the encoder; ``"auto"``: a GPU if there is one.
     interval, min_reliability
         As in :func:`st_predict.tl.predict`.
     series
-        Which slide of files that hold several, see :func:`st_predict.io.slide`; ``"all"``: each of them, as
-        ``<file>_series<number>``; ``None``: the largest.
+        Which slide to predict of a file that holds several, see :func:`st_predict.io.slide`; ``"all"``: all of them,
+        each as ``<file>_series<number>``; ``None``: the largest.
 
     Returns
     -------
     The manifest, which is also written as ``out_dir/manifest.csv`` after every slide: ``slide``, ``status`` (``done``,
     ``skipped``, ``failed``), ``reason``, ``n_spots``, ``unlike_training`` and ``slide_shift`` (see
-    :func:`st_predict.tl.predict`), ``seconds``, ``path``, ``store``, ``series`` (which slide of a file of several it is)
-    and ``remarks`` (all that was warned of). A store is a SpatialData with
-    the table ``key_added`` on its spots, the outlines of the tissue, and a small copy of the slide to look at.
+    :func:`st_predict.tl.predict`), ``seconds``, ``path``, ``store``, ``series`` (the number of the slide in a file of
+    several) and ``remarks`` (all warnings). A store is a SpatialData with the table ``key_added`` on its spots, the
+    outlines of the tissue, and a small copy of the slide to look at.
 
     Raises
     ------
     InputError
-        If two slides share a name, the model is not as sure as is asked, ``out_dir`` holds something else, lies within
-        a slide or cannot be written to, a store there that would be replaced is no earlier prediction or was changed
-        since, or another run is at work there. What is wrong with one slide is told in the manifest.
+        If two slides have the same name; the model is not as sure as is asked; ``out_dir`` holds something else, lies
+        within a slide or cannot be written to; a store there that would be replaced is no earlier prediction, or was
+        changed since; or another run is at work there. What is wrong with a single slide stands in the manifest.
+
+    Examples
+    --------
+    >>> manifest = stp.tl.predict_cohort(["slides/one.tif", "slides/two.tif"], model, "predicted", n_jobs=1)
+    >>> manifest[["slide", "status", "n_spots"]]
+      slide status  n_spots
+    0   one   done       41
+    1   two   done       41
+    >>> import spatialdata
+    >>> spatialdata.read_zarr(manifest["store"][0]).tables["predicted"].n_vars
+    20
     """
     from st_predict.core.checks import check_positive, check_um_per_px, whole_number
     from st_predict.core.errors import InputError

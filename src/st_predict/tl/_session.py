@@ -38,7 +38,7 @@ def last_model() -> Model:
 
 
 def load_model(path: str | Path) -> Model:
-    """Read a model that :meth:`Model.save` wrote; it becomes the session's model.
+    """Read a model that :meth:`Model.save` wrote; :func:`st_predict.tl.predict` uses it when no other is given.
 
     Parameters
     ----------
@@ -47,12 +47,18 @@ def load_model(path: str | Path) -> Model:
 
     Returns
     -------
-    The model; its predictions are those of the model that was saved.
+    The model. It predicts the same as the model that was saved.
 
     Raises
     ------
     InputError
-        If the folder or one of its files is missing, cut, changed or not a model's.
+        If the folder or one of its files is missing, cut short, changed, or no part of a model.
+
+    Examples
+    --------
+    >>> folder = model.save("my_model")
+    >>> stp.load_model(folder).id == model.id
+    True
     """
     from st_predict.core.training.store import load_model as read
 

@@ -69,22 +69,22 @@ def train(
 ) -> Model:
     """Train a model on sections with an H&E image and measured expression.
 
-    The target is log1p of counts per 10,000 over all genes, then the panel. The panel, the scaling of inputs and the
-    number of epochs are found on these sections alone. With two or more sections, groups of them (subjects, where
-    ``obs["subject"]`` tells several apart) are held out in turn to find when to stop, and how the method did on them
-    beside the training mean and a tuned ridge is said at the end and kept in ``model.held_out``; the model itself is
-    then trained on all sections.
+    The target is log1p of counts per 10,000, for the genes of the panel; the total is taken over all genes. The panel,
+    the scaling of inputs and the number of epochs are found on these sections alone. With two or more sections, groups
+    of them are held out in turn to find when to stop. The groups are subjects, where ``obs["subject"]`` names several.
+    The model itself is then trained on all sections. At the end a message gives the scores on the held-out sections,
+    beside those of the training mean and of a tuned ridge; ``model.held_out`` keeps them.
 
     Parameters
     ----------
     sdata
-        One SpatialData a section, or the path of its Zarr store, whose counts are then left there; a dict names the
-        sections. Gene lists are reconciled by name.
+        One SpatialData for each section, or the path of its Zarr store, whose counts are then left there; a dict names
+        the sections. Gene lists are reconciled by name.
     method
         ``"nh2st"``, ``"cmrcnet"``, ``"ridge"`` or another of :data:`~st_predict.core.methods.registry.METHODS`; or
         ``"auto"``: the best of ``"nh2st"``, ``"hist2st"`` and ``"ridge"`` on groups of the training sections that are held
-        out of each of them, its stopping and its penalties; which, and by how much, is said. It takes as many times the
-        time of one training as there are groups, for each.
+        out in turn. A group that is held out has no part in stopping or penalties. A message says which method won, and
+        by how much. For this, each of the three is trained once for every group.
     encoder
         Image encoder: ``"efficientnet_lite0"``, ``"resnet18"``, any timm model name, or ``"hf-hub:owner/model"``.
     genes
@@ -119,17 +119,17 @@ def train(
     inner_folds
         How often training sections are held out to find when to stop; 0: train for ``max_epochs``.
     members
-        Networks that are trained side by side and predict their mean; by default three of every method on frozen features,
-        one where the encoder is trained.
+        Networks that are trained side by side; the prediction is their mean. By default three on frozen features, for
+        every method, and one where the encoder is trained.
     anchor
-        Draw what networks predict of a slide toward tuned ridge the more it looks unlike training; by default on frozen
-        features.
+        On slides that look unlike training, move the networks' prediction toward that of tuned ridge: the more unlike,
+        the further. By default on frozen features.
     stain_jitter
         Where the encoder is trained, change the stain of each spot's tiles at random by at most so much (0.05 is
         little, 0.2 much), on top of turning and flipping them.
     tile_store
         Folder where the tiles of an encoder in training are kept for other runs, see :ref:`tile-store`; ``None``: they
-        lie in the temporary folder and go with the run.
+        lie in the temporary folder and are removed after the run.
     tile_store_gb
         Most that the tiles in ``tile_store`` may take; those used least recently are removed.
     image_key, shapes_key, table_key
@@ -139,25 +139,26 @@ def train(
     accelerator
         ``"auto"``, ``"cpu"``, ``"gpu"`` or another name Lightning knows; the encoder runs there too.
     devices, num_nodes, strategy, precision
-        As of ``lightning.pytorch.Trainer``; a precision of ``"auto"`` is ``"bf16-mixed"`` for an encoder in training
-        where the device is faster in bfloat16 (recent NVIDIA GPUs; CPUs with AMX, but for depthwise convolutions),
+        As in ``lightning.pytorch.Trainer``. A precision of ``"auto"`` is ``"bf16-mixed"`` for an encoder in training
+        where the device is faster in bfloat16 (recent NVIDIA GPUs; CPUs with AMX, except for depthwise convolutions),
         else ``"32-true"``. Devices share the tiles of every batch that an encoder in training sees; the gradient is
         that of one device with the whole batch. With frozen features there is nothing to share.
     logger, callbacks
-        Lightning's, for the fit on all sections.
+        Lightning's loggers and callbacks, for the fit on all sections.
     checkpoint_dir
         Folder where the training is kept as it goes: frozen features, and every fit before each epoch and every five
-        minutes; those by which ``"auto"`` chooses are run again.
+        minutes. The fits by which ``"auto"`` chooses are not kept; they are run again.
     resume
-        Go on with the training in ``checkpoint_dir``, which must be of the same sections and settings, if there is
-        one; on a CPU the model is that of a training that was never broken off, to the last bit.
+        Go on with the training in ``checkpoint_dir``, if there is one; it must have the same sections and settings. On
+        a CPU the model is the same, to the last bit, as that of a training that was never broken off.
     seed
         The same seed on the same machine gives the same model, on a CPU to the last bit.
 
     Returns
     -------
-    The model, which is also the session's. ``model.genes`` tells what PCC to expect of every gene on a new slide; it is
-    unknown where nothing was held out (sections of one group, or ``inner_folds=0``). Frozen features are kept in each table (see :func:`st_predict.pp.embed`).
+    The model; :func:`~st_predict.tl.predict` uses it when no other is given. ``model.genes`` tells what PCC to expect
+    of every gene on a new slide; it is unknown where nothing was held out (sections of one group, or
+    ``inner_folds=0``). Frozen features are kept in each table (see :func:`st_predict.pp.embed`).
 
     Raises
     ------
@@ -167,6 +168,18 @@ def train(
     SystemExit
         If the process is told to end (SIGTERM, SIGHUP) in the main thread: its status is 128 and the signal's number, after
         it was said what is kept in ``checkpoint_dir``.
+
+    Examples
+    --------
+    >>> model = stp.tl.train(sections, method="ridge", genes=20)
+    >>> model
+    Model ...: ridge on efficientnet_lite0, 20 genes, trained on S1, S2, S3
+    >>> model.held_out["pcc"].round(1)
+    method   mean  ridge
+    section
+    S1        0.0  0...
+    S2        0.0  0...
+    S3        0.0  0...
     """
     from st_predict._spatialdata.keys import Elements
     from st_predict._spatialdata.sections import check_outside, read_sections

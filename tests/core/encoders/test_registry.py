@@ -90,7 +90,7 @@ def unreachable(*args: object, **kwargs: object) -> None:
 
 def test_unreachable_hub_names_encoder_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timm.models._hub.hf_hub_download", unreachable)
-    with pytest.raises(InputError, match="pretrained weights of 'resnet50' could not be had") as error:
+    with pytest.raises(InputError, match="pretrained weights of 'resnet50' could not be fetched") as error:
         build_encoder("resnet50")
     assert "cannot find the requested files in the local cache" in error.value.what
     assert "encoder_weights='/path/to/weights.safetensors'" in error.value.remedy
@@ -99,13 +99,13 @@ def test_unreachable_hub_names_encoder_weights(monkeypatch: pytest.MonkeyPatch) 
 
 def test_unreachable_hub_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timm.models._hub.hf_hub_download", unreachable)
-    with pytest.raises(InputError, match="'hf-hub:owner/model' could not be had"):
+    with pytest.raises(InputError, match="'hf-hub:owner/model' could not be fetched"):
         build_encoder("hf-hub:owner/model")
 
 
 def test_local_weights_of_a_hub_model_need_its_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("timm.models._hub.hf_hub_download", unreachable)
-    with pytest.raises(InputError, match="the configuration of 'hf-hub:owner/model' could not be had"):
+    with pytest.raises(InputError, match="the configuration of 'hf-hub:owner/model' could not be fetched"):
         build_encoder("hf-hub:owner/model", str(tmp_path / "w.safetensors"))
 
 
@@ -131,7 +131,7 @@ def test_unreachable_torchvision_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         raise urllib.error.URLError("Name or service not known")
 
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", refused)
-    with pytest.raises(InputError, match="pretrained weights of 'resnet18' could not be had") as error:
+    with pytest.raises(InputError, match="pretrained weights of 'resnet18' could not be fetched") as error:
         build_encoder("resnet18")
     assert "Name or service not known" in error.value.what and "encoder_weights" in error.value.remedy
 

@@ -231,7 +231,7 @@ def test_an_encoder_whose_architecture_is_not_known_here(
     write(path, {**config, "config_sha256": store.config_digest(config)})
     assert load_model(path).id == hub_model.id
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
-    with pytest.raises(InputError, match="what 'hf-hub:owner/model' is cannot be told without the network") as error:
+    with pytest.raises(InputError, match="the architecture of 'hf-hub:owner/model' is not known here") as error:
         load_model(path)
     assert "load the model then and save it again" in error.value.remedy
 

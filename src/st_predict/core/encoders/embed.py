@@ -49,9 +49,9 @@ def embed_section(
     batch_size
         Tiles encoded at a time.
     keep
-        Folder for finished blocks of this very call, which goes on from those it finds there. A batch that is not full
-        is then filled up with blank tiles: by torch, a tile's last bits depend on how many it is encoded beside, and a
-        run that was broken off must end as one that was not.
+        Folder for finished blocks of features. A call that was broken off goes on from the blocks it finds there. Every
+        batch is then filled up with blank tiles, since with torch the last bits of a tile's features depend on the size
+        of its batch, and a run that goes on must give the same numbers as one that was never broken off.
 
     Returns
     -------
@@ -86,12 +86,12 @@ def embed_section(
 
 
 def tile_encoder(encoder: Encoder, device: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """What encodes tiles ``(B, H, W, 3)`` uint8 to ``(B, dim)`` float32 on a device, the fastest way there is.
+    """Make the fastest function that encodes tiles ``(B, H, W, 3)`` uint8 to ``(B, dim)`` float32 on a device.
 
     Parameters
     ----------
     encoder
-        The encoder, which is moved there and set to evaluate; its weights are those of now.
+        The encoder. It is moved to the device and set to evaluation mode. Later changes of its weights have no effect.
     device
         Torch device.
     """

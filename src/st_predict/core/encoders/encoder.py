@@ -30,7 +30,7 @@ class Encoder(nn.Module):
     mean, std
         Per-channel normalization of tiles scaled to [0, 1].
     architecture
-        What the network is, where its name does not tell without a hub.
+        Description of the network, where its name alone does not tell it without a model hub.
     """
 
     mean: torch.Tensor
@@ -66,13 +66,13 @@ class Encoder(nn.Module):
         return (features - self.feature_mean) / self.feature_scale
 
     def scale_features(self, features: torch.Tensor) -> None:
-        """Center and scale what it gives from now on, by some of its features ``(n, dim)``; constant ones are centered."""
+        """Center and scale all features from now on, by some of them ``(n, dim)``; constant ones are only centered."""
         scale = features.std(dim=0)
         self.feature_mean += features.mean(dim=0) * self.feature_scale
         self.feature_scale *= torch.where(scale > _CONSTANT, scale, 1.0)
 
     def fingerprint(self) -> str:
-        """Hash of the weights and of how many features are made with them, to tell whether two encoders are the same."""
+        """Hash of the weights and of the number of features, to tell whether two encoders are the same."""
         digest = hashlib.sha256(str(self.dim).encode())
         scaled = bool(self.feature_mean.any() or (self.feature_scale != 1).any())
         for key, value in (self if scaled else self.network).state_dict().items():

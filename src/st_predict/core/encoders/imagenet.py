@@ -77,12 +77,12 @@ def load_into(network: nn.Module, state: dict[str, torch.Tensor], path: str | Pa
 
 
 class TileStatistics(nn.Module):
-    """What some stages of a network see over a tile: of every channel mean and standard deviation, and which go together.
+    """Statistics of some stages of a network over a tile: mean and deviation of every channel, and channel correlations.
 
-    Stages before the last tell textures and kinds of cells apart where the last was made for objects; how much a
-    channel varies within the tile tells mixed tissue from even tissue. Correlations between the channels of a stage, by
-    which Gatys et al. (2015) describe textures, are taken of the first stage alone: their number grows with the square
-    of the channels.
+    The last stage of a network was trained to tell objects apart; earlier stages tell textures and kinds of cells
+    apart. The deviation of a channel within the tile tells mixed tissue from even tissue. Correlations between channels
+    describe textures (Gatys et al. 2015). They are computed for the first stage only, since their number grows with the
+    square of the number of channels.
 
     Parameters
     ----------

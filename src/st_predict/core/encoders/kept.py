@@ -1,4 +1,4 @@
-"""Features on disk in blocks of spots, each whole or not there, so that a run that was killed goes on where it stopped."""
+"""Features on disk in blocks of spots, so that a run that was killed goes on. A block is whole or not there."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ BLOCK_SPOTS = 512
 
 
 class KeptFeatures:
-    """Finished blocks of one section's features, a scale at a time.
+    """Finished blocks of one section's features; a block holds one scale.
 
     Parameters
     ----------
     folder
-        Their folder, of this section, encoder and tiles alone; made if need be.
+        Their folder, made if need be. It is used for one section, encoder and choice of tiles only.
     n_spots, n_scales
-        Of the section and the tiles.
+        Number of spots and of tile widths.
     """
 
     def __init__(self, folder: Path, n_spots: int, n_scales: int) -> None:
@@ -34,7 +34,7 @@ class KeptFeatures:
         self._missing[-1] -= len(self._missing) * BLOCK_SPOTS - n_spots
 
     def restore(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Fill in ``(n, S, d)`` what is kept; tells which tiles ``(n, S)`` are still to be encoded."""
+        """Fill the kept features into ``(n, S, d)``, and return which tiles ``(n, S)`` are still to be encoded."""
         todo = np.ones(features.shape[:2], bool)
         for block, scale in np.ndindex(self._missing.shape):
             path = self._path(block, scale)
@@ -44,7 +44,7 @@ class KeptFeatures:
         return todo
 
     def note(self, features: NDArray[np.float32], spots: NDArray[np.int64], scales: NDArray[np.int64]) -> None:
-        """Take note of encoded tiles, by their spots and scales ``(b,)``, and keep the blocks they complete."""
+        """Note which tiles were encoded, by their spots and scales ``(b,)``, and write the blocks that are complete."""
         np.subtract.at(self._missing, (spots // BLOCK_SPOTS, scales), 1)
         for block, scale in set(zip((spots // BLOCK_SPOTS).tolist(), scales.tolist(), strict=True)):
             if self._missing[block, scale] == 0:

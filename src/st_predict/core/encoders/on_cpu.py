@@ -28,7 +28,7 @@ _TOLERANCE = 1e-3  # of the features' spread; rounding is a hundred times less, 
 
 class _Converted(NamedTuple):
     fingerprint: str
-    """Of the weights that were converted."""
+    """Fingerprint of the weights that were converted."""
     run: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None
     """Encodes one tile in the thread that calls it; ``None`` where the network could not be converted."""
 
@@ -38,11 +38,11 @@ _converted: WeakKeyDictionary[Encoder, _Converted] = WeakKeyDictionary()
 
 
 def encode_on_cpu(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
-    """What encodes tiles ``(B, H, W, 3)`` uint8 to ``(B, dim)`` float32 with the weights the encoder has now.
+    """Make a function that encodes tiles ``(B, H, W, 3)`` uint8 to ``(B, dim)`` float32 with the encoder's present weights.
 
-    Each tile is encoded by itself, in one of as many threads as torch is set to use: its features depend neither on the
-    tiles beside it nor on the number of threads. They are those of torch to rounding. An encoder is converted once in a
-    process, and again when its weights have changed.
+    Each tile is encoded by itself, in one of several threads, as many as torch is set to use. So its features depend
+    neither on the other tiles nor on the number of threads. They are the same as torch's, to rounding. An encoder is
+    converted once in a process, and again when its weights have changed.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def encode_on_cpu(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.
 
     Returns
     -------
-    The function, or ``None`` where torch is to run the encoder, which the log says once: ONNX Runtime is not installed,
-    cannot run it, or would not be faster.
+    The function, or ``None`` where torch has to run the encoder: ONNX Runtime is not installed, cannot run it, or would
+    not be faster. The log says so once.
     """
     fingerprint = encoder.fingerprint()
     found = _converted.get(encoder)
@@ -69,7 +69,7 @@ def encode_on_cpu(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.
 
 
 def _convert(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
-    """What encodes one tile; ``None``, and said, where it cannot be had."""
+    """Make what encodes one tile; ``None``, with a message, where that fails."""
     try:
         run = _session(encoder)
         _compare(encoder, run)
@@ -113,7 +113,7 @@ def _session(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.float
 
 
 def _compare(encoder: Encoder, run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> None:
-    """Refuse a conversion that does not give the features of torch."""
+    """Refuse a conversion whose features differ from those of torch."""
     tile = np.random.default_rng(0).integers(0, 256, (1, encoder.tile_px, encoder.tile_px, 3), np.uint8)
     with torch.inference_mode():
         expected = encoder(torch.from_numpy(tile)).numpy()

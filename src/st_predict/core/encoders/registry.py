@@ -36,9 +36,9 @@ def build_encoder(
     weights
         Local weights file instead of the encoder's own source.
     pretrained
-        ``False`` builds the architecture alone, to be filled by the caller; nothing is fetched for it.
+        ``False`` builds the architecture alone and fetches nothing; the caller fills in the weights.
     architecture
-        What an encoder of a hub's is, as :attr:`Encoder.architecture` was when it was built with its weights.
+        Description of an encoder from a model hub: :attr:`Encoder.architecture` of the one that was built with weights.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def build_encoder(
             raise _more_than_tensors(name) from error
         what = "pretrained weights" if weights is None and pretrained else "configuration"
         raise InputError(
-            f"the {what} of {name!r} could not be had ({' '.join(str(error).split())[:200] or type(error).__name__})",
+            f"the {what} of {name!r} could not be fetched ({' '.join(str(error).split())[:200] or type(error).__name__})",
             where="encoder",
             expected="a reachable model hub, or a local weights file and a name timm knows without the hub",
             remedy="pass encoder_weights='/path/to/weights.safetensors', or use encoder='efficientnet_lite0'",
@@ -80,7 +80,7 @@ def _more_than_tensors(name: str) -> InputError:
 
 @contextmanager
 def _tensors_only() -> Iterator[None]:
-    """Have ``torch.load`` read tensors and nothing else, whoever calls it: hubs unpickle what lies in their caches."""
+    """Make ``torch.load`` read tensors only, whoever calls it: the hubs' own code unpickles the files in their caches."""
     forced, allowed = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
     before = {name: os.environ.pop(name, None) for name in (forced, allowed)}
     os.environ[forced] = "1"

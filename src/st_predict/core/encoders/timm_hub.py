@@ -65,12 +65,12 @@ def timm_model(name: str, weights: str | None, pretrained: bool, architecture: d
 
 
 def _of_architecture(name: str, architecture: dict[str, Any] | None) -> nn.Module:
-    """A network without weights, made as it is said, of what timm has."""
+    """Build a network of timm without weights, as its architecture describes it."""
     import timm
 
     if architecture is None:
         raise InputError(
-            f"what {name!r} is cannot be told without the network, which nothing is fetched from here",
+            f"the architecture of {name!r} is not known here, and nothing is fetched from the network for it",
             where="encoder",
             expected="a model that was saved with the architecture of its encoder, or the hub's configuration in its cache",
             remedy=f"build the encoder once, st_predict.pp.embed(sdata, encoder={name!r}), which fetches it; "

@@ -1,8 +1,9 @@
 """Cross-attention between two sets of tokens, in the paper's literal form and with a residual path.
 
-The result is made of the tokens attended **to**; the attending ones only direct it. A residual path therefore adds
-the attended side: what comes out of attending to an image holds image content alone, and a contrast built on it
-cannot be met without the image. (Adding the attending side instead puts expression on both sides of the contrast.)
+The result is made of the tokens that are attended **to**; the attending tokens only give the weights. A residual path
+therefore adds the attended side: the result of attending to an image holds image content alone, and a contrast built on
+it cannot be solved without the image. (Adding the attending side instead puts expression on both sides of the
+contrast.)
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class CrossAttention(nn.Module):
 
 
 class MutualAttention(nn.Module):
-    """Both directions of a branch: the tokens of each modality attend to those of the other.
+    """Attention in both directions of a branch: the tokens of each modality attend to those of the other.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ class MutualAttention(nn.Module):
 
 
 def gather_tokens(rows: Tensor, targets: Tensor, neighbors: Tensor) -> Tensor:
-    """Embeddings of each target followed by its neighbors': ``(U, N)`` -> ``(B, K + 1, N)``."""
+    """Embedding of each target, followed by those of its neighbors: ``(U, N)`` -> ``(B, K + 1, N)``."""
     wanted = torch.cat([targets[:, None], neighbors], dim=1)
     # index_select's gradient is summed in a fixed order; plain indexing's is not, and training must be repeatable.
     return rows.index_select(0, wanted.flatten()).unflatten(0, wanted.shape)

@@ -44,11 +44,11 @@ class BLEEPConfig(MethodConfig):
     width
         Embedding width of both modalities.
     temperature
-        Of the contrastive loss.
+        Temperature of the contrastive loss.
     dropout
         Dropout of the projection heads.
     retrieved
-        Training spots a prediction is the mean of.
+        How many training spots are averaged for a prediction.
     """
 
     width: int = 256
@@ -97,7 +97,7 @@ class BLEEP(Method):
         self.bank.fill(self.gene_head(reference.expression), reference.expression)
 
     def predict(self, batch: Batch) -> Tensor:
-        """``(B, G)``: mean of the retrieved."""
+        """``(B, G)``: mean expression of the retrieved training spots."""
         return self.bank.retrieve(self.image_head(batch.tiles[batch.targets]), self.config.retrieved)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class ProjectionHead(nn.Module):
-    """Linear map, then a residual block and layer norm: the head BLEEP, mclSTExp and CMRCNet end both modalities with.
+    """Linear map, then a residual block and layer norm: the last layers of both modalities in BLEEP, mclSTExp and CMRCNet.
 
     Parameters
     ----------
@@ -35,13 +35,14 @@ class ProjectionHead(nn.Module):
 class PlaceEmbedding(nn.Module):
     """Learned embeddings of a spot's column and row on the array, summed.
 
-    Between two whole columns or rows it is the mean of theirs, weighed by distance: every other row of a hexagonal
-    array lies half a pitch aside, and a section may lie at a slight turn. Beyond ``n_places`` all share the last.
+    A spot between two whole columns or rows gets the mean of their embeddings, weighed by distance: every other row of
+    a hexagonal array lies half a pitch aside, and a section may be turned a little. Columns and rows beyond
+    ``n_places`` share the last embedding.
 
     Parameters
     ----------
     n_places
-        Columns and rows told apart.
+        Number of columns and of rows that have an embedding of their own.
     width
         Width N.
     """
@@ -137,8 +138,8 @@ def encode_section(encoder: nn.TransformerEncoder, tokens: Tensor) -> Tensor:
 def prediction_head(width: int, n_genes: int, dropout: float = 0.0) -> nn.Sequential:
     """Layer norm and a linear map ``(B, N)`` -> ``(B, G)``, at zero before the first step.
 
-    With centered targets zero is the training mean. A map that starts at random is noise in every gene, and where few
-    spots tell little of a gene, that noise stays.
+    With centered targets, zero is the training mean. A map that starts at random adds noise to every gene, and where
+    few spots tell little about a gene, that noise stays.
     """
     linear = nn.Linear(width, n_genes)
     nn.init.zeros_(linear.weight)
@@ -147,7 +148,7 @@ def prediction_head(width: int, n_genes: int, dropout: float = 0.0) -> nn.Sequen
 
 
 def weighted_mean(tokens: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean of each target's tokens, weighed by ``(B, T)``: ``(B, T, N)`` -> ``(B, N)``; ``None``: each as much."""
+    """Mean of each target's tokens, weighed by ``(B, T)``: ``(B, T, N)`` -> ``(B, N)``; ``None``: equal weights."""
     if weights is None:
         return tokens.mean(dim=1)
     shares = (weights / weights.sum(dim=1, keepdim=True)).to(tokens.dtype)
@@ -157,7 +158,7 @@ def weighted_mean(tokens: Tensor, weights: Tensor | None) -> Tensor:
 def column_means(rows: Tensor, index: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean of the rows each line of ``index`` names: ``(U, N)``, ``(B, K)`` -> ``(B, N)``; zeros where K is 0.
 
-    ``weights`` ``(B, K)`` is how much each counts; ``None``: each as much.
+    ``weights`` ``(B, K)`` is how much each counts; ``None``: all the same.
     """
     if index.shape[1] == 0:
         return rows.new_zeros(len(index), rows.shape[1])

@@ -1,4 +1,4 @@
-"""The exemplar bridge: what training spots that look like a target pass on to it."""
+"""The exemplar bridge: passes expression on from training spots that look like a target."""
 
 from __future__ import annotations
 

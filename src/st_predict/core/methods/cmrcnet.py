@@ -45,19 +45,19 @@ class CMRCNetConfig(MethodConfig):
     width
         Embedding width N of both modalities and of their tokens; a multiple of 8.
     tokens
-        T, tokens an image and an expression profile are each read as.
+        T, number of tokens of an image, and of an expression profile.
     masked
         Probability that an element of an image token is hidden.
     fusion_blocks
         How often the fusion block (one set of weights) is applied.
     temperature
-        Of the contrastive loss.
+        Temperature of the contrastive loss.
     reconstruction_weight
         Weight of the reconstruction beside the contrast; 0 turns it off.
     dropout, gene_dropout
         Dropout of heads and fusion, and of the expression tokens.
     retrieved
-        Training spots a prediction is the mean of.
+        How many training spots are averaged for a prediction.
     """
 
     width: int = 256
@@ -107,11 +107,13 @@ class Reconstruction(nn.Module):
 class CMRCNet(Method):
     """Cross-modal mask reconstruction and contrast (Liu et al., Medical Image Analysis 2026, arXiv 2506.08854).
 
-    Follows the publication's code: projection heads, contrast with soft targets, element-wise masking without
-    rescaling, a first attention without residual, fusion blocks that share their weights, a reconstruction target that is not detached, the logarithm of
-    both losses (what is rebuilt could become the same for all spots; the contrast keeps it from that), prediction as the mean expression of the most similar training spots. Differs: image tokens are a
-    linear map of the encoder's features (any encoder, frozen by default) where the publication trains a ViT-B/32 from
-    scratch and takes its 50 patches; standard cross-attention.
+    Follows the publication's code: projection heads; contrast with soft targets; element-wise masking without
+    rescaling; a first attention without residual; fusion blocks that share their weights; a reconstruction target that
+    is not detached (it could become the same for all spots, which the contrast prevents); the logarithm of both losses;
+    prediction as the mean expression of the most similar training spots.
+
+    Differs: image tokens are a linear map of the encoder's features (any encoder, frozen by default), where the
+    publication trains a ViT-B/32 from scratch and takes its 50 patches; cross-attention is the standard one.
 
     Parameters
     ----------
@@ -154,7 +156,7 @@ class CMRCNet(Method):
         self.bank.fill(self.gene_head(reference.expression), reference.expression)
 
     def predict(self, batch: Batch) -> Tensor:
-        """``(B, G)``: mean of the retrieved."""
+        """``(B, G)``: mean expression of the retrieved training spots."""
         return self.bank.retrieve(self.image_head(batch.tiles[batch.targets]), self.config.retrieved)
 
 

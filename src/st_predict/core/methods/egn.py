@@ -1,4 +1,4 @@
-"""EGN: the training tiles most similar to a target lend it their expression, through bridges that gate it."""
+"""EGN: a prediction uses the expression of the training tiles most similar to a target, through gated bridges."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class EGN(Method):
         self.head = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, n_genes))
 
     def before_fit(self, reference: Reference) -> None:
-        """Fill the bank. Where the encoder is trained, exemplars stay as it saw them before until it is done."""
+        """Fill the bank. While the encoder is trained, exemplars keep the features they had before."""
         # The bank's keys have unit length, so the tile is kept a second time beside its expression.
         self.bank.fill(reference.tiles, torch.cat([reference.tiles, reference.expression], dim=1))
         self.folds = reference.folds
@@ -126,7 +126,7 @@ class EGN(Method):
         return terms
 
     def after_fit(self, reference: Reference) -> None:
-        """Fill the bank again: an encoder that was trained has moved."""
+        """Fill the bank again, since a trained encoder gives other features than before."""
         self.before_fit(reference)
 
     def predict(self, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""Several networks of one method, trained side by side on the same batches, that predict their mean."""
+"""Several networks of one method, trained side by side on the same batches; the prediction is their mean."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
 
 class Ensemble(Method):
-    """Networks that differ by their initial weights and what dropout hides from each.
+    """Networks that differ by their initial weights and by what dropout hides from each.
 
-    Each has a loss of its own and no part in the others', so on frozen features each is trained as if alone, on batches in
-    the same order. An encoder in training is shared: it follows the mean of what they ask of it.
-    What their chances make of few training sections averages out in the prediction (Lakshminarayanan et al. 2017, deep
-    ensembles).
+    Each has its own loss, so on frozen features each is trained as if alone, on batches in the same order. An encoder
+    in training is shared, and follows the mean of their gradients. With few training sections chance makes networks
+    differ; this averages out in the mean (Lakshminarayanan et al. 2017, deep ensembles).
 
     Parameters
     ----------
@@ -42,11 +41,11 @@ class Ensemble(Method):
 
     @property
     def is_fitted_after(self) -> bool:
-        """As one of them."""
+        """Whether ``after_fit`` does anything, as in each of the networks."""
         return self._each()[0].is_fitted_after
 
     def before_fit(self, reference: Reference) -> None:
-        """Each."""
+        """Prepare every network."""
         for member in self._each():
             member.before_fit(reference)
 
@@ -56,7 +55,7 @@ class Ensemble(Method):
         return {name: torch.stack([one[name] for one in terms]).mean(dim=0) for name in terms[0]}
 
     def after_fit(self, reference: Reference) -> None:
-        """Each."""
+        """Finish every network."""
         for member in self._each():
             member.after_fit(reference)
 

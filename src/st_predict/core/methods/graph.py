@@ -1,4 +1,4 @@
-"""The graph of each spot's nearest: layers that pass on the neighbors' mean, and memory over them. Knows no method."""
+"""The graph of each spot's nearest spots: layers that pass on the neighbors' mean, and an LSTM over them. Knows no method."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def neighbors_of_all(batch: Batch) -> tuple[Tensor, Tensor | None]:
     """Rows of the neighbors of **every** tile of a batch, and how much each counts, ``(U, K)``. U tiles, K neighbors.
 
-    Only targets come with their neighbors. Any other tile is its own neighbor K times, and so is a spot that has none.
+    Only targets come with their neighbors. Any other tile is its own neighbor K times; so is a spot without neighbors.
     """
     own = torch.arange(len(batch.tiles), device=batch.tiles.device)[:, None]
     if batch.neighbors.shape[1] == 0:
@@ -32,8 +32,8 @@ def neighbors_of_all(batch: Batch) -> tuple[Tensor, Tensor | None]:
 class NeighborLayer(nn.Module):
     """GraphSAGE with the mean, as Hist2ST has it: ``x' = y / |y|, y = relu(W mean(x of the neighbors))``.
 
-    No bias, and nothing of the node itself. (Hamilton et al., NeurIPS 2017, arXiv 1706.02216, join the node's own
-    row to the mean.)
+    There is no bias, and the node itself has no part. (Hamilton et al., NeurIPS 2017, arXiv 1706.02216, join the node's
+    own row to the mean.)
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class RememberingGraph(nn.Module):
     layers
         Layers over the graph.
     own_first
-        The LSTM reads what came into the graph before what the layers give.
+        The LSTM reads the input of the graph first, then the output of each layer.
     """
 
     def __init__(self, width: int, layers: int, *, own_first: bool) -> None:

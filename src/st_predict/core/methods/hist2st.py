@@ -52,17 +52,18 @@ class Hist2STConfig(MethodConfig):
     width
         Width N of a spot's embedding.
     layers, heads, dropout
-        Of the transformer, whose heads divide ``width``; the embeddings are dropped too.
+        Layers, heads (which divide ``width``) and dropout of the transformer; dropout is applied to the embeddings too.
     neighbors, graph_layers
         K, nearest spots of the graph, and layers over it.
     own_tile
-        The LSTM reads the transformer's output first; in the paper only graph layers, deaf to the spot itself.
+        The LSTM reads the transformer's output first. In the paper it reads the graph layers only, which know nothing
+        of the spot itself.
     n_places
-        Columns and rows of spots told apart.
+        Number of columns and of rows that have an embedding of their own.
     zinb_weight, distillation_weight
         Weights of the counts' likelihood and of self-distillation; 0 turns a term off.
     passes, feature_dropout
-        Augmented passes of the self-distillation, and what they lose of the input features.
+        Number of augmented passes of the self-distillation, and the dropout of the input features in them.
     """
 
     width: int = 96
@@ -101,8 +102,9 @@ class Hist2ST(Method):
     the graph of each spot's nearest, an LSTM over their outputs, a linear head (MSE), a zero-inflated negative
     binomial of the raw counts, and self-distillation: augmented passes, weighed by a learned score, are drawn to the
     plain one. Differs: any encoder in place of the ConvMixer; an augmented pass is dropout of the encoded features (the
-    code turns and recolors the image, which would encode every tile again for every pass); neighbors are not cut off by distance; places and the head
-    start at zero; see ``own_tile``. As columns and rows are known, a section that lies otherwise is predicted otherwise.
+    code turns and recolors the image, which would encode every tile again for every pass); neighbors are not cut off by
+    distance; places and the head start at zero; see ``own_tile``. Since columns and rows are known, a section that is
+    turned is predicted differently.
 
     Parameters
     ----------

@@ -44,12 +44,12 @@ class HisToGeneConfig(MethodConfig):
     width
         Width N of a spot's embedding.
     layers, heads
-        Of the transformer; heads divide ``width``.
+        Layers and heads of the transformer; heads divide ``width``.
     n_places
-        Columns and rows of spots told apart.
+        Number of columns and of rows that have an embedding of their own.
     dropout, head_dropout
-        Dropout of the embeddings and in the transformer, and before the linear head. What is dropped before a layer
-        norm makes predictions of evaluation larger than those of training, so most is dropped after the last one.
+        Dropout of the embeddings and in the transformer, and before the linear head. Dropout before a layer norm makes
+        predictions larger in evaluation than in training, so most of it comes after the last layer norm.
     """
 
     width: int = 128
@@ -82,8 +82,8 @@ class HisToGene(Method):
     Follows the publication: a linear embedding of the tile plus learned embeddings of the spot's column and row, a
     pre-norm transformer over all spots of the section, layer norm and a linear head, mean squared error. Differs: the
     linear embedding is of an encoder's features, not of raw pixels, whose 38 million weights a few sections cannot
-    train; places and the head start at zero; dropout before the head. No super-resolution. As columns and rows are known,
-    a section that lies otherwise is predicted otherwise.
+    train; places and the head start at zero; there is dropout before the head, and no super-resolution. Since columns
+    and rows are known, a section that is turned is predicted differently.
 
     Parameters
     ----------

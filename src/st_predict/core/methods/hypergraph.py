@@ -1,7 +1,7 @@
 """Small hypergraphs (or graphs) over a target and its neighbors, batched over targets, and the convolution on them.
 
-Every node has a weight, and every sum over nodes, or over the hyperedges around them, counts each by it: a node of weight
-one half is half of one that stands there, and one of weight 0 is not there.
+Every node has a weight, and counts by it in every sum over nodes, or over the hyperedges around them: a node of weight
+one half counts half, and a node of weight 0 counts nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def similarity_hyperedges(nodes: Tensor, degree: int, weights: Tensor | None = N
     degree
         Nodes a hyperedge, itself included; at most M.
     weights
-        Of the nodes ``(B, M)``; ``None``: all 1.
+        Weights of the nodes ``(B, M)``; ``None``: all 1.
 
     Returns
     -------

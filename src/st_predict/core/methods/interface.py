@@ -1,4 +1,4 @@
-"""What every method is and what it is given. Knows no pixels and no encoder: tiles arrive encoded."""
+"""The interface of every method, and the values it is given. Knows no pixels and no encoder: tiles arrive encoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Batch(NamedTuple):
     """Some targets with the tiles they need, each tile encoded once.
 
-    ``U`` distinct tiles, ``B`` targets, ``K`` neighbors, ``D`` input features, ``G`` genes. What was measured is
+    ``U`` distinct tiles, ``B`` targets, ``K`` neighbors, ``D`` input features, ``G`` genes. Measured values are
     ``None`` at prediction.
     """
 
@@ -111,14 +111,14 @@ class Method(nn.Module):
         return type(self).after_fit is not Method.after_fit
 
     def before_fit(self, reference: Reference) -> None:
-        """Set what follows from the training set alone, before the first step. Nothing, unless a method says so."""
+        """Set what depends on the training set alone, before the first step. By default nothing."""
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Named loss terms, already weighted; their sum is minimized. None for closed-form methods."""
         return {}
 
     def after_fit(self, reference: Reference) -> None:
-        """Fit what is fitted in closed form, or keep what retrieval needs; also before each held-out scoring."""
+        """Fit what is fitted in closed form, or keep what retrieval needs; called also before each held-out scoring."""
 
     def predict(self, batch: Batch) -> Tensor:
         """Expression of the targets ``(B, G)``."""

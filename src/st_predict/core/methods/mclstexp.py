@@ -1,4 +1,4 @@
-"""mclSTExp: images and expression in place contrasted, and prediction by retrieval."""
+"""mclSTExp: contrast between images and expression with its place, and prediction by retrieval."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ class MclSTExpConfig(MethodConfig):
     width
         Embedding width N of both modalities.
     layers, heads
-        Of the transformer over expression; heads divide ``width``.
+        Layers and heads of the transformer over expression; heads divide ``width``.
     n_places
-        Columns and rows of spots told apart.
+        Number of columns and of rows that have an embedding of their own.
     dropout
         Dropout of the image's projection head and of the expression side.
     temperature
         Divides the products of the embeddings, which are layer-normed and so as large as the width.
     retrieved
-        Training spots a prediction is made of.
+        How many training spots are averaged for a prediction.
     """
 
     width: int = 128
@@ -121,7 +121,7 @@ class MclSTExp(Method):
         self.bank = RetrievalBank()
 
     def before_fit(self, reference: Reference) -> None:
-        """Take the scale of training expression, whatever it was centered on."""
+        """Compute the scale of training expression, whatever it was centered on."""
         centered = reference.expression - reference.expression.mean(dim=0)
         self.expression_scale.copy_(centered.square().mean().sqrt().clamp(min=1e-6))
 
@@ -142,7 +142,7 @@ class MclSTExp(Method):
         self.bank.fill(keys, reference.expression)
 
     def predict(self, batch: Batch) -> Tensor:
-        """``(B, G)``: weighted mean of the retrieved."""
+        """``(B, G)``: weighted mean expression of the retrieved training spots."""
         images = self.image_head(batch.tiles.index_select(0, batch.targets))
         return self.bank.retrieve(images, self.config.retrieved, weighting="inverse_square_distance")
 

@@ -1,4 +1,4 @@
-"""NH2ST: a query and a neighbor branch that align images with expression around a translator that predicts it."""
+"""NH2ST: a query and a neighbor branch align images with expression, and a translator predicts expression."""
 
 from __future__ import annotations
 
@@ -138,9 +138,9 @@ class NH2STConfig(MethodConfig):
 
 
 class Surroundings(nn.Module):
-    """What the neighbors' images add to each target's own: ``W m``, ``m`` their mean or what the target attends to.
+    """Adds the neighbors' images to each target's own: ``W m``, where ``m`` is their mean or what the target attends to.
 
-    ``W`` starts at 0, so a network that has no use for its surroundings is one that does not see them.
+    ``W`` starts at 0, so a network that has no use for its surroundings predicts as one that does not see them.
     """
 
     def __init__(self, width: int, *, attend: bool) -> None:
@@ -239,7 +239,7 @@ class NH2ST(Method):
         return self._translate(self.image_encoder(batch.tiles), batch)
 
     def _noisy(self, tiles: Tensor) -> Tensor:
-        """Inputs with noise in training: what differs less between spots than the noise does is not learned by heart."""
+        """Add noise to the inputs in training, so that differences between spots smaller than the noise are not learned by heart."""
         if not (self.training and self.config.input_noise):
             return tiles
         return tiles + self.config.input_noise * torch.randn_like(tiles)

@@ -1,7 +1,7 @@
-"""What a publication states of its method, setting by setting, and why a preset differs from it. Computes nothing.
+"""What a publication states about its method, setting by setting, and why a preset differs from it. Computes nothing.
 
-Every method's file ends with its own ``PUBLISHED``. What a preset trains with is never written down beside it: it is
-looked up where training looks it up, so a table of both cannot go stale.
+Every method's file ends with its own ``PUBLISHED``. The settings of a preset are not written down there. They are
+looked up where training looks them up, so a table of both is never out of date.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Published:
     setting
         A setting of the method (``"width"``), a fact of the training (``"batch"``), or, with ``built``, a part of the network.
     value
-        What the publication has.
+        Its value in the publication.
     source
-        Where it has it: ``"paper, section 3"`` or ``"code"``, what its authors released.
+        Where the publication states it: ``"paper, section 3"``, or ``"code"`` that its authors released.
     why
-        Why it is otherwise here: for all presets, or by the name of each that differs.
+        Why it is different here: for all presets, or by the name of each that differs.
     built
-        How the network is built in every preset, where no setting says so.
+        How the network is built in every preset, where there is no setting for it.
     """
 
     setting: str

@@ -1,4 +1,4 @@
-"""Everything that is set before a fit: the method's own settings, what it is fed, and how it is trained."""
+"""Everything that is set before a fit: the method's own settings, its inputs, and how it is trained."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def require(config: Any, method: str, rules: Mapping[str, bool]) -> None:
     Raises
     ------
     InputError
-        With the first rule that does not hold.
+        The message gives the first rule that does not hold.
     """
     for rule, holds in rules.items():
         if not holds:
@@ -88,7 +88,7 @@ class FitConfig:
     batch_size
         Targets a step. Not set (``None``): 64, or two blocks where an encoder is trained.
     encoder_learning_rate
-        Learning rate of an encoder in training; what it knows is worth keeping, so it moves slowly.
+        Learning rate of an encoder in training. It is low, so that the encoder keeps what it has learned before.
     block_size
         With an encoder in training, batches are made of blocks of so many neighboring spots, which share tiles; of two
         blocks at least, drawn from all sections, so that contrast has far negatives too.
@@ -102,18 +102,18 @@ class FitConfig:
     patience
         Epochs without a better PCC on the held-out sections before an inner fold stops.
     members
-        Networks that are trained side by side and predict their mean; they differ by their initial weights. Not set: 3, for
-        every method alike; 1 where an encoder is trained, or nothing is trained by gradient.
+        Networks that are trained side by side; the prediction is their mean. They differ by their initial weights. Not
+        set: 3 for every method; 1 where an encoder is trained, or nothing is trained by gradient.
     anchor
-        Draw predictions toward tuned ridge on slides that look unlike training (see
+        Move predictions toward those of tuned ridge on slides that look unlike training (see
         :mod:`~st_predict.core.training.anchor`). Not set: wherever a network is trained on frozen features.
     trainable_encoder
         Train the image encoder end to end.
     augment
         Turn and flip tiles at random where the encoder is trained.
     stain_jitter
-        Change the stain of each spot's tiles at random where the encoder is trained: hematoxylin, eosin and what is left
-        are scaled and shifted by at most so much (0.05 is little, 0.2 much); 0: not at all.
+        Change the stain of each spot's tiles at random where the encoder is trained: hematoxylin, eosin and the rest
+        are scaled and shifted by at most this much (0.05 is little, 0.2 much); 0: not at all.
     """
 
     max_epochs: int = 25

@@ -77,7 +77,7 @@ class RetrievalBank(nn.Module):
         return torch.cat(parts)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """A saved bank brings its own size."""
+        """Take the size of the bank that was saved."""
         for name in ("keys", "values"):
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name]))

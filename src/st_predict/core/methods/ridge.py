@@ -1,4 +1,4 @@
-"""Ridge regression on frozen features, its penalty tuned on inner folds by subject or section: the control of every table."""
+"""Ridge regression on frozen features, the control of every table; its penalty is tuned on inner folds by subject or section."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ class RidgeConfig(MethodConfig):
 class Ridge(Method):
     """Linear map with an L2 penalty: the baseline of HEST-Benchmark (Jaume et al., NeurIPS 2024, arXiv 2406.16192), tuned.
 
-    Solved through the eigenvectors of the inputs' scatter matrix. Penalty and rank are those with the best mean per-gene
-    PCC over groups of training sections left out in turn: the groups that stop networks, subjects where there are several,
-    else sections; parts of the section where there is one.
+    It is solved through the eigenvectors of the inputs' scatter matrix. Penalty and rank are those with the best mean
+    per-gene PCC over groups of training sections that are left out in turn. The groups are those that stop networks:
+    subjects where there are several, else sections; where there is one section only, parts of it.
 
     Parameters
     ----------
     n_inputs, n_genes
         D and G.
     config
-        What is tried.
+        Penalties and ranks to try.
     """
 
     weight: Tensor
@@ -96,7 +96,7 @@ class Ridge(Method):
 
 
 class _Covariance(NamedTuple):
-    """Of inputs and outputs over some spots; all that ridge needs of them, however many they are."""
+    """Covariance of inputs and outputs over some spots: all that ridge needs of them, however many they are."""
 
     inputs: Tensor
     """``(D, D)``."""
@@ -124,7 +124,7 @@ class _Scatter(NamedTuple):
 
     @classmethod
     def of(cls, reference: Reference, rows: Tensor, origin: Tensor) -> _Scatter:
-        """Of some training spots, a part at a time; the nearer the origin to their mean, the less is lost to rounding."""
+        """Sum over some training spots, a part at a time. The nearer the origin is to their mean, the less is lost to rounding."""
         sums, products = torch.zeros_like(origin), origin.new_zeros(len(origin), len(origin))
         for part in rows.split(_PART_SPOTS):
             values = torch.cat([reference.tiles[part], reference.expression[part]], dim=1).double().sub_(origin)
@@ -133,11 +133,11 @@ class _Scatter(NamedTuple):
         return cls(len(rows), sums, products, reference.tiles.shape[1])
 
     def without(self, others: _Scatter) -> _Scatter:
-        """Of these spots but for some of them."""
+        """The sums over these spots without the others."""
         return _Scatter(self.n - others.n, self.sums - others.sums, self.products - others.products, self.n_inputs)
 
     def covariance(self) -> _Covariance:
-        """About the spots' own means."""
+        """Covariance about the spots' own means."""
         found = self.products / self.n - torch.outer(self.sums / self.n, self.sums / self.n)
         d = self.n_inputs
         return _Covariance(found[:d, :d], found[:d, d:], found[d:, d:])

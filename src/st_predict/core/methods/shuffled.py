@@ -1,4 +1,4 @@
-"""The control: ridge fitted on shuffled images. What it scores, any method scores without reading an image."""
+"""The control: ridge fitted on shuffled images. Any method can reach its score without reading an image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ShuffledConfig(MethodConfig):
     Parameters
     ----------
     shuffle
-        Number of the permutation; others give further draws of what chance scores.
+        Number of the permutation; each number is another draw of what chance scores.
     """
 
     shuffle: int = 0
@@ -39,11 +39,11 @@ class ShuffledConfig(MethodConfig):
 
 
 class Shuffled(Method):
-    """Ridge whose training spots got each other's tiles, within each section (or part of an only one).
+    """Ridge whose training spots have each other's tiles, within each section (within parts of it, where there is only one).
 
-    Every spot keeps a tile of its own section, so what differs between sections can still be learned; what differs
-    between the spots of one cannot. Predictions are made from true images. The PCC of one section scatters around 0,
-    and widely where expression has few programs: genes then share their chance.
+    Every spot has a tile of its own section, so differences between sections can still be learned, and differences
+    between the spots of a section cannot. Predictions are made from true images. The PCC of one section scatters around
+    0. It scatters widely where expression has few programs, since genes then rise and fall together.
 
     Parameters
     ----------

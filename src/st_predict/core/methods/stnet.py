@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class STNetConfig(MethodConfig):
-    """ST-Net has no settings of its own: all is in the encoder and the training."""
+    """ST-Net has no settings of its own; only the encoder and the training have."""
 
 
 class STNet(Method):
     """ST-Net (He et al., Nature Biomedical Engineering 2020).
 
     Follows the paper: encoder features, one linear layer that starts as the training mean, squared error. Differs: any
-    encoder in place of DenseNet-121, and by default a frozen one, its features with context.
+    encoder in place of DenseNet-121, by default a frozen one.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ class TRIPLEXConfig(MethodConfig):
     distillation
         How much of a branch's loss is its distance to the fused prediction; the rest is that to the truth.
     n_places
-        Columns and rows told apart on the array; more share the last.
+        Number of columns and of rows of the array that have an embedding of their own; further ones share the last.
     """
 
     width: int = 64
@@ -95,14 +95,14 @@ class TRIPLEXConfig(MethodConfig):
 class TRIPLEX(Method):
     """TRIPLEX (Chung et al., CVPR 2024, arXiv 2403.07592).
 
-    Follows the paper: the section's token of a target queries its own and its neighborhood's tokens through one
-    shared stack, the two results are summed, and every branch predicts too, drawn to the truth and to the fused
-    prediction; only the target branch trains an encoder. Differs: the nearest spots stand in for the 5 x 5 tiles
-    around a target (8 by default, which score as 24 do at half the cost), and their distance in columns and rows is
-    embedded where the paper biases attention; one vector of frozen features stands in for a tile's map of tokens, so
-    that the fusion finds one target token; where an encoder is trained the other branches see it move; places are
-    embedded by column and row in place of a convolution over the array; hidden layers are half as wide. As columns and
-    rows are known, a section that lies otherwise is predicted otherwise.
+    Follows the paper: the section's token of a target queries its own and its neighborhood's tokens through one shared
+    stack, the two results are summed, and every branch predicts too, drawn to the truth and to the fused prediction;
+    only the target branch trains an encoder. Differs: the nearest spots stand in for the 5 x 5 tiles around a target (8
+    by default, which score as 24 do at half the cost), and their distance in columns and rows is embedded where the
+    paper biases attention; one vector of frozen features stands in for a tile's map of tokens, so that the fusion finds
+    one target token; where an encoder is trained the other branches see it move; places are embedded by column and row
+    in place of a convolution over the array; hidden layers are half as wide. Since columns and rows are known, a
+    section that is turned is predicted differently.
 
     Parameters
     ----------

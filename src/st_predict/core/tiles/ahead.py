@@ -1,4 +1,4 @@
-"""Work done ahead in a thread of its own, so that decoding goes on while a network runs."""
+"""A thread that works ahead, so that decoding goes on while a network runs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _END = object()
 
 
 def ahead(items: Iterable[Item], *, depth: int = 4) -> Iterator[Item]:
-    """The same items, of which up to ``depth`` are made before they are asked for.
+    """Give the same items, but make up to ``depth`` of them before they are asked for.
 
     An error of the maker is raised here, in its place. A consumer that stops early stops the maker as well.
 
     Parameters
     ----------
     items
-        What is made.
+        Iterable that makes the items.
     depth
-        How many wait at most.
+        How many items may wait.
     """
     waiting: queue.Queue[object] = queue.Queue(depth)
     stopped = threading.Event()

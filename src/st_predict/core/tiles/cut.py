@@ -1,4 +1,4 @@
-"""All tiles of a section, cut in one pass, and a hash of what they follow from. Knows neither files nor networks."""
+"""Cuts all tiles of a section in one pass, and hashes what they depend on. Knows neither files nor networks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def cut_section(section: Section, spec: TileSpec, cut: NDArray[np.uint8]) -> Non
     spec
         Tile widths; ``S`` scales.
     cut
-        Where they go, ``(n, S, px, px, 3)`` uint8.
+        Array to fill, ``(n, S, px, px, 3)`` uint8.
     """
     stream = stream_tiles(
         section.image, section.centers_px, spec.sides_px(section), out_px=cut.shape[2], reduced=section.reduced
@@ -43,9 +43,18 @@ def cut_section(section: Section, spec: TileSpec, cut: NDArray[np.uint8]) -> Non
 
 
 def tiles_digest(section: Section, spec: TileSpec, tile_px: int) -> str:
-    """Hash of all that tiles follow from: where they lie, their size, what cuts them, and every pixel under them.
+    """Hash all that tiles depend on: where they lie, their size, the code that cuts them, and every pixel under them.
 
-    Pixels are read, not trusted to a name or a date: an image that was changed in place has another hash.
+    The pixels themselves are read, not a file's name or date, so an image that was changed in place has another hash.
+
+    Parameters
+    ----------
+    section
+        The section.
+    spec
+        Tile widths.
+    tile_px
+        Side that tiles are resampled to.
     """
     sides = spec.sides_px(section)
     digest = hashlib.sha256(repr((version("st-predict"), version("pillow"), sides, tile_px)).encode())

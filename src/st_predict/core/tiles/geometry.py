@@ -1,4 +1,4 @@
-"""Which box of pixels belongs to a spot; integer boxes settled once. Reads no pixels."""
+"""Which box of whole pixels belongs to a spot; computed once. Reads no pixels."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class TileSpec:
         um_per_px
             Scale of the image; ``None`` where it is unknown.
         name
-            What it is called, for errors.
+            Name of the image, for errors.
         size_px
             Its width and height; ``None``: tiles may be wider.
 

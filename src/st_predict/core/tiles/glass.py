@@ -26,11 +26,11 @@ _MANY = 0.1
 
 
 def spots_on_glass(section: Section) -> NDArray[np.bool_]:
-    """Spots on the image with nothing but bare glass, or filler, within 50 um (half a pitch where no scale is known).
+    """Find spots with nothing but bare glass, or filler, within 50 um (half a pitch where no scale is known).
 
     Returns
     -------
-    ``(n_spots,)``; none where the image is dark, as fluorescence is, or shows no tissue that can be told from glass.
+    Mask ``(n_spots,)``. It is empty where the image is dark, as fluorescence is, or tissue cannot be told from glass.
     """
     levels = [section.image, *section.reduced]
     height, width = int(levels[0].row_edges[-1]), int(levels[0].col_edges[-1])
@@ -77,7 +77,7 @@ def _bare(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _distance_px(bare: NDArray[np.bool_], step_px: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From every bare px to the nearest that is not ``(height, width)``, in px of the image."""
+    """Distance from every bare px to the nearest px that is not bare ``(height, width)``, in px of the image."""
     from scipy.ndimage import distance_transform_edt
 
     distance: NDArray[np.float64] = distance_transform_edt(bare, sampling=step_px[::-1])

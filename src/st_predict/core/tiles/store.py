@@ -1,8 +1,8 @@
 """Tiles on disk for encoders in training: cut once, mapped and read by index, shared by runs. Knows no networks.
 
-A store is a plain folder with one ``.npy`` file a section. A file's name is a hash of everything its tiles follow from,
-so that it never stands for other tiles; it is written beside and renamed, so that it is whole or not there. Whoever has
-mapped a file can read it to the end, even where it was removed since.
+A store is a plain folder with one ``.npy`` file for each section. A file's name is a hash of everything its tiles
+depend on, so it never stands for other tiles. A file is written under another name and then renamed, so it is whole or
+not there. A run that has mapped a file can read it to the end, even if the file was removed since.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _GB = 1e9
 
 
 class StoredTiles:
-    """Tiles of one section in a file, ``(n, S, px, px, 3)`` uint8; indexing reads. Pickling carries the path.
+    """Tiles of one section in a file, ``(n, S, px, px, 3)`` uint8. Indexing reads them; a pickle holds the path.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class StoredTiles:
     mapped
         Its tiles, mapped.
     store
-        What must live as long as they do.
+        Object that must live as long as the tiles do.
     """
 
     def __init__(self, path: Path, mapped: NDArray[np.uint8], store: TileStore | None = None) -> None:
@@ -87,15 +87,15 @@ class StoredTiles:
 
 
 class TileStore:
-    """A folder of tiles, which several runs may use at the same time, and which may be removed as a whole or in part.
+    """A folder of tiles. Several runs may use it at the same time, and it may be removed, as a whole or in part.
 
     Parameters
     ----------
     folder
-        The folder, made if need be; ``None``: a temporary one that goes with the store, which is a context for that.
+        The folder, made if need be. ``None``: a temporary folder that is removed at the end of the ``with`` block.
     limit_gb
-        Most that files in the folder take, as far as the runs beside this one let it; those that were used least
-        recently are removed first. A temporary one is not limited.
+        Most that files in the folder take; those that were used least recently are removed first. Other runs that use
+        the folder at the same time can take it beyond the limit. A temporary folder has no limit.
 
     Raises
     ------
@@ -229,7 +229,7 @@ class TileStore:
 
 
 def _find(path: Path, shape: tuple[int, ...]) -> StoredTiles | None:
-    """Tiles in a store, which are thereby used; ``None`` where they are not there, or were cut short."""
+    """Open tiles in a store and note their use; ``None`` where they are not there, or their file was cut short."""
     try:
         found = StoredTiles.open(path)
     except InputError:

@@ -1,7 +1,7 @@
 """Pixels of many tiles in one pass over an image: every stored chunk is decoded once, in storage order.
 
-Chunks are held while tiles that need them are still to come, and tiles that overlap share them: memory follows the
-width of the image and the height of a tile, neither the area nor the number of spots.
+A chunk is kept in memory until the last tile that needs it is cut, and tiles that overlap share it. So memory grows
+with the width of the image and the height of a tile, not with the area or the number of spots.
 """
 
 from __future__ import annotations
@@ -116,16 +116,16 @@ def chunks_under(source: ImageSource, boxes: Sequence[Boxes]) -> list[tuple[int,
 
 
 class Boxes(NamedTuple):
-    """Where the tiles of one scale lie on a level: whole px that cover them, and how far into these they begin."""
+    """Where the tiles of one scale lie on a level: boxes of whole px that cover them, and where in its box a tile begins."""
 
     corners: NDArray[np.int64]
     """Left and top of the whole px ``(n_spots, 2)``."""
     side: int
     """How many whole px."""
     offsets: NDArray[np.float64]
-    """From the corner to where the tile begins ``(n_spots, 2)``, in px."""
+    """Where the tile begins, from the corner of its box ``(n_spots, 2)``, in px."""
     width: tuple[float, float]
-    """Of the tile in px of the level, along x and y."""
+    """Side of the tile in px of the level, along x and y."""
 
     @classmethod
     def at(cls, corners: NDArray[np.int64], side: int, factor: NDArray[np.float64]) -> Boxes:

@@ -55,7 +55,8 @@ def read_thumbnail(levels: Sequence[ImageSource], box: Box, *, side_px: int) -> 
     box
         What to read; clipped to the image.
     side_px
-        Px wanted on the longer side. The thumbnail has less than twice as many, and fewer only where the image has.
+        Px wanted on the longer side. The thumbnail has less than twice as many; it has fewer only if the image itself
+        does.
     """
     full_height, full_width = int(levels[0].row_edges[-1]), int(levels[0].col_edges[-1])
     source, step_x, step_y = levels[0], 1.0, 1.0

@@ -74,23 +74,65 @@ class Model(TileModel):
     history_rows, held_out_rows
         Records behind :attr:`history` and :attr:`held_out`.
     transform, center, network, encoder
-        What predicts: inputs, mean over training sections ``(G,)``, the fitted method, the encoder if trained.
+        The fitted parts: transformation of the inputs, mean over training sections ``(G,)``, method, and the encoder if
+        it was trained.
     domain
         What the training tiles look like.
     anchor
-        Ridge that predictions are drawn toward on slides unlike those; ``None``: nothing.
+        Ridge toward which predictions are moved on slides unlike those; ``None``: they are not moved.
     reliability
         How sure its predictions are; ``None`` where nothing was held out.
     gene_sets
         Genes of each gene set in the panel.
     ground
-        What expectations are of: a ``"new subject"``, where subjects were held out; the ``"same subject"``, where only
-        sections of one were; or a ``"new section"``, where subjects are not known. ``None``: nothing was held out.
+        For what slides the expectations are valid: a ``"new subject"``, where subjects were held out; the
+        ``"same subject"``, where only sections of one were; or a ``"new section"``, where subjects are not known.
+        ``None``: nothing was held out.
     subject
         The one subject that was trained on; ``None`` where there were several, or not all are known.
     layout
-        Of the array of the training sections, ``"hex"`` or ``"square"``, as which grids are laid; ``None`` where they
-        differ or it is not known.
+        Layout of the array of the training sections, ``"hex"`` or ``"square"``, in which grids are laid. ``None`` where
+        sections differ, or the layout is not known.
+
+    Examples
+    --------
+    What it is, and how well it did on sections that were held out:
+
+    >>> model.panel_size
+    '20 genes'
+    >>> model.held_out["pcc"]["ridge"].round(1)
+    section
+    S1    0...
+    S2    0...
+    S3    0...
+    Name: ridge, dtype: float64
+    >>> len(model.history)  # epochs of its fits; ridge has none
+    0
+    >>> model.looks_around, model.reach  # whether neighboring spots count, and how many
+    (False, 0)
+    >>> model.provenance()["target"]
+    'log1p of counts per 10,000'
+
+    What to expect of it on a new slide, and on one that looks unlike training:
+
+    >>> likely = model.genes["expected_pcc"].mean()
+    >>> bool(model.genes_on(3.0)["expected_pcc"].mean() < likely)
+    True
+    >>> model.is_of_another("P9")  # not known: it was trained on three subjects
+    False
+
+    Without SpatialData, from encoded tiles ``(n, S, d)`` and the centers of the spots:
+
+    >>> table = sections["S1"].tables["table"]
+    >>> features = table.obsm["X_efficientnet_lite0"].reshape(table.n_obs, 4, -1)
+    >>> model.predict_features(features, table.obsm["spatial"]).shape
+    (41, 20)
+    >>> model.distance(features).shape
+    (41,)
+    >>> model.shift(features) < 1
+    True
+    >>> model.anchored(features)  # ridge is not drawn toward itself
+    0.0
     """
 
     method: str
@@ -411,6 +453,14 @@ class Model(TileModel):
         ------
         InputError
             If something that is not a model is there, or files beside a model's own, or it cannot be written there.
+
+        Examples
+        --------
+        >>> folder = model.save("my_model")
+        >>> sorted(file.name for file in folder.iterdir())
+        ['config.json', 'weights.safetensors']
+        >>> stp.load_model(folder).id == model.id
+        True
         """
         from st_predict.core.training.store import save_model
 
