@@ -61,7 +61,7 @@ def test_here_is_what_the_settled_recipe_has(monkeypatch: pytest.MonkeyPatch) ->
     paper = entry.presets["paper"]
     changed = dataclasses.replace(
         paper,
-        method=dataclasses.replace(paper.method, width=256),
+        settings=dataclasses.replace(paper.settings, width=256),
         fit=dataclasses.replace(
             paper.fit, batch_size=40, learning_rate=3e-4, schedule="cosine", inner_folds=1, stain_jitter=0.1
         ),
