@@ -18,7 +18,7 @@ from st_predict._studies import OWN, SETTINGS, find_studies
 from st_predict._summary import COLUMNS, REFERENCE, best_method, summarize
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
-from st_predict.core.outputs import check_apart, is_free, sign
+from st_predict.core.outputs import check_apart, check_holder, is_free, sign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -171,6 +171,7 @@ def _check_out(out: Path, studies: Sequence[Study]) -> None:
     """Refuse a folder that holds something else or cannot be written to."""
     from st_predict.core.protocol.keep import TABLES, check_comparison_folder, check_own_files, is_comparison
 
+    check_holder(out, where="out")
     held = [name for name in (OWN, *SETTINGS) if is_comparison(out / name)]  # also where no fold came to its end
     if not is_free(out) and not held:
         raise InputError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from st_predict._spatialdata.keys import Elements
 from st_predict.core.errors import InputError
-from st_predict.core.outputs import check_apart
+from st_predict.core.outputs import check_apart, check_holder
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -294,7 +294,7 @@ def read_sections(sdata: Sections, elements: Elements = Elements(), *, gene_sets
 
 
 def check_outside(read: ReadSections, **places: str | Path | None) -> None:
-    """Refuse folders to be written, by the argument they were given as, that lie within stores that are read.
+    """Refuse folders to be written, by the argument they were given as, within stores that are read or another whole.
 
     Raises
     ------
@@ -305,6 +305,7 @@ def check_outside(read: ReadSections, **places: str | Path | None) -> None:
     for where, place in places.items():
         if place is not None:
             check_apart(Path(place), stores, where=where)
+            check_holder(Path(place), where=where)
 
 
 def check_scales(sections: Sequence[Section], spec: TileSpec) -> None:

@@ -321,6 +321,15 @@ def test_a_slide_that_is_a_folder_is_not_written_into(quick_model: Model, tmp_pa
     assert [p.name for p in tmp_path.rglob("*")] == ["case", "1.dcm"]
 
 
+def test_the_pixels_of_a_slide_are_not_written_into(quick_model: Model, tmp_path: Path) -> None:
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "Slidedat.ini").write_text("[GENERAL]")
+    (tmp_path / "case.mrxs").write_text("")
+    with pytest.raises(InputError, match="case is the folder of a slide, and what is written there"):
+        run([tmp_path / "case.mrxs"], quick_model, tmp_path / "case" / "results")
+    assert [p.name for p in (tmp_path / "case").iterdir()] == ["Slidedat.ini"]
+
+
 def test_on_the_command_line(slides: list[Path], quick_model: Model, tmp_path: Path) -> None:
     quick_model.save(tmp_path / "model")
     (tmp_path / "text.png").write_text("no slide")
