@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from st_predict.core.chunks import whole_levels
 from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
-from st_predict.io._blocks import whole_levels
 from st_predict.io._checks import unreadable
 from st_predict.io._opened import Opened, no_slide, of_several
 from st_predict.io._scenes import Scene, choose_scene, lies_beside, missing, several
@@ -57,7 +57,7 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
         raise unreadable(group, f"its OME metadata lack {error}", where=_WHERE) from error
     scale = _slide_scale.ome_zarr_scale(axes, finest, path, where=_WHERE) if stated else None
     levels[0].check_planes()
-    kept, apart = whole_levels(levels, path)
+    kept, apart = whole_levels(levels, path.name)
     said = [missing(levels[0], path), *apart, several(slides, number, path) if series is None else None]
     if unread:
         said.append(f"groups of {path.name} that hold no OME image are not read: {', '.join(unread)}")

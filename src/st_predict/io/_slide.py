@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict.core.checks import check_um_per_px
+from st_predict.core.chunks import whole_levels
 from st_predict.core.files import plain_name
-from st_predict.io._blocks import whole_levels
 from st_predict.io._checks import check_readable, logger, unreadable
 from st_predict.io._images import lazy_array
 from st_predict.io._ome_zarr import ome_zarr_slides, open_ome_zarr
@@ -129,7 +129,7 @@ def _open_tiff(path: Path, *, stated: bool, series: int | None) -> Opened:
     n = n_levels(path, where=_WHERE, series=number)
     levels: list[Any] = [TiffImage(path, where=_WHERE, level=i, series=number) for i in range(n)]
     scale = _slide_scale.tiff_scale(path, where=_WHERE, series=number) if stated else None
-    levels, apart = whole_levels(levels, path)
+    levels, apart = whole_levels(levels, path.name)
     notes = [*tiff_notes(levels[0], scenes if series is None else []), *apart]
     if not levels[0].is_tiled:
         levels = [UndecodedImage(path, where=_WHERE, series=number)]

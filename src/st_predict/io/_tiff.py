@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict.core.alpha import BLANK, over_white
+from st_predict.core.chunks import any_plane, whiten
 from st_predict.core.errors import InputError
-from st_predict.io._blocks import any_plane, check_planes, tiff_lacks, whiten
+from st_predict.io._blocks import check_planes, tiff_lacks
 from st_predict.io._checks import link_places, not_rgb, unreadable
 from st_predict.io._regions import RegionImage
 from st_predict.io._scenes import missing, several
