@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,12 @@ import numpy as np
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.chunks import whole_levels
 from st_predict.core.files import plain_name
-from st_predict.io._checks import check_readable, logger, unreadable
+from st_predict.io._checks import check_readable, link_places, logger, unreadable
 from st_predict.io._images import lazy_array
 from st_predict.io._ome_zarr import ome_zarr_slides, open_ome_zarr
 from st_predict.io._opened import Opened, no_slide, of_several
 from st_predict.io._scenes import Scene, choose_scene, several
-from st_predict.io._tiff import TiffImage, is_tiff, n_levels, tiff_notes, tiff_scenes
+from st_predict.io._tiff import TiffImage, is_tiff, n_levels, tiff_files, tiff_notes, tiff_scenes
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _WHERE = "path"
 # Formats by OpenSlide's names whose tiles lie side by side, as tifffile reads them; the others overlap or are stitched.
 _TIFFFILES = (None, "aperio", "generic-tiff", "hamamatsu", "leica", "philips")
+_INDICES, _NAMED = (".vms", ".vmu"), re.compile(r"^[^=\[]+=(.+)$", re.M)  # Hamamatsu's: text that names files
 _FLAT = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
@@ -97,6 +99,33 @@ def slide_series(path: str | Path) -> list[int]:
     if is_tiff(path) and not _is_openslides(path, None):
         return [scene.number for scene in tiff_scenes(path, where=_WHERE)[1]]
     return [0]
+
+
+def slide_files(path: Path) -> list[Path]:
+    """All files that a slide consists of: of its folder, those an OME-TIFF or an index names, an MRXS's, a DICOM's.
+
+    Raises
+    ------
+    InputError
+        If it is a TIFF that cannot be opened.
+    OSError
+        If it is not there.
+    """
+    if path.is_dir():
+        return [file for file in path.rglob("*") if file.is_file()]
+    if is_tiff(path):
+        return tiff_files(path, where=_WHERE)
+    found = {path}
+    for place in link_places(path):
+        kind = place.suffix.lower()
+        if kind == ".mrxs":
+            found |= {file for file in place.with_suffix("").rglob("*") if file.is_file()}
+        elif kind == ".dcm":
+            found |= set(place.parent.glob(f"*{place.suffix}"))
+        elif kind in _INDICES:
+            names = _NAMED.findall(place.read_text(encoding="utf-8", errors="replace"))
+            found |= {file for name in names if (file := place.parent / name.strip()).is_file()}
+    return list(found)
 
 
 def _open(path: Path, *, stated: bool, series: int | None) -> Opened:

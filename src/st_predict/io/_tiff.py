@@ -49,6 +49,15 @@ def is_tiff(path: Path) -> bool:
         return file.read(4) in _MAGIC
 
 
+def tiff_files(path: Path, *, where: str) -> list[Path]:
+    """A TIFF and, if it is an OME-TIFF, the other files that it names, as far as they are there."""
+    with _open_file(path, where) as file:
+        if not file.is_ome:
+            return [path]
+        place = _place(file, path)
+        return [path, *(place.parent / name for name in _others(file) if (place.parent / name).is_file())]
+
+
 class TiffImage(RegionImage):
     """Pixels ``(3, height, width)`` uint8 of one level; indexing decodes the blocks under the region and no others.
 
@@ -213,8 +222,12 @@ def _place(file: tifffile.TiffFile, path: Path) -> Path:
     places = link_places(path)
     if len(places) == 1 or not file.is_ome:
         return places[0]
-    names = {html.unescape(name) for name in _OTHER_FILES.findall(file.ome_metadata or "")}
+    names = _others(file)
     return max(places, key=lambda place: sum((place.parent / name).exists() for name in names))
+
+
+def _others(file: tifffile.TiffFile) -> set[str]:
+    return {html.unescape(name) for name in _OTHER_FILES.findall(file.ome_metadata or "")}
 
 
 @contextmanager
