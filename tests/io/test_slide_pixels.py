@@ -151,6 +151,18 @@ def test_shards_that_do_not_tell_what_they_hold_are_refused(tmp_path: Path) -> N
         stp.io.slide(tmp_path / "within.zarr")
 
 
+@pytest.mark.parametrize("named", ["../other.zarr/0", "/other.zarr/0", "0/../../other.zarr/0"])
+def test_levels_that_lead_out_of_the_store_are_refused(named: str, tmp_path: Path) -> None:
+    for name in ("slide.zarr", "other.zarr"):
+        ome_zarr(tmp_path / name, [np.full((3, SIZE, SIZE), 70, np.uint8)])
+    group = zarr.open_group(str(tmp_path / "slide.zarr"), mode="a")
+    described = dict(group.attrs)["ome"]
+    described["multiscales"][0]["datasets"][0]["path"] = named
+    group.attrs["ome"] = described
+    with pytest.raises(InputError, match=f"names a level '{named}', which leads out of the store"):
+        stp.io.slide(tmp_path / "slide.zarr")
+
+
 def test_a_shard_that_was_cut_is_refused(tmp_path: Path) -> None:
     in_shards(tmp_path / "cut.zarr", np.full((3, SIZE, SIZE), 70, np.uint8), index_location="start")
     shard = tmp_path / "cut.zarr" / "0" / "c" / "0" / "0" / "0"

@@ -30,9 +30,9 @@ def extremes(pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def is_stained(color: NDArray[Any], by: float = _STAINED) -> bool:
-    """Whether a color has the hue of a stain, green the least of it."""
+    """Whether a color has the hue of a stain, green the least of it, of which some comes through any tissue."""
     red, green, blue = (float(value) for value in color)
-    return green < min(red, blue) and green < (1 - by) * max(red, blue)
+    return 0 < green < min(red, blue) and green < (1 - by) * max(red, blue)
 
 
 def real_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
