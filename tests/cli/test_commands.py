@@ -132,6 +132,31 @@ def test_a_model_is_never_written_into(stores: dict[str, Path], model: Path) -> 
     assert listed(model) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "whole"),
+    [
+        (["predict", "{S1}", "--model", "{model}", "--out", "{S2}"], "S2"),
+        (["predict", "{S1}", "--model", "{model}", "--out", "{other}"], "other"),
+        (["evaluate", "{S1}", "--out", "{S2}/tables/scores.csv"], "S2"),
+        (["train", "{S1}", "--out", "{S2}/images/model"], "S2"),
+        (["train", "{S1}", "--out", "{tmp}/m", "--checkpoints", "{S2}/kept"], "S2"),
+        (["train", "{S1}", "--out", "{tmp}/m", "--tile-store", "{other}"], "other"),
+        (["benchmark", "{S1}", "{S3}", "--out", "{S2}/cv"], "S2"),
+        (["demo", "--out", "{other}/demo"], "other"),
+    ],
+)
+def test_nothing_is_added_to_other_stores_and_models(
+    arguments: list[str], whole: str, stores: dict[str, Path], model: Path, tmp_path: Path
+) -> None:
+    places = {**stores, "tmp": tmp_path, "model": model, "other": tmp_path / "other"}
+    shutil.copytree(model, places["other"])
+    before = listed(places[whole])
+    result = run(*[a.format(**places) for a in arguments])
+    assert result.exit_code == 2, result.output
+    assert f"{places[whole]} is a {'model' if whole == 'other' else 'Zarr store'}, and what is written" in result.output
+    assert listed(places[whole]) == before
+
+
 def test_a_slide_named_by_a_dot_is_written_under_its_name(
     stores: dict[str, Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

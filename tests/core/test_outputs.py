@@ -11,6 +11,7 @@ import pytest
 from st_predict.core.errors import InputError
 from st_predict.core.outputs import (
     check_apart,
+    check_holder,
     check_output,
     has_columns,
     has_mark,
@@ -38,10 +39,13 @@ def store(tmp_path: Path) -> Path:
 def test_a_sealed_folder_is_ours_wherever_it_is_moved(store: Path) -> None:
     moved = store.rename(store.with_name("moved"))
     (moved / ".DS_Store").write_bytes(b"\0")
+    os.utime(moved / "a", (0, 0))  # as copying does, and file systems that keep whole seconds
     assert is_sealed(moved, "prediction") and not is_sealed(moved, "demo")
 
 
-@pytest.mark.parametrize("change", ["added", "deeper", "edited", "touched", "removed", "seal cut", "seal of nothing"])
+@pytest.mark.parametrize(
+    "change", ["added", "deeper", "edited", "edited at once", "removed", "seal cut", "seal of nothing"]
+)
 def test_what_a_user_did_in_a_folder_makes_it_theirs(store: Path, change: str) -> None:
     if change == "added":
         (store / "notes.txt").write_text("years of work")
@@ -49,9 +53,10 @@ def test_what_a_user_did_in_a_folder_makes_it_theirs(store: Path, change: str) -
         (store / "deeper" / "c").symlink_to(store)
     elif change == "edited":
         (store / "deeper" / "b").write_text("ours, annotated")
-    elif change == "touched":
+    elif change == "edited at once":
+        time = (store / "a").stat().st_mtime_ns
         (store / "a").write_text("mine")  # as long as it was
-        os.utime(store / "a", (0, 0))
+        os.utime(store / "a", ns=(time, time))
     elif change == "removed":
         (store / "a").unlink()
     elif change == "seal cut":
@@ -125,3 +130,32 @@ def test_nothing_is_written_into_what_is_read(tmp_path: Path, place: str) -> Non
     assert error.value.expected == "a path outside of all that is read"
     check_apart(tmp_path / "S1.zarr.out", inputs, where="--out")
     check_apart(tmp_path, inputs, where="--out")
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        (["zarr.json"], "a Zarr store"),
+        ([".zgroup"], "a Zarr store"),
+        (["config.json", "weights.safetensors"], "a model"),
+        (["Slidedat.ini"], "the folder of a slide"),
+    ],
+)
+def test_nothing_is_added_to_what_is_one_whole(tmp_path: Path, files: list[str], kind: str) -> None:
+    whole, deep = tmp_path / "whole", tmp_path / "whole" / "deeper" / "still"
+    whole.mkdir()
+    for name in files:
+        (whole / name).write_text("{}")
+    (tmp_path / "link").symlink_to(whole, target_is_directory=True)
+    for folder in (whole, deep, tmp_path / "link" / "out"):
+        with pytest.raises(InputError, match=re.escape(f"{whole} is {kind}, and what is written there")):
+            check_holder(folder, where="out")
+        with pytest.raises(InputError, match=re.escape(f"{whole} is {kind}")):
+            check_output(folder / "scores.csv", lambda path: False, what="a table", where="out")
+    check_holder(tmp_path / "beside", where="out")
+    check_output(whole, lambda path: True, what="a store of ours", where="out")  # itself is replaced, as a whole
+
+
+def test_settings_of_something_else_are_no_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    check_holder(tmp_path / "out", where="out")

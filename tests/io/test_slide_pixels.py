@@ -13,6 +13,7 @@ import pytest
 import tifffile
 import zarr
 from PIL import Image
+from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 
 import st_predict as stp
 from st_predict._spatialdata.image import image_array, image_source, reduced_sources
@@ -115,6 +116,59 @@ def test_chunks_that_a_zarr_lacks_are_white(
     n = 3 // block
     said = f"{12 * n} of {16 * n} blocks of slide.zarr (75 %) were never stored; they are read as white"
     assert caplog.text == "" if fill == 255 else said in caplog.text
+
+
+def in_shards(path: Path, pixels: np.ndarray, **how: Any) -> None:
+    """An OME-Zarr whose shards are of another kind than Zarr makes by default."""
+    codec = ShardingCodec(chunk_shape=(3, TILE, TILE), **how)
+    ome_zarr(path, [pixels])
+    described = {"compressors": None, "fill_value": 0, "dtype": "u1", "shape": pixels.shape}
+    group = zarr.open_group(str(path), mode="a")
+    array = group.create_array("0", chunks=(3, 2 * TILE, 2 * TILE), serializer=codec, overwrite=True, **described)
+    array[:] = pixels
+
+
+@pytest.mark.parametrize("place", ["start", "end"])
+@pytest.mark.parametrize(
+    "index", [[BytesCodec()], [BytesCodec(endian="big")], [BytesCodec(), Crc32cCodec()]], ids=["plain", "big", "crc"]
+)
+def test_chunks_that_a_shard_lacks_are_white_wherever_its_index_is(
+    place: str, index: list[Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = np.full((3, SIZE, SIZE), 70, np.uint8)
+    pixels[:, :TILE] = 0
+    in_shards(tmp_path / "slide.zarr", pixels, index_location=place, index_codecs=index)
+    shown, read = shown_and_read(tmp_path / "slide.zarr")
+    np.testing.assert_array_equal(shown, read)
+    assert (read[:TILE] == 255).all() and (read[TILE:] == 70).all()
+    assert "4 of 16 blocks of slide.zarr (25 %) were never stored" in caplog.text
+
+
+def test_shards_that_do_not_tell_what_they_hold_are_refused(tmp_path: Path) -> None:
+    inner = ShardingCodec(chunk_shape=(3, TILE // 2, TILE // 2), codecs=[BytesCodec()])
+    in_shards(tmp_path / "within.zarr", np.full((3, SIZE, SIZE), 70, np.uint8), codecs=[inner])
+    with pytest.raises(InputError, match="in shards of a kind that does not tell which of its blocks are there"):
+        stp.io.slide(tmp_path / "within.zarr")
+
+
+@pytest.mark.parametrize("named", ["../other.zarr/0", "/other.zarr/0", "0/../../other.zarr/0"])
+def test_levels_that_lead_out_of_the_store_are_refused(named: str, tmp_path: Path) -> None:
+    for name in ("slide.zarr", "other.zarr"):
+        ome_zarr(tmp_path / name, [np.full((3, SIZE, SIZE), 70, np.uint8)])
+    group = zarr.open_group(str(tmp_path / "slide.zarr"), mode="a")
+    described = dict(group.attrs)["ome"]
+    described["multiscales"][0]["datasets"][0]["path"] = named
+    group.attrs["ome"] = described
+    with pytest.raises(InputError, match=f"names a level '{named}', which leads out of the store"):
+        stp.io.slide(tmp_path / "slide.zarr")
+
+
+def test_a_shard_that_was_cut_is_refused(tmp_path: Path) -> None:
+    in_shards(tmp_path / "cut.zarr", np.full((3, SIZE, SIZE), 70, np.uint8), index_location="start")
+    shard = tmp_path / "cut.zarr" / "0" / "c" / "0" / "0" / "0"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(InputError, match="is truncated or corrupt: its index tells of more than it holds"):
+        stp.io.slide(tmp_path / "cut.zarr")
 
 
 @pytest.mark.parametrize("sharded", [False, True])

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import spatialdata
+import tifffile
 from click.testing import CliRunner
 from PIL import Image
 
@@ -28,6 +29,7 @@ from st_predict.core.errors import InputError
 from st_predict.core.grid import array_layout
 from st_predict.core.training.model import Model
 from st_predict.tl import _cohort, _session
+from st_predict.tl._cohort_store import slide_state
 
 UM = 2.0
 
@@ -107,6 +109,43 @@ def test_what_is_done_is_skipped_and_what_changed_is_not(
     assert set(again["status"]) == {"done"}, "another grid is another prediction"
     centers = spatialdata.read_zarr(tmp_path / "out" / "case_0.zarr")["predicted"].obsm["spatial"]
     assert array_layout(centers) == quick_model.layout == "square"
+
+
+def several_files(folder: Path, kind: str) -> tuple[Path, Path]:
+    """A slide of several files as it is named, and one of the others; as far as its files are looked for."""
+    named, other = folder / f"case{kind.removeprefix('linked ')}", folder / "kept" / "other"
+    other.parent.mkdir()
+    if kind == ".ome.tif":
+        other = folder / "other.ome.tif"
+        planes = '<TiffData><UUID FileName="other.ome.tif">urn:uuid:1</UUID></TiffData>'
+        xml = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image><Pixels>{planes}</Pixels></Image></OME>'
+        tifffile.imwrite(named, np.zeros((16, 16), np.uint8), description=xml, metadata=None)
+    elif kind == "linked .mrxs":
+        other = folder / "kept" / "case" / "Data0000.dat"
+        other.parent.mkdir()
+        (folder / "kept" / "case.mrxs").write_bytes(b"index")
+        named.symlink_to(folder / "kept" / "case.mrxs")
+    elif kind == ".vms":
+        other = folder / "tile, 1.jpg"
+        named.write_text("[Virtual Microscope Specimen]\nImageFile=tile, 1.jpg\n")
+    elif kind == ".dcm":
+        other = folder / "2.dcm"
+        named.write_bytes(b"")
+    else:
+        named, other = other.parent, other
+    other.write_bytes(b"pixels")
+    return named, other
+
+
+@pytest.mark.parametrize("kind", [".ome.tif", "linked .mrxs", ".vms", ".dcm", "folder"])
+def test_a_slide_is_another_where_any_of_its_files_is(kind: str, tmp_path: Path) -> None:
+    named, other = several_files(tmp_path, kind)
+    (tmp_path / "beside").write_bytes(b"another's")
+    before, time = slide_state(named), other.stat().st_mtime_ns
+    (tmp_path / "beside").write_bytes(b"another's, changed")
+    assert slide_state(named) == before
+    os.utime(other, ns=(time, time - 10**9))  # exported anew, and as it was then dated
+    assert slide_state(named) != before
 
 
 def spoiled(folder: Path) -> dict[str, tuple[Path, str]]:
@@ -319,6 +358,15 @@ def test_a_slide_that_is_a_folder_is_not_written_into(quick_model: Model, tmp_pa
     with pytest.raises(InputError, match="out lies within .*case, which is read"):
         run([tmp_path / "case"], quick_model, tmp_path / "case" / "out")
     assert [p.name for p in tmp_path.rglob("*")] == ["case", "1.dcm"]
+
+
+def test_the_pixels_of_a_slide_are_not_written_into(quick_model: Model, tmp_path: Path) -> None:
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "Slidedat.ini").write_text("[GENERAL]")
+    (tmp_path / "case.mrxs").write_text("")
+    with pytest.raises(InputError, match="case is the folder of a slide, and what is written there"):
+        run([tmp_path / "case.mrxs"], quick_model, tmp_path / "case" / "results")
+    assert [p.name for p in (tmp_path / "case").iterdir()] == ["Slidedat.ini"]
 
 
 def test_on_the_command_line(slides: list[Path], quick_model: Model, tmp_path: Path) -> None:

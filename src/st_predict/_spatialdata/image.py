@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.lost import logger, say_level, say_lost, whitened
 from st_predict.core.alpha import over_white
 from st_predict.core.channels import FOUR_REMEDY, color_channels
 from st_predict.core.errors import InputError
@@ -83,7 +84,7 @@ def _color_channels(array: Any) -> list[int] | None:
 
 def _source(array: Any) -> ImageSource:
     """Pixels ``(c, y, x)`` in memory or lazy, as red, green, blue and, if there is one, alpha."""
-    pixels, order = array.data, _color_channels(array)
+    pixels, order = whitened(array.data), _color_channels(array)
     if order not in (None, list(range(array.sizes["c"]))):
         pixels = pixels[order]
     if isinstance(pixels, np.ndarray):
@@ -94,11 +95,33 @@ def _source(array: Any) -> ImageSource:
 
 
 def reduced_sources(sdata: SpatialData, key: str) -> list[ImageSource]:
-    """Smaller copies of a multiscale image, finer ones first."""
+    """Smaller copies of a multiscale image, finer ones first; but those that lack what the finest has."""
+    finest, reduced = image_array(sdata, key), _reduced(sdata, key)
+    kept = [array for array in reduced.values() if say_level(finest.data, array.data, "", key) is None]
+    return sorted(map(_source, kept), key=lambda source: -int(source.row_edges[-1]))
+
+
+def say_what_is_lost(sdata: SpatialData, key: str) -> None:
+    """Say what an image lacks in its store, and which of its levels are not used for that.
+
+    Raises
+    ------
+    InputError
+        If nothing of one of its colors is there.
+    """
+    finest = image_array(sdata, key)
+    say_lost(finest.data, key)
+    for name, array in _reduced(sdata, key).items():
+        if note := say_level(finest.data, array.data, f"level {name}", key):
+            logger.warning("%s", note)
+
+
+def _reduced(sdata: SpatialData, key: str) -> dict[str, Any]:
+    """Levels ``(c, y, x)`` of a multiscale image that are smaller than the finest, by their names."""
     height = int(image_array(sdata, key).sizes["y"])
-    found: list[ImageSource] = []
-    for level in getattr(sdata.images[key], "children", {}).values():
-        for array in level.data_vars.values():
-            if array.sizes["y"] < height:
-                found.append(_source(array.transpose("c", "y", "x")))
-    return sorted(found, key=lambda source: -int(source.row_edges[-1]))
+    return {
+        name: array.transpose("c", "y", "x")
+        for name, level in getattr(sdata.images[key], "children", {}).items()
+        for array in level.data_vars.values()
+        if array.sizes["y"] < height
+    }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict._spatialdata.image import image_source, reduced_sources
+from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
 from st_predict._spatialdata.kept import check_genes, gene_names, own_counts, own_genes, own_spots, say_left_out
 from st_predict._spatialdata.keys import Elements, Placed, place, table_link
 from st_predict._spatialdata.one_section import check_one_section
@@ -58,6 +58,7 @@ def read_section(sdata: SpatialData, elements: Elements = Elements(), *, need_co
         )
     check_one_section(sdata, placed, table, centers_px)
     image = image_source(sdata, placed.image)
+    say_what_is_lost(sdata, placed.image)
     check_spots_on_image(
         centers_px,
         width=int(image.col_edges[-1]),

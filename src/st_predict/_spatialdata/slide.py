@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict._spatialdata.image import image_source, reduced_sources
+from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
 from st_predict._spatialdata.keys import Placed, check_spatialdata, find_image, measured_tables, spot_shapes
 from st_predict._spatialdata.own import check_element_key, keep_record, own_record
 from st_predict._spatialdata.read import shapes_to_image
@@ -40,6 +40,7 @@ def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float,
 
     check_element_key(sdata, TISSUE, key)
     levels = [image_source(sdata, image), *reduced_sources(sdata, image)]
+    say_what_is_lost(sdata, image)
     height, width = int(levels[0].row_edges[-1]), int(levels[0].col_edges[-1])
     um_per_px = stored_scale(sdata, image)
     longer = max(height, width)

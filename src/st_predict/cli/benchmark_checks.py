@@ -11,7 +11,7 @@ import st_predict as stp
 from st_predict.cli.data_sets import OWN, SETTINGS
 from st_predict.cli.summary import COLUMNS
 from st_predict.core.errors import InputError
-from st_predict.core.outputs import is_free
+from st_predict.core.outputs import check_holder, is_free
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,6 +91,7 @@ def check_out(out: Path, studies: Sequence[Study]) -> None:
     """Refuse a folder that holds something else or cannot be written to."""
     from st_predict.core.protocol.keep import TABLES, check_comparison_folder, check_own_files, is_comparison
 
+    check_holder(out, where="out")
     held = [name for name in (OWN, *SETTINGS) if is_comparison(out / name)]  # also where no fold came to its end
     if not is_free(out) and not held:
         raise InputError(

@@ -19,6 +19,7 @@ _NEARLY = 6
 _SIDE_PX = BLOCK_PX + 1  # glass of one color in a block of JPEG ends with the block
 _SHARE = 0.02  # of the image; what is smaller does not count for much
 _SOLID = 0.8  # of the px of a color that lie in its own squares: glass that happens to be of one color is speckled
+_CORNERS = 3  # of an image that turned: no tissue is drawn in so many
 _SEEN = 0.02  # of the image: where less is left, somebody drew it, and flat colors are what was drawn
 _STAINED, _TINGED = 0.25, 0.05  # saturation, green the least, that no lamp gives to glass, and that nobody fills in
 
@@ -30,9 +31,9 @@ def extremes(pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def is_stained(color: NDArray[Any], by: float = _STAINED) -> bool:
-    """Whether a color has the hue of a stain, green the least of it."""
+    """Whether a color has the hue of a stain, green the least of it, of which some comes through any tissue."""
     red, green, blue = (float(value) for value in color)
-    return green < min(red, blue) and green < (1 - by) * max(red, blue)
+    return 0 < green < min(red, blue) and green < (1 - by) * max(red, blue)
 
 
 def real_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -63,12 +64,14 @@ def flat_colors(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     changes = np.zeros(packed.shape, bool)
     changes[:, 1:] |= packed[:, 1:] != packed[:, :-1]
     changes[1:] |= packed[1:] != packed[:-1]
+    corners = packed[[0, 0, -1, -1], [0, -1, 0, -1]]
     colors = np.unique(packed[~maximum_filter(changes, _SIDE_PX)])
     found = []
     values, counts = np.unique(packed[np.isin(packed, colors)], return_counts=True)
     for value, n in zip(values, counts, strict=True):
         color = np.array([value >> 16, value >> 8 & 255, value & 255], np.uint8)
-        if n < _SHARE * packed.size or is_stained(color, _TINGED):
+        drawn = is_stained(color, _TINGED) and (corners == value).sum() < _CORNERS
+        if n < _SHARE * packed.size or drawn:
             continue
         if _squares(packed == value).sum() >= max(_SOLID * n, _SHARE * packed.size):
             found.append(color)

@@ -1,7 +1,7 @@
 """Which files and folders on disk are earlier outputs of this package, and may be replaced: by what is in them, not by name.
 
-A folder of ours is sealed when it is finished: a file in it lists what was written. One whose files are others, or were
-changed since, holds somebody's work, and is not ours. Tables are known by their columns, pages and pictures by a mark.
+A folder of ours is sealed when it is finished: a file in it lists what was written, with digests, for neither times nor
+sizes tell an edit. One whose files are others, or were changed since, holds somebody's work, and is not ours. Tables are known by their columns, pages and pictures by a mark.
 """
 
 from __future__ import annotations
@@ -21,10 +21,17 @@ if TYPE_CHECKING:
 
 SEAL = "st_predict.json"
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file browsers leave in every folder that is looked at
-_SAME_TIME_S = 2.0  # file systems round times to as much
 _MARK = "made by st-predict"
 _MARK_WITHIN = 65536  # of the begin or the end of a file
 _SIGNED = re.compile(rf"<!-- {_MARK} [^\n]*, sha256 ([0-9a-f]{{64}}) -->\n\Z".encode())
+MODEL_FILES = ("config.json", "weights.safetensors")
+"""What a model is."""
+_WHOLES = {
+    "a Zarr store": (("zarr.json",), (".zgroup",), (".zarray",), (".zmetadata",)),
+    "a model": (MODEL_FILES,),
+    "the folder of a slide": (("Slidedat.ini",), ("DICOMDIR",)),  # MRXS, DICOM
+}
+"""Folders that are one thing, by files that each of the kind has: nothing else belongs into them."""
 TEXTS = (".svg", ".html")
 """Endings of files that are edited as they are, and keep the mark then."""
 
@@ -41,7 +48,12 @@ def seal(folder: Path, kind: str, record: dict[str, Any] | None = None) -> None:
     record
         What else is to be told of it.
     """
-    told = {**(record or {}), "kind": kind, "package_version": version("st-predict"), "files": _listing(folder)}
+    told = {
+        **(record or {}),
+        "kind": kind,
+        "package_version": version("st-predict"),
+        "files": _listing(folder, _size_and_digest),
+    }
     (folder / SEAL).write_text(json.dumps(told), encoding="utf-8")
 
 
@@ -71,11 +83,11 @@ def is_sealed(folder: Path, kind: str) -> bool:
     try:
         told = json.loads((folder / SEAL).read_text(encoding="utf-8"))
         listed = told["files"] if told["kind"] == kind else {}
-        known = {name: (int(size), float(time)) for name, (size, time) in listed.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        sizes, digests = ({name: one[i] for name, one in listed.items()} for i in range(2))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return False
-    found = _listing(folder)
-    return bool(known) and known.keys() == found.keys() and all(_alike(known[name], found[name]) for name in known)
+    # All is read only where nothing tells sooner, before work that takes far longer.
+    return bool(sizes) and sizes == _listing(folder, _size) and digests == _listing(folder, _digest)
 
 
 def foreign_files(folder: Path, own: Iterable[str]) -> list[str]:
@@ -172,9 +184,10 @@ def check_writable(path: Path, *, where: str) -> None:
     Raises
     ------
     InputError
-        If the folder that is to hold it is a file, or may not be written to.
+        If the folder that is to hold it is a file, may not be written to, or is one to which nothing may be added.
     """
     holder = Path(os.path.realpath(path)).parent
+    check_holder(holder, where=where)
     while not os.path.lexists(holder):
         holder = holder.parent
     if not holder.is_dir() or not os.access(holder, os.W_OK | os.X_OK):
@@ -184,6 +197,33 @@ def check_writable(path: Path, *, where: str) -> None:
             expected="a path in a folder that can be written to",
             remedy="choose another path",
         )
+
+
+def check_holder(folder: Path, *, where: str) -> None:
+    """Refuse to write into a folder that is, or lies in, one whole: a store, a model, or the pixels of a slide.
+
+    Parameters
+    ----------
+    folder
+        The folder that files are to be written into, there or not.
+    where
+        The argument it was given as.
+
+    Raises
+    ------
+    InputError
+        Naming the whole.
+    """
+    place = Path(os.path.realpath(folder))
+    for one in (*reversed(place.parents), place):  # the outermost is what a user knows it by
+        for kind, marks in _WHOLES.items():
+            if any(all((one / name).is_file() for name in names) for names in marks):
+                raise InputError(
+                    f"{one} is {kind}, and what is written there would become part of it",
+                    where=where,
+                    expected="a path outside of stores, models and slides",
+                    remedy="choose another path",
+                )
 
 
 def check_apart(path: Path, inputs: Iterable[str | Path], *, where: str) -> None:
@@ -217,21 +257,32 @@ def check_apart(path: Path, inputs: Iterable[str | Path], *, where: str) -> None
             )
 
 
-def _listing(folder: Path) -> dict[str, tuple[int, float]]:
-    """Size and time of every file of a folder, by its path in it."""
+def _listing(folder: Path, told: Callable[[Path], Any]) -> dict[str, Any]:
+    """What is told of every file of a folder, by its path in it."""
     found = {}
     for within, folders, names in os.walk(folder):
         links = [name for name in folders if (Path(within) / name).is_symlink()]
         for name in (*names, *links):
             path = Path(within) / name
             if name not in _LITTER and path != folder / SEAL:
-                stat = path.lstat()
-                found[path.relative_to(folder).as_posix()] = stat.st_size, round(stat.st_mtime, 3)
+                found[path.relative_to(folder).as_posix()] = told(path)
     return found
 
 
-def _alike(one: tuple[int, float], other: tuple[int, float]) -> bool:
-    return one[0] == other[0] and abs(one[1] - other[1]) <= _SAME_TIME_S
+def _size(path: Path) -> int:
+    return path.lstat().st_size
+
+
+def _digest(path: Path) -> str:
+    """Of what is in a file, or of where a link leads."""
+    if path.is_symlink():
+        return hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size_and_digest(path: Path) -> tuple[int, str]:
+    return _size(path), _digest(path)
 
 
 def _says_ours(path: Path) -> bool:

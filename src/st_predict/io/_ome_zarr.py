@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 
+from st_predict.core.chunks import whole_levels
 from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
-from st_predict.io._blocks import whole_levels
 from st_predict.io._checks import unreadable
 from st_predict.io._opened import Opened, no_slide, of_several
 from st_predict.io._scenes import Scene, choose_scene, lies_beside, missing, several
@@ -53,6 +54,7 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
         axes = _axes(described)
         names = tuple(axis["name"] for axis in axes)
         channels = _channel_names(group)
+        _check_within(path, described)
         levels = [
             OmeZarrImage(group, where=_WHERE, name=part["path"], axes=names, channels=channels)
             for part in described["datasets"]
@@ -67,11 +69,24 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
         raise unreadable(group, f"its OME metadata lack {error}", where=_WHERE) from error
     scale = _slide_scale.ome_zarr_scale(axes, finest, path, where=_WHERE) if stated else None
     levels[0].check_planes()
-    kept, apart = whole_levels(levels, path)
+    kept, apart = whole_levels(levels, path.name)
     said = [missing(levels[0], path), *apart, several(slides, number, path) if series is None else None]
     if unread:
         said.append(f"groups of {path.name} that hold no OME image are not read: {', '.join(unread)}")
     return Opened(kept, scale, tuple(note for note in said if note), of_several(slides, number))
+
+
+def _check_within(path: Path, described: dict[str, Any]) -> None:
+    """Refuse levels that lie elsewhere than in the store, as one that was tampered with may name files of its reader's."""
+    for part in described["datasets"]:
+        named = str(part["path"])
+        if named.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", named):
+            raise InputError(
+                f"{path.name} names a level {named!r}, which leads out of the store",
+                where=_WHERE,
+                expected="levels within the store",
+                remedy="open the store they lie in; trust none that was sent to you with such a path",
+            )
 
 
 def ome_zarr_slides(path: Path) -> list[int]:

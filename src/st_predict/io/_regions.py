@@ -11,9 +11,10 @@ import numpy as np
 
 from st_predict.core.alpha import over_white
 from st_predict.core.channels import FOUR_REMEDY, color_channels
+from st_predict.core.chunks import ZarrBlocks, whiten
 from st_predict.core.dicom import dicom_files
 from st_predict.core.errors import InputError
-from st_predict.io._blocks import ZarrBlocks, whiten
+from st_predict.io._blocks import check_planes
 from st_predict.io._checks import link_places, not_rgb, unreadable
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ class OmeZarrImage(RegionImage):
 
     def check_planes(self) -> None:
         """Refuse an image of which nothing of a channel is stored."""
-        self._blocks.check(self.path, where=self.where)
+        check_planes(self._blocks.needed, self.path, where=self.where)
 
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         """Pixels of a box."""

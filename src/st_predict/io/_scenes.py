@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from st_predict.core.checks import whole_number
+from st_predict.core.chunks import say_missing
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,7 +84,4 @@ def several(scenes: Sequence[Scene], number: int, path: Path) -> str | None:
 
 def missing(image: Any, path: Path) -> str | None:
     """The message about blocks of an image that were never stored; ``None`` where all were."""
-    n, of = int(image.lacks.sum()), image.lacks.size
-    if not n:
-        return None
-    return f"{n} of {of} blocks of {path.name} ({100 * n / of:.2g} %) were never stored; they are read as white"
+    return say_missing(image.lacks, path.name)

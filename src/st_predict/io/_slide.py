@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from st_predict.core.checks import check_um_per_px
+from st_predict.core.chunks import whole_levels
 from st_predict.core.files import plain_name
-from st_predict.io._blocks import whole_levels
-from st_predict.io._checks import check_readable, logger, unreadable
+from st_predict.io._checks import check_readable, link_places, logger, unreadable
 from st_predict.io._images import lazy_array
 from st_predict.io._ome_zarr import ome_zarr_slides, open_ome_zarr
 from st_predict.io._opened import Opened, no_slide, of_several
 from st_predict.io._scenes import Scene, choose_scene, several
-from st_predict.io._tiff import TiffImage, is_tiff, n_levels, tiff_notes, tiff_scenes
+from st_predict.io._tiff import TiffImage, is_tiff, n_levels, tiff_files, tiff_notes, tiff_scenes
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _WHERE = "path"
 # Formats by OpenSlide's names whose tiles lie side by side, as tifffile reads them; the others overlap or are stitched.
 _TIFFFILES = (None, "aperio", "generic-tiff", "hamamatsu", "leica", "philips")
+_INDICES, _NAMED = (".vms", ".vmu"), re.compile(r"^[^=\[]+=(.+)$", re.M)  # Hamamatsu's: text that names files
 _FLAT = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
@@ -117,6 +119,33 @@ def slide_series(path: str | Path) -> list[int]:
     return [0]
 
 
+def slide_files(path: Path) -> list[Path]:
+    """All files that a slide consists of: of its folder, those an OME-TIFF or an index names, an MRXS's, a DICOM's.
+
+    Raises
+    ------
+    InputError
+        If it is a TIFF that cannot be opened.
+    OSError
+        If it is not there.
+    """
+    if path.is_dir():
+        return [file for file in path.rglob("*") if file.is_file()]
+    if is_tiff(path):
+        return tiff_files(path, where=_WHERE)
+    found = {path}
+    for place in link_places(path):
+        kind = place.suffix.lower()
+        if kind == ".mrxs":
+            found |= {file for file in place.with_suffix("").rglob("*") if file.is_file()}
+        elif kind == ".dcm":
+            found |= set(place.parent.glob(f"*{place.suffix}"))
+        elif kind in _INDICES:
+            names = _NAMED.findall(place.read_text(encoding="utf-8", errors="replace"))
+            found |= {file for name in names if (file := place.parent / name.strip()).is_file()}
+    return list(found)
+
+
 def _open(path: Path, *, stated: bool, series: int | None) -> Opened:
     """Levels of the slide and, if ``stated`` is asked for, the scale its metadata state."""
     from st_predict.io import _regions
@@ -147,7 +176,7 @@ def _open_tiff(path: Path, *, stated: bool, series: int | None) -> Opened:
     n = n_levels(path, where=_WHERE, series=number)
     levels: list[Any] = [TiffImage(path, where=_WHERE, level=i, series=number) for i in range(n)]
     scale = _slide_scale.tiff_scale(path, where=_WHERE, series=number) if stated else None
-    levels, apart = whole_levels(levels, path)
+    levels, apart = whole_levels(levels, path.name)
     notes = [*tiff_notes(levels[0], scenes if series is None else []), *apart]
     if not levels[0].is_tiled:
         levels = [UndecodedImage(path, where=_WHERE, series=number)]

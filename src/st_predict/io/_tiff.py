@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict.core.alpha import BLANK, over_white
+from st_predict.core.chunks import any_plane, whiten
 from st_predict.core.errors import InputError
-from st_predict.io._blocks import any_plane, check_planes, tiff_lacks, whiten
+from st_predict.io._blocks import check_planes, tiff_lacks
 from st_predict.io._checks import link_places, not_rgb, unreadable
 from st_predict.io._regions import RegionImage
 from st_predict.io._scenes import missing, several
@@ -46,6 +47,15 @@ def is_tiff(path: Path) -> bool:
     """Whether the file starts as a TIFF or BigTIFF does, whatever its name ends in."""
     with path.open("rb") as file:
         return file.read(4) in _MAGIC
+
+
+def tiff_files(path: Path, *, where: str) -> list[Path]:
+    """A TIFF and, if it is an OME-TIFF, the other files that it names, as far as they are there."""
+    with _open_file(path, where) as file:
+        if not file.is_ome:
+            return [path]
+        place = _place(file, path)
+        return [path, *(place.parent / name for name in _others(file) if (place.parent / name).is_file())]
 
 
 class TiffImage(RegionImage):
@@ -212,8 +222,12 @@ def _place(file: tifffile.TiffFile, path: Path) -> Path:
     places = link_places(path)
     if len(places) == 1 or not file.is_ome:
         return places[0]
-    names = {html.unescape(name) for name in _OTHER_FILES.findall(file.ome_metadata or "")}
+    names = _others(file)
     return max(places, key=lambda place: sum((place.parent / name).exists() for name in names))
+
+
+def _others(file: tifffile.TiffFile) -> set[str]:
+    return {html.unescape(name) for name in _OTHER_FILES.findall(file.ome_metadata or "")}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from st_predict.core.ending import telling_what_is_left
 from st_predict.core.errors import InputError
 from st_predict.core.files import plain_name, remove_unfinished, replacing_file
 from st_predict.core.lock import LOCK, alone_in
-from st_predict.core.outputs import check_apart, has_columns
+from st_predict.core.outputs import check_apart, check_holder, has_columns
 from st_predict.tl._cohort_store import check_store, done_earlier, slide_state, write_store
 from st_predict.tl._prediction import Request, kept_genes, predict_sdata
 
@@ -211,6 +211,7 @@ def _check_out(out_dir: Path) -> None:
     """Refuse a folder that holds something else or cannot be written to."""
     from st_predict.core.training.store import check_model_path
 
+    check_holder(out_dir, where="out_dir")
     manifest = out_dir / MANIFEST
     try:
         usable = not out_dir.exists() or (

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.files import replacing_folder
 from st_predict.core.outputs import SEAL, check_output, is_sealed, seal
+from st_predict.io._slide import slide_files
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -34,13 +37,10 @@ def done_earlier(store: Path, slide: Path, wanted: dict[str, Any]) -> dict[str, 
         return None
 
 
-def slide_state(path: Path) -> list[int]:
-    """Size and time of a slide: of its file, all files of its folder, the folder beside an MRXS, those beside a DICOM."""
-    beside = path.with_suffix("") if path.suffix.lower() == ".mrxs" else path
-    files = [path, *(sorted(beside.rglob("*")) if beside.is_dir() else [])]
-    files += sorted(path.parent.glob("*.dcm")) if path.suffix.lower() == ".dcm" else []
-    found = [file.stat() for file in files]
-    return [sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)]
+def slide_state(path: Path) -> str:
+    """Digest of the names, sizes and times of all files that a slide consists of."""
+    found = sorted((os.path.relpath(file, path.parent), file.stat()) for file in slide_files(path))
+    return hashlib.sha256(repr([(name, one.st_size, one.st_mtime_ns) for name, one in found]).encode()).hexdigest()
 
 
 def write_store(sdata: SpatialData, key: str, store: Path, record: dict[str, Any]) -> None:

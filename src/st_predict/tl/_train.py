@@ -163,7 +163,7 @@ def train(
     Raises
     ------
     InputError
-        If the input cannot be used, or ``checkpoint_dir`` or ``tile_store`` lies within a store that is read; found before
+        If the input cannot be used, or ``checkpoint_dir`` or ``tile_store`` lies within a store or a model; found before
         any tile is encoded.
     SystemExit
         If the process is told to end (SIGTERM, SIGHUP) in the main thread: its status is 128 and the signal's number, after

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
-from st_predict.core.outputs import has_columns, has_mark, is_free, is_marked, mark
+from st_predict.core.outputs import check_holder, has_columns, has_mark, is_free, is_marked, mark
 from st_predict.core.protocol.scores import EXPECTED, GENE_SCORES
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def check_comparison_folder(folder: Path) -> None:
         If it is neither new, nor empty, nor that of an earlier comparison; or one of the files that will be written there
         is somebody else's.
     """
+    check_holder(folder, where="out")
     if not is_free(folder) and not is_comparison(folder):
         raise InputError(
             f"{folder} exists and is not an earlier comparison",

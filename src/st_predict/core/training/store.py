@@ -22,7 +22,7 @@ from st_predict.core.files import follow_umask, opened_together, replacing_folde
 from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
 from st_predict.core.methods.registry import METHODS, build_network
 from st_predict.core.methods.ridge import Ridge, RidgeConfig
-from st_predict.core.outputs import check_output, foreign_files
+from st_predict.core.outputs import MODEL_FILES, check_output, foreign_files
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training.config_file import LARGEST_BYTES, NoMoreThan, check_config, config_digest
 from st_predict.core.training.domain import Domain
@@ -34,7 +34,8 @@ from st_predict.core.training.reliability import Reliability
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_FORMAT, _CONFIG, _WEIGHTS = "st-predict model 2", "config.json", "weights.safetensors"
+_FORMAT = "st-predict model 2"
+_CONFIG, _WEIGHTS = MODEL_FILES
 _OLDER = ("st-predict model 1",)
 
 
@@ -61,7 +62,7 @@ def check_model_path(path: Path) -> None:
     InputError
         If something that is not a model is there, or files beside a model's own, or nothing can be written there.
     """
-    if path.is_dir() and _is_model(path) and (others := foreign_files(path, (_CONFIG, _WEIGHTS))):
+    if path.is_dir() and _is_model(path) and (others := foreign_files(path, MODEL_FILES)):
         raise InputError(
             f"{path} holds more than an earlier model: {', '.join(others[:4])}{', ...' if len(others) > 4 else ''}",
             where="path",
@@ -82,7 +83,7 @@ def load_model(path: str | Path) -> Model:
     """
     path = Path(path)
     try:
-        with opened_together(path, (_CONFIG, _WEIGHTS)) as files:
+        with opened_together(path, MODEL_FILES) as files:
             return _read_model(path, files)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
