@@ -33,9 +33,11 @@ from st_predict.core.room import give_back, room_for
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
+from st_predict.core.training.encoded import EncodedTiles
 from st_predict.core.training.fit import train_model, with_domain
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.inputs import InputTransform
+from st_predict.core.training.network import Run
 from st_predict.core.training.plan import Plan
 from st_predict.core.training.rows import SectionRows
 
@@ -168,11 +170,9 @@ def ours_train(drawn: Drawn) -> torch.Tensor:
     genes, pixels = np.array([f"g{i}" for i in range(GENES)]), ArraySource(np.zeros((1, 1, 3), np.uint8))
     counts = [rng.poisson(5, (SECTION, GENES)).astype(np.float32) for _ in drawn.features]
     sections = [Section(f"S{i}", pixels, drawn.centers_px, 1.0, None, c, genes) for i, c in enumerate(counts)]
-    model = train_model(
-        sections, drawn.features, None, panel=list(genes), plan=Plan(recipe, GENES, "heg", 1, 0),
-        identity=EncoderIdentity("drawn", None, "x"), tile_spec=TileSpec((100.0,)), hardware=Hardware("cpu", 1),
-        compare=False,
-    )  # fmt: skip
+    encoded = EncodedTiles(drawn.features, TileSpec((100.0,)), EncoderIdentity("drawn", None, "x"), None)
+    plan = Plan(recipe, list(genes), "heg", 1, 0)
+    model = train_model(sections, encoded, plan, Run(Hardware("cpu", 1)), compare=False)
     return with_domain(model, sections, drawn.features).network.weight
 
 

@@ -25,7 +25,7 @@ from st_predict.core.methods.nh2st import NH2ST, NH2STConfig
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.protocol.verdict import judge
 from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import fit_network
+from st_predict.core.training.network import Run, fit_network
 from st_predict.core.training.spots import SpotSet
 
 if TYPE_CHECKING:
@@ -89,8 +89,7 @@ def contrast_on_constant_images(attention: str) -> dict[str, float]:
         epochs=30,
         held_out={},
         seed=0,
-        hardware=Hardware("cpu", 1),
-        label=attention,
+        run=Run(Hardware("cpu", 1)),
     )
     return {name: records[-1].losses[name] for name in ("query", "neighbor")}
 

@@ -68,8 +68,10 @@ def _train(n: int, n_spots: int, store: str, folder: Path) -> None:
     from st_predict.core.methods.registry import find_recipe
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.tiles.store import TileStore
+    from st_predict.core.training.encoded import EncodedTiles
     from st_predict.core.training.fit import train_model
     from st_predict.core.training.hardware import Hardware
+    from st_predict.core.training.network import Run
     from st_predict.core.training.plan import Plan, check_plan
 
     sections = _sections(n, n_spots, folder)
@@ -81,15 +83,14 @@ def _train(n: int, n_spots: int, store: str, folder: Path) -> None:
         fit=FitConfig(max_epochs=1, inner_folds=1, trainable_encoder=True).settled(gradient=True),
     )
     plan, spec = Plan(recipe, 20, "heg", 1, 0), TileSpec((112.0,))
-    panel = check_plan(sections, plan)
+    plan = check_plan(sections, plan)
     begin = time.perf_counter()
     tiles = TileStore(None if store == "memory" else store, limit_gb=1000).tiles(sections, spec, TILE_PX)
     cut = time.perf_counter() - begin
     begin = time.perf_counter()
-    train_model(
-        sections, [one[:] for one in tiles] if store == "memory" else tiles, encoder, panel=panel, plan=plan,
-        identity=EncoderIdentity("tiny", None, ""), tile_spec=spec, hardware=Hardware("cpu", 1), compare=False,
-    )  # fmt: skip
+    values = [one[:] for one in tiles] if store == "memory" else tiles
+    encoded = EncodedTiles(values, spec, EncoderIdentity("tiny", None, ""), encoder)
+    train_model(sections, encoded, plan, Run(Hardware("cpu", 1)), compare=False)
     fit = time.perf_counter() - begin
     print(json.dumps({"peak_mb": _peak_mb(), "cut_s": cut, "fit_s": fit}))
 

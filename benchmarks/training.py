@@ -48,7 +48,7 @@ from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training.encode import ActivationRoom, encode_rows
 from st_predict.core.training.hardware import Hardware, new_trainer
 from st_predict.core.training.module import FitModule
-from st_predict.core.training.network import fit_network
+from st_predict.core.training.network import Run, fit_network
 from st_predict.core.training.spots import BlockSampler, SpotSet
 
 K, GENES, NAIVE_PART = 8, 250, 80
@@ -264,9 +264,7 @@ def seconds_an_epoch(recipe: Recipe, spots: SpotSet) -> float:
     seconds = []
     for epochs in (1, 4):  # what starting takes is in both
         begin = time.perf_counter()
-        fit_network(
-            network, None, spots, recipe.fit, epochs=epochs, held_out={}, seed=0, hardware=Hardware(), label="fit"
-        )
+        fit_network(network, None, spots, recipe.fit, epochs=epochs, held_out={}, seed=0, run=Run(Hardware()))
         seconds.append(time.perf_counter() - begin)
     return (seconds[1] - seconds[0]) / 3
 

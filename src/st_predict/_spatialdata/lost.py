@@ -40,7 +40,7 @@ class Stored(NamedTuple):
     @property
     def block_px(self) -> tuple[int, int]:
         """Height and width of a block."""
-        return self.array.chunks[1:]  # type: ignore[no-any-return]
+        return self.array.chunks[1:]
 
 
 class _White:

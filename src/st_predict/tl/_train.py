@@ -196,7 +196,7 @@ def train(
     from st_predict.core.training.checkpoints import what_is_kept
     from st_predict.core.training.fit import train_model, with_domain
     from st_predict.core.training.hardware import find_hardware
-    from st_predict.core.training.network import Watch
+    from st_predict.core.training.network import Run, Watch
     from st_predict.core.training.plan import Plan, plan_panel
     from st_predict.core.training.selection import held_out_groups
     from st_predict.tl._session import remember
@@ -256,18 +256,8 @@ def train(
                 choice = choose(Study(read.sections, tiles, None, hardware), among, fit_study)
             chosen, told = choice.chosen, choice.told(held_out_groups(read.sections)[0])
             say.info("chose %s", told)
-        model = train_model(
-            read.sections,
-            tiles.values,
-            tiles.encoder,
-            panel=panel,
-            plan=chosen.plan,
-            identity=tiles.identity,
-            tile_spec=spec,
-            hardware=hardware,
-            watch=Watch(logger, callbacks),
-            checkpoints=checkpoints,
-        )
+        plan = chosen.plan.of(panel, read.sections[0].gene_sets)
+        model = train_model(read.sections, tiles, plan, Run(hardware, Watch(logger, callbacks), checkpoints))
         model = replace(with_domain(model, read.sections, tiles.values, device=device), choice=told)
     remember(model)
     _say_held_out(model, held_out_groups(read.sections)[0])

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from st_predict._spatialdata.sections import ReadSections
     from st_predict.core.encoders.frozen import FrozenEncoder
-    from st_predict.core.protocol.study import EncodedTiles
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.checkpoints import Checkpoints
+    from st_predict.core.training.encoded import EncodedTiles
 
 
 def open_checkpoints(
@@ -75,8 +75,8 @@ def encode_sections(
     """
     from st_predict._spatialdata.features import cached_features, check_features_key, features_key
     from st_predict._spatialdata.stored import open_store
-    from st_predict.core.protocol.study import EncodedTiles
     from st_predict.core.tiles.glass import say_glass
+    from st_predict.core.training.encoded import EncodedTiles
 
     if trainable:
         for section in read.sections:

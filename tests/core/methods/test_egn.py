@@ -19,7 +19,7 @@ from st_predict.core.methods.interface import Batch, Reference
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import find_recipe
 from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import fit_network
+from st_predict.core.training.network import Run, fit_network
 from st_predict.core.training.spots import SpotSet
 from st_predict.core.training.store import load_model
 
@@ -189,7 +189,7 @@ def test_loss_falls() -> None:
     spots = SpotSet(data.tiles, data.expression, data.folds, torch.empty(N, 0, dtype=torch.long), torch.rand(N, 2))
     config = FitConfig(batch_size=20, learning_rate=1e-2)
     records = fit_network(
-        method_of(data), None, spots, config, epochs=25, held_out={}, seed=0, hardware=Hardware("cpu", 1), label="fit"
+        method_of(data), None, spots, config, epochs=25, held_out={}, seed=0, run=Run(Hardware("cpu", 1))
     )
     assert records[-1].losses["mse"] < 0.3 * records[0].losses["mse"]
     assert records[-1].losses["correlation"] < 0.3 * records[0].losses["correlation"]

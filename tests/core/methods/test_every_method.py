@@ -17,9 +17,11 @@ from st_predict.core.methods.registry import METHODS, build_method, find_recipe
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
+from st_predict.core.training.encoded import EncodedTiles
 from st_predict.core.training.fit import train_model
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.model import Model
+from st_predict.core.training.network import Run
 from st_predict.core.training.plan import Plan, check_plan
 from st_predict.core.training.predict import predict_spots
 from st_predict.core.training.selection import Fitting
@@ -50,7 +52,7 @@ def small_recipe(name: str, **fit: Any) -> Recipe:
 
 
 def fitted(name: str, spots: SpotSet, *, seed: int = 0) -> Any:
-    return Fitting(small_recipe(name), name, seed, CPU).fit(spots, None, 2, {}, "fit")[0]
+    return Fitting(small_recipe(name), seed, Run(CPU)).fit(spots, None, 2, {}, "fit")[0]
 
 
 def weights(network: Any) -> torch.Tensor:
@@ -153,10 +155,8 @@ def trained_end_to_end(name: str) -> tuple[Model, list[np.ndarray]]:
     sections, tiles = shaded_sections()
     recipe = dataclasses.replace(small_recipe(name, trainable_encoder=True, inner_folds=1), inputs=PLAIN_INPUTS)
     plan = Plan(recipe, N_GENES, "heg", 1, 0)
-    model = train_model(
-        sections, tiles, build_encoder("tiny"), panel=check_plan(sections, plan), plan=plan,
-        identity=EncoderIdentity("tiny", None, "x"), tile_spec=TileSpec((100.0,)), hardware=CPU,
-    )  # fmt: skip
+    encoded = EncodedTiles(tiles, TileSpec((100.0,)), EncoderIdentity("tiny", None, "x"), build_encoder("tiny"))
+    model = train_model(sections, encoded, check_plan(sections, plan), Run(CPU))
     return model, tiles
 
 

@@ -15,7 +15,7 @@ from st_predict.core.methods.interface import Batch
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import build_method, find_recipe
 from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import fit_network
+from st_predict.core.training.network import Run, fit_network
 from st_predict.core.training.predict import predict_spots
 from st_predict.core.training.spots import SpotSet
 
@@ -133,7 +133,7 @@ def test_training_lowers_the_losses_and_repeats_itself(section_spots: Callable[.
         method = build_method("hist2st", dataclasses.replace(SMALL, dropout=0.1), N_FEATURES, N_GENES)
         records = fit_network(
             method, None, spots, FitConfig(learning_rate=1e-2), epochs=40, held_out={}, seed=0,
-            hardware=Hardware("cpu", 1), label="fit",
+            run=Run(Hardware("cpu", 1)),
         )  # fmt: skip
         predictions.append(predict_spots(method, spots))
     assert records[-1].losses["mse"] < 0.5 * records[0].losses["mse"]

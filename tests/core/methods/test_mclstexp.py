@@ -18,7 +18,7 @@ from st_predict.core.methods.mclstexp import PRESETS, MclSTExp, MclSTExpConfig
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import build_method, find_recipe
 from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import fit_network
+from st_predict.core.training.network import Run, fit_network
 from st_predict.core.training.predict import predict_spots
 from st_predict.core.training.spots import SpotSet
 from st_predict.core.training.store import load_model
@@ -120,7 +120,7 @@ def test_training_finds_pairs_and_predicts_and_repeats_itself(spots: SpotSet) ->
         method.before_fit(spots.reference())
         records = fit_network(
             method, None, spots, FitConfig(learning_rate=5e-3), epochs=60, held_out={}, seed=0,
-            hardware=Hardware("cpu", 1), label="fit",
+            run=Run(Hardware("cpu", 1)),
         )  # fmt: skip
         method.after_fit(spots.reference())
         predictions.append(predict_spots(method, spots))

@@ -16,7 +16,7 @@ from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import find_recipe
 from st_predict.core.methods.triplex import TRIPLEX, TRIPLEXConfig
 from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import fit_network
+from st_predict.core.training.network import Run, fit_network
 from st_predict.core.training.predict import predict_spots
 from st_predict.core.training.spots import SpotSet
 
@@ -200,7 +200,7 @@ def test_loss_falls(section_spots: Spots) -> None:
     spots = section_spots(((6, 7), (5, 7)), k=6)
     records = fit_network(
         method_of(), None, spots, FitConfig(learning_rate=5e-3), epochs=40, held_out={}, seed=0,
-        hardware=Hardware("cpu", 1), label="fit",
+        run=Run(Hardware("cpu", 1)),
     )  # fmt: skip
     for name in ("mse", "target", "neighbor", "section"):
         assert records[-1].losses[name] < 0.6 * records[0].losses[name], name

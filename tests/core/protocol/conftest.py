@@ -10,10 +10,11 @@ import pytest
 
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.methods.registry import find_recipe
-from st_predict.core.protocol.study import Candidate, EncodedTiles, Study
+from st_predict.core.protocol.study import Candidate, Study
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
+from st_predict.core.training.encoded import EncodedTiles
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.plan import Plan
 

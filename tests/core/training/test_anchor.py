@@ -19,9 +19,11 @@ from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
 from st_predict.core.training.anchor import anchor_share
+from st_predict.core.training.encoded import EncodedTiles
 from st_predict.core.training.fit import train_model, with_domain
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.model import Model
+from st_predict.core.training.network import Run
 from st_predict.core.training.plan import Plan, check_plan
 from st_predict.core.training.reliability import kept_share
 from st_predict.core.training.store import load_model
@@ -46,10 +48,8 @@ def trained(method: str = "nh2st", subjects: tuple[str | None, ...] = (None, Non
     sections, features = zip(*(drawn(i, subject=one) for i, one in enumerate(subjects)), strict=True)
     given = {"max_epochs": 3, "batch_size": 16, "members": 2, **settings} if method != "ridge" else settings
     plan = Plan(settle_method(method, **given), G, "heg", 1, 0)
-    model = train_model(
-        list(sections), list(features), None, panel=check_plan(sections, plan), plan=plan,
-        identity=EncoderIdentity("tiny", None, "x"), tile_spec=TileSpec((100.0,)), hardware=Hardware("cpu", 1),
-    )  # fmt: skip
+    encoded = EncodedTiles(list(features), TileSpec((100.0,)), EncoderIdentity("tiny", None, "x"), None)
+    model = train_model(list(sections), encoded, check_plan(sections, plan), Run(Hardware("cpu", 1)))
     return with_domain(model, list(sections), list(features))
 
 

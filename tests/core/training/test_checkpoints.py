@@ -18,7 +18,7 @@ from st_predict.core.methods.registry import build_method
 from st_predict.core.training import checkpoints
 from st_predict.core.training.checkpoints import Checkpoints, FitCheckpoint
 from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import Watch, fit_network, new_network
+from st_predict.core.training.network import Run, Watch, fit_network, new_network
 from st_predict.core.training.spots import SpotSet
 
 SMALL = NH2STConfig(width=16, hidden=16, neighbors=4)
@@ -59,8 +59,7 @@ def fit(
         epochs=EPOCHS,
         held_out=held,
         seed=0,
-        hardware=Hardware("cpu"),
-        label="fit",
+        run=Run(Hardware("cpu")),
         watch=Watch(
             callbacks=[] if stop is None else [BreakOff(stop)], checkpoint=None if path is None else FitCheckpoint(path)
         ),

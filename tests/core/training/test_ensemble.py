@@ -13,7 +13,7 @@ from st_predict.core.methods.recipe import FitConfig, Recipe
 from st_predict.core.methods.registry import build_method, build_network, find_recipe
 from st_predict.core.methods.settle import settle_method
 from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import fit_network, new_network
+from st_predict.core.training.network import Run, fit_network, new_network
 from st_predict.core.training.spots import SpotSet
 
 STILL = NH2STConfig(
@@ -38,8 +38,7 @@ def fitted(method: Any, spots: SpotSet) -> Any:
         epochs=4,
         held_out={},
         seed=0,
-        hardware=Hardware("cpu", 1),
-        label="",
+        run=Run(Hardware("cpu", 1)),
     )
     return method
 

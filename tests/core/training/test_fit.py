@@ -23,12 +23,15 @@ from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
 from st_predict.core.tiles.store import TileStore
 from st_predict.core.training import fit as fit_module
+from st_predict.core.training.encoded import EncodedTiles
 from st_predict.core.training.fit import train_model, with_domain
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.model import Model
+from st_predict.core.training.network import Run
 from st_predict.core.training.plan import Plan, check_plan, check_scorable, usable_spots
 
 MakeSection = Callable[..., Section]
+CPU = Run(Hardware("cpu", 1))
 
 
 def recipe(method: str = "nh2st", **fit: Any) -> Any:
@@ -50,10 +53,8 @@ def model_of(
     sections: list[Section], tiles: list[Any], method: str = "nh2st", min_counts: float = 1, **fit: Any
 ) -> Model:
     asked = plan(recipe(method, **fit), min_counts=min_counts)
-    return train_model(
-        sections, tiles, None, panel=check_plan(sections, asked), plan=asked,
-        identity=EncoderIdentity("tiny", None, "x"), tile_spec=TileSpec((100.0,)), hardware=Hardware("cpu", 1),
-    )  # fmt: skip
+    encoded = EncodedTiles(tiles, TileSpec((100.0,)), EncoderIdentity("tiny", None, "x"), None)
+    return train_model(sections, encoded, check_plan(sections, asked), CPU)
 
 
 def test_usable_spots(plain_section: MakeSection) -> None:
@@ -92,7 +93,7 @@ def test_fewer_spots_than_a_batch(plain_section: MakeSection) -> None:
 
 def test_methods_of_whole_sections_need_no_batch(plain_section: MakeSection) -> None:
     sections = [plain_section("A"), plain_section("B")]
-    assert len(check_plan(sections, plan(recipe("histogene", batch_size=64)))) == 5
+    assert len(check_plan(sections, plan(recipe("histogene", batch_size=64))).genes) == 5
     with pytest.raises(InputError, match="fewer than one batch"):
         check_plan(sections, plan(recipe("histogene", batch_size=64, trainable_encoder=True)))
 
@@ -131,7 +132,7 @@ def test_layout_is_the_one_of_all_sections(of: tuple[str, ...], layout: str | No
 
 
 def test_closed_form_methods_need_no_batch(plain_section: MakeSection) -> None:
-    assert len(check_plan([plain_section("A")], plan(recipe("ridge", batch_size=64)))) == 5
+    assert len(check_plan([plain_section("A")], plan(recipe("ridge", batch_size=64))).genes) == 5
 
 
 def test_panel_is_chosen_on_usable_spots_alone(plain_section: MakeSection) -> None:
@@ -140,9 +141,9 @@ def test_panel_is_chosen_on_usable_spots_alone(plain_section: MakeSection) -> No
     counts[:5] = 0
     counts[:5, 4] = 100  # the highest gene by far, in spots that do not count
     shallow = dataclasses.replace(section, counts=counts)
-    assert check_plan([shallow], plan(genes=2))[0] == "g4"
+    assert check_plan([shallow], plan(genes=2)).genes[0] == "g4"
     usable = section.keep(np.arange(5, 30))
-    assert check_plan([shallow], plan(genes=2, min_counts=120))[0] == check_plan([usable], plan(genes=2))[0]
+    assert check_plan([shallow], plan(genes=2, min_counts=120)).genes == check_plan([usable], plan(genes=2)).genes
 
 
 def test_encoder_cannot_be_trained_without_a_loss(plain_section: MakeSection) -> None:
@@ -215,10 +216,8 @@ def test_trained_encoder_learns_and_predicts(plain_section: MakeSection) -> None
     used = find_recipe("nh2st", "paper", {"neighbors": 4, "width": 16, "hidden": 16})
     fit = dataclasses.replace(used.fit, max_epochs=40, learning_rate=1e-2)
     used = dataclasses.replace(used, fit=fit)
-    model = train_model(
-        sections, tiles, encoder, panel=check_plan(sections, plan(used)), plan=plan(used),
-        identity=EncoderIdentity("tiny", None, before), tile_spec=TileSpec((100.0,)), hardware=Hardware("cpu", 1),
-    )  # fmt: skip
+    encoded = EncodedTiles(tiles, TileSpec((100.0,)), EncoderIdentity("tiny", None, before), encoder)
+    model = train_model(sections, encoded, check_plan(sections, plan(used)), CPU)
     assert encoder.fingerprint() == before and model.encoder is not None
     assert model.encoder.fingerprint() != before and not model.encoder.training
     mse = model.history["mse"]
@@ -247,10 +246,8 @@ def test_training_from_files_is_training_from_memory(plain_section: MakeSection,
     used = dataclasses.replace(used, inputs=InputConfig((), "none", None))
     found = []
     for tiles in (stored, [one[:] for one in stored]):
-        model = train_model(
-            sections, tiles, build_encoder("tiny"), panel=check_plan(sections, plan(used)), plan=plan(used),
-            identity=EncoderIdentity("tiny", None, "x"), tile_spec=spec, hardware=Hardware("cpu", 1),
-        )  # fmt: skip
+        encoded = EncodedTiles(tiles, spec, EncoderIdentity("tiny", None, "x"), build_encoder("tiny"))
+        model = train_model(sections, encoded, check_plan(sections, plan(used)), CPU)
         found.append(with_domain(model, sections, tiles))
     assert found[0].id == found[1].id
     assert found[0].history_rows == found[1].history_rows and found[0].held_out_rows == found[1].held_out_rows

@@ -18,7 +18,7 @@ from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import build_method
 from st_predict.core.training import module
 from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import fit_network, new_network
+from st_predict.core.training.network import Run, fit_network, new_network
 from st_predict.core.training.predict import predict_spots
 from st_predict.core.training.spots import SpotSet
 
@@ -32,9 +32,7 @@ def fitted(
     method = new_network(lambda: build_method("nh2st", SMALL, spots.tiles.shape[1], spots.expression.shape[1]), seed)
     method.before_fit(spots.reference())
     config = FitConfig(**{"batch_size": 8, **fit})
-    records = fit_network(
-        method, None, spots, config, epochs=epochs, held_out=held_out or {}, seed=seed, hardware=CPU, label="fit"
-    )
+    records = fit_network(method, None, spots, config, epochs=epochs, held_out=held_out or {}, seed=seed, run=Run(CPU))
     return method, records
 
 
@@ -119,7 +117,7 @@ def test_schedule_batches_and_modes(spot_set: Callable[..., SpotSet]) -> None:
     config = FitConfig(batch_size=20, learning_rate=0.1, weight_decay=0.0, decay_every=2, decay=0.5)
     held = {2: spots.of_sections([2])}
     records = fit_network(
-        method, None, spots.of_sections([0, 1]), config, epochs=4, held_out=held, seed=0, hardware=CPU, label="fit"
+        method, None, spots.of_sections([0, 1]), config, epochs=4, held_out=held, seed=0, run=Run(CPU)
     )
     assert method.targets == [25, 25] * 4, "fifty spots are two batches of twenty and what is left over"
     assert method.modes == [True, True, False] * 4
@@ -155,7 +153,7 @@ def test_encoder_in_training_moves_at_its_own_rate_and_keeps_its_statistics(spot
     method, encoder = Passing(), BatchNormEncoder().eval()
     config = FitConfig(batch_size=74, learning_rate=0.1, encoder_learning_rate=0.01, weight_decay=0.0)
     held = {0: spots.of_sections([0])}
-    fit_network(method, encoder, spots, config, epochs=3, held_out=held, seed=0, hardware=CPU, label="fit")
+    fit_network(method, encoder, spots, config, epochs=3, held_out=held, seed=0, run=Run(CPU))
     assert method.weight.item() == pytest.approx(-0.3, abs=1e-5)
     assert encoder.weight.item() == pytest.approx(-0.03, abs=1e-5)
     assert set(encoder.modes) == {False} and encoder.norm.num_batches_tracked == 0
@@ -211,8 +209,7 @@ def test_a_batch_too_large_for_memory_is_told_with_one_that_fits(spot_set: Calla
             epochs=1,
             held_out={},
             seed=0,
-            hardware=CPU,
-            label="fit",
+            run=Run(CPU),
         )
     assert "at most about 17" in error.value.expected and "batch_size=17" in error.value.remedy
 

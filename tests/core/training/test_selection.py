@@ -17,6 +17,7 @@ from st_predict.core.section import Section
 from st_predict.core.training import selection
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.module import EpochRecord, Score
+from st_predict.core.training.network import Run
 from st_predict.core.training.pixels import TileRows
 from st_predict.core.training.rows import SectionRows
 from st_predict.core.training.selection import (
@@ -85,7 +86,7 @@ def test_targets_stay_where_centering_is_off(spot_set: Callable[..., SpotSet]) -
 def fitting(method: str = "nh2st", **fit: Any) -> Fitting:
     recipe = find_recipe(method, "default", {"neighbors": 4, "width": 16, "hidden": 16} if method == "nh2st" else None)
     settings = {"batch_size": 8, "max_epochs": 6, "members": 1, **fit}
-    return Fitting(dataclasses.replace(recipe, inputs=INPUTS, fit=FitConfig(**settings)), method, 0, CPU)
+    return Fitting(dataclasses.replace(recipe, inputs=INPUTS, fit=FitConfig(**settings)), 0, Run(CPU))
 
 
 def selected(fitting: Fitting, spots: SpotSet, folds: list[Any]) -> Selection:

@@ -18,9 +18,11 @@ from st_predict.core.protocol.scores import score_genes
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
+from st_predict.core.training.encoded import EncodedTiles
 from st_predict.core.training.fit import train_model
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.model import Model
+from st_predict.core.training.network import Run
 from st_predict.core.training.plan import Plan, check_plan
 
 N_GENES, PITCH = 5, 37.3
@@ -69,11 +71,9 @@ def trained(name: str, settings: dict[str, Any], layout: str) -> Model:
     recipe = dataclasses.replace(recipe, fit=fit)
     (one, one_features, _), (two, two_features, _) = (section_of(layout, seed) for seed in (0, 1))
     plan = Plan(recipe, N_GENES, "heg", 1, 0)
-    model = train_model(
-        [one, two], [one_features, two_features], None, panel=check_plan([one, two], plan), plan=plan,
-        identity=EncoderIdentity("tiny", None, "x"), tile_spec=TileSpec((100.0,)),
-        hardware=Hardware("cpu", 1),
-    )  # fmt: skip
+    identity = EncoderIdentity("tiny", None, "x")
+    encoded = EncodedTiles([one_features, two_features], TileSpec((100.0,)), identity, None)
+    model = train_model([one, two], encoded, check_plan([one, two], plan), Run(Hardware("cpu", 1)))
     for module in model.network.modules():
         if isinstance(module, PlaceEmbedding):
             torch.nn.init.zeros_(module.columns.weight)

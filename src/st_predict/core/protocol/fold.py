@@ -19,6 +19,7 @@ from st_predict.core.protocol.scores import score_genes, score_reliability, scor
 from st_predict.core.protocol.terms import inputs_in_words, stopping_in_words
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.fit import train_model, with_domain
+from st_predict.core.training.network import Run
 from st_predict.core.training.pixels import TileRows
 from st_predict.core.training.plan import check_plan, usable_spots
 from st_predict.core.training.selection import held_out_groups
@@ -50,18 +51,8 @@ def fit_study(training: Study, candidate: Candidate) -> Model:
         choice = choose(training, candidate.among, fit_study)
         told = choice.told(held_out_groups(training.sections)[0])
         return dataclasses.replace(fit_study(training, choice.chosen), choice=told)
-    tiles = training.tiles_of(candidate)
-    return train_model(
-        training.sections,
-        tiles.values,
-        tiles.encoder,
-        panel=check_plan(training.sections, candidate.plan),
-        plan=candidate.plan,
-        identity=tiles.identity,
-        tile_spec=tiles.spec,
-        hardware=training.hardware,
-        compare=False,
-    )
+    plan = check_plan(training.sections, candidate.plan)
+    return train_model(training.sections, training.tiles_of(candidate), plan, Run(training.hardware), compare=False)
 
 
 def gene_sets(training: Sequence[Section], panel: list[str], candidate: Candidate) -> dict[str, list[str]]:

@@ -14,26 +14,12 @@ from st_predict.core.errors import InputError
 from st_predict.core.tiles.sources import ArraySource
 
 if TYPE_CHECKING:
-    from st_predict.core.encoders.encoder import Encoder
-    from st_predict.core.encoders.frozen import EncoderIdentity
     from st_predict.core.section import Section
-    from st_predict.core.tiles.geometry import TileSpec
+    from st_predict.core.training.encoded import EncodedTiles
     from st_predict.core.training.hardware import Hardware
     from st_predict.core.training.plan import Plan
 
 _PART_SPOTS = 256
-
-
-class EncodedTiles(NamedTuple):
-    """Tiles of every section as one kind of candidate takes them."""
-
-    values: list[Any]
-    """Per section: features ``(n, S, d)``; where the encoder is trained pixels ``(n, S, px, px, 3)`` uint8, which are
-    :class:`~st_predict.core.tiles.store.StoredTiles` where they were cut from images."""
-    spec: TileSpec
-    identity: EncoderIdentity
-    encoder: Encoder | None
-    """The encoder to start from where it is trained."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +78,11 @@ class Study:
 
     def only(self, wanted: list[int]) -> Study:
         """The study of some sections, as if there were no others."""
-
-        def kept(tiles: EncodedTiles | None) -> EncodedTiles | None:
-            return tiles and tiles._replace(values=[tiles.values[i] for i in wanted])
-
         return dataclasses.replace(
             self,
             sections=[self.sections[i] for i in wanted],
-            frozen=kept(self.frozen),
-            trainable=kept(self.trainable),
+            frozen=self.frozen and self.frozen.only(wanted),
+            trainable=self.trainable and self.trainable.only(wanted),
         )
 
     def tiles_of(self, candidate: Candidate) -> EncodedTiles:

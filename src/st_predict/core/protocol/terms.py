@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from st_predict.core.methods.recipe import Recipe
-    from st_predict.core.protocol.study import Candidate, EncodedTiles
+    from st_predict.core.protocol.study import Candidate
     from st_predict.core.section import Section
+    from st_predict.core.training.encoded import EncodedTiles
 
 _STANDARDIZED = {"slide": "z-scored within each slide", "training": "z-scored by training spots", "none": "not scaled"}
 _TUNED = {"ridge": "penalty and rank", "shuffled": "penalty and rank"}  # of methods in closed form

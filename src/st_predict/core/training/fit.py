@@ -21,7 +21,6 @@ from st_predict.core.training.domain import Domain
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.model import Model
-from st_predict.core.training.network import Watch
 from st_predict.core.training.pixels import TileRows, joined
 from st_predict.core.training.plan import usable_spots
 from st_predict.core.training.reliability import Reliability
@@ -45,12 +44,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from st_predict.core.encoders.encoder import Encoder
-    from st_predict.core.encoders.frozen import EncoderIdentity
     from st_predict.core.section import Section
-    from st_predict.core.tiles.geometry import TileSpec
-    from st_predict.core.training.checkpoints import Checkpoints
-    from st_predict.core.training.hardware import Hardware
+    from st_predict.core.training.encoded import EncodedTiles
+    from st_predict.core.training.network import Run
     from st_predict.core.training.plan import Plan
 
 logger = logging.getLogger("st_predict")
@@ -58,18 +54,7 @@ _FOLDS, _TILES = 5, 32
 
 
 def train_model(
-    sections: Sequence[Section],
-    tiles: Sequence[Any],
-    encoder: Encoder | None,
-    *,
-    panel: list[str],
-    plan: Plan,
-    identity: EncoderIdentity,
-    tile_spec: TileSpec,
-    hardware: Hardware,
-    watch: Watch = Watch(),
-    checkpoints: Checkpoints | None = None,
-    compare: bool = True,
+    sections: Sequence[Section], encoded: EncodedTiles, plan: Plan, run: Run, *, compare: bool = True
 ) -> Model:
     """Train a method: inner folds find when to stop, then all sections are trained on for that long.
 
@@ -77,27 +62,22 @@ def train_model(
     ----------
     sections
         Training sections, with counts.
-    tiles
-        Per section: features ``(n, S, d)``, or pixels ``(n, S, px, px, 3)`` uint8 where ``encoder`` is given.
-    encoder
-        Encoder to train end to end; ``None`` where the features are final.
-    panel
-        Genes to predict, then the sections' gene sets.
+    encoded
+        Their tiles.
     plan
-        What is asked for.
-    identity, tile_spec
-        How the tiles were made, kept with the model.
-    hardware
-        Where Lightning runs.
-    watch
-        What looks on while the final fit runs.
-    checkpoints
-        Where all fits are kept as they go, so that a training that is broken off goes on from there.
+        What is asked for, its genes named, see :func:`~st_predict.core.training.plan.check_plan`.
+    run
+        Where it runs, what looks on while the final fit does, and where all fits are kept as they go.
     compare
         Score mean and ridge beside the method on what the inner folds hold out. Without it, closed-form methods, which
         need no stopping epoch, run no inner folds.
+
+    Returns
+    -------
+    The model; :func:`with_domain` adds what its training tiles look like.
     """
-    recipe = plan.recipe
+    recipe, encoder, tiles = plan.recipe, encoded.encoder, encoded.values
+    panel = plan.panel(sections[0].gene_sets)
     usable = [usable_spots(s, plan.min_counts) for s in sections]
     # What is made of features depends on the sections that are trained on, so spots have none of them yet.
     stored: list[Any] = (
@@ -108,7 +88,7 @@ def train_model(
     if encoder is None:
         parts = zip(tiles, sections, usable, strict=True)
         rows = [SectionRows(recipe.inputs, t, s.centers_px, used=mask) for t, s, mask in parts]
-    fitting = Fitting(recipe, plan.seed, hardware, watch, checkpoints)
+    fitting = Fitting(recipe, plan.seed, run)
     folds = inner_folds(sections, recipe.fit.inner_folds)
     selection = select_epochs(fitting, spots, rows, encoder, folds, compare=compare)
     transform = InputTransform(recipe.inputs, {})
@@ -126,8 +106,8 @@ def train_model(
         recipe=recipe,
         panel=panel,
         gene_sets=sections[0].gene_sets,
-        encoder_identity=identity,
-        tiles=tile_spec,
+        encoder_identity=encoded.identity,
+        tiles=encoded.spec,
         um_per_px=_median([s.um_per_px for s in sections if s.um_per_px is not None]),
         pitch_um=_median([pitch_px(s.centers_px) * s.um_per_px for s in sections if s.um_per_px is not None]),
         min_counts=plan.min_counts,
@@ -150,7 +130,19 @@ def train_model(
 
 
 def with_domain(model: Model, sections: Sequence[Section], tiles: Sequence[Any], *, device: str = "cpu") -> Model:
-    """The same model with what its training tiles look like; arguments as in :func:`train_model`."""
+    """The same model with what its training tiles look like.
+
+    Parameters
+    ----------
+    model
+        A trained model.
+    sections
+        Its training sections.
+    tiles
+        Per section features ``(n, S, d)``, or pixels ``(n, S, px, px, 3)`` uint8 where its encoder was trained.
+    device
+        Torch device on which pixels are encoded.
+    """
     if model.encoder is None:
         features = [torch.from_numpy(values) for values in tiles]
     else:

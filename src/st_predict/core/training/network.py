@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.methods.recipe import FitConfig
-    from st_predict.core.training.checkpoints import FitCheckpoint
+    from st_predict.core.training.checkpoints import Checkpoints, FitCheckpoint
     from st_predict.core.training.hardware import Hardware
 
 
@@ -57,6 +57,25 @@ class Watch(NamedTuple):
     logger: Any = False
     callbacks: Sequence[lightning.Callback] = ()
     checkpoint: FitCheckpoint | None = None
+    label: str = "fit"
+    """What the progress bar calls this fit."""
+
+
+class Run(NamedTuple):
+    """Where fits run, who looks on, and what is kept of them."""
+
+    hardware: Hardware
+    watch: Watch = Watch()
+    """Of the fit on all sections; inner folds run unseen."""
+    checkpoints: Checkpoints | None = None
+    """Where all fits are kept as they go; ``None``: nowhere."""
+
+    def of_fit(self, label: str, *, watched: bool) -> Run:
+        """The same for one fit."""
+        watch = (self.watch if watched else Watch())._replace(label=label)
+        if self.checkpoints is not None:
+            watch = watch._replace(checkpoint=self.checkpoints.of_fit(label))
+        return self._replace(watch=watch)
 
 
 def fit_network(
@@ -68,9 +87,7 @@ def fit_network(
     epochs: int,
     held_out: Mapping[int, SpotSet],
     seed: int,
-    hardware: Hardware,
-    label: str,
-    watch: Watch = Watch(),
+    run: Run,
 ) -> list[EpochRecord]:
     """Train in place.
 
@@ -88,12 +105,9 @@ def fit_network(
         Sections that decide when to stop, by number; empty: all epochs are run.
     seed
         Seed of dropout and of the order of spots.
-    hardware
-        Where to run.
-    label
-        What the progress bar calls this fit.
-    watch
-        What looks on. With a checkpoint a fit that was broken off goes on from it, and ends as if it had not been.
+    run
+        Where to run, and who looks on. With a checkpoint a fit that was broken off goes on from it, and ends as if it had
+        not been.
 
     Returns
     -------
@@ -108,13 +122,14 @@ def fit_network(
     # The encoder stays in evaluation mode, also where it is trained: batch statistics of tiles that lie beside each
     # other are not those of a slide.
     module.method.train()
-    found = None if watch.checkpoint is None else watch.checkpoint.load()
+    checkpoint = run.watch.checkpoint
+    found = None if checkpoint is None else checkpoint.load()
     if found:
         module.go_on(found)
     if not found or found["batch"] is not None:
-        _run(module, epochs, held_out, seed, hardware, label, watch, found)
-        if watch.checkpoint:
-            watch.checkpoint.save({**module.progress(), "batch": None})
+        _run(module, epochs, held_out, seed, run, found)
+        if checkpoint:
+            checkpoint.save({**module.progress(), "batch": None})
     module.cpu().eval()
     return module.records
 
@@ -124,14 +139,12 @@ def _run(
     epochs: int,
     held_out: Mapping[int, SpotSet],
     seed: int,
-    hardware: Hardware,
-    label: str,
-    watch: Watch,
+    run: Run,
     found: dict[str, Any] | None,
 ) -> None:
     """Run the epochs that are left with Lightning."""
-    done = len(module.records)
-    callbacks: list[lightning.Callback] = [_Progress(label, epochs, done), *watch.callbacks]
+    done, watch = len(module.records), run.watch
+    callbacks: list[lightning.Callback] = [_Progress(watch.label, epochs, done), *watch.callbacks]
     if held_out:
         callbacks.append(EarlyStopping("held_out_pcc", mode="max", patience=module.config.patience))
     if watch.checkpoint:
@@ -141,7 +154,7 @@ def _run(
     with quiet_lightning(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trainer = new_trainer(
-            hardware, encoder=module.encoder, max_epochs=epochs - done, callbacks=callbacks, logger=watch.logger
+            run.hardware, encoder=module.encoder, max_epochs=epochs - done, callbacks=callbacks, logger=watch.logger
         )
         try:
             trainer.fit(

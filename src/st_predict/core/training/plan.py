@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from st_predict.core.expression import choose_panel, count_genes, describe_panel
 from st_predict.core.gene_names import of_note
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,6 +52,16 @@ class Plan:
         if isinstance(self.genes, Integral):  # NumPy's too
             object.__setattr__(self, "genes", int(self.genes))
 
+    def of(self, panel: Sequence[str], gene_sets: Mapping[str, Any]) -> Plan:
+        """The same plan, whose genes are those of a panel."""
+        return replace(self, genes=tuple(panel[: count_genes(panel, gene_sets)]))
+
+    def panel(self, gene_sets: Mapping[str, Any]) -> list[str]:
+        """Names of what is predicted: genes, which must be named, then gene sets."""
+        if isinstance(self.genes, int):
+            raise ValueError("the genes of this plan are not named yet")
+        return [*self.genes, *gene_sets]
+
     def to_dict(self) -> dict[str, Any]:
         """By name, the recipe's method among them; what is trained again follows from it."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -64,8 +74,8 @@ def usable_spots(section: Section, min_counts: float) -> NDArray[np.bool_]:
     return enough
 
 
-def check_plan(sections: Sequence[Section], plan: Plan) -> list[str]:
-    """Refuse what cannot be trained, before any tile is encoded; gives the panel.
+def check_plan(sections: Sequence[Section], plan: Plan) -> Plan:
+    """Refuse what cannot be trained, before any tile is encoded; gives the plan whose genes are named.
 
     Raises
     ------
@@ -73,7 +83,7 @@ def check_plan(sections: Sequence[Section], plan: Plan) -> list[str]:
         As :func:`check_fit` and :func:`plan_panel`.
     """
     check_fit(sections, plan)
-    return plan_panel(sections, plan)
+    return plan.of(plan_panel(sections, plan), sections[0].gene_sets)
 
 
 def check_fit(sections: Sequence[Section], plan: Plan) -> None:

@@ -19,7 +19,7 @@ from st_predict.core.training.control import shuffled_pcc
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.inputs import InputTransform
 from st_predict.core.training.module import EpochRecord, Score
-from st_predict.core.training.network import Watch, fit_network, new_network
+from st_predict.core.training.network import Run, fit_network, new_network
 from st_predict.core.training.predict import fit_reference, predict_spots
 from st_predict.core.training.reliability import HeldOut
 from st_predict.core.training.rows import SectionRows
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.section import Section
-    from st_predict.core.training.checkpoints import Checkpoints
-    from st_predict.core.training.hardware import Hardware
     from st_predict.core.training.spots import SpotSet
 
 
@@ -107,20 +105,15 @@ class Fitting:
 
     recipe: Recipe
     seed: int
-    hardware: Hardware
-    watch: Watch = Watch()
-    checkpoints: Checkpoints | None = None
+    run: Run
 
     def fit(
         self, spots: SpotSet, encoder: Encoder | None, epochs: int, held_out: Mapping[int, SpotSet], label: str
     ) -> tuple[Any, Encoder | None, list[EpochRecord]]:
         """Train a fresh network (and a copy of the encoder) on centered targets."""
-        watch = Watch() if held_out else self.watch
-        if self.checkpoints is not None:
-            watch = watch._replace(checkpoint=self.checkpoints.of_fit(label))
         encoder = copy.deepcopy(encoder)
         if encoder is not None and self.recipe.inputs.standardize == "training":
-            _scale_features(encoder, spots, torch_device("cpu" if self.hardware.accelerator == "cpu" else "auto"))
+            _scale_features(encoder, spots, torch_device("cpu" if self.run.hardware.accelerator == "cpu" else "auto"))
         n_inputs = spots.tiles.shape[1] * (1 if encoder is None else encoder.dim)
         network: Any = new_network(lambda: build_network(self.recipe, n_inputs, spots.expression.shape[1]), self.seed)
         records: list[EpochRecord] = []
@@ -134,9 +127,7 @@ class Fitting:
                 epochs=epochs,
                 held_out=held_out,
                 seed=self.seed,
-                hardware=self.hardware,
-                label=label,
-                watch=watch,
+                run=self.run.of_fit(label, watched=not held_out),
             )
         if not held_out:  # what an inner fold fitted is scored while it trains, and then dropped
             with torch.no_grad():
