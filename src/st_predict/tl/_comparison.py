@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from st_predict._spatialdata.keys import Elements
     from st_predict._spatialdata.sections import ReadSections
     from st_predict.core.methods.recipe import Recipe
-    from st_predict.core.protocol.study import Candidate, OuterFold
+    from st_predict.core.protocol.study import Candidate
     from st_predict.core.section import Section
+    from st_predict.core.splits import OuterFold
     from st_predict.core.tiles.geometry import TileSpec
 
 _DRAWS = 2**32  # a seed may be negative, the number of a permutation not
@@ -64,7 +65,7 @@ def check_comparison(
         If the input cannot be used.
     """
     from st_predict._spatialdata.sections import read_sections
-    from st_predict.core.protocol.study import outer_folds
+    from st_predict.core.splits import outer_folds
     from st_predict.core.tiles.geometry import check_scales, tile_spec
 
     _check_seeds(seeds)

@@ -13,7 +13,8 @@ from st_predict.core.errors import InputError
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-    from st_predict.core.protocol.study import Candidate, OuterFold, Study
+    from st_predict.core.protocol.study import Candidate, Study
+    from st_predict.core.splits import OuterFold
     from st_predict.core.tiles.store import TileStore
     from st_predict.tl._comparison import Comparison
     from st_predict.tl._scores_table import ScoreTable

@@ -191,6 +191,7 @@ def train(
     from st_predict.core.protocol.choose import check_choice, choose
     from st_predict.core.protocol.fold import fit_study
     from st_predict.core.protocol.study import Candidate, Study
+    from st_predict.core.splits import held_out_groups
     from st_predict.core.tiles.geometry import check_scales, tile_spec
     from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.checkpoints import what_is_kept
@@ -198,7 +199,6 @@ def train(
     from st_predict.core.training.hardware import find_hardware
     from st_predict.core.training.network import Run, Watch
     from st_predict.core.training.plan import Plan, plan_panel
-    from st_predict.core.training.selection import held_out_groups
     from st_predict.tl._session import remember
     from st_predict.tl._training import encode_sections, open_checkpoints
 

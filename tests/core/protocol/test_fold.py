@@ -17,8 +17,9 @@ from st_predict.core.protocol import fold as fold_module
 from st_predict.core.protocol.fold import fit_fold, gene_sets, run_fold
 from st_predict.core.protocol.keep import KeptFolds, make_comparison_folder
 from st_predict.core.protocol.scores import score_sets
-from st_predict.core.protocol.study import Candidate, Study, outer_folds
+from st_predict.core.protocol.study import Candidate, Study
 from st_predict.core.section import Section
+from st_predict.core.splits import outer_folds
 from st_predict.core.training.fit import with_domain
 
 MakeCandidate = Callable[..., Candidate]

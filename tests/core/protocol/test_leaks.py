@@ -16,7 +16,8 @@ from st_predict.core.methods.recipe import InputConfig
 from st_predict.core.methods.registry import METHODS
 from st_predict.core.protocol import fold as fold_module
 from st_predict.core.protocol.fold import fit_fold, run_fold
-from st_predict.core.protocol.study import Candidate, OuterFold, Study, outer_folds
+from st_predict.core.protocol.study import Candidate, Study
+from st_predict.core.splits import OuterFold, outer_folds
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.training import fit as fit_module
 from st_predict.core.training.encoded import EncodedTiles

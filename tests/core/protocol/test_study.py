@@ -10,7 +10,8 @@ import pytest
 
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.errors import InputError
-from st_predict.core.protocol.study import Candidate, Study, outer_folds
+from st_predict.core.protocol.study import Candidate, Study
+from st_predict.core.splits import outer_folds
 from st_predict.core.tiles.geometry import TileSpec
 
 

@@ -14,20 +14,14 @@ from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.methods.registry import find_recipe
 from st_predict.core.section import Section
+from st_predict.core.splits import inner_folds
 from st_predict.core.training import selection
 from st_predict.core.training.hardware import Hardware
 from st_predict.core.training.module import EpochRecord, Score
 from st_predict.core.training.network import Run
 from st_predict.core.training.pixels import TileRows
 from st_predict.core.training.rows import SectionRows
-from st_predict.core.training.selection import (
-    Fitting,
-    Selection,
-    center_targets,
-    history_rows,
-    inner_folds,
-    select_epochs,
-)
+from st_predict.core.training.selection import Fitting, Selection, center_targets, history_rows, select_epochs
 from st_predict.core.training.spots import SpotSet
 
 MakeSection = Callable[..., Section]

@@ -14,8 +14,8 @@ from st_predict.core.errors import InputError
 from st_predict.core.expression import known_targets, section_expression
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.progress import hidden_progress, progress_bar
+from st_predict.core.splits import held_out_groups
 from st_predict.core.training.plan import check_fit, usable_spots
-from st_predict.core.training.selection import held_out_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

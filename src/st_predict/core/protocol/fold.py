@@ -17,20 +17,21 @@ from st_predict.core.metrics import agreement
 from st_predict.core.protocol.choose import choose
 from st_predict.core.protocol.scores import score_genes, score_reliability, score_sets
 from st_predict.core.protocol.terms import inputs_in_words, stopping_in_words
+from st_predict.core.splits import held_out_groups
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.fit import train_model, with_domain
 from st_predict.core.training.network import Run
 from st_predict.core.training.pixels import TileRows
 from st_predict.core.training.plan import check_plan, usable_spots
-from st_predict.core.training.selection import held_out_groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from st_predict.core.protocol.study import Candidate, OuterFold, Study
+    from st_predict.core.protocol.study import Candidate, Study
     from st_predict.core.section import Section
+    from st_predict.core.splits import OuterFold
     from st_predict.core.training.domain import Domain
     from st_predict.core.training.model import Model
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from st_predict.core.protocol.study import Candidate, OuterFold, Study
+    from st_predict.core.protocol.study import Candidate, Study
+    from st_predict.core.splits import OuterFold
 
 logger = logging.getLogger("st_predict")
 _FOLDS = "folds"

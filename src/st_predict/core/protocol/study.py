@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict.core.errors import InputError
 from st_predict.core.tiles.sources import ArraySource
 
 if TYPE_CHECKING:
@@ -39,14 +37,6 @@ class Candidate:
     label: str
     plan: Plan
     among: tuple[Candidate, ...] = ()
-
-
-class OuterFold(NamedTuple):
-    """What is held out together, by section number."""
-
-    name: str
-    train: list[int]
-    held_out: list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,84 +97,3 @@ class Study:
             for start in range(0, len(values), _PART_SPOTS):
                 found.update(np.ascontiguousarray(values[start : start + _PART_SPOTS]).tobytes())
         return found.hexdigest()
-
-
-def outer_folds(
-    sections: Sequence[Section], groups: Literal["subject", "section"] | Sequence[str] | None
-) -> tuple[str, list[OuterFold]]:
-    """Hold out each subject in turn; each section where there is one subject, which the description then says.
-
-    Parameters
-    ----------
-    sections
-        All sections.
-    groups
-        ``"subject"``, ``"section"``, or one name a section of what belongs together; ``None``: by subject where
-        several are known, else by section.
-
-    Returns
-    -------
-    A description, and the folds.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than two groups.
-    """
-    subjects = [section.subject for section in sections]
-    known = {subject for subject in subjects if subject is not None}
-    several = len(known) > 1 and None not in subjects
-    if groups is None:
-        groups = "subject" if several else "section"
-    if isinstance(groups, str) and groups == "subject":
-        if not several:
-            missing = [s.name for s in sections if s.subject is None]
-            raise InputError(
-                "sections cannot be split by subject: "
-                + (f"{', '.join(missing)} name none" if missing else f"all are of {subjects[0]!r}"),
-                where="groups",
-                expected="at least two subjects, every section's known (obs['subject'])",
-                remedy="leave groups out to hold out one section at a time within one subject",
-            )
-        return "leave one subject out", _folds([str(subject) for subject in subjects])
-    if isinstance(groups, str) and groups == "section":
-        folds = _folds([section.name for section in sections])
-        unknown = ", subjects unknown" if None in subjects else ""
-        return f"leave one section out{unknown or _shared_subjects(subjects, folds)}", folds
-    if isinstance(groups, str) or len(groups) != len(sections):
-        raise InputError(
-            f"groups is {groups!r}",
-            where="groups",
-            expected=f"'subject', 'section', or {len(sections)} names, one a section",
-            remedy="correct groups",
-        )
-    folds = _folds([str(group) for group in groups])
-    return f"leave one group out{_shared_subjects(subjects, folds)}", folds
-
-
-def _shared_subjects(subjects: Sequence[str | None], folds: Sequence[OuterFold]) -> str:
-    """What a split must be called where it trains on a subject that it tests on."""
-    known = set(subjects) - {None}
-    if len(known) == 1 and None not in subjects:
-        return ", within one subject"
-    sides = [({subjects[i] for i in fold.train}, {subjects[i] for i in fold.held_out}) for fold in folds]
-    return ", sections of one subject on both sides" if any(a & b & known for a, b in sides) else ""
-
-
-def _folds(names: list[str]) -> list[OuterFold]:
-    distinct = list(dict.fromkeys(names))
-    if len(distinct) < 2:
-        raise InputError(
-            f"there is nothing to hold out: all sections are of {distinct[0]!r}",
-            where="sections",
-            expected="at least two sections, of two groups",
-            remedy="give more sections; a spot-wise split would leak, since neighboring spots are alike",
-        )
-    return [
-        OuterFold(
-            name,
-            [i for i, other in enumerate(names) if other != name],
-            [i for i, other in enumerate(names) if other == name],
-        )
-        for name in distinct
-    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from st_predict.core.training.selection import held_out_groups, inner_folds
+from st_predict.core.splits import held_out_groups, inner_folds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

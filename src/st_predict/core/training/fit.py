@@ -15,6 +15,7 @@ from st_predict.core.expression import count_genes, section_expression, set_coun
 from st_predict.core.grid import array_layout
 from st_predict.core.methods.interface import Needs
 from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
+from st_predict.core.splits import ground_of, held_out_groups, inner_folds, only_subject
 from st_predict.core.training.anchor import fit_anchor
 from st_predict.core.training.control import chosen_pcc
 from st_predict.core.training.domain import Domain
@@ -25,17 +26,7 @@ from st_predict.core.training.pixels import TileRows, joined
 from st_predict.core.training.plan import usable_spots
 from st_predict.core.training.reliability import Reliability
 from st_predict.core.training.rows import SectionRows
-from st_predict.core.training.selection import (
-    Fitting,
-    Selection,
-    center_targets,
-    ground_of,
-    held_out_groups,
-    history_rows,
-    inner_folds,
-    only_subject,
-    select_epochs,
-)
+from st_predict.core.training.selection import Fitting, Selection, center_targets, history_rows, select_epochs
 from st_predict.core.training.spots import SpotSet
 
 if TYPE_CHECKING:

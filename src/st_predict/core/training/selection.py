@@ -15,6 +15,7 @@ import torch
 from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.methods.recipe import InputConfig
 from st_predict.core.methods.registry import METHODS, build_method, build_network
+from st_predict.core.splits import Fold
 from st_predict.core.training.control import shuffled_pcc
 from st_predict.core.training.encode import encode_rows
 from st_predict.core.training.inputs import InputTransform
@@ -31,59 +32,10 @@ if TYPE_CHECKING:
 
     from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.methods.recipe import Recipe
-    from st_predict.core.section import Section
     from st_predict.core.training.spots import SpotSet
 
 
 _SCALED_BY = 256  # training spots
-
-
-class Fold(NamedTuple):
-    """One inner fold, by section number."""
-
-    train: list[int]
-    held_out: list[int]
-
-
-def held_out_groups(sections: Sequence[Section]) -> tuple[str, list[str]]:
-    """What is held out together: ``"subject"`` where several are known, else ``"section"``; and each section's group."""
-    subjects = [s.subject for s in sections if s.subject is not None]
-    if len(subjects) == len(sections) and len(set(subjects)) > 1:
-        return "subject", subjects
-    return "section", [str(i) for i in range(len(sections))]
-
-
-def ground_of(sections: Sequence[Section]) -> str:
-    """What scores on held-out groups tell of: ``"new subject"``, ``"same subject"``, or ``"new section"`` of subjects unknown."""
-    if held_out_groups(sections)[0] == "subject":
-        return "new subject"
-    return "new section" if only_subject(sections) is None else "same subject"
-
-
-def only_subject(sections: Sequence[Section]) -> str | None:
-    """The one subject that all sections are of; ``None`` where they are of several, or some name none."""
-    known = {section.subject for section in sections}
-    return known.pop() if len(known) == 1 else None
-
-
-def inner_folds(sections: Sequence[Section], n_folds: int) -> list[Fold]:
-    """Hold out each group of sections in turn, see :func:`held_out_groups`.
-
-    With more groups than folds several are held out together; a single fold holds out the last group. No fold
-    where there is one group only.
-    """
-    _, groups = held_out_groups(sections)
-    names = list(dict.fromkeys(groups))
-    if len(names) < 2 or n_folds == 0:
-        return []
-    parts = [names[-1:]] if n_folds == 1 else np.array_split(np.array(names), min(n_folds, len(names)))
-    return [
-        Fold(
-            [i for i, group in enumerate(groups) if group not in part],
-            [i for i, group in enumerate(groups) if group in part],
-        )
-        for part in map(set, parts)
-    ]
 
 
 def center_targets(spots: SpotSet, config: InputConfig) -> tuple[SpotSet, Tensor]:
