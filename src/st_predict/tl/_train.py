@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from st_predict.core.ending import ended_by_signals
-from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,10 +16,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.strategies import Strategy
     from spatialdata import SpatialData
 
-    from st_predict.core.section import Section
     from st_predict.core.training.model import Model
-
-_NAMED = 10
 
 
 @ended_by_signals()
@@ -185,22 +180,25 @@ def train(
     from st_predict._spatialdata.sections import check_outside, read_sections
     from st_predict.core.encoders.frozen import FrozenEncoder
     from st_predict.core.ending import end_with_launcher, telling_what_is_left
-    from st_predict.core.log import be_heard, quiet
-    from st_predict.core.log import logger as say
+    from st_predict.core.log import be_heard
     from st_predict.core.methods.settle import settle_candidates
-    from st_predict.core.protocol.choose import check_choice, choose
-    from st_predict.core.protocol.fold import fit_study
-    from st_predict.core.protocol.study import Candidate, Study
+    from st_predict.core.protocol.choose import check_choice
+    from st_predict.core.protocol.study import Candidate
     from st_predict.core.splits import held_out_groups
     from st_predict.core.tiles.geometry import check_scales, tile_spec
     from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.checkpoints import what_is_kept
-    from st_predict.core.training.fit import train_model, with_domain
     from st_predict.core.training.hardware import find_hardware
     from st_predict.core.training.network import Run, Watch
     from st_predict.core.training.plan import Plan, plan_panel
     from st_predict.tl._session import remember
-    from st_predict.tl._training import encode_sections, open_checkpoints
+    from st_predict.tl._training import (
+        check_inner_folds,
+        open_checkpoints,
+        say_held_out,
+        say_unpredictable,
+        train_sections,
+    )
 
     be_heard()
     settled = settle_candidates(
@@ -226,7 +224,7 @@ def train(
     read = read_sections(sdata, Elements(image_key, shapes_key, table_key, layer), gene_sets=gene_sets)
     check_outside(read, checkpoint_dir=checkpoint_dir, tile_store=tile_store)
     check_scales(read.sections, spec)
-    _check_inner_folds(read.sections, inner_folds)
+    check_inner_folds(read.sections, inner_folds)
     check_choice(read.sections, among)
     panel = plan_panel(read.sections, among[0].plan)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)
@@ -246,76 +244,11 @@ def train(
     )
     if hardware.several:
         end_with_launcher()
-    keep = None if checkpoints is None else checkpoints.folder / "features"
+    run = Run(hardware, Watch(logger, callbacks), checkpoints)
     left = partial(what_is_kept, None if checkpoints is None else checkpoints.folder)
     with TileStore(tile_store, limit_gb=tile_store_gb) as store, telling_what_is_left(left):
-        tiles = encode_sections(read, frozen, spec, store, trainable=trainable, keep=keep)
-        chosen, told = among[0], None
-        if len(among) > 1:
-            with quiet():
-                choice = choose(Study(read.sections, tiles, None, hardware), among, fit_study)
-            chosen, told = choice.chosen, choice.told(held_out_groups(read.sections)[0])
-            say.info("chose %s", told)
-        plan = chosen.plan.of(panel, read.sections[0].gene_sets)
-        model = train_model(read.sections, tiles, plan, Run(hardware, Watch(logger, callbacks), checkpoints))
-        model = replace(with_domain(model, read.sections, tiles.values, device=device), choice=told)
+        model = train_sections(read, among, panel, frozen, spec, store, run)
     remember(model)
-    _say_held_out(model, held_out_groups(read.sections)[0])
-    _say_unpredictable(model, asked=not isinstance(among[0].plan.genes, int))
+    say_held_out(model, held_out_groups(read.sections)[0])
+    say_unpredictable(model, asked=not isinstance(among[0].plan.genes, int))
     return model
-
-
-def _check_inner_folds(sections: Sequence[Section], asked: int | None) -> None:
-    if asked and len(sections) < 2:
-        raise InputError(
-            f"inner_folds={asked} was asked of one section",
-            where="inner_folds",
-            expected="two or more sections, so that one can be held out",
-            remedy="give more sections, or leave inner_folds out to train for max_epochs",
-        )
-
-
-def _say_held_out(model: Model, groups: str) -> None:
-    from st_predict.core.log import logger
-
-    if not model.held_out_rows:
-        logger.info("%r. Nothing was held out: score it on a section it has not seen.", model)
-        return
-    table = model.held_out["pcc"]
-    logger.info(
-        "%r. Mean PCC over %s of each section while its %s was held out%s:\n%s",
-        model,
-        model.panel_size,
-        groups,
-        f" ({model.epochs} epochs)" if model.history_rows else "",
-        table.round(3).to_string(),
-    )
-    if model.ground == "same subject":
-        logger.info(
-            "All sections are of the same subject, so this tells what to expect of further sections of it. Another subject may "
-            "reach far less: train on several to know"
-        )
-    ridge = (table["ridge"] - table[model.method]).mean()
-    if ridge > 0 and model.history_rows:
-        logger.info(
-            "Tuned ridge did better than %s on what was held out, by %.3f on average: method='ridge' trains it in seconds",
-            model.method, ridge,
-        )  # fmt: skip
-
-
-def _say_unpredictable(model: Model, *, asked: bool) -> None:
-    """Genes of which no more than chance is expected: a warning where they were asked for by name."""
-    from st_predict.core.log import logger
-
-    found = model.genes
-    poor = found[found["predictable"].eq(False)]
-    if poor.empty or model.method in ("mean", "shuffled"):  # controls predict nothing, by intent
-        return
-    named = ", ".join(f"{gene} ({pcc:.2f})" for gene, pcc in poor["expected_pcc"].sort_values()[:_NAMED].items())
-    (logger.warning if asked else logger.info)(
-        "%d of %d genes cannot be predicted: on sections that were held out their PCC is no more than shuffled images "
-        "reach by chance (%.2f): %s%s. Of their counts, noisy as they are, a predictor of the true rates would reach "
-        "about %.2f",
-        len(poor), len(found), poor["chance"].mean(), named, ", ..." if len(poor) > _NAMED else "",
-        poor["ceiling"].mean(),
-    )  # fmt: skip

@@ -1,23 +1,32 @@
-"""What ``train`` and ``cross_validate`` prepare: encoded tiles, and where a training is kept as it goes."""
+"""What ``train`` does, and prepares as ``cross_validate`` does: encoded tiles, a choice, a fit, and what is said of it."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
+from st_predict.core.log import logger, quiet
+from st_predict.core.splits import held_out_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from st_predict._spatialdata.sections import ReadSections
     from st_predict.core.encoders.frozen import FrozenEncoder
+    from st_predict.core.protocol.study import Candidate
+    from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.tiles.store import TileStore
     from st_predict.core.training.checkpoints import Checkpoints
     from st_predict.core.training.encoded import EncodedTiles
+    from st_predict.core.training.model import Model
+    from st_predict.core.training.network import Run
+
+_NAMED = 10
 
 
 def open_checkpoints(
@@ -91,3 +100,97 @@ def encode_sections(
         for one, section, found in zip(read.objects, read.sections, read.placed, strict=True)
     ]
     return EncodedTiles(features, spec, frozen.identity, None)
+
+
+def train_sections(
+    read: ReadSections,
+    among: Sequence[Candidate],
+    panel: list[str],
+    frozen: FrozenEncoder,
+    spec: TileSpec,
+    store: TileStore,
+    run: Run,
+) -> Model:
+    """Encode the sections, choose one of several candidates, and train it on all of them.
+
+    Parameters
+    ----------
+    read
+        The sections.
+    among
+        What is chosen among; one: that one.
+    panel
+        Genes and gene sets to predict.
+    frozen, spec, store
+        The encoder, the widths of the tiles, and where tiles lie that an encoder is trained on.
+    run
+        Where it runs, what looks on, and what is kept.
+    """
+    from st_predict.core.protocol.choose import choose
+    from st_predict.core.protocol.fold import fit_study
+    from st_predict.core.protocol.study import Study
+    from st_predict.core.training.fit import train_model, with_domain
+
+    keep = None if run.checkpoints is None else run.checkpoints.folder / "features"
+    trainable = among[0].plan.recipe.fit.trainable_encoder
+    tiles = encode_sections(read, frozen, spec, store, trainable=trainable, keep=keep)
+    chosen, told = among[0], None
+    if len(among) > 1:
+        with quiet():
+            choice = choose(Study(read.sections, tiles, None, run.hardware), among, fit_study)
+        chosen, told = choice.chosen, choice.told(held_out_groups(read.sections)[0])
+        logger.info("chose %s", told)
+    model = train_model(read.sections, tiles, chosen.plan.of(panel, read.sections[0].gene_sets), run)
+    return replace(with_domain(model, read.sections, tiles.values, device=frozen.device), choice=told)
+
+
+def check_inner_folds(sections: Sequence[Section], asked: int | None) -> None:
+    if asked and len(sections) < 2:
+        raise InputError(
+            f"inner_folds={asked} was asked of one section",
+            where="inner_folds",
+            expected="two or more sections, so that one can be held out",
+            remedy="give more sections, or leave inner_folds out to train for max_epochs",
+        )
+
+
+def say_held_out(model: Model, groups: str) -> None:
+    if not model.held_out_rows:
+        logger.info("%r. Nothing was held out: score it on a section it has not seen.", model)
+        return
+    table = model.held_out["pcc"]
+    logger.info(
+        "%r. Mean PCC over %s of each section while its %s was held out%s:\n%s",
+        model,
+        model.panel_size,
+        groups,
+        f" ({model.epochs} epochs)" if model.history_rows else "",
+        table.round(3).to_string(),
+    )
+    if model.ground == "same subject":
+        logger.info(
+            "All sections are of the same subject, so this tells what to expect of further sections of it. Another subject may "
+            "reach far less: train on several to know"
+        )
+    ridge = (table["ridge"] - table[model.method]).mean()
+    if ridge > 0 and model.history_rows:
+        logger.info(
+            "Tuned ridge did better than %s on what was held out, by %.3f on average: method='ridge' trains it in seconds",
+            model.method, ridge,
+        )  # fmt: skip
+
+
+def say_unpredictable(model: Model, *, asked: bool) -> None:
+    """Genes of which no more than chance is expected: a warning where they were asked for by name."""
+    found = model.genes
+    poor = found[found["predictable"].eq(False)]
+    if poor.empty or model.method in ("mean", "shuffled"):  # controls predict nothing, by intent
+        return
+    named = ", ".join(f"{gene} ({pcc:.2f})" for gene, pcc in poor["expected_pcc"].sort_values()[:_NAMED].items())
+    (logger.warning if asked else logger.info)(
+        "%d of %d genes cannot be predicted: on sections that were held out their PCC is no more than shuffled images "
+        "reach by chance (%.2f): %s%s. Of their counts, noisy as they are, a predictor of the true rates would reach "
+        "about %.2f",
+        len(poor), len(found), poor["chance"].mean(), named, ", ..." if len(poor) > _NAMED else "",
+        poor["ceiling"].mean(),
+    )  # fmt: skip

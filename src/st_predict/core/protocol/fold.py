@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -72,6 +72,56 @@ def gene_sets(training: Sequence[Section], panel: list[str], candidate: Candidat
     return {name: panel, f"hvg{N_VARIABLE}": [panel[i] for i in variable], **last}
 
 
+class Scored(NamedTuple):
+    """One held-out section, as it was predicted and scored. ``n`` spots that are scored, ``G`` genes without gene sets."""
+
+    rows: list[dict[str, Any]]
+    """Scores, as in the table."""
+    columns: Mapping[str, NDArray[Any]]
+    """Scores of each gene and gene set."""
+    genes: list[str]
+    predicted: NDArray[np.float32]
+    """``(n, G)``."""
+    truth: NDArray[np.float32]
+    """``(n, G)``."""
+
+
+def _scored(
+    study: Study,
+    candidate: Candidate,
+    model: Model,
+    domain: Domain | None,
+    sets: Mapping[str, list[str]],
+    number: int,
+) -> Scored:
+    """Predict and score one section; ``domain`` is what training looks like, ``sets`` the gene sets of means."""
+    section = study.sections[number]
+    # Every spot is predicted, also those that are not scored: which those are follows from the held-out truth.
+    features = _features(study.tiles_of(candidate).values[number], model)
+    whole = model.predict_features(features, section.centers_px)
+    scored = usable_spots(section, candidate.plan.min_counts)
+    kept, known = section.keep(scored), known_targets(section, model.panel)
+    genes = [gene for gene, has in zip(model.panel, known, strict=True) if has]
+    predicted, truth = whole[scored][:, known], section_expression(kept, genes)
+    values = score_genes(kept, predicted, truth, genes, seed=candidate.plan.seed)
+    sure: dict[str, NDArray[np.float64]] = {}
+    if model.reliability is not None:
+        shift, of_another = model.shift(features), model.is_of_another(section.subject)
+        expected = model.reliability.on_slide(shift, of_another=of_another)
+        sure = score_reliability(expected.only(known), predicted, truth)
+    found = score_sets(predicted, truth, genes, values, sets)
+    columns = {"section": np.full(len(genes), section.name), "gene": np.array(genes), **values, **sure}
+    n_genes, panel = count_genes(genes, model.gene_sets), next(iter(sets))
+    predicted, truth, pcc = predicted[:, :n_genes], truth[:, :n_genes], values["pcc"][:n_genes]
+    found += _paper_style(panel, pcc, predicted, truth)
+    if study.frozen is not None:
+        found += _likeness_rows(panel, domain, study.frozen.values[number])
+    found += _reliability_rows(panel, pcc, {name: share[:n_genes] for name, share in sure.items()})
+    counted = {"n_spots": kept.n_spots, "n_spots_left_out": section.n_spots - kept.n_spots}
+    rows = [{"section": section.name, **row, **counted} for row in found]
+    return Scored(rows, columns, genes[:n_genes], predicted, truth)
+
+
 def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, Any]:
     """Fit, predict and score; plain values only, so that the result can be kept as JSON.
 
@@ -88,41 +138,13 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
     if model.encoder is None:
         model = dataclasses.replace(model, domain=domain)
     sets = gene_sets([study.sections[i] for i in fold.train], model.panel, candidate)
-    rows: list[dict[str, Any]] = []
-    columns: list[Mapping[str, NDArray[Any]]] = []
-    pooled: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
-    panels: set[tuple[str, ...]] = set()
-    for number in fold.held_out:
-        section = study.sections[number]
-        # Every spot is predicted, also those that are not scored: which those are follows from the held-out truth.
-        features = _features(study.tiles_of(candidate).values[number], model)
-        whole = model.predict_features(features, section.centers_px)
-        scored = usable_spots(section, candidate.plan.min_counts)
-        kept, known = section.keep(scored), known_targets(section, model.panel)
-        genes = [gene for gene, has in zip(model.panel, known, strict=True) if has]
-        predicted, truth = whole[scored][:, known], section_expression(kept, genes)
-        values = score_genes(kept, predicted, truth, genes, seed=candidate.plan.seed)
-        sure: dict[str, NDArray[np.float64]] = {}
-        if model.reliability is not None:
-            shift, of_another = model.shift(features), model.is_of_another(section.subject)
-            expected = model.reliability.on_slide(shift, of_another=of_another)
-            sure = score_reliability(expected.only(torch.from_numpy(known)), predicted, truth)
-        counted = {"n_spots": kept.n_spots, "n_spots_left_out": section.n_spots - kept.n_spots}
-        found = score_sets(predicted, truth, genes, values, sets)
-        columns.append({"section": np.full(len(genes), section.name), "gene": np.array(genes), **values, **sure})
-        n_genes = count_genes(genes, model.gene_sets)
-        predicted, truth, pcc = predicted[:, :n_genes], truth[:, :n_genes], values["pcc"][:n_genes]
-        found += _paper_style(next(iter(sets)), pcc, predicted, truth)
-        if study.frozen is not None:
-            found += _likeness_rows(next(iter(sets)), domain, study.frozen.values[number])
-        found += _reliability_rows(next(iter(sets)), pcc, {name: share[:n_genes] for name, share in sure.items()})
-        rows += [{"section": section.name, **row, **counted} for row in found]
-        pooled.append((predicted, truth))
-        panels.add(tuple(genes[:n_genes]))
-    if len(pooled) > 1 and len(panels) == 1:
-        value = paper_style.pcc_pooled_slides(*zip(*pooled, strict=True))
+    scored = [_scored(study, candidate, model, domain, sets, number) for number in fold.held_out]
+    rows = [row for one in scored for row in one.rows]
+    if len(scored) > 1 and len({tuple(one.genes) for one in scored}) == 1:
+        value = paper_style.pcc_pooled_slides([one.predicted for one in scored], [one.truth for one in scored])
         name = ", ".join(study.sections[i].name for i in fold.held_out)
         rows.append({"section": name, "gene_set": next(iter(sets)), "metric": "pcc_pooled_slides", "value": value})
+    columns = [one.columns for one in scored]
     return {
         "label": candidate.label,
         "fold": fold.name,

@@ -34,9 +34,12 @@ from st_predict.core.training.reliability import Reliability
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from st_predict.core.encoders.encoder import Encoder
+
 _FORMAT = "st-predict model 2"
 _CONFIG, _WEIGHTS = MODEL_FILES
 _OLDER = ("st-predict model 1",)
+_PARTS = ("network", "inputs", "targets", "encoder", "anchor", "domain", "reliability")  # as Model.tensors names them
 
 
 def save_model(model: Model, path: str | Path) -> Path:
@@ -145,37 +148,24 @@ def _config(model: Model) -> dict[str, Any]:
 
 def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
     check_config(config, tensors)
-    named = ("network", "inputs", "targets", "encoder", "anchor", "domain", "reliability")
-    parts: dict[str, dict[str, Any]] = {name: {} for name in named}
+    parts: dict[str, dict[str, Any]] = {name: {} for name in _PARTS}
     for key, value in tensors.items():
         part, name = key.split(".", 1)
         parts[part][name] = value
-    identity = EncoderIdentity(**config["encoder"])
-    recipe = Recipe(
-        config["method"],
-        type(METHODS[config["method"]].presets["default"].settings)(**_tuples(config["recipe"]["method"])),
-        InputConfig(**_tuples(config["recipe"]["inputs"])),
-        FitConfig(**_tuples(config["recipe"]["fit"])),
-    )
-    tiles = TileSpec.from_dict(config["tiles"])
-    encoder = None
-    if config["encoder_trained"]:
-        with NoMoreThan(tensors):
-            encoder = build_encoder(identity.name, pretrained=False, architecture=config.get("encoder_architecture"))
-        encoder.load_state_dict(parts["encoder"])
+    recipe, size = _recipe(config), (config["n_inputs"], len(config["panel"]))
     with NoMoreThan(tensors):
-        network = build_network(recipe, config["n_inputs"], len(config["panel"]))
+        network = build_network(recipe, *size)
     network.load_state_dict(parts["network"])
     anchor = None
     if parts["anchor"]:
-        anchor = Ridge(config["n_inputs"], len(config["panel"]), RidgeConfig())
+        anchor = Ridge(*size, RidgeConfig())
         anchor.load_state_dict(parts["anchor"])
     return Model(
         method=config["method"],
         recipe=recipe,
         panel=config["panel"],
-        encoder_identity=identity,
-        tiles=tiles,
+        encoder_identity=EncoderIdentity(**config["encoder"]),
+        tiles=TileSpec.from_dict(config["tiles"]),
         um_per_px=config["um_per_px"],
         pitch_um=config["pitch_um"],
         min_counts=config["min_counts"],
@@ -188,7 +178,7 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
         transform=InputTransform(recipe.inputs, parts["inputs"]),
         center=parts["targets"]["mean"],
         network=network.eval(),
-        encoder=encoder,
+        encoder=_trained_encoder(config, parts["encoder"], tensors),
         anchor=anchor,
         domain=Domain(**parts["domain"]) if parts["domain"] else None,
         reliability=Reliability(**parts["reliability"]) if parts["reliability"] else None,
@@ -198,6 +188,22 @@ def _build(config: dict[str, Any], tensors: dict[str, Any]) -> Model:
         subject=config.get("subject"),
         choice=config.get("choice"),
     )
+
+
+def _recipe(config: dict[str, Any]) -> Recipe:
+    kept = {part: _tuples(settings) for part, settings in config["recipe"].items()}
+    settings = type(METHODS[config["method"]].presets["default"].settings)
+    return Recipe(config["method"], settings(**kept["method"]), InputConfig(**kept["inputs"]), FitConfig(**kept["fit"]))
+
+
+def _trained_encoder(config: dict[str, Any], state: dict[str, Any], tensors: dict[str, Any]) -> Encoder | None:
+    if not config["encoder_trained"]:
+        return None
+    architecture = config.get("encoder_architecture")
+    with NoMoreThan(tensors):
+        encoder = build_encoder(config["encoder"]["name"], pretrained=False, architecture=architecture)
+    encoder.load_state_dict(state)
+    return encoder
 
 
 def _read_config(path: Path, files: Mapping[str, BinaryIO]) -> dict[str, Any]:
