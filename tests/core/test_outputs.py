@@ -158,4 +158,4 @@ def test_nothing_is_added_to_what_is_one_whole(tmp_path: Path, files: list[str],
 
 def test_settings_of_something_else_are_no_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    check_holder(tmp_path / "out", where="out")
+    assert check_holder(tmp_path / "out", where="out") is None, "nothing is refused"
