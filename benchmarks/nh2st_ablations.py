@@ -21,6 +21,7 @@ import torch
 import st_predict as stp
 from st_predict.cli.data_sets import SETTINGS
 from st_predict.cli.summary import by_fold
+from st_predict.core.methods.interface import Batch
 from st_predict.core.methods.nh2st import NH2ST, NH2STConfig
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.protocol.verdict import judge
@@ -94,6 +95,33 @@ def contrast_on_constant_images(attention: str) -> dict[str, float]:
     return {name: records[-1].losses[name] for name in ("query", "neighbor")}
 
 
+def contrast_on_noise(attention: str, branch: str) -> float:
+    """A contrastive loss on fresh images that have nothing to do with expression, after training on such images.
+
+    Below ln(32) it was met by what expression does on the images' side, and not by what they show.
+    """
+    torch.manual_seed(0)
+    n, k, genes = 32, 8, 60
+    mix = torch.randn(6, genes)
+    rows = torch.arange(n * (1 + k)).view(n, 1 + k)
+    weights = {f"{name}_weight": float(name == branch) for name in ("query", "neighbor")}
+    method = NH2ST(16, genes, NH2STConfig(attention=attention, width=64, input_noise=0.0, dropout=0.0, **weights))
+
+    def loss() -> torch.Tensor:
+        expression = (torch.randn(n, 1, 6) + 0.5 * torch.randn(n, 1 + k, 6)) @ mix  # neighbors are like their target
+        places = torch.zeros(n * (1 + k), 2)
+        batch = Batch(torch.randn(n * (1 + k), 16), rows[:, 0], rows[:, 1:], places, expression.flatten(0, 1))
+        return method.loss(batch)[branch]
+
+    optimizer = torch.optim.AdamW(method.parameters(), 2e-3)
+    for _ in range(400):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    with torch.no_grad():
+        return float(torch.stack([loss() for _ in range(20)]).mean())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?")
@@ -106,6 +134,10 @@ def main() -> None:
     for attention in ("tokens", "single", "none"):
         losses = contrast_on_constant_images(attention)
         print(f"  {attention:<10}query {losses['query']:.2f}   neighbor {losses['neighbor']:.2f}")
+    print(f"\nThe same on fresh images of noise, after training on others (chance: ln 32 = {math.log(32):.2f})")
+    for attention in ("tokens", "single", "none"):
+        found = {branch: contrast_on_noise(attention, branch) for branch in ("query", "neighbor")}
+        print(f"  {attention:<10}query {found['query']:.2f}   neighbor {found['neighbor']:.2f}")
     columns, differences = {}, {}
     for name in arguments.sets:
         out = None if arguments.out is None else arguments.out / name
@@ -124,7 +156,9 @@ def main() -> None:
         for failure in table.failures.to_dict("records"):
             print("failed, and in no mean: {method} with {fold} held out: {error}".format(**failure))
     print("\nMean per-gene PCC over 250 genes on held-out subjects (sections), and its paired difference to the base")
-    print(f"with half the width of its 95 % interval over folds; {arguments.seeds} seeds, {EPOCHS} epochs.\n")
+    print(
+        f"with half the width of its 95 % interval over folds; {arguments.seeds} seed{'s' * (arguments.seeds > 1)}, {EPOCHS} epochs.\n"
+    )
     table = pd.DataFrame(columns).join(pd.DataFrame(differences))
     print(table.to_string(float_format=lambda value: f"{value:.3f}", index_names=False))
 
