@@ -88,7 +88,7 @@ def noise(mix: torch.Tensor) -> Batch:
         ("nh2st", {"query_weight": 1.0, "neighbor_weight": 0.0}, "query", False),
         ("nh2st", {"query_weight": 0.0, "neighbor_weight": 1.0}, "neighbor", False),
         ("nh2st", {"query_weight": 1.0, "neighbor_weight": 0.0, "attention": "none"}, "query", False),
-        ("nh2st", {"query_weight": 0.0, "neighbor_weight": 1.0, "attention": "tokens"}, "neighbor", False),
+        ("nh2st", {"query_weight": 0.0, "neighbor_weight": 1.0, "attention": "none"}, "neighbor", False),
         (
             "nh2st",
             {"query_weight": 1.0, "neighbor_weight": 0.0, "attention": "tokens"},

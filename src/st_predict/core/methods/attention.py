@@ -1,9 +1,9 @@
 """Cross-attention between two sets of tokens, in the paper's literal form and with a residual path.
 
 The result is made of the tokens that are attended **to**; the attending tokens only give the weights. A residual path
-therefore adds the attended side: the result of attending to an image holds image content alone, and a contrast built on
-it cannot be solved without the image. (Adding the attending side instead puts expression on both sides of the
-contrast.)
+therefore adds the attended side. (Adding the attending side instead puts expression on both sides of the contrast.) With
+several tokens the weights alone carry something of the attending side: expression chooses among tiles, and a contrast can
+be met by the choice. With one token each there is nothing to choose.
 """
 
 from __future__ import annotations
