@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 from spatialdata import SpatialData
@@ -72,7 +73,7 @@ def paint(sdata: SpatialData) -> None:
     image = sdata.images["A_image"]
     pixels = image.data.compute()
     pixels[:, 10:24, 15:29] = 0
-    sdata.images["A_image"] = image.copy(data=pixels)
+    sdata.images["A_image"] = image.copy(data=da.from_array(pixels, chunks=image.data.chunks))
 
 
 def paint_between(sdata: SpatialData) -> None:

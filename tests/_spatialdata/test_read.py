@@ -105,7 +105,7 @@ def test_image_and_shapes_both_placed(make_section: Make) -> None:
 
 def test_global_goes_before_other_systems(make_section: Make) -> None:
     sdata = make_section("A")
-    set_transformation(sdata.shapes["A"], Translation([900.0, 900.0], axes=("x", "y")), "aligned")
+    set_transformation(sdata.shapes["A"], Translation([0.5, 0.5], axes=("x", "y")), "aligned")
     set_transformation(sdata.images["A_image"], Identity(), "aligned")
     assert np.allclose(read(sdata).centers_px, truth())
 

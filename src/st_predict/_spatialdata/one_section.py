@@ -120,10 +120,10 @@ def _refusal(placed: Placed, what: str, rows: str = "table[...]", otherwise: str
 def _several(values: pd.Series) -> bool:
     """Whether a column parts the spots into groups; one that names each spot does not, nor does a slip."""
     try:
-        sizes = values.value_counts().to_numpy()
+        codes, _ = values.factorize()
     except TypeError:  # lists and the like
         return False
-    sizes = sizes[sizes > 0]
+    sizes = np.bincount(codes[codes >= 0], minlength=1)
     return 1 < len(sizes) <= len(values) / 2 and sizes.sum() - sizes.max() > _FEW * len(values)
 
 

@@ -28,7 +28,7 @@ def own_shapes(sdata: SpatialData, placed: Placed) -> GeoDataFrame:
     twice = shapes.index[shapes.index.duplicated()]
     if len(twice):
         raise InputError(
-            f"{len(twice)} of {len(shapes)} shapes {placed.shapes!r} have the index of another, for example {twice[0]!r}",
+            f"{len(twice)} of {len(shapes)} shapes {placed.shapes!r} have the index of another, for example {twice.tolist()[0]!r}",
             where=f"{where}.index",
             expected="an index of its own for each shape",
             remedy=f"number them ({where}.index = range(len({where}))), and the table's instance column with them",
@@ -67,7 +67,7 @@ def _of_rows(sdata: SpatialData, placed: Placed, shapes: GeoDataFrame) -> GeoDat
     if len(twice):
         raise InputError(
             f"{len(twice)} of {len(rows)} table rows name a shape in {placed.shapes!r} that another row names, "
-            f"for example {twice.iloc[0]!r}",
+            f"for example {twice.tolist()[0]!r}",
             where=where,
             expected="a shape of its own for each row",
             remedy="correct the instance column, or drop the rows that are there twice",

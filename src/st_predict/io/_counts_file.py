@@ -115,9 +115,10 @@ def _parsed_blocks(path: Path, sep: str, width: int, where: str) -> Iterable[pd.
     try:
         ids = {0: clean_name}  # 007 is no 7, and null is a name as good as any
         with pd.read_csv(
-            path, sep=sep, header=None, skiprows=1, index_col=0, converters=ids, encoding=_TEXT, chunksize=_ROWS
+            path, sep=sep, header=None, skiprows=1, converters=ids, encoding=_TEXT, chunksize=_ROWS
         ) as blocks:
-            for block in blocks:
+            for part in blocks:
+                block = part.set_index(0)
                 if block.iloc[:, width - 1 :].notna().any(axis=None):
                     raise _not_a_table(path, f"rows hold up to {block.shape[1] + 1} values, the first {width}", where)
                 yield block.iloc[:, : width - 1]
