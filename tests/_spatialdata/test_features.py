@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 from spatialdata import SpatialData
@@ -67,6 +68,23 @@ def restain(sdata: SpatialData) -> None:
     sdata.images["A_image"] = image.copy(data=(image.data // 2).astype("uint8"))
 
 
+def paint(sdata: SpatialData) -> None:
+    """A spot at the corner, as an annotation would."""
+    image = sdata.images["A_image"]
+    pixels = image.data.compute()
+    pixels[:, 10:24, 15:29] = 0
+    sdata.images["A_image"] = image.copy(data=da.from_array(pixels, chunks=image.data.chunks))
+
+
+def paint_between(sdata: SpatialData) -> None:
+    """What no tile of those compared need lie on shows in the smaller copy."""
+    from spatialdata.models import Image2DModel
+
+    pixels = np.asarray(sdata.images["A_image"]["scale0"]["image"].data).copy()
+    pixels[:, -6:, -6:] = 0
+    sdata.images["A_image"] = Image2DModel.parse(pixels, dims=("c", "y", "x"), scale_factors=[2], chunks=64)
+
+
 def fewer_rows(sdata: SpatialData) -> None:
     table = sdata.tables["table"][:30].copy()
     del sdata.tables["table"]
@@ -80,6 +98,7 @@ def fewer_rows(sdata: SpatialData) -> None:
         (change_scale, "tile_px"),
         (rename_image, "image"),
         (restain, "pixels"),
+        (paint, "pixels"),
         (fewer_rows, "spots"),
     ],
 )
@@ -94,6 +113,19 @@ def test_made_again_where_something_changed(
         again = features(sdata)
     assert tile_count.tiles == 2 * sdata.tables["table"].n_obs == 2 * len(again)
     assert "were made with other" in caplog.text and named in caplog.text
+
+
+def test_paint_shows_in_the_smaller_copy(
+    make_section: Make, tile_count: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    sdata = make_section("A", multiscale=True)
+    features(sdata)
+    features(sdata)
+    assert tile_count.tiles == 84
+    paint_between(sdata)
+    with caplog.at_level(logging.INFO, "st_predict"):
+        features(sdata)
+    assert tile_count.tiles == 168 and "were made with other pixels" in caplog.text
 
 
 @pytest.mark.parametrize("spec", [TileSpec((100.0, 208.0)), TileSpec((200.0, 100.0)), TileSpec((), (25.0, 50.0))])

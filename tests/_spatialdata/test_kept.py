@@ -85,6 +85,10 @@ KINDS = {
     "category of numbers": lambda seen: pd.Categorical(seen.astype(int)),
     "nullable": lambda seen: pd.array(seen, dtype="boolean"),
     "missing": lambda seen: np.where(seen, 1.0, np.nan),
+    "missing as text": lambda seen: np.where(seen, "1", "NA"),
+    "in and not in tissue": lambda seen: np.where(seen, "in_tissue", "not_in_tissue"),
+    "on and off": lambda seen: np.where(seen, "ON", "OFF"),
+    "tissue and glass": lambda seen: np.where(seen, "Tissue", "Glass"),
 }
 
 
@@ -104,8 +108,12 @@ def test_spots_on_glass_are_left_out_however_it_is_written(make_section: Make, k
 
 
 @pytest.mark.parametrize(
-    "column", ["InTissue", "in.tissue", "IN_TISSUE", "in-tissue", "on_tissue", "is_tissue", "tissue", "Selected"]
-)
+    "column",
+    [
+        "InTissue", "in.tissue", "IN_TISSUE", "in-tissue", "on_tissue", "is_tissue", "tissue", "Selected", "inside_tissue",
+        "has_tissue", "is_in_tissue", "spot_in_tissue", "tissue.in", "in_tissue_mask", "in_tissue-0", "in_tissue_x",
+    ],
+)  # fmt: skip
 def test_the_column_of_spots_on_tissue_by_another_name(
     make_section: Make, column: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -121,11 +129,47 @@ def test_the_column_of_spots_on_tissue_by_another_name(
         ("tissue", lambda seen: np.where(seen, "breast", None)),
         ("selected", lambda seen: seen & False),  # none is chosen
         ("tissue_type", None),
-        ("not_in_tissue", None),
+        ("on_tissue_share", None),
+        ("inside_tissue", lambda seen: np.linspace(0, 1, len(seen))),  # how much of the spot
+        ("off_tissue", lambda seen: seen & False),
     ],
 )
 def test_columns_that_name_a_tissue_leave_nothing_out(make_section: Make, column: str, values: Any) -> None:
     assert read_section(on_glass(make_section("A"), values, column), need_counts=True)[0].n_spots == 42
+
+
+@pytest.mark.parametrize("column", ["off_tissue", "on_glass", "is_background", "not_in_tissue", "outsideTissue"])
+def test_columns_that_tell_glass(make_section: Make, column: str) -> None:
+    section = read_section(on_glass(make_section("A"), lambda seen: (~seen).astype(int), column), need_counts=True)[0]
+    assert section.n_spots == 38 and section.counts.max() < 800
+
+
+def test_columns_that_contradict_each_other_are_said(make_section: Make, caplog: pytest.LogCaptureFixture) -> None:
+    sdata = on_glass(make_section("A"), column="InTissue")
+    sdata.tables["table"].obs["in_tissue"] = 1
+    assert read_section(sdata, need_counts=True)[0].n_spots == 42
+    assert "obs['in_tissue'] and obs['InTissue'] of A contradict each other on 4 of 42 spots" in caplog.text
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_shapes_that_tell_glass_are_refused(make_section: Make, table: bool) -> None:
+    sdata = make_section("A", table=table)
+    sdata.shapes["A"]["in_tissue"] = (~np.isin(np.arange(42), GLASS)).astype(int)
+    with pytest.raises(
+        InputError, match="4 of 42 spots are not in tissue, says sdata.shapes\\['A'\\]\\['in_tissue'\\]"
+    ):
+        read_section(sdata, need_counts=table)
+    if table:
+        sdata.tables["table"].obs["in_tissue"] = sdata.shapes["A"]["in_tissue"].to_numpy()
+    else:
+        sdata.shapes["A"] = sdata.shapes["A"][sdata.shapes["A"]["in_tissue"] == 1]
+    assert read_section(sdata, need_counts=table)[0].n_spots == 38, "what the remedy says helps"
+
+
+def test_shapes_that_were_selected_are_no_tissue(make_section: Make) -> None:
+    sdata = make_section("A", table=False)
+    sdata.shapes["A"]["selected"] = np.arange(42) % 2
+    assert read_section(sdata, need_counts=False)[0].n_spots == 42
 
 
 def test_the_usual_column_goes_before_others(make_section: Make) -> None:
@@ -219,6 +263,17 @@ def test_size_and_pitch_are_those_of_own_spots(make_section: Make) -> None:
         ("featureType", "Antibody Capture", "Gene Expression"),
         ("Feature.Type", "Antibody_Capture", "Gene-Expression"),
         ("category", "Protein", "Gene Expression"),
+        ("feature_types", "Antibody Capture (ADT)", "Transcriptome"),
+        ("feature_types", "ERCC spike-in", "Gene"),
+        ("library_type", "Antibody Capture", "Gene Expression"),
+        ("feature_class", "Multiplexing Capture", "Gene Expression"),
+        ("what_it_is", "Antibody Capture", "Gene Expression"),
+        ("feature_types-0", "protein", "gene"),
+        ("mod", "prot", "rna"),
+        ("CodeClass", "Negative", "Endogenous"),
+        ("type", "Negative", "Endogenous"),
+        ("is_control", True, False),
+        ("is_antibody", "True", "False"),
     ],
 )
 def test_features_that_are_no_genes_are_left_out(make_section: Make, column: str, kind: Any, gene: Any) -> None:
@@ -237,6 +292,11 @@ def test_biotypes_are_no_feature_types(make_section: Make) -> None:
     sdata.tables["table"].var["category"] = ["protein", "kinase"] * 12
     sdata.tables["table"].var["modality"] = "rna"
     sdata.tables["table"].var["biotype"] = None
+    sdata.tables["table"].var["panel_category"] = sdata.tables["table"].var["gene_class"] = ["custom"] * 6 + [""] * 18
+    sdata.tables["table"].var["Type"] = ["negative", "positive"] * 12  # a direction
+    sdata.tables["table"].var["is_control"] = False
+    sdata.tables["table"].var["names"] = [[f"g{i}"] for i in range(24)]
+    sdata.tables["table"].var["description"] = [f"negative control probe {i}" for i in range(24)]
     assert len(read_section(sdata, need_counts=True)[0].gene_names) == 24
 
 

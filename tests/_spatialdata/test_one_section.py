@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 from spatialdata import SpatialData
 from spatialdata.models import ShapesModel, TableModel
-from spatialdata.transformations import Identity, set_transformation
+from spatialdata.transformations import Identity, Scale, Translation, remove_transformation, set_transformation
 
 from st_predict import tl
 from st_predict._spatialdata.keys import Elements
@@ -57,9 +58,9 @@ def labeled(make_section: Make, column: str, values: Any) -> SpatialData:
 
 COLUMNS = [
     "library_id", "Sample", "sample_id", "slide", "capture_area", "orig.ident", "batch",
-    "SampleID", "sampleName", "libraryID", "Sample_Number", "section_no", "Section", "tissue_section", "slideId",
+    "SampleID", "sampleName", "libraryID", "Sample_Number", "section_no", "Section", "tissue_section", "slideId", "image",
 ]  # fmt: skip
-PARTS = ["donor", "patient_id", "mouse", "replicate", "image", "fov", "gem_group", "Dataset", "batchName", "anything"]
+PARTS = ["donor", "patient_id", "mouse", "replicate", "fov", "gem_group", "Dataset", "batchName", "anything"]
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -80,6 +81,59 @@ def test_parts_that_lie_over_one_another_are_refused(make_section: Make, column:
     with pytest.raises(InputError, match=f"obs\\['{column}'\\] has several values: [AB], [AB], and their spots lie on"):
         read_section(sdata, need_counts=True)
     assert read_section(keep(sdata, column), need_counts=True)[0].n_spots == 42
+
+
+SIDES = [
+    *(
+        (column, ("A", "B"))
+        for column in (
+            "image_path", "image_key", "filename", "coordinate_system", "sampleid.x", "sample_id_y", "library_id-0", "sample_idx",
+            "section_index", "serial_section", "sample_barcode", "sampleFile", "BioSample", "geo_accession", "slide_serial",
+            "visium_area", "puck",
+        )
+    ),
+    *((column, (1.0, 2.0)) for column in ("sample", "sample_id", "library_id", "section_id")),
+    ("slide", ("V10-1", "V10-2")),
+    ("library", ("GSM4284316", "GSM4284317")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "names"), SIDES)
+def test_sections_side_by_side_are_told_by_a_column(make_section: Make, column: str, names: Any) -> None:
+    """Where they do not lie over one another nothing else tells; a float column of whole numbers has a gap."""
+    values = np.repeat(names, 40)
+    if isinstance(names[0], float):
+        values[0] = np.nan
+    with pytest.raises(
+        InputError, match=re.escape(f"obs[{column!r}] has several values: {names[0]}, {names[1]}: spots of")
+    ):
+        read_section(labeled(make_section, column, values), need_counts=False)
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_columns_of_the_shapes_tell_too(make_section: Make, table: bool) -> None:
+    sdata = make_section("A", grid=(8, 10), table=table)
+    sdata.shapes["A"]["sample"] = ["A"] * 40 + ["B"] * 40
+    said = "sdata.shapes\\['A'\\]\\['sample'\\] has several values: A, B: spots of several"
+    with pytest.raises(InputError, match=said) as error:
+        read_section(sdata, need_counts=table)
+    assert "sdata.shapes['A'] = shapes[shapes['sample'] == 'A'].copy()" in error.value.remedy
+
+
+@pytest.mark.parametrize("column", ["donor_id", "patient", "Mouse"])
+def test_donors_side_by_side_are_said(make_section: Make, column: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Two may lie on one slide."""
+    sdata = labeled(make_section, column, ["P1"] * 40 + ["P2"] * 40)
+    assert read_section(sdata, need_counts=True)[0].n_spots == 80
+    assert (
+        f"obs[{column!r}] has several values: P1, P2; they are taken to lie on the one image 'A_image'" in caplog.text
+    )
+
+
+def test_subjects_however_written(make_section: Make) -> None:
+    with pytest.raises(InputError, match="obs\\['Subject'\\] has several values: A, B"):
+        read_section(labeled(make_section, "Subject", ["A"] * 40 + ["B"] * 40), need_counts=True)
+    assert read_section(labeled(make_section, "Subject", "P1"), need_counts=True)[0].subject == "P1"
 
 
 @pytest.mark.parametrize("n", [2, 3])
@@ -218,6 +272,9 @@ RNG = np.random.default_rng(1)
         ("sample", ["A"] * 79 + ["B"]),
         ("checkers", (np.arange(80) // 10 + np.arange(80)) % 2),
         ("lists", [[1]] * 40 + [[2]] * 40),
+        ("sample", [[1]] * 40 + [[2]] * 40),
+        ("library", ["low"] * 40 + ["high"] * 40),
+        ("sample_type", ["core", "rim"] * 40),
     ],
     ids=[
         "one value",
@@ -236,6 +293,9 @@ RNG = np.random.default_rng(1)
         "a slip",
         "checkers",
         "lists",
+        "lists of samples",
+        "words of libraries",
+        "a type",
     ],  # fmt: skip
 )
 def test_notes_within_one_section_are_taken(make_section: Make, column: str, values: Any) -> None:
@@ -319,3 +379,18 @@ def test_reduced_copies_are_no_other_section(make_section: Make) -> None:
     set_transformation(sdata.shapes["A"], Identity(), "A")
     set_transformation(sdata.images["A_image"], Identity(), "A")
     assert read_section(sdata, Elements(image_key="A_image"), need_counts=True)[0].n_spots == 42
+
+
+@pytest.mark.parametrize("table", [True, False])
+@pytest.mark.parametrize("wrong", [Scale([2.0, 2.0], axes=("x", "y")), Translation([9.0, 0.0], axes=("x", "y"))])
+def test_systems_that_contradict_each_other(make_section: Make, wrong: Any, table: bool) -> None:
+    sdata = make_section("A", table=table)
+    set_transformation(sdata.images["A_image"], Identity(), "aligned")
+    set_transformation(sdata.shapes["A"], Translation([0.5, 0.5], axes=("x", "y")), "aligned")
+    assert read_section(sdata, need_counts=table)[0].n_spots == 42, "half a px is none of a spot's"
+    set_transformation(sdata.shapes["A"], wrong, "aligned")
+    with pytest.raises(InputError, match="systems 'global' and 'aligned' contradict each other: .* px apart") as error:
+        read_section(sdata, need_counts=table)
+    assert "remove_transformation(sdata.shapes['A'], to_coordinate_system='global')" in error.value.remedy
+    remove_transformation(sdata.shapes["A"], to_coordinate_system="aligned")
+    assert read_section(sdata, need_counts=table)[0].n_spots == 42

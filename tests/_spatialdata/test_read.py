@@ -105,7 +105,7 @@ def test_image_and_shapes_both_placed(make_section: Make) -> None:
 
 def test_global_goes_before_other_systems(make_section: Make) -> None:
     sdata = make_section("A")
-    set_transformation(sdata.shapes["A"], Translation([900.0, 900.0], axes=("x", "y")), "aligned")
+    set_transformation(sdata.shapes["A"], Translation([0.5, 0.5], axes=("x", "y")), "aligned")
     set_transformation(sdata.images["A_image"], Identity(), "aligned")
     assert np.allclose(read(sdata).centers_px, truth())
 
@@ -128,6 +128,25 @@ def test_polygons_count_by_their_centroid(make_section: Make) -> None:
     with pytest.raises(InputError, match="shapes 'A' are not circles") as error:
         spot_diameter_px(sdata, read_section(sdata, need_counts=True)[1])
     assert "give um_per_px or pitch_um instead" in error.value.remedy
+
+
+def test_a_shape_for_each_row(make_section: Make) -> None:
+    sdata = make_section("A")
+    instances = sdata.tables["table"].obs["instance_id"].to_numpy().copy()
+    instances[:3] = instances[3:6]
+    sdata.tables["table"].obs["instance_id"] = instances
+    with pytest.raises(
+        InputError, match="3 of 42 table rows name a shape in 'A' that another row names, for example 3"
+    ):
+        read_section(sdata, need_counts=False)
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_an_index_for_each_shape(make_section: Make, table: bool) -> None:
+    sdata = make_section("A", table=table)
+    sdata.shapes["A"].index = [1, 1, *range(2, 42)]
+    with pytest.raises(InputError, match="1 of 42 shapes 'A' have the index of another, for example 1"):
+        read_section(sdata, need_counts=table)
 
 
 def test_rows_without_a_shape(make_section: Make) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,8 @@ from spatialdata.models import ShapesModel, TableModel
 
 from st_predict._spatialdata.read import read_section
 from st_predict._spatialdata.scale import store_scale, stored_scale
+from st_predict.core.errors import InputError
+from st_predict.pp import set_scale
 
 Make = Callable[..., SpatialData]
 
@@ -54,7 +58,14 @@ def test_from_an_array_whose_axes_are_exchanged(make_section: Make, kind: type) 
 
 
 @pytest.mark.parametrize(
-    "names", [("table", "A_square_016um"), ("square_016um", "A_square_016um"), ("square_016um", "A")]
+    "names",
+    [
+        ("table", "A_square_016um"),
+        ("square_016um", "A_square_016um"),
+        ("square_016um", "A"),
+        ("table", "Square_016um"),
+        ("square_016um_filtered", "sp_square_16um"),
+    ],
 )
 def test_from_the_bins_of_visium_hd(make_section: Make, names: tuple[str, str]) -> None:
     """As spatialdata-io names them; the scale is written nowhere in what it reads."""
@@ -73,8 +84,56 @@ def test_from_the_bins_of_visium_hd(make_section: Make, names: tuple[str, str]) 
     assert scale_of(sdata) == pytest.approx(16 / 24)
 
 
-def test_what_is_written_down_goes_before_the_array(make_section: Make) -> None:
-    assert scale_of(as_visium(make_section("A", um_per_px=4.0), 4.6)) == 4.0
+def test_bins_of_two_sides_tell_no_scale(make_section: Make, caplog: pytest.LogCaptureFixture) -> None:
+    made = make_section("A_square_016um", um_per_px=None)
+    table = made.tables["table"]
+    table.obs["array_row"], table.obs["array_col"] = (v.ravel() for v in np.mgrid[:6, :7])
+    shapes = {"A_square_016um": made.shapes["A_square_016um"].assign(radius=12.0)}
+    assert scale_of(SpatialData(images=dict(made.images), shapes=shapes, tables={"square_008um": table})) is None
+    assert "table 'square_008um' and shapes 'A_square_016um' name bins of different sides" in caplog.text
+
+
+def test_what_is_written_down_goes_before_the_array(make_section: Make, caplog: pytest.LogCaptureFixture) -> None:
+    assert scale_of(as_visium(make_section("A", um_per_px=4.5), 4.6)) == 4.5
+    assert not caplog.text, "so much comes from how it was measured"
+    assert scale_of(as_visium(make_section("A", um_per_px=2.3), 4.6)) == 2.3
+    assert "image 'A_image' is said to have 2.3 um a pixel, and its array of spots tells 4.6" in caplog.text
+    assert "st_predict.pp.set_scale(sdata, um_per_px=4.6)" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["0.5", True, -1, 500, float("nan"), 0])
+def test_a_scale_that_is_none_is_refused(make_section: Make, value: Any) -> None:
+    sdata = make_section("A", um_per_px=value)
+    with pytest.raises(InputError, match=re.escape("sdata.attrs['st_predict']['um_per_px']['A_image'] is ")):
+        read_section(sdata, need_counts=False)
+    set_scale(sdata, um_per_px=0.5)
+    assert scale_of(sdata) == 0.5
+
+
+@pytest.mark.parametrize("value", ["mine", None, {"um_per_px": 0.5}])
+def test_notes_of_others_under_our_name(make_section: Make, value: Any) -> None:
+    sdata = make_section("A")
+    sdata.attrs["st_predict"] = value
+    for run in (lambda: read_section(sdata, need_counts=False), lambda: set_scale(sdata, um_per_px=0.5)):
+        with pytest.raises(
+            InputError, match="sdata.attrs\\['st_predict'\\] holds .* not written by st_predict"
+        ) as error:
+            run()
+        assert "sdata.attrs.pop('st_predict')" in error.value.remedy
+    assert sdata.attrs["st_predict"] == value, "it stays as it is"
+
+
+@pytest.mark.parametrize("change", ["a gap", "rows from 1", "Array_Row"])
+def test_arrays_as_they_come(make_section: Make, change: str) -> None:
+    sdata = as_visium(make_section("A", um_per_px=None), 4.6)
+    obs = sdata.tables["table"].obs
+    if change == "a gap":
+        obs["array_row"] = obs["array_row"].where(np.arange(42) != 3)
+    elif change == "rows from 1":
+        obs["array_row"] += 1
+    else:
+        obs.rename(columns={"array_row": "Array_Row", "array_col": "Array_Col"}, inplace=True)
+    assert scale_of(sdata) == pytest.approx(4.6)
 
 
 def test_columns_of_that_name_on_another_array(make_section: Make) -> None:

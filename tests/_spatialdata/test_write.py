@@ -152,6 +152,31 @@ def test_gene_names_with_a_slash_can_be_saved(make_section: Make, tmp_path: Path
     assert np.array_equal(table.layers["predicted"][:, 4:6], predicted)
 
 
+@pytest.mark.parametrize("names", [["A/B", "A_B"], ["A/B", "A_B", "A_B_2"], ["A/B/C", "A/B_C", "A_B_C"]])
+def test_genes_that_differ_by_a_slash_alone_can_be_saved(make_section: Make, tmp_path: Path, names: list[str]) -> None:
+    sdata = make_section("A", gene_names=[*names, *(f"h{i}" for i in range(24 - len(names)))])
+    predicted = np.random.default_rng(0).normal(size=(42, len(names))).astype(np.float32)
+    provenance = {**PROVENANCE, "panel": names}
+    write_prediction(sdata, place(sdata, need_table=True), "predicted", *of(predicted, provenance), np.zeros((42, 2)))
+    sdata.write(tmp_path / "a.zarr")
+    table = spatialdata.read_zarr(tmp_path / "a.zarr").tables["table"]
+    columns = table.obsm["predicted"].columns.tolist()
+    assert len(set(columns)) == len(names) and columns[-1] == names[-1], "names that need no change keep theirs"
+    assert read_prediction(table, "predicted").panel == names
+    assert np.array_equal(table.obsm["predicted"].to_numpy(), predicted)
+    assert np.array_equal(table.layers["predicted"][:, : len(names)], predicted)
+
+
+@pytest.mark.parametrize("end", ["lower", "upper"])
+def test_ends_of_the_users_are_none_of_ours(make_section: Make, end: str) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].obsm[f"predicted_{end}"] = np.ones((42, 3))
+    write(sdata)
+    assert read_prediction(sdata.tables["table"], "predicted").interval is None
+    write(sdata, value=1)
+    assert (sdata.tables["table"].obsm[f"predicted_{end}"] == 1).all(), "nor are they removed"
+
+
 @pytest.mark.parametrize("table", [True, False])
 @pytest.mark.parametrize("interval", [True, False])
 def test_what_was_written_is_read_back(make_section: Make, tmp_path: Path, *, table: bool, interval: bool) -> None:

@@ -31,7 +31,7 @@ def test_scale_through_noise_of_a_pixel() -> None:
 @pytest.mark.parametrize(
     ("row", "col", "px"),
     [
-        (ROW, COL + 1, centers(0.5)),  # row + column odd: not a Visium array
+        (ROW, COL + (COL > 4), centers(0.5)),  # row + column odd for some: not a Visium array
         (ROW + 200, COL + 200, centers(0.5)),  # more rows than a slide has
         (ROW, COL, np.random.default_rng(0).uniform(0, 900, (len(ROW), 2))),  # centers that do not follow the array
         (ROW[:2], COL[:2], centers(0.5)[:2]),
@@ -44,6 +44,11 @@ def test_scale_through_noise_of_a_pixel() -> None:
 )
 def test_no_scale_where_it_is_no_visium_array(row: np.ndarray, col: np.ndarray, px: np.ndarray) -> None:
     assert visium_um_per_px(row, col, px) is None
+
+
+@pytest.mark.parametrize(("row", "col"), [(ROW + 1, COL), (ROW, COL + 1), (ROW + 1, COL + 1)])
+def test_scale_of_an_array_that_is_counted_from_1(row: np.ndarray, col: np.ndarray) -> None:
+    assert visium_um_per_px(row, col, centers(0.5)) == pytest.approx(0.5, rel=1e-9)
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 183])

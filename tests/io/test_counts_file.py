@@ -7,6 +7,7 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from st_predict.core.errors import InputError
@@ -62,9 +63,9 @@ def test_a_separator_within_a_name(tmp_path: Path) -> None:
 
 
 def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path: Path) -> None:
-    (tmp_path / "counts.tsv").write_text("id\tA\n007\t1\n7\t2\n1e3\t3\n")
+    (tmp_path / "counts.tsv").write_text("id\tA\n007\t1\n7\t2\n1e3\t3\nnull\t4\n None \t5\n")
     counts, spots, _ = read_counts(tmp_path / "counts.tsv")
-    assert spots == ["007", "7", "1e3"] and np.array_equal(counts.toarray()[:, 0], [1, 2, 3])
+    assert spots == ["007", "7", "1e3", "null", "None"] and np.array_equal(counts.toarray()[:, 0], [1, 2, 3, 4, 5])
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,9 @@ def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path: Path) -> None:
         ("id A B\n1x2 1 2\n", "cannot be read as a table: 1 names over 1 columns"),
         ("id,A,B\n1x2,1,\n1x3,4,5\n", "1 counts are missing"),
         ("id,A,A \n1x2,1,2\n", "1 genes come more than once, e.g. 'A'"),
+        ('id,A," ",B\n1x2,1,2,3\n', "number 2 of the genes is empty"),
+        ("id,A,B\n1x2,1,2\n ,3,4\n", "number 2 of the spot ids is empty"),
+        ("id,A,B\n1x2,TRUE,2\n1x3,FALSE,4\n", "column 'A' holds truth, e.g. 'True'"),
     ],
     ids=[
         "a value missing",
@@ -82,9 +86,39 @@ def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path: Path) -> None:
         "other separator",
         "the first row's last missing",
         "twice but for a blank",
+        "a gene without a name",
+        "a spot without one",
+        "truth",
     ],
 )
 def test_what_would_move_columns_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "counts.csv").write_text(text)
     with pytest.raises(InputError, match=said):
         read_counts(tmp_path / "counts.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN.encode("utf-16"),
+        PLAIN.replace("ACTB", "\u00b5").encode("latin-1"),
+        b"\n\n" + PLAIN.encode(),
+        b"sep=;\nid;A;B\n1x1;1;2\n",
+        b"# by R\n" + PLAIN.encode(),
+    ],
+)
+def test_what_stands_in_the_way_is_named(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "counts.csv").write_bytes(text)
+    with pytest.raises(InputError, match="cannot be read as a table") as error:
+        read_counts(tmp_path / "counts.csv")
+    assert (
+        "drop what stands before the header (comments, sep=;, blank lines), and save it as UTF-8" in error.value.remedy
+    )
+
+
+def test_a_gap_in_whole_numbers_is_a_count_that_is_missing() -> None:
+    frame = pd.DataFrame({"A": pd.array([1, None], dtype="Int64"), "B": [1, 2]}, index=["1x2", "1x3"])
+    with pytest.raises(InputError, match="1 counts are missing"):
+        read_counts(frame)
+    whole = frame.assign(A=pd.array([1, 3], dtype="Int64"))
+    assert np.array_equal(read_counts(whole)[0].toarray(), [[1, 1], [3, 2]])

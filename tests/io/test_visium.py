@@ -191,6 +191,43 @@ def test_what_is_left_out_is_counted(outs, caplog):
     )
 
 
+def test_features_that_are_no_genes_are_counted(outs, files, caplog):
+    to_mtx(outs, files)
+    path = outs / "filtered_feature_bc_matrix" / "features.tsv.gz"
+    with gzip.open(path, "rt") as file:
+        lines = file.read().splitlines()
+    lines[0] = lines[0].replace("Gene Expression", "Antibody Capture")
+    with gzip.open(path, "wt") as file:
+        file.write("\n".join(lines))
+    table = stp.io.visium(outs, section="A1")["table"]
+    assert table.n_vars == len(lines) - 1
+    assert (
+        f"1 of the {len(lines)} features of filtered_feature_bc_matrix are left out, as they are no genes (Antibody"
+        in (caplog.text)
+    )
+
+
+def test_files_as_spreadsheets_and_early_versions_leave_them(outs, files):
+    """A byte-order mark, a header of another case, a matrix as text."""
+    plain = stp.io.visium(outs, section="A1")
+    factors = outs / "spatial" / "scalefactors_json.json"
+    factors.write_bytes(b"\xef\xbb\xbf" + factors.read_bytes())
+    (positions,) = (outs / "spatial").glob("tissue_positions*.csv")
+    header = "Barcode,In_Tissue,Array_Row,Array_Col,Pxl_Row,Pxl_Col"
+    body = [line for line in positions.read_text().splitlines() if "in_tissue" not in line]
+    positions.write_text("\n".join([header, *body]))
+    to_mtx(outs, files)
+    folder = outs / "filtered_feature_bc_matrix"
+    for path in list(folder.glob("*.gz")):
+        with gzip.open(path) as file:
+            (folder / path.name.removesuffix(".gz").replace("features", "genes")).write_bytes(file.read())
+        path.unlink()
+    early = stp.io.visium(outs, section="A1")
+    assert np.array_equal(early["table"].X.toarray(), plain["table"].X.toarray())
+    assert np.array_equal(early["table"].obsm["spatial"], plain["table"].obsm["spatial"])
+    assert early.attrs == plain.attrs
+
+
 def edit_factors(outs: Path, **changes: float) -> None:
     path = outs / "spatial" / "scalefactors_json.json"
     factors = json.loads(path.read_text()) | changes

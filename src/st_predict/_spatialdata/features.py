@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("st_predict")
 _KIND = "features"
+_SAMPLE_PX = 2**25  # a third of a second of decoding
+_SAMPLE_TILES = (4, 32)
 
 
 def features_key(encoder: str) -> str:
@@ -39,12 +41,10 @@ def features_key(encoder: str) -> str:
 def features_record(identity: EncoderIdentity, tiles: TileSpec, section: Section, image_key: str) -> dict[str, Any]:
     """Everything the features depend on: encoder, tile widths in um or px and on this image, image and spots.
 
-    What ran the encoder is not told: torch, ONNX Runtime or a GPU give the same features to rounding (2e-5).
+    What ran the encoder is not told: torch, ONNX Runtime or a GPU give the same features to rounding (2e-5). Of the pixels
+    a sample is looked at, see :func:`_pixels`.
     """
     centers = np.ascontiguousarray(section.centers_px.round(3))
-    # One tile tells whether the pixels are those of before: what changes an image (stain normalization) changes all.
-    middle = section.centers_px[section.n_spots // 2, None]
-    (sample,) = stream_tiles(section.image, middle, tiles.sides_px(section)[:1], out_px=tiles.sides_px(section)[0])
     size = (int(section.image.col_edges[-1]), int(section.image.row_edges[-1]))
     return {
         PROVENANCE_KIND: _KIND,
@@ -54,9 +54,32 @@ def features_record(identity: EncoderIdentity, tiles: TileSpec, section: Section
         "tile_px": json.dumps(tiles.sides_px(section)),
         "image": image_key,
         "image_size_px": json.dumps(size),
-        "pixels": hashlib.sha256(sample.pixels.tobytes()).hexdigest()[:16],
+        "pixels": _pixels(section, max(tiles.sides_px(section))),
         "spots": hashlib.sha256(centers.tobytes()).hexdigest()[:16],
     }
+
+
+def _pixels(section: Section, side_px: int) -> str:
+    """What tells whether pixels changed, without decoding a slide: widest tiles all over the section, and the smallest copy.
+
+    Any change to the whole image is noticed (stain normalization, flips), and of a pyramid one that shows in its smallest
+    copy. A spot that is painted over on an image without copies is noticed if one of the tiles lies on it: of some tens
+    of spots each does, of thousands one in a hundred.
+    """
+    digest = hashlib.sha256()
+    n_tiles = int(np.clip(_SAMPLE_PX // side_px**2, *_SAMPLE_TILES))
+    some = np.unique(np.linspace(0, section.n_spots - 1, n_tiles).round().astype(int))
+    found: dict[int, bytes] = {}
+    for batch in stream_tiles(section.image, section.centers_px[some], [side_px], out_px=side_px, batch_size=1):
+        found[int(batch.spots[0])] = hashlib.sha256(batch.pixels.tobytes()).digest()
+    for spot in sorted(found):  # tiles come in the order of the chunks, and chunks may change
+        digest.update(found[spot])
+    for source in section.reduced[-1:]:
+        if source.row_edges[-1] * source.col_edges[-1] <= _SAMPLE_PX:
+            n_rows, n_cols = len(source.row_edges) - 1, len(source.col_edges) - 1
+            rows = [np.hstack([source.read_chunk(row, col) for col in range(n_cols)]) for row in range(n_rows)]
+            digest.update(np.vstack(rows).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def kept_in(folder: Path | None, record: dict[str, Any]) -> Path | None:

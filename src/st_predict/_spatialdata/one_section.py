@@ -6,36 +6,31 @@ spots that lie on one another's places, and coordinate systems that tie the spot
 
 from __future__ import annotations
 
+import logging
 import re
 from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from st_predict._spatialdata.kept import own_spots, plain_name
+from st_predict._spatialdata.columns import column_name, names_parts, names_persons, names_samples, plain_name
+from st_predict._spatialdata.kept import own_spots
 from st_predict._spatialdata.overlaid import Nearest
+from st_predict._spatialdata.shapes import own_shapes
+from st_predict._spatialdata.systems import check_agreement
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
-    from anndata import AnnData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     from st_predict._spatialdata.keys import Placed
 
-# Names of columns as :func:`plain_name` has them; `section` and `subject` are read, and refused, with the section.
-_NAMED = "(ids?|names?|no|nr|num|number|label|key|code|uuid)"
-_SAMPLES = re.compile(
-    f"(tissue|visium)?(samples?|sections?|capturearea){_NAMED}?|(visium)?(library|libraries|slide|slice){_NAMED}|origident"
-)
-# These name parts of one section as well: they count where the parts lie over one another, if only between the spots.
-_MAYBE = re.compile(
-    "(tissue|visium)?(library|libraries|slides?|slices?|batch|datasets?|specimens?|donors?|patients?|subjects?|mouse|mice|"
-    f"animals?|individuals?|replicates?|images?|fov|pucks?|gemgroup|gemwell|arrays?|region|roi|block){_NAMED}?"
-)
+logger = logging.getLogger("st_predict")
+
 # Of the pitch; two square arrays leave 0.71 at most, and so does every other spot of one.
 _CLOSER, _FAR_CLOSER = 0.8, 0.6
 _STRAY = 0.1  # of the spot ids may be of another kind
@@ -48,14 +43,12 @@ _TWICE = 0.1  # of the spots at places that are taken twice
 _ANYWHERE = {"global", "pixel", "pixels", "px", "micron", "microns", "um"}  # names that are those of no section
 
 
-def check_one_section(
-    sdata: SpatialData, placed: Placed, table: AnnData | None, centers_px: NDArray[np.float64]
-) -> None:
-    """Refuse spots of several sections over one image.
+def check_one_section(sdata: SpatialData, placed: Placed, centers_px: NDArray[np.float64]) -> None:
+    """Refuse spots of several sections over one image, or of one whose place on it is not one.
 
-    Columns that name a library, sample, section, slide or capture area must hold one value. By any other column, the
-    spot ids or the order of the rows, spots are of several sections if those of one part lie on, or between, the places
-    of another: marks within one section do not part the spots so.
+    Columns that name a library, sample, section, image or capture area must hold one value, those of the shapes too. By
+    any other column, the spot ids or the order of the rows, spots are of several sections if those of one part lie on, or
+    between, the places of another: marks within one section do not part the spots so. Donors that lie apart are said.
 
     Raises
     ------
@@ -63,44 +56,72 @@ def check_one_section(
         With what says that there are several.
     """
     _check_systems(sdata, placed)
-    if table is None:
+    check_agreement(sdata, placed, centers_px)
+    shapes = own_shapes(sdata, placed)
+    notes = shapes.drop(columns=shapes.geometry.name)
+    _check_samples(notes, placed._replace(table=None))
+    parting = [column for column in notes.columns if names_parts(column)]
+    if placed.table is None and not parting:
         return
-    obs = table.obs[own_spots(table)]
-    for column in obs.columns:
-        if _SAMPLES.fullmatch(plain_name(column)) and obs[column].dtype.kind != "f" and _several(obs[column]):
-            otherwise = f"; where all spots do lie on this image, rename the column (to {column + '_note'!r}, say)"
-            raise _refusal(placed, _values(obs[column]), _rows(obs[column]), otherwise)
     nearest = Nearest.of(centers_px)
-    named = [column for column in obs.columns if _MAYBE.fullmatch(plain_name(column))]
+    _check_columns(notes[parting], nearest, placed._replace(table=None), closer=_CLOSER)
+    if placed.table is None:
+        return
+    table = sdata.tables[placed.table]
+    obs = table.obs[own_spots(table)]
+    _check_samples(obs, placed)
+    named = [column for column in obs.columns if names_parts(column)]
     _check_columns(obs[named], nearest, placed, closer=_CLOSER)
     _check_barcodes(obs, placed)
     _check_places(obs, placed)
     _check_columns(obs.drop(columns=named), nearest, placed, closer=_FAR_CLOSER)
     _check_rows(obs, nearest, placed)
+    for column in named:
+        if names_persons(column) and column_name(column) != "subject" and _several(obs[column]):
+            logger.warning("%s; they are taken to lie on the one image %r", _values(obs[column], placed), placed.image)
 
 
-def _values(values: pd.Series) -> str:
-    return f"obs[{values.name!r}] has several values: {', '.join(map(str, values.dropna().unique()[:5]))}"
+def _check_samples(frame: pd.DataFrame, placed: Placed) -> None:
+    """Columns of the table, or of the shapes where there is none, that name samples hold one value."""
+    for column in frame.columns:
+        if names_samples(frame[column]) and _several(frame[column]):
+            otherwise = f"; where all spots do lie on this image, rename the column (to {column + '_note'!r}, say)"
+            raise _refusal(placed, _values(frame[column], placed), _rows(frame[column], placed), otherwise)
 
 
-def _rows(values: pd.Series) -> str:
-    return f"table[table.obs[{values.name!r}] == {values.dropna().unique().tolist()[0]!r}]"
+def _spots(placed: Placed) -> str:
+    """What holds the spots and their columns."""
+    return f"sdata.shapes[{placed.shapes!r}]" if placed.table is None else f"sdata.tables[{placed.table!r}]"
+
+
+def _values(values: pd.Series, placed: Placed) -> str:
+    where = _spots(placed) if placed.table is None else "obs"
+    return f"{where}[{values.name!r}] has several values: {', '.join(map(str, values.dropna().unique()[:5]))}"
+
+
+def _rows(values: pd.Series, placed: Placed) -> str:
+    first = values.dropna().unique().tolist()[0]
+    where = "shapes[shapes" if placed.table is None else "table[table.obs"
+    return f"{where}[{values.name!r}] == {first!r}]"
 
 
 def _refusal(placed: Placed, what: str, rows: str = "table[...]", otherwise: str = "") -> InputError:
     return InputError(
         f"{what}: spots of several sections over the one image {placed.image!r}",
-        where=f"sdata.tables[{placed.table!r}].obs",
+        where=_spots(placed) + ("" if placed.table is None else ".obs"),
         expected="the spots of one section, on its own image",
-        remedy=f"give one SpatialData a section: sdata.tables[{placed.table!r}] = {rows}.copy(), with the image_key of "
-        f"that section{otherwise}",
+        remedy=f"give one SpatialData a section: {_spots(placed)} = {rows}.copy(), with the image_key of that "
+        f"section{otherwise}",
     )
 
 
 def _several(values: pd.Series) -> bool:
     """Whether a column parts the spots into groups; one that names each spot does not, nor does a slip."""
-    sizes = values.value_counts().to_numpy()
-    sizes = sizes[sizes > 0]
+    try:
+        codes, _ = values.factorize()
+    except TypeError:  # lists and the like
+        return False
+    sizes = np.bincount(codes[codes >= 0], minlength=1)
     return 1 < len(sizes) <= len(values) / 2 and sizes.sum() - sizes.max() > _FEW * len(values)
 
 
@@ -144,8 +165,8 @@ def _check_columns(obs: pd.DataFrame, nearest: Nearest, placed: Placed, *, close
     for column in obs.columns:
         parts = _codes(obs[column])
         if parts is not None and nearest.overlaid(parts, closer=closer):
-            what = f"{_values(obs[column])}, and their spots lie on one another's places"
-            raise _refusal(placed, what, _rows(obs[column]))
+            what = f"{_values(obs[column], placed)}, and their spots lie on one another's places"
+            raise _refusal(placed, what, _rows(obs[column], placed))
 
 
 def _check_rows(obs: pd.DataFrame, nearest: Nearest, placed: Placed) -> None:

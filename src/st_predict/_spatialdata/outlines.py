@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from st_predict._spatialdata.kept import own_spots
-from st_predict._spatialdata.keys import table_link
-from st_predict._spatialdata.read import shapes_to_image
+from st_predict._spatialdata.shapes import own_shapes
+from st_predict._spatialdata.systems import shapes_to_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from st_predict._spatialdata.kept import own_spots
-from st_predict._spatialdata.keys import Placed
+    from st_predict._spatialdata.keys import Placed
 
 
 def spot_outlines(
@@ -27,10 +25,7 @@ def spot_outlines(
 
     The radius of a bin is that of the circle that holds it; circles have no outlines.
     """
-    shapes = sdata.shapes[placed.shapes]
-    if placed.table is not None:
-        table = sdata.tables[placed.table]
-        shapes = shapes.loc[table.obs[table_link(table, placed.table).instance_key][own_spots(table)]]
+    shapes = own_shapes(sdata, placed)
     affine = shapes_to_image(sdata, placed)
     if "radius" in shapes:
         scale = np.sqrt(abs(np.linalg.det(affine[:2, :2])))

@@ -13,16 +13,41 @@ if TYPE_CHECKING:
 _ATTRS = "st_predict"
 
 
+def own_entries(sdata: SpatialData, kind: str) -> dict[str, Any]:
+    """What is noted of one kind in ``attrs["st_predict"]``.
+
+    Raises
+    ------
+    InputError
+        If something else is kept there.
+    """
+    own, place = sdata.attrs.get(_ATTRS, {}), f"sdata.attrs[{_ATTRS!r}]"
+    found = own.get(kind, {}) if isinstance(own, dict) else own
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{place} holds {own!r:.60}, which was not written by st_predict",
+            where=place,
+            expected=f"a dict of what st_predict notes, {kind!r} in it a dict as well",
+            remedy=f"keep yours under another name: sdata.attrs['mine'] = sdata.attrs.pop({_ATTRS!r})",
+        )
+    return found
+
+
+def keep_entry(sdata: SpatialData, kind: str, key: str, value: Any) -> None:
+    """Note something of one kind; the other notes stay as they are."""
+    entries = {**own_entries(sdata, kind), key: value}
+    sdata.attrs[_ATTRS] = {**sdata.attrs.get(_ATTRS, {}), kind: entries}
+
+
 def own_record(sdata: SpatialData, kind: str, key: str) -> dict[str, Any] | None:
     """How an element of ours was made; ``None`` where it is not ours."""
-    record: dict[str, Any] | None = sdata.attrs.get(_ATTRS, {}).get(kind, {}).get(key)
+    record: dict[str, Any] | None = own_entries(sdata, kind).get(key)
     return record if key in sdata else None
 
 
 def keep_record(sdata: SpatialData, kind: str, key: str, record: dict[str, Any]) -> None:
     """Note an element as ours."""
-    own = sdata.attrs.get(_ATTRS, {})
-    sdata.attrs[_ATTRS] = {**own, kind: {**own.get(kind, {}), key: record}}
+    keep_entry(sdata, kind, key, record)
 
 
 def check_name(key: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -43,9 +44,23 @@ class Prediction(NamedTuple):
     @property
     def gene_sets(self) -> dict[str, tuple[str, ...]]:
         """Genes of every gene set in the panel, by the set's own name."""
-        stored = self.provenance.get("gene_sets", {})
-        names = {name.replace("/", "_"): name for name in self.panel}
-        return {names[key.replace("/", "_")]: tuple(map(str, genes)) for key, genes in stored.items()}
+        stored, names = self.provenance.get("gene_sets", {}), self.stored_names
+        return {
+            name: tuple(map(str, stored[kept])) for name in self.panel for kept in (name, names[name]) if kept in stored
+        }
+
+    @property
+    def stored_names(self) -> dict[str, str]:
+        """Names under which Zarr takes the columns, by their own: "/" becomes "_", with a number where that is taken."""
+        names = {name: name for name in self.panel if "/" not in name}
+        taken = set(names)
+        for name in self.panel:
+            if "/" in name:
+                plain = name.replace("/", "_")
+                numbered = (f"{plain}_{number}" for number in itertools.count(2))
+                names[name] = next(free for free in itertools.chain([plain], numbered) if free not in taken)
+                taken.add(names[name])
+        return names
 
     @property
     def min_counts(self) -> float:
@@ -99,7 +114,8 @@ def read_prediction(table: AnnData, key: str) -> Prediction:
         return np.asarray(held[name], dtype=np.float32)[rows]
 
     lower, upper = interval_keys(key)
-    ends = (values(lower), values(upper)) if lower in held else None
+    # Without intervals asked for, something under these names is the user's.
+    ends = (values(lower), values(upper)) if "interval" in record and {lower, upper} <= set(held) else None
     unknown = np.full(table.n_obs, np.nan)  # a user may have dropped the column
     distance = np.asarray(table.obs.get(distance_column(key), unknown), dtype=np.float32)[rows]
     return Prediction(values(key), distance, ends, record)

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.columns import column_name
 from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
 from st_predict._spatialdata.kept import check_genes, gene_names, own_counts, own_genes, own_spots, say_left_out
 from st_predict._spatialdata.keys import Elements, Placed, place, table_link
 from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
+from st_predict._spatialdata.shapes import own_shapes
+from st_predict._spatialdata.systems import shapes_to_image
 from st_predict.core.checks import check_counts, check_spots_on_image
 from st_predict.core.errors import InputError
 from st_predict.core.section import Section
@@ -39,12 +42,12 @@ def read_section(sdata: SpatialData, elements: Elements = Elements(), *, need_co
     Raises
     ------
     InputError
-        If an element is missing or ambiguous, spots lie off the image, none is in tissue, they are of several sections,
-        or the counts are not counts, or not those of genes.
+        If an element is missing or ambiguous, spots lie off the image or share a shape, none is in tissue, they are of
+        several sections, coordinate systems contradict each other, or the counts are not counts, or not those of genes.
     """
     placed = place(sdata, elements, need_table=need_counts)
     table = None if placed.table is None else _rows(sdata, placed)
-    centers_px = _centers_px(sdata, placed, table)
+    centers_px = _centers_px(sdata, placed)
     if not len(centers_px):
         raise InputError(
             f"there are no spots in {placed.shapes!r}", where="sdata", expected="at least one spot", remedy="add spots"
@@ -56,7 +59,7 @@ def read_section(sdata: SpatialData, elements: Elements = Elements(), *, need_co
             expected="finite coordinates",
             remedy="leave these spots out of the table and the shapes",
         )
-    check_one_section(sdata, placed, table, centers_px)
+    check_one_section(sdata, placed, centers_px)
     image = image_source(sdata, placed.image)
     say_what_is_lost(sdata, placed.image)
     check_spots_on_image(
@@ -107,21 +110,9 @@ def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
     return table
 
 
-def _centers_px(sdata: SpatialData, placed: Placed, table: AnnData | None) -> NDArray[np.float64]:
+def _centers_px(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
     """Spot centers in the order of the table's own rows, in px of the image."""
-    shapes = sdata.shapes[placed.shapes]
-    if table is not None:
-        instances = table.obs[table_link(table, str(placed.table)).instance_key][own_spots(table)]
-        rows = shapes.index.get_indexer(instances)
-        if (rows < 0).any():
-            raise InputError(
-                f"{(rows < 0).sum()} of {len(rows)} table rows name no shape in {placed.shapes!r}, "
-                f"for example {instances.iloc[int((rows < 0).argmax())]!r}",
-                where=f"sdata.tables[{placed.table!r}].obs[{instances.name!r}]",
-                expected=f"values of the index of sdata.shapes[{placed.shapes!r}]",
-                remedy="correct the instance column or the shapes' index",
-            )
-        shapes = shapes.iloc[rows]
+    shapes = own_shapes(sdata, placed)
     points = shapes.geometry if (shapes.geom_type == "Point").all() else shapes.geometry.centroid
     affine = shapes_to_image(sdata, placed)
     centers: NDArray[np.float64] = np.column_stack([points.x, points.y]) @ affine[:2, :2].T + affine[:2, 2]
@@ -148,29 +139,6 @@ def spot_diameter_px(sdata: SpatialData, placed: Placed) -> float:
     return float(2 * shapes["radius"].median() * scale)
 
 
-def shapes_to_image(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
-    """The affine ``(3, 3)`` from the shapes' own coordinates to image px, through a system both are placed in."""
-    from spatialdata.transformations import get_transformation
-
-    systems = {
-        element: get_transformation(collection[element], get_all=True)
-        for element, collection in ((placed.shapes, sdata.shapes), (placed.image, sdata.images))
-    }
-    shared = [system for system in systems[placed.shapes] if system in systems[placed.image]]
-    if not shared:
-        raise InputError(
-            f"shapes {placed.shapes!r} and image {placed.image!r} share no coordinate system "
-            f"({', '.join(systems[placed.shapes])} against {', '.join(systems[placed.image])})",
-            where="coordinate systems",
-            expected="one system both are placed in",
-            remedy="spatialdata.transformations.set_transformation(element, transformation, to_coordinate_system=...)",
-        )
-    system = "global" if "global" in shared else shared[0]
-    spots, image = (systems[e][system].to_affine_matrix(("x", "y"), ("x", "y")) for e in (placed.shapes, placed.image))
-    composed: NDArray[np.float64] = np.linalg.inv(image) @ spots
-    return composed
-
-
 def _counts(table: AnnData | None, placed: Placed) -> Any:
     layer = placed.layer
     if table is None:
@@ -192,13 +160,15 @@ def _counts(table: AnnData | None, placed: Placed) -> Any:
 
 def _single(table: AnnData | None, column: str) -> str | None:
     """The one value of an obs column that must be the same for all spots of a section."""
-    if table is None or column not in table.obs:
+    named = [] if table is None else [own for own in table.obs.columns if column_name(own) == column]
+    if table is None or not named:
         return None
-    values = table.obs[column].dropna().unique()
+    own = column if column in named else named[0]
+    values = table.obs[own].dropna().unique()
     if len(values) > 1:
         raise InputError(
-            f"obs[{column!r}] has several values: {', '.join(map(str, values[:5]))}",
-            where=f"obs[{column!r}]",
+            f"obs[{own!r}] has several values: {', '.join(map(str, values[:5]))}",
+            where=f"obs[{own!r}]",
             expected=f"one {column} in a section",
             remedy="give one SpatialData a section",
         )

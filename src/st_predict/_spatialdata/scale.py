@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from st_predict._spatialdata.columns import plain_name
 from st_predict._spatialdata.kept import own_spots
+from st_predict._spatialdata.own import keep_entry, own_entries
 from st_predict._spatialdata.wsi import slide_scale
+from st_predict.core.checks import check_number, check_um_per_px
 from st_predict.core.scale import bins_um_per_px, visium_um_per_px
 
 if TYPE_CHECKING:
@@ -18,46 +22,89 @@ if TYPE_CHECKING:
 
     from st_predict._spatialdata.keys import Placed
 
-_ATTRS = "st_predict"
-_PLACE = ("array_row", "array_col")
-_BINS = re.compile(r"(?:^|_)square_(\d{3})um$")
+logger = logging.getLogger("st_predict")
+
+_SCALES = "um_per_px"
+_PLACE = ("arrayrow", "arraycol")  # as :func:`plain_name` has them
+_BINS = re.compile(r"(?i)(?:^|[^a-z])square_0*(\d{1,3})um(?![a-z0-9])")
+_KNOWN = 0.9  # of the spots, of which the place on the array must be known
+_SAME = 0.1  # scales that differ by less come from how they were measured
 
 
 def stored_scale(sdata: SpatialData, image_key: str) -> float | None:
-    """What a reader or :func:`st_predict.pp.set_scale` wrote down, or what a WSIData knows."""
-    value = sdata.attrs.get(_ATTRS, {}).get("um_per_px", {}).get(image_key)
-    return slide_scale(sdata, image_key) if value is None else float(value)
+    """What a reader or :func:`st_predict.pp.set_scale` wrote down, or what a WSIData knows.
+
+    Raises
+    ------
+    InputError
+        If it is no scale of an H&E image.
+    """
+    value = own_entries(sdata, _SCALES).get(image_key)
+    if value is None:
+        return slide_scale(sdata, image_key)
+    where = f"sdata.attrs['st_predict']['um_per_px'][{image_key!r}]"
+    check_number(value, where=where)
+    check_um_per_px(value, where=where)
+    return float(value)
 
 
 def store_scale(sdata: SpatialData, image_key: str, um_per_px: float) -> None:
     """Write the scale of an image down; other images keep theirs."""
-    own = sdata.attrs.get(_ATTRS, {})
-    sdata.attrs[_ATTRS] = {**own, "um_per_px": {**own.get("um_per_px", {}), image_key: float(um_per_px)}}
+    keep_entry(sdata, _SCALES, image_key, float(um_per_px))
 
 
 def find_scale(
     sdata: SpatialData, placed: Placed, centers_px: NDArray[np.float64], shapes_to_px: NDArray[np.float64]
 ) -> float | None:
-    """Scale of the section's image: as written down, else from the array of Visium or the bins of Visium HD, else unknown."""
+    """Scale of the section's image: as written down, else from the array of Visium or the bins of Visium HD, else unknown.
+
+    What is written down goes before the array; where they differ, that is said.
+    """
     stored = stored_scale(sdata, placed.image)
-    if stored is not None or placed.table is None:
-        return stored
+    told = _array_scale(sdata, placed, centers_px, shapes_to_px, say=stored is None)
+    if stored is not None and told is not None and abs(stored / told - 1) > _SAME:
+        logger.warning(
+            "image %r is said to have %.3g um a pixel, and its array of spots tells %.3g: one of them is wrong, and tiles are "
+            "cut by the first. If the image was resized, st_predict.pp.set_scale(sdata, um_per_px=%.4g)",
+            placed.image, stored, told, told,
+        )  # fmt: skip
+    return told if stored is None else stored
+
+
+def _array_scale(
+    sdata: SpatialData,
+    placed: Placed,
+    centers_px: NDArray[np.float64],
+    shapes_to_px: NDArray[np.float64],
+    *,
+    say: bool,
+) -> float | None:
+    """What the array of spots tells; ``None`` where it is none of known geometry. ``say`` is whether to say why."""
     import pandas as pd
 
+    if placed.table is None:
+        return None
     table = sdata.tables[placed.table]
-    if not set(_PLACE) <= set(table.obs.columns):
+    columns = {plain_name(column): column for column in reversed(table.obs.columns)}
+    if not set(_PLACE) <= set(columns):
         return None
     obs = table.obs[own_spots(table)]
-    row, col = (pd.to_numeric(obs[name].astype(object), errors="coerce").to_numpy(float) for name in _PLACE)
-    names = (
-        str(placed.table),
-        placed.shapes,
-    )  # as Space Ranger and spatialdata-io have them, alone or behind the section's
-    bins = [found for found in map(_BINS.search, names) if found]
-    if bins:
-        side_px = _side(sdata.shapes[placed.shapes]) * float(np.sqrt(abs(np.linalg.det(shapes_to_px[:2, :2]))))
-        return bins_um_per_px(row, col, centers_px, bin_um=float(bins[0][1]), side_px=side_px)
-    return visium_um_per_px(row, col, centers_px)
+    row, col = (pd.to_numeric(obs[columns[name]].astype(object), errors="coerce").to_numpy(float) for name in _PLACE)
+    known = np.isfinite([row, col]).all(axis=0)
+    if known.mean() < _KNOWN:
+        return None
+    row, col, centers_px = row[known], col[known], centers_px[known]
+    # As Space Ranger and spatialdata-io have them, alone or with a section's name and a user's word around them.
+    sides = {float(found[1]) for found in map(_BINS.search, (placed.table, placed.shapes)) if found}
+    if not sides:
+        return visium_um_per_px(row, col, centers_px, say=say)
+    if len(sides) > 1:
+        logger.warning(
+            "table %r and shapes %r name bins of different sides: they tell no scale", placed.table, placed.shapes
+        )
+        return None
+    side_px = _side(sdata.shapes[placed.shapes]) * float(np.sqrt(abs(np.linalg.det(shapes_to_px[:2, :2]))))
+    return bins_um_per_px(row, col, centers_px, bin_um=sides.pop(), side_px=side_px, say=say)
 
 
 def _side(bins: GeoDataFrame) -> float:

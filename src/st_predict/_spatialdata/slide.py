@@ -10,8 +10,8 @@ import numpy as np
 from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
 from st_predict._spatialdata.keys import Placed, check_spatialdata, find_image, measured_tables, spot_shapes
 from st_predict._spatialdata.own import check_element_key, keep_record, own_record
-from st_predict._spatialdata.read import shapes_to_image
 from st_predict._spatialdata.scale import stored_scale
+from st_predict._spatialdata.systems import shapes_to_image
 from st_predict._spatialdata.wsi import TISSUES
 from st_predict.core.checks import check_positive
 from st_predict.core.errors import InputError

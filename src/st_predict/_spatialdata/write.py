@@ -83,7 +83,7 @@ def write_prediction(
 
     On either table: ``obs`` (:func:`distance_column`), ``var`` (what to expect of each gene) and ``uns[key]``. On a
     section with a table: ``layers[key]`` ``(n_obs, n_vars)``, NaN outside the panel, ``obsm[key]`` a DataFrame
-    ``(n_obs, G)`` in the panel's order ("/" in a name becomes "_", which Zarr needs), NaN in spots left out. On an H&E-only one:
+    ``(n_obs, G)`` in the panel's order (by :attr:`~Prediction.stored_names`), NaN in spots left out. On an H&E-only one:
     ``sdata.tables[key]``, genes the panel. Ends of intervals are ``<key>_lower`` and ``<key>_upper``: in obsm beside
     a table's own, which may have many more genes than the panel; layers of a new table.
 
@@ -112,7 +112,8 @@ def write_prediction(
             for name in interval_keys(key):
                 table.obsm.pop(name, None)
         columns = _columns(table, [None if name in sets else name for name in panel])
-        names = [gene.replace("/", "_") for gene in panel]
+        stored = predicted.stored_names
+        names = [stored[gene] for gene in panel]
         layer = np.full(table.shape, np.nan, np.float32)
         layer[np.ix_(own_spots(table), columns[columns >= 0])] = predicted.expression[:, columns >= 0]
         table.layers[key] = layer
@@ -174,7 +175,8 @@ def _new_table(
 
 def _record(kind: str, predicted: Prediction) -> dict[str, Any]:
     """Provenance as it is kept, gene sets by names that Zarr takes."""
-    sets = {name.replace("/", "_"): genes for name, genes in predicted.provenance.get("gene_sets", {}).items()}
+    names = predicted.stored_names
+    sets = {names[name]: genes for name, genes in predicted.provenance.get("gene_sets", {}).items()}
     return {PROVENANCE_KIND: kind, **predicted.provenance, **({"gene_sets": sets} if sets else {})}
 
 

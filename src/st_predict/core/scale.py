@@ -20,7 +20,7 @@ _POOR_FIT = 0.1  # of the pitch
 
 
 def visium_um_per_px(
-    array_row: NDArray[np.float64], array_col: NDArray[np.float64], centers_px: NDArray[np.float64]
+    array_row: NDArray[np.float64], array_col: NDArray[np.float64], centers_px: NDArray[np.float64], *, say: bool = True
 ) -> float | None:
     """Scale of a Visium section from its hexagonal array, 100 um between neighbors of one row.
 
@@ -30,21 +30,25 @@ def visium_um_per_px(
         Array position of each spot ``(n,)``; neighbors of one row are two columns apart.
     centers_px
         Spot centers ``(n, 2)``.
+    say
+        Whether to say what is odd about them.
 
     Returns
     -------
-    um a px; ``None`` where the positions are not those of a Visium array (78 x 128 or 128 x 224, row + column even), lie
+    um a px; ``None`` where the positions are not those of a Visium array (78 x 128 or 128 x 224, row + column all even
+    or, where one of them is counted from 1, all odd), lie
     on one line, or the centers do not follow them to a tenth of the pitch.
     """
     if not len(array_row) or not np.isfinite([array_row, array_col]).all():
         return None
     fewer, more = sorted((array_row.max(), array_col.max()))
-    on_array = fewer < _VISIUM_ROWS and more < _VISIUM_COLS and ((array_row + array_col) % 2 == 0).all()
-    return row_pitch_um_per_px(array_row, array_col, centers_px) if on_array else None
+    odd = (array_row + array_col) % 2
+    on_array = fewer <= _VISIUM_ROWS and more <= _VISIUM_COLS and (odd == odd[0]).all() and odd[0] in (0, 1)
+    return row_pitch_um_per_px(array_row, array_col, centers_px, say=say) if on_array else None
 
 
 def row_pitch_um_per_px(
-    array_row: NDArray[np.float64], array_col: NDArray[np.float64], centers_px: NDArray[np.float64]
+    array_row: NDArray[np.float64], array_col: NDArray[np.float64], centers_px: NDArray[np.float64], *, say: bool = True
 ) -> float | None:
     """Scale by the 100 um between neighbors of a row, through a plane fitted to all spots; see above.
 
@@ -58,14 +62,17 @@ def row_pitch_um_per_px(
     ratio = steps_px[0] / steps_px[1]
     if abs(ratio / _HEXAGON - 1) <= _OFF:
         return VISIUM_PITCH_UM / (2 * steps_px[1])
+    level = logging.WARNING if say else logging.DEBUG
     if abs(ratio * _HEXAGON - 1) <= _OFF:
-        logger.warning(
+        logger.log(
+            level,
             "array_row and array_col are exchanged: a step of array_row is %.2f times one of array_col, and in a Visium "
             "array 1.73 times; the scale is taken from them as they are meant",
             ratio,
         )
         return VISIUM_PITCH_UM / (2 * steps_px[0])
-    logger.warning(
+    logger.log(
+        level,
         "a step of array_row is %.2f times one of array_col, and in a Visium array 1.73 times: they tell no scale",
         ratio,
     )
@@ -79,6 +86,7 @@ def bins_um_per_px(
     *,
     bin_um: float,
     side_px: float,
+    say: bool = True,
 ) -> float | None:
     """Scale of Visium HD by the side of its bins, through a plane fitted to all.
 
@@ -91,7 +99,8 @@ def bins_um_per_px(
     if steps_px is None:
         return None
     if max(abs(step / side_px - 1) for step in steps_px) > 2 * _OFF:
-        logger.warning(
+        logger.log(
+            logging.WARNING if say else logging.DEBUG,
             "bins are %.1f px wide and lie %.1f px apart from row to row and %.1f from column to column: they tell no scale",
             side_px, *steps_px,
         )  # fmt: skip

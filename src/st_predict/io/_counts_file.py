@@ -113,11 +113,12 @@ def _parsed_blocks(path: Path, sep: str, width: int, where: str) -> Iterable[pd.
     import pandas as pd
 
     try:
-        ids = {0: str}  # 007 is no 7
+        ids = {0: clean_name}  # 007 is no 7, and null is a name as good as any
         with pd.read_csv(
-            path, sep=sep, header=None, skiprows=1, index_col=0, dtype=ids, encoding=_TEXT, chunksize=_ROWS
+            path, sep=sep, header=None, skiprows=1, converters=ids, encoding=_TEXT, chunksize=_ROWS
         ) as blocks:
-            for block in blocks:
+            for part in blocks:
+                block = part.set_index(0)
                 if block.iloc[:, width - 1 :].notna().any(axis=None):
                     raise _not_a_table(path, f"rows hold up to {block.shape[1] + 1} values, the first {width}", where)
                 yield block.iloc[:, : width - 1]
@@ -130,27 +131,35 @@ def _not_a_table(path: Path, why: object, where: str) -> InputError:
         f"{path.name} cannot be read as a table: {why}",
         where=where,
         expected="a header of gene names, then one row a spot: id and counts, separated by tabs, commas or semicolons",
-        remedy="fetch the file again, or check its separator and the length of its first two lines",
+        remedy="fetch the file again; or check its separator and the length of its first two lines, drop what stands before "
+        "the header (comments, sep=;, blank lines), and save it as UTF-8",
     )
 
 
 def _numbers(block: pd.DataFrame, genes: list[str], where: str) -> np.ndarray:
     values = block.to_numpy()
-    if values.dtype.kind in "iufb":
+    if values.dtype.kind in "iuf":
         return values
     for gene, column in zip(genes, values.T, strict=True):
-        texts = [value for value in column if isinstance(value, str)]
+        texts = [value for value in column if isinstance(value, (str, bool, np.bool_))]
         if texts:
             raise InputError(
-                f"column {gene!r} holds text, e.g. {texts[0]!r}",
+                f"column {gene!r} holds {'text' if isinstance(texts[0], str) else 'truth'}, e.g. {str(texts[0])!r}",
                 where=where,
                 expected="numbers only, after the first column of spot ids",
                 remedy="remove annotation columns from the table",
             )
-    return values.astype(np.float64)
+    return block.to_numpy(np.float64, na_value=np.nan)
 
 
 def _check_unique(names: list[str], what: str, where: str) -> None:
+    if "" in names:
+        raise InputError(
+            f"number {names.index('') + 1} of the {what} is empty",
+            where=where,
+            expected=f"a name for each of the {what}",
+            remedy="name it, or drop it",
+        )
     if len(set(names)) == len(names):
         return
     seen: set[str] = set()

@@ -116,7 +116,9 @@ def _counts(folder: Path) -> Path | None:
     if plain.is_file() or len(prefixed) == 1:
         return plain if plain.is_file() else prefixed[0]
     matrix = folder / COUNTS
-    return matrix if (matrix / "matrix.mtx.gz").is_file() else None
+    # Versions 1 and 2 of Cell Ranger wrote text, with genes.tsv beside it.
+    unzipped = (matrix / "matrix.mtx").is_file() and (matrix / "genes.tsv").is_file()
+    return matrix if unzipped or (matrix / "matrix.mtx.gz").is_file() else None
 
 
 def _section(folder: Path, counts: Path) -> str:
@@ -131,7 +133,7 @@ def _section(folder: Path, counts: Path) -> str:
 def _scalefactors(path: Path, *, hd: bool) -> dict[str, Any]:
     needed = ["spot_diameter_fullres", *(["microns_per_pixel"] if hd else [])]
     try:
-        factors = json.loads(path.read_text())
+        factors = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         factors = error
     if not isinstance(factors, dict) or any(not isinstance(factors.get(key), (int, float)) for key in needed):
@@ -158,9 +160,10 @@ def read_positions(path: Path) -> pd.DataFrame:
             frame = pd.read_parquet(path)
         else:
             # Version 1 writes no header; version 2 does, and some version 1 files were given one.
-            with path.open(encoding="utf-8") as file:
-                header = 0 if "in_tissue" in file.readline() else None
+            with path.open(encoding="utf-8-sig") as file:
+                header = 0 if "in_tissue" in file.readline().lower() else None
             frame = pd.read_csv(path, header=header, names=None if header == 0 else _COLUMNS)
+            frame.columns = [_meant(name) for name in frame.columns]
         frame = frame[_COLUMNS].set_index("barcode")
         numbers = frame.astype(float).to_numpy()
     except (KeyError, ValueError, OSError, TypeError) as error:
@@ -168,6 +171,12 @@ def read_positions(path: Path) -> pd.DataFrame:
     if not np.isfinite(numbers).all() or not frame.index.is_unique:
         raise _bad_positions(path, "has missing numbers or a barcode twice")
     return frame
+
+
+def _meant(name: object) -> str:
+    """The column that is meant: ``In_Tissue`` is ``in_tissue``, and ``Pxl_Row`` the row in full resolution."""
+    plain = str(name).strip().lower()
+    return next((column for column in _COLUMNS if plain in (column, column.removesuffix("_in_fullres"))), str(name))
 
 
 def _bad_positions(path: Path, why: str) -> InputError:

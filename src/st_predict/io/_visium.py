@@ -6,6 +6,7 @@ leaves out: a full-resolution image that is lazy, the scale, and in-tissue spots
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from dataclasses import dataclass
@@ -102,6 +103,7 @@ def visium(path: str | Path, *, image: str | Path | None = None, section: str | 
     scale = um_per_px(outs, positions)
     pixels = _open_images(outs, image)
     table, circles = _in_tissue(*_table_and_circles(outs, names, positions), names)
+    _say_no_genes(outs.counts, table.n_vars)
     if "full" in pixels:
         _check_full_image(pixels, outs.scalefactors, table.obsm["spatial"])
     table.obs["section"] = section
@@ -171,7 +173,11 @@ def _table_and_circles(outs: Outs, names: _Names, positions: pd.DataFrame) -> tu
         warnings.filterwarnings("ignore", message="Variable names are not unique", category=UserWarning)
         warnings.filterwarnings("ignore", message="Converting `region_key", category=UserWarning)
         try:
-            return _by_spatialdata_io(outs, names) if readable else _build(outs, names, positions)
+            if readable:
+                # Marks before the text, and headers of another case, are more than its reader knows.
+                with contextlib.suppress(ValueError, KeyError):
+                    return _by_spatialdata_io(outs, names)
+            return _build(outs, names, positions)
         except (OSError, KeyError, EOFError) as error:
             raise InputError(
                 f"{outs.counts.name} cannot be read: {error}",
@@ -219,6 +225,27 @@ def _build(outs: Outs, names: _Names, positions: pd.DataFrame) -> tuple[AnnData,
     )
     table = TableModel.parse(table, region=names.shapes, region_key="region", instance_key=names.instance)
     return table, circles
+
+
+def _say_no_genes(counts: Path, n_genes: int) -> None:
+    """Say which features of the filtered matrix are left out: the readers take genes alone, and say nothing."""
+    import h5py
+    import pandas as pd
+
+    if counts.suffix == ".h5":
+        with h5py.File(counts) as file:
+            held = file.get("matrix/features/feature_type")
+            types = pd.Series([] if held is None else held[:], dtype=object).map(lambda kind: kind.decode())
+    elif (counts / "features.tsv.gz").is_file():
+        types = pd.read_csv(counts / "features.tsv.gz", sep="\t", header=None).iloc[:, 2:3].squeeze(axis=1)
+    else:
+        return
+    others = types[types != "Gene Expression"]
+    if len(others) and len(types) > n_genes:
+        logger.warning(
+            "%d of the %d features of %s are left out, as they are no genes (%s)",
+            len(others), len(types), counts.name, ", ".join(sorted(set(others.astype(str)))),
+        )  # fmt: skip
 
 
 def _in_tissue(table: AnnData, circles: GeoDataFrame, names: _Names) -> tuple[AnnData, GeoDataFrame]:

@@ -26,7 +26,10 @@ def embed(
 ) -> str:
     """Encode the tile around every spot, at one or several widths, with a frozen encoder.
 
-    Features that are there already are kept, if they were made with the same encoder, weights, tiles, image and spots.
+    Features that are there already and were made from the same encoder, weights, tiles, image and spots are kept. Of the
+    image, its name, size and scale are compared, the pixels of up to 32 tiles of the widest width all over the section, and
+    its smallest copy if it has copies: a new stain or a flip is noticed, paint on one of thousands of spots may not be.
+    After such a change, drop ``table.obsm[key]``.
     :func:`~st_predict.tl.train` and :func:`~st_predict.tl.predict` do this themselves.
 
     Parameters

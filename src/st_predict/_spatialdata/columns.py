@@ -1,0 +1,117 @@
+"""What columns of spots and features mean, by their names and values: rules on words, the only ones there are.
+
+Names are read without case and what parts their words, and without what merging tables adds to them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MERGED = re.compile(r"[._][xy]$|-\d+$")  # by pandas and R, and by AnnData.concatenate
+_AFTER = (
+    "(s|ids?|names?|no|nr|num|number|label|key|code|uuid|index|idx|files?|filename|path|barcode|accession|serial|title)"
+)
+_SAMPLES = re.compile(
+    "(tissue|visium|bio|serial|spatial|orig|original|source|geo|he)*"
+    "(samples?|sections?|(capture|visium)area|images?|files?|filename|coordinatesystem|pucks?|gsm|accession|"
+    f"(library|libraries|slide|slice){_AFTER}){_AFTER}*|origident"
+)
+_PERSONS = "specimens?|donors?|patients?|subjects?|mouse|mice|animals?|individuals?"
+_PARTS = re.compile(
+    f"(tissue|visium)?(library|libraries|slides?|slices?|batch|datasets?|{_PERSONS}|replicates?|"
+    f"fov|gemgroup|gemwell|arrays?|region|roi|block){_AFTER}*"
+)
+_PERSON = re.compile(f"({_PERSONS}){_AFTER}*")
+_NUMBERED = re.compile(r"library|slides?|slices?|specimens?")
+_SERIAL = re.compile(r"(?=.*\d)(?=.*[A-Za-z]).{3,}")  # V10-1, GSM4284316; a score or a mark is no such word
+
+_ON, _OFF = "(in|inside|on|under|within|over|overlaps?|covers?)", "(off|outside|outof|non|not(in|on|under)?)"
+_TISSUE = re.compile("(in|on|under|is)tissue")
+_MAYBE_TISSUE = re.compile(f"(spots?|is|has|{_ON})*tissue(in|mask|flag|status|spots?)*|selected")
+_NO_TISSUE = re.compile(f"(spots?|is)*({_OFF}tissue|on(glass|background)|isglass|isbackground)(mask|flag|spots?)*")
+_TRUE = {"true", "t", "yes", "y", "on", "tissue", "in", "inside", "in tissue", "on tissue", "under tissue"}
+_FALSE = {
+    "false", "f", "no", "n", "off", "glass", "background", "out", "outside", "not in tissue", "not tissue", "no tissue",
+    "off tissue", "out of tissue",
+}  # fmt: skip
+_MISSING = {"", "na", "n/a", "nan", "none", "null", "<na>"}
+
+
+def plain_name(name: object) -> str:
+    """Name of a column without case and what parts its words: ``sampleID``, ``Sample.Id`` and ``sample_id`` are one."""
+    return re.sub(r"[\W_]+", "", str(name)).lower()
+
+
+def column_name(name: object) -> str:
+    """:func:`plain_name` without what merging adds: ``sample_x``, ``sample.y`` and ``sample-0`` are ``sample``."""
+    return plain_name(_MERGED.sub("", str(name).strip()))
+
+
+def plain_word(value: object) -> str:
+    """A value as words in lower case; bytes are text."""
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return re.sub(r"[-_\s]+", " ", text).strip().lower()
+
+
+def names_samples(values: pd.Series) -> bool:
+    """Whether a column tells samples or sections apart: by its name, or by values that are serial numbers.
+
+    Fractions are scores, whatever the column is called; whole numbers may have become floats beside a missing one.
+    """
+    name = column_name(values.name)
+    if _SAMPLES.fullmatch(name):
+        return values.dtype.kind != "f" or bool((values.dropna() % 1 == 0).all())
+    if not _NUMBERED.fullmatch(name):
+        return False
+    return all(isinstance(value, str) and _SERIAL.fullmatch(value) for value in values.dropna())
+
+
+def names_parts(name: object) -> bool:
+    """Whether a column may tell samples apart, or parts of one section."""
+    return _PARTS.fullmatch(column_name(name)) is not None
+
+
+def names_persons(name: object) -> bool:
+    """Whether a column tells donors apart, of whom one slide may hold several."""
+    return _PERSON.fullmatch(column_name(name)) is not None
+
+
+def is_choice(name: object) -> bool:
+    """Whether a column may as well be a user's choice, or a kind of tissue."""
+    return plain_name(name) in ("selected", "tissue")
+
+
+def tissue_columns(frame: pd.DataFrame) -> list[tuple[str, bool]]:
+    """Columns that tell which spots are in tissue, the usual one first, and whether yes is tissue or glass in them.
+
+    Some names are also those of a kind of tissue, or of a user's choice: they count if they are of both marks alone.
+    """
+    found: list[tuple[int, str, bool]] = []
+    for column in frame.columns:
+        name = column_name(column)
+        sure, negative = _TISSUE.fullmatch(name), _NO_TISSUE.fullmatch(name)
+        if not (sure or negative or _MAYBE_TISSUE.fullmatch(name)):
+            continue
+        marks = {yes_or_no(value) for value in frame[column].unique()} - {None}
+        if not marks or (not sure and marks != {True, False}):
+            continue
+        rank = 0 if column == "in_tissue" else 1 if sure else 2 if negative else 4 if is_choice(column) else 3
+        found.append((rank, str(column), not negative))
+    return [(column, positive) for _, column, positive in sorted(found, key=lambda entry: entry[0])]
+
+
+def yes_or_no(value: object) -> bool | str | None:
+    """Yes or no, however it is written; ``None`` where it is missing, and the words where they say neither."""
+    word = plain_word(value)
+    if word in _MISSING:
+        return None
+    if word in _TRUE | _FALSE:
+        return word in _TRUE
+    try:
+        return {0.0: False, 1.0: True}.get(float(word), word)
+    except ValueError:
+        return word

@@ -1,0 +1,89 @@
+"""Where spots lie on an image: through a coordinate system that both are placed in, or several that agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from st_predict.core.errors import InputError
+from st_predict.core.neighbors import pitch_px
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from st_predict._spatialdata.keys import Placed
+
+_APART = 0.25  # of the spots' pitch, at which systems no longer say the same
+
+
+def shapes_to_image(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
+    """The affine ``(3, 3)`` from the shapes' own coordinates to image px, through a system both are placed in.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    affines = _affines(sdata, placed)
+    return affines.get("global", next(iter(affines.values())))
+
+
+def check_agreement(sdata: SpatialData, placed: Placed, centers_px: NDArray[np.float64]) -> None:
+    """Refuse spots that lie elsewhere on the image by one coordinate system than by another.
+
+    Parameters
+    ----------
+    sdata, placed
+        The section.
+    centers_px
+        The spots as they would be taken ``(n, 2)``.
+
+    Raises
+    ------
+    InputError
+        With both systems, and how far apart they put the spots.
+    """
+    affines = _affines(sdata, placed)
+    if len(affines) == 1:
+        return
+    slack_px = max(_APART * pitch_px(centers_px), 1.0)
+    taken = "global" if "global" in affines else next(iter(affines))
+    back = np.linalg.inv(affines[taken])
+    for name, affine in affines.items():
+        moved = affine @ back
+        off_px = np.linalg.norm(centers_px @ moved[:2, :2].T + moved[:2, 2] - centers_px, axis=1)
+        if off_px.max() > slack_px:
+            raise InputError(
+                f"coordinate systems {taken!r} and {name!r} contradict each other: by them spots of {placed.shapes!r} lie "
+                f"{np.median(off_px):.0f} px apart on image {placed.image!r} (up to {off_px.max():.0f})",
+                where="coordinate systems",
+                expected="one place of each spot on the image",
+                remedy="remove the wrong one: spatialdata.transformations.remove_transformation("
+                f"sdata.shapes[{placed.shapes!r}], to_coordinate_system={taken!r}), or {name!r}",
+            )
+
+
+def _affines(sdata: SpatialData, placed: Placed) -> dict[str, NDArray[np.float64]]:
+    """The affine from shapes to image through each system that both are placed in."""
+    from spatialdata.transformations import get_transformation
+
+    spots, image = (
+        get_transformation(element, get_all=True)
+        for element in (sdata.shapes[placed.shapes], sdata.images[placed.image])
+    )
+    shared = [system for system in spots if system in image]
+    if not shared:
+        raise InputError(
+            f"shapes {placed.shapes!r} and image {placed.image!r} share no coordinate system "
+            f"({', '.join(spots)} against {', '.join(image)})",
+            where="coordinate systems",
+            expected="one system both are placed in",
+            remedy="spatialdata.transformations.set_transformation(element, transformation, to_coordinate_system=...)",
+        )
+    axes = ("x", "y"), ("x", "y")
+    return {
+        name: np.linalg.inv(image[name].to_affine_matrix(*axes)) @ spots[name].to_affine_matrix(*axes)
+        for name in shared
+    }
