@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from spatialdata import SpatialData
+from anndata import AnnData
+from spatialdata import SpatialData, read_zarr
 
 from st_predict.core.errors import InputError
 from st_predict.pp import embed
@@ -57,9 +59,45 @@ def test_frozen_encoder_sees_each_tile_once_over_embed_train_predict_and_train_a
     assert tile_count.tiles == 2 * 42 * 4 + 2 * 42 * 2
 
 
-def test_slide_without_table(make_section: Make) -> None:
-    with pytest.raises(InputError, match="the section has no table to keep features in"):
-        embed(make_section("H", table=False), encoder="tiny")
+def test_spots_without_a_table_get_one_for_their_features(
+    make_section: Make, tile_count: SimpleNamespace, quick: dict[str, Any], tmp_path: Path
+) -> None:
+    """It is kept on disk, no measurement, and what a prediction reads instead of encoding the tiles again."""
+    bare, measured = make_section("H", 3, table=False), make_section("H", 3)
+    assert embed(bare, encoder="tiny") == embed(measured, encoder="tiny") == "X_tiny"
+    table = bare.tables["H_features"]
+    assert table.shape == (42, 0) and np.array_equal(table.obsm["X_tiny"], measured.tables["table"].obsm["X_tiny"])
+    model = train(make_section("A"), **quick)
+    bare.write(tmp_path / "H.zarr")
+    back = read_zarr(tmp_path / "H.zarr")
+    encoded = tile_count.tiles
+    embed(back, encoder="tiny")
+    predict(back, model)
+    assert tile_count.tiles == encoded, "each tile once"
+    predict(measured, model)
+    assert np.array_equal(back.tables["predicted"].X, measured.tables["table"].obsm["predicted"].to_numpy())
+    assert set(back.tables) == {"H_features", "predicted"}
+    with pytest.raises(InputError, match="has no table"):
+        train([back, make_section("A")], **quick)
+
+
+def test_a_table_of_that_name_is_the_users(make_section: Make) -> None:
+    sdata = make_section("H", table=False)
+    theirs = make_section("H").tables["table"]
+    sdata.tables["H_features"] = theirs
+    assert embed(sdata, encoder="tiny") == "X_tiny" and "X_tiny" in theirs.obsm, "a table of the spots' own is taken"
+    alone = make_section("H", table=False)
+    alone.tables["H_features"] = AnnData(np.ones((2, 2), np.float32))
+    with pytest.raises(InputError, match="H_features"):
+        embed(alone, encoder="tiny")
+
+
+def test_other_spots_of_that_name_get_a_table_anew(make_section: Make) -> None:
+    sdata = make_section("H", table=False)
+    embed(sdata, encoder="tiny")
+    sdata.shapes["H"] = sdata.shapes["H"].iloc[:30]
+    embed(sdata, encoder="tiny")
+    assert sdata.tables["H_features"].shape == (30, 0)
 
 
 def test_unknown_scale_before_any_encoder(make_section: Make) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.kept import on_all_rows, own_spots
-from st_predict._spatialdata.keys import PROVENANCE_KIND
+from st_predict._spatialdata.keys import OWN_TABLES, PROVENANCE_KIND, is_our_table
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.glass import say_glass
 from st_predict.core.tiles.stream import stream_tiles
@@ -152,3 +152,48 @@ def cached_features(
         features = frozen.encode(section, spec, keep=kept_in(keep, record))
         store_features(table, key, record, features)
     return key, features
+
+
+def feature_table(sdata: SpatialData, placed: Placed, *, make: bool) -> Placed:
+    """The elements of a section, its features' table among them: without a measured one, a table of ours on its spots.
+
+    It is named ``<shapes>_features``, has a row for each spot and no genes. Where it is neither there nor to be made, the
+    section stays without a table.
+
+    Raises
+    ------
+    InputError
+        If it is to be made, and the user has a table of that name.
+    """
+    name = f"{placed.shapes}_features"
+    if placed.table is not None:
+        return placed
+    found = sdata.tables.get(name)
+    if found is not None and not is_our_table(found):
+        if not make:
+            return placed
+        raise InputError(
+            f"table {name!r} is there already and was not written by st_predict",
+            where=f"sdata.tables[{name!r}]",
+            expected="a free name for the table of the features",
+            remedy="rename yours",
+        )
+    spots = sdata.shapes[placed.shapes].index
+    if found is not None and list(found.obs["instance_id"]) == list(spots):
+        return placed._replace(table=name)
+    if make:
+        sdata.tables[name] = _empty_table(spots, placed.shapes)
+        return placed._replace(table=name)
+    return placed
+
+
+def _empty_table(spots: Any, shapes: str) -> AnnData:
+    """A table without genes that annotates spots."""
+    import pandas as pd
+    from anndata import AnnData
+    from spatialdata.models import TableModel
+
+    region = pd.Categorical([shapes] * len(spots))
+    obs = pd.DataFrame({"region": region, "instance_id": spots.to_numpy()}, index=spots.astype(str))
+    table = AnnData(obs=obs, uns={"st_predict": {PROVENANCE_KIND: OWN_TABLES[1]}})
+    return TableModel.parse(table, region=shapes, region_key="region", instance_key="instance_id")

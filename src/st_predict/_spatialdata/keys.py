@@ -15,6 +15,10 @@ PROVENANCE_KIND = "st_predict_kind"
 """Entry of our own ``uns`` records that says what they are a record of."""
 
 
+OWN_TABLES = ("prediction table", "feature table")
+"""Kinds of records by which a table of ours is known."""
+
+
 class Elements(NamedTuple):
     """The elements of a section that a user names; ``None`` where there is only one to choose from."""
 
@@ -128,9 +132,9 @@ def table_link(table: AnnData, name: str) -> TableLink:
 
 
 def is_our_table(table: AnnData) -> bool:
-    """Whether a table is a prediction of ours on an H&E-only section, not measured expression."""
-    kinds = (value.get(PROVENANCE_KIND) for value in table.uns.values() if isinstance(value, dict))
-    return "prediction table" in kinds
+    """Whether a table is of ours, on an H&E-only section: a prediction or features, not measured expression."""
+    kinds = {value.get(PROVENANCE_KIND) for value in table.uns.values() if isinstance(value, dict)}
+    return not kinds.isdisjoint(OWN_TABLES)
 
 
 def _linked_shapes(sdata: SpatialData, table: str, shapes_key: str | None) -> str:

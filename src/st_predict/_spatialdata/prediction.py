@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from st_predict._spatialdata.kept import own_spots
-from st_predict._spatialdata.keys import PROVENANCE_KIND, check_spatialdata, is_our_table
+from st_predict._spatialdata.keys import OWN_TABLES, PROVENANCE_KIND, check_spatialdata, is_our_table
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PREDICTION = "prediction"
 """Kind of a prediction in a measured table."""
-PREDICTION_TABLE = "prediction table"
+PREDICTION_TABLE = OWN_TABLES[0]
 """Kind of a prediction that is a table of its own, on an H&E-only section."""
 
 

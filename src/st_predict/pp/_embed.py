@@ -35,7 +35,7 @@ def embed(
     Parameters
     ----------
     sdata
-        One section with a table.
+        One section. Without a table it gets one for its features: ``sdata.tables["<shapes>_features"]``, without genes.
     encoder
         ``"efficientnet_lite0"``, ``"resnet18"``, any timm model name, or ``"hf-hub:owner/model"``.
     encoder_weights
@@ -71,24 +71,17 @@ def embed(
     >>> sections["S1"].tables["table"].obsm[key].shape
     (41, 1724)
     """
-    from st_predict._spatialdata.features import cached_features
+    from st_predict._spatialdata.features import cached_features, feature_table
     from st_predict._spatialdata.keys import Elements
     from st_predict._spatialdata.read import read_section
     from st_predict.core.encoders.frozen import FrozenEncoder
-    from st_predict.core.errors import InputError
     from st_predict.core.log import be_heard
     from st_predict.core.tiles.geometry import TileSpec
 
     be_heard()
     spec = TileSpec.of(tile_um, tile_px)
     section, placed = read_section(sdata, Elements(image_key, shapes_key, table_key), need_counts=False)
-    if placed.table is None:
-        raise InputError(
-            "the section has no table to keep features in",
-            where="sdata",
-            expected="a table that annotates the spots",
-            remedy="st_predict.tl.predict works without one and keeps no features",
-        )
     spec.sides_px(section)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device, batch_size=batch_size)
+    placed = feature_table(sdata, placed, make=True)
     return cached_features(sdata, section, placed, frozen, spec, key_added=key_added)[0]

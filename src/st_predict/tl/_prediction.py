@@ -270,7 +270,7 @@ def _features(
     keep: Path | None,
 ) -> NDArray[np.float32]:
     """Features ``(n, S, d)`` by the model's own encoder, or by the frozen one it was trained on."""
-    from st_predict._spatialdata.features import cached_features, features_record, kept_in
+    from st_predict._spatialdata.features import cached_features, feature_table, features_record, kept_in
     from st_predict._spatialdata.slide import grid_record
     from st_predict.core.encoders.embed import embed_section
     from st_predict.core.encoders.frozen import EncoderIdentity, FrozenEncoder, torch_device
@@ -278,6 +278,7 @@ def _features(
     def folder(identity: EncoderIdentity) -> Path | None:
         return keep and kept_in(keep, features_record(identity, model.tiles, section, placed.image))
 
+    placed = feature_table(sdata, placed, make=False)
     if (model.encoder is not None or placed.table is None) and grid_record(sdata, placed.shapes) is None:
         say_glass(section)  # a grid of ours lies on tissue; features kept in a table say so when they are made
     if model.encoder is not None:
