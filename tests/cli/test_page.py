@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from st_predict import _comparison
 from st_predict.cli.page import Compared, build_page
 from st_predict.cli.summary import CEILING, CONTROLS, best_method, counted, in_common, shown_columns, summarize
+from st_predict.tl import _comparison
 from st_predict.tl._scores_table import ScoreTable, assemble
 
 

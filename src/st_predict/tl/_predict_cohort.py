@@ -106,7 +106,7 @@ def predict_cohort(
         )
     if isinstance(paths, (str, Path)):
         paths = [paths]
-    request = Request(key_added, _level(interval), _level(min_reliability), pitch_um, device=device)
+    request = Request(key_added, interval, min_reliability, pitch_um, device=device)
     return run_cohort(
         paths,
         model,
@@ -117,8 +117,3 @@ def predict_cohort(
         client=client,
         series=series if number is None else number,
     )
-
-
-def _level(value: float | None) -> float | None:
-    """A number as it is kept in JSON, and found again."""
-    return None if value is None else float(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -44,7 +45,9 @@ class Request(NamedTuple):
 
     def identity(self) -> dict[str, Any]:
         """What the numbers depend on; not where they are computed, or where the weights lie."""
-        return {name: value for name, value in self._asdict().items() if name not in ("device", "encoder_weights")}
+        own = {name: value for name, value in self._asdict().items() if name not in ("device", "encoder_weights")}
+        # A number is found again in JSON whatever type it came as.
+        return {name: float(value) if isinstance(value, Real) else value for name, value in own.items()}
 
 
 def predict_sdata(

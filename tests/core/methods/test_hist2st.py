@@ -161,7 +161,7 @@ def test_settings_that_make_no_sense(change: dict[str, Any], rule: str) -> None:
 
 
 def test_the_papers_numbers() -> None:
-    config, fit = PRESETS["paper"].method, PRESETS["paper"].fit
+    config, fit = PRESETS["paper"].settings, PRESETS["paper"].fit
     assert (config.width, config.layers, config.heads, config.neighbors, config.graph_layers) == (1024, 8, 16, 4, 4)
     assert (config.zinb_weight, config.distillation_weight, config.passes, config.own_tile) == (0.25, 0.5, 5, False)
     assert (fit.learning_rate, fit.max_epochs, fit.decay_every, fit.decay) == (1e-5, 350, 50, 0.9)

@@ -124,6 +124,6 @@ def test_settings_that_make_no_sense(change: dict[str, Any], rule: str) -> None:
 
 
 def test_the_papers_sizes() -> None:
-    config, fit = PRESETS["paper"].method, PRESETS["paper"].fit
+    config, fit = PRESETS["paper"].settings, PRESETS["paper"].fit
     assert (config.width, config.layers, config.heads, config.n_places, config.dropout) == (1024, 8, 16, 64, 0.1)
     assert (fit.learning_rate, fit.max_epochs, fit.decay, fit.inner_folds) == (1e-5, 100, 1.0, 0)

@@ -162,7 +162,7 @@ def test_settings_that_make_no_sense(change: dict[str, Any], rule: str) -> None:
 
 
 def test_the_papers_numbers() -> None:
-    config, fit = PRESETS["paper"].method, PRESETS["paper"].fit
+    config, fit = PRESETS["paper"].settings, PRESETS["paper"].fit
     assert (config.width, config.layers, config.heads, config.temperature) == (256, 2, 8, 1.0)
     assert (config.retrieved, config.dropout) == (200, 0.0)
     assert (fit.learning_rate, fit.weight_decay, fit.max_epochs, fit.batch_size) == (1e-4, 1e-3, 90, 128)

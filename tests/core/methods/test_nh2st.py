@@ -176,12 +176,13 @@ def test_constant_images_cannot_meet_the_default_contrasts(symmetric: bool) -> N
             assert after[name] == pytest.approx(math.log(N_TARGETS), abs=0.35)
 
 
-def test_image_side_of_the_default_is_the_same_for_all_constant_tiles() -> None:
-    method, batch = make_method(PLAIN), make_batch()
+@pytest.mark.parametrize(("attention", "side"), [("single", 1), ("none", 0), ("tokens", 0)])  # Eq. 1 swaps them
+def test_image_side_is_the_same_for_all_constant_tiles(attention: str, side: int) -> None:
+    method, batch = make_method(dataclasses.replace(PLAIN, attention=attention)), make_batch()
     images = method.image_encoder(torch.ones(N_TILES, N_INPUTS))
     genes = method.expression_encoder(batch.expression)
     for branch in (method._query_branch, method._neighbor_branch):
-        image_side = branch(images, genes, batch)[0]
+        image_side = branch(images, genes, batch)[side]
         assert torch.allclose(image_side, image_side[:1].expand_as(image_side), atol=1e-5)
 
 

@@ -135,7 +135,7 @@ def test_nothing_is_left_unset(name: str, preset: str) -> None:
 def test_methods_have_the_same_networks_inputs_and_stopping() -> None:
     """What is compared by default is compared on equal terms."""
     recipes = {name: settle_method(name) for name in METHODS}
-    gradient = {name for name in METHODS if build_method(name, recipes[name].method, 1, 1).needs.gradient}
+    gradient = {name for name in METHODS if recipes[name].needs.gradient}
     assert len(gradient) == 9
     assert {recipes[name].fit.members for name in gradient} == {3}
     assert {recipes[name].fit.members for name in set(METHODS) - gradient} == {1}

@@ -185,7 +185,7 @@ def test_training_brings_an_image_to_its_expression(name: str) -> None:
 
 def test_paper_presets_carry_the_published_hyperparameters() -> None:
     cmrcnet = METHODS["cmrcnet"].presets["paper"]
-    found = cmrcnet.method
+    found = cmrcnet.settings
     assert (found.width, found.tokens, found.masked, found.fusion_blocks, found.temperature) == (256, 8, 0.5, 2, 1.0)
     assert (found.dropout, found.gene_dropout, found.retrieved) == (0.1, 0.25, 50)
     fit = cmrcnet.fit

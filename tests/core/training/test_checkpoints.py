@@ -59,9 +59,12 @@ def fit(
         epochs=EPOCHS,
         held_out=held,
         seed=0,
-        run=Run(Hardware("cpu")),
-        watch=Watch(
-            callbacks=[] if stop is None else [BreakOff(stop)], checkpoint=None if path is None else FitCheckpoint(path)
+        run=Run(
+            Hardware("cpu"),
+            Watch(
+                callbacks=[] if stop is None else [BreakOff(stop)],
+                checkpoint=None if path is None else FitCheckpoint(path),
+            ),
         ),
     )
     weights = dict(method.state_dict())

@@ -46,7 +46,7 @@ def fitted(method: Any, spots: SpotSet) -> Any:
 def test_each_is_trained_as_if_alone(spot_set: Callable[..., SpotSet]) -> None:
     spots = spot_set()
     shape = spots.tiles.shape[1], spots.expression.shape[1]
-    together = new_network(lambda: build_network("nh2st", Recipe("nh2st", STILL, fit=FitConfig(members=3)), *shape), 0)
+    together = new_network(lambda: build_network(Recipe("nh2st", STILL, fit=FitConfig(members=3)), *shape), 0)
     alone = new_network(lambda: [build_method("nh2st", STILL, *shape) for _ in range(3)], 0)  # the same first weights
     fitted(together, spots)
     for member, other in zip(together.members, alone, strict=True):
