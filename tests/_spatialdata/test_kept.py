@@ -285,6 +285,12 @@ def test_features_that_are_no_genes_are_left_out(make_section: Make, column: str
     assert choose_panel([section], 5, "heg") == choose_panel([plain], 5, "heg")
 
 
+def test_a_remark_on_a_gene_is_no_type(make_section: Make) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].var["note"] = ["Antibody Capture available", *["none"] * 23]
+    assert len(read_section(sdata, need_counts=True)[0].gene_names) == 24
+
+
 def test_biotypes_are_no_feature_types(make_section: Make) -> None:
     sdata = make_section("A")
     sdata.tables["table"].var["feature_type"] = ["protein_coding", "lncRNA"] * 12

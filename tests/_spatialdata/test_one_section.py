@@ -302,6 +302,32 @@ def test_notes_within_one_section_are_taken(make_section: Make, column: str, val
     assert read_section(labeled(make_section, column, values), need_counts=True)[0].n_spots == 80
 
 
+@pytest.mark.parametrize("name", ["image_x", "section_y", "sample_x", "capture_area_x"])
+def test_whole_pixels_are_no_samples(make_section: Make, name: str) -> None:
+    """What merging adds to a name (``sample_x``) is also what places are called."""
+    sdata = make_section("A")
+    sdata.tables["table"].obs[name] = (np.arange(42) % 7) * 24
+    assert read_section(sdata, need_counts=False)[0].n_spots == 42
+    sdata.tables["table"].obs[name] = np.where(np.arange(42) < 21, "S1", "S2")
+    with pytest.raises(InputError, match="spots of several sections"):
+        read_section(sdata, need_counts=False)
+
+
+def test_a_blank_makes_no_other_sample(make_section: Make) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].obs["sample_id"] = np.where(np.arange(42) < 21, "S1", "S1 ")
+    assert read_section(sdata, need_counts=False)[0].n_spots == 42
+
+
+def test_every_other_spot_of_one_array_is_no_section(make_section: Make) -> None:
+    """Folds and phases part one even array so that those of a part lie between those of another."""
+    sdata = make_section("A")
+    row, col = np.divmod(np.arange(42), 7)
+    for note in (row % 2 * 2 + col % 2, (row + 2 * col) % 3):
+        sdata.tables["table"].obs["cv_fold"] = note
+        assert read_section(sdata, need_counts=False)[0].n_spots == 42
+
+
 def test_rows_and_columns_of_one_array(make_section: Make) -> None:
     """Every other column of a hexagonal array lies between those beside it, but is a line and no array."""
     row, col = (v.ravel() for v in np.mgrid[:24, :8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from st_predict.core.errors import InputError
 from st_predict.core.outputs import (
+    SEAL,
     check_apart,
     check_holder,
     check_output,
@@ -41,6 +43,16 @@ def test_a_sealed_folder_is_ours_wherever_it_is_moved(store: Path) -> None:
     (moved / ".DS_Store").write_bytes(b"\0")
     os.utime(moved / "a", (0, 0))  # as copying does, and file systems that keep whole seconds
     assert is_sealed(moved, "prediction") and not is_sealed(moved, "demo")
+
+
+def test_a_seal_of_an_earlier_version_is_known_by_times(store: Path) -> None:
+    told = json.loads((store / SEAL).read_text())
+    for name, entry in told["files"].items():
+        entry[1] = round((store / name).stat().st_mtime, 3)
+    (store / SEAL).write_text(json.dumps(told))
+    assert is_sealed(store, "prediction")
+    os.utime(store / "a", (0, 0))
+    assert not is_sealed(store, "prediction")
 
 
 @pytest.mark.parametrize(

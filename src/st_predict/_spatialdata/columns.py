@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MERGED = re.compile(r"[._][xy]$|-\d+$")  # by pandas and R, and by AnnData.concatenate
+_PLACE = re.compile(r"[._][xy]$")
+_MOST_SECTIONS = 24
 _AFTER = (
     "(s|ids?|names?|no|nr|num|number|label|key|code|uuid|index|idx|files?|filename|path|barcode|accession|serial|title)"
 )
@@ -60,10 +62,18 @@ def plain_word(value: object) -> str:
 def names_samples(values: pd.Series) -> bool:
     """Whether a column tells samples or sections apart: by its name, or by values that are serial numbers.
 
-    Fractions are scores, whatever the column is called; whole numbers may have become floats beside a missing one.
+    Fractions are scores, whatever the column is called; whole numbers may have become floats beside a missing one. Numbers
+    in x or y are places, and of more than some tens of values no column tells what lies on one image.
     """
-    name = column_name(values.name)
+    name, numbers = column_name(values.name), values.dtype.kind in "iuf"
+    if numbers and _PLACE.search(str(values.name)):
+        return False
     if _SAMPLES.fullmatch(name):
+        try:
+            if values.nunique() > _MOST_SECTIONS:
+                return False
+        except TypeError:  # lists and the like
+            return False
         return values.dtype.kind != "f" or bool((values.dropna() % 1 == 0).all())
     if not _NUMBERED.fullmatch(name):
         return False

@@ -37,6 +37,7 @@ _OR_ELSE = {
     "peaks", "protein", "proteins", "prot", "adt", "hto", "antibody", "antibodies", "hashtag", "guide",
     "atac", "negative control", "control probe", "control", "blank",
 }  # fmt: skip
+_REMARK = re.compile(r" ?\(.*\)$")
 _FEW = 20  # kinds of features; a column with more describes them
 
 
@@ -65,7 +66,8 @@ def _kinds(values: pd.Series) -> NDArray[np.object_]:
     named = _TYPE_COLUMNS.fullmatch(column_name(values.name)) is not None
     panel = _ENDOGENOUS in found and any(word.startswith(("negative", "positive")) for word in found)  # of NanoString
     known = named and (none or _EXPRESSION in found or found <= {"", *_GENES, *_OR_ELSE})
-    if not (known or panel or any(_CERTAIN.search(word) for word in none)):
+    alone = any(_CERTAIN.fullmatch(_REMARK.sub("", word)) for word in none)  # and no word of a sentence
+    if not (known or panel or alone):
         return nothing
     gene = words.isin(_GENES) if _EXPRESSION in found or panel else ~words.isin(none | _OR_ELSE)
     return np.where(gene.to_numpy(bool), "", words.where(words != "", "no type"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ _SOME = 0.1  # of all spots, that must lie far closer to another than an array l
 _BY_CHANCE = 0.1  # of the neighbors of the same part that chance would give
 _ENOUGH = 8  # neighbors of the same part that chance must give, to tell that there are none
 _AROUND, _EVENLY = 4, 1.6  # neighbors of a spot of an array, and how much farther the last is; twice as far in a line
+_EVEN = 1.15  # times: how much the distances of an even array differ
 _SECTIONS = 12  # that rows in the order of a concatenation are tried for
 
 
@@ -35,6 +37,20 @@ class Nearest:
         distance, row = KDTree(centers_px).query(centers_px, k=2)
         itself = row[:, 1] == np.arange(len(row))  # of spots on one place either may come first
         return cls(centers_px, distance[:, 1], np.where(itself, row[:, 0], row[:, 1]))
+
+    @cached_property
+    def is_one_array(self) -> bool:
+        """Whether all spots are one even array: most have several others nearest, and all are as far from theirs.
+
+        Of two arrays over one another a spot has one of the other array nearest, or they are as far as chance has it.
+        """
+        from scipy.spatial import KDTree
+
+        if len(self.distance_px) <= _AROUND:
+            return False
+        low, high = np.quantile(self.distance_px, (0.1, 0.9))
+        near = KDTree(self.centers_px).query(self.centers_px, k=_AROUND)[0][:, 2]  # the second nearest other
+        return bool(high <= _EVEN * low and (near <= _EVEN * self.distance_px).mean() > 0.5)
 
     def overlaid(self, parts: NDArray[np.intp], *, closer: float) -> bool:
         """Whether parts of the spots ``(n,)`` are arrays that lie over one another.

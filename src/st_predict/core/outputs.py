@@ -23,6 +23,7 @@ SEAL = "st_predict.json"
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file browsers leave in every folder that is looked at
 _MARK = "made by st-predict"
 _MARK_WITHIN = 65536  # of the begin or the end of a file
+_SAME_TIME_S = 2.0  # file systems round times to as much
 _SIGNED = re.compile(rf"<!-- {_MARK} [^\n]*, sha256 ([0-9a-f]{{64}}) -->\n\Z".encode())
 MODEL_FILES = ("config.json", "weights.safetensors")
 """What a model is."""
@@ -86,6 +87,12 @@ def is_sealed(folder: Path, kind: str) -> bool:
         sizes, digests = ({name: one[i] for name, one in listed.items()} for i in range(2))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return False
+    if digests and all(isinstance(one, int | float) for one in digests.values()):  # of an earlier version: times
+        times = _listing(folder, _changed)
+        same = digests.keys() == times.keys() and all(
+            abs(times[name] - digests[name]) <= _SAME_TIME_S for name in times
+        )
+        return same and sizes == _listing(folder, _size)
     # All is read only where nothing tells sooner, before work that takes far longer.
     return bool(sizes) and sizes == _listing(folder, _size) and digests == _listing(folder, _digest)
 
@@ -271,6 +278,10 @@ def _listing(folder: Path, told: Callable[[Path], Any]) -> dict[str, Any]:
 
 def _size(path: Path) -> int:
     return path.lstat().st_size
+
+
+def _changed(path: Path) -> float:
+    return path.lstat().st_mtime
 
 
 def _digest(path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
+from st_predict.core.methods.registry import AUTO
 from st_predict.core.outputs import check_holder, has_columns, has_mark, is_free, is_marked, mark
 from st_predict.core.protocol.scores import EXPECTED, GENE_SCORES
 
@@ -182,13 +183,26 @@ class KeptFolds:
             self._digests[trainable],
             version("st-predict"),
             str(self._study.hardware),
-            candidate.plan.to_dict(),
-            [one.plan.to_dict() for one in candidate.among],
+            *_asked(candidate),
+            [_named(one) for one in candidate.among],
             fold,
         ]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
-        readable = "".join(
-            c if c.isalnum() else "-"
-            for c in f"{candidate.label if candidate.among else candidate.plan.recipe.method}-{fold.name}"
-        )[:60]
+        readable = "".join(c if c.isalnum() else "-" for c in f"{_method(candidate)}-{fold.name}")[:60]
         return self._folder / f"{readable}-{digest}.json"
+
+
+def _method(candidate: Candidate) -> str:
+    return AUTO if candidate.among else candidate.plan.recipe.method
+
+
+def _asked(candidate: Candidate) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a fold depends on, in the form that finished folds are found by: it stays as it is."""
+    plan = candidate.plan
+    own = {name: value for name, value in plan.to_dict().items() if name != "recipe"}
+    return plan.recipe.to_dict(), {**own, "method": _method(candidate)}
+
+
+def _named(candidate: Candidate) -> dict[str, Any]:
+    recipe, task = _asked(candidate)
+    return {"label": candidate.label, "recipe": recipe, "task": task, "among": []}
