@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.added import added_to_features
 from st_predict._spatialdata.kept import on_all_rows, own_spots
-from st_predict._spatialdata.keys import OWN_TABLES, PROVENANCE_KIND, is_our_table
+from st_predict._spatialdata.keys import FEATURES, OWN_TABLES, PROVENANCE_KIND, is_our_table
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.glass import say_glass
 from st_predict.core.tiles.stream import stream_tiles
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from st_predict.core.tiles.geometry import TileSpec
 
 logger = logging.getLogger("st_predict")
-_KIND = "features"
 _SAMPLE_PX = 2**25  # a third of a second of decoding
 _SAMPLE_TILES = (4, 32)
 
@@ -47,7 +47,7 @@ def features_record(identity: EncoderIdentity, tiles: TileSpec, section: Section
     centers = np.ascontiguousarray(section.centers_px.round(3))
     size = (int(section.image.col_edges[-1]), int(section.image.row_edges[-1]))
     return {
-        PROVENANCE_KIND: _KIND,
+        PROVENANCE_KIND: FEATURES,
         "encoder": identity.name,
         "weights": identity.fingerprint,
         "tiles": json.dumps(tiles.to_dict()),
@@ -96,7 +96,7 @@ def check_features_key(table: AnnData, key: str) -> None:
         If features would overwrite it.
     """
     record = table.uns.get(key)
-    ours = isinstance(record, dict) and record.get(PROVENANCE_KIND) == _KIND
+    ours = isinstance(record, dict) and record.get(PROVENANCE_KIND) == FEATURES
     if (key in table.obsm or key in table.uns) and not ours:
         place = "obsm" if key in table.obsm else "uns"
         raise InputError(
@@ -163,7 +163,7 @@ def feature_table(sdata: SpatialData, placed: Placed, *, make: bool) -> Placed:
     Raises
     ------
     InputError
-        If it is to be made, and the user has a table of that name.
+        If it is to be made, and the user has a table of that name, or something of their own in ours.
     """
     name = f"{placed.shapes}_features"
     if placed.table is not None:
@@ -182,6 +182,13 @@ def feature_table(sdata: SpatialData, placed: Placed, *, make: bool) -> Placed:
     if found is not None and list(found.obs["instance_id"]) == list(spots):
         return placed._replace(table=name)
     if make:
+        if found is not None and (added := added_to_features(found)):
+            raise InputError(
+                f"table {name!r} is of other spots than {placed.shapes!r} has now, and holds what you added: {', '.join(added)}",
+                where=f"sdata.tables[{name!r}]",
+                expected="a free name for the table of the features",
+                remedy="rename yours",
+            )
         sdata.tables[name] = _empty_table(spots, placed.shapes)
         return placed._replace(table=name)
     return placed

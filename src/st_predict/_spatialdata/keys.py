@@ -17,6 +17,8 @@ PROVENANCE_KIND = "st_predict_kind"
 
 OWN_TABLES = ("prediction table", "feature table")
 """Kinds of records by which a table of ours is known."""
+FEATURES = "features"
+"""Kind of the record of features in a table."""
 
 
 class Elements(NamedTuple):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
     from spatialdata import SpatialData
 
-_ATTRS = "st_predict"
+_ATTRS, _DIGEST = "st_predict", "digest"
 
 
 def own_entries(sdata: SpatialData, kind: str) -> dict[str, Any]:
@@ -46,8 +50,28 @@ def own_record(sdata: SpatialData, kind: str, key: str) -> dict[str, Any] | None
 
 
 def keep_record(sdata: SpatialData, kind: str, key: str, record: dict[str, Any]) -> None:
-    """Note an element as ours."""
-    keep_entry(sdata, kind, key, record)
+    """Note shapes as ours, as they are now."""
+    keep_entry(sdata, kind, key, {**record, _DIGEST: _digest(sdata.shapes[key])})
+
+
+def _digest(shapes: GeoDataFrame) -> str:
+    """Digest of geometry, index and columns; the same from memory and from disk."""
+    from shapely import to_wkb
+
+    parts = [to_wkb(shapes.geometry.to_numpy()), shapes.index.to_numpy()]
+    names = sorted((name for name in shapes.columns if name != shapes.geometry.name), key=str)
+    digest = hashlib.sha256(repr([str(name) for name in names]).encode())
+    for values in (*parts, *(shapes[name].to_numpy() for name in names)):
+        if values.dtype.kind in "biuf":
+            digest.update(np.ascontiguousarray(values, np.float64).tobytes())
+        else:
+            digest.update(repr(list(values)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _as_written(sdata: SpatialData, key: str, record: dict[str, Any]) -> bool:
+    """Whether shapes are still those that were noted; what was noted without a digest counts as such."""
+    return key in sdata.shapes and record.get(_DIGEST) in (None, _digest(sdata.shapes[key]))
 
 
 def check_name(key: str) -> None:
@@ -73,12 +97,14 @@ def check_element_key(sdata: SpatialData, kind: str, key: str) -> None:
     Raises
     ------
     InputError
-        If writing would overwrite the user's data.
+        If writing would overwrite the user's data: also what they put in place of ours, or changed in it.
     """
     check_name(key)
-    if key in sdata and own_record(sdata, kind, key) is None:
+    record = own_record(sdata, kind, key)
+    if key in sdata and (record is None or not _as_written(sdata, key, record)):
+        how = "was not made by st_predict" if record is None else "was changed or replaced since it was made"
         raise InputError(
-            f"sdata[{key!r}] is there already and was not made by st_predict",
+            f"sdata[{key!r}] is there already and {how}",
             where="key_added",
             expected="a free key",
             remedy=f"pass another key, such as key_added='{key}_2', or rename yours",

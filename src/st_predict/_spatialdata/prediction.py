@@ -12,7 +12,7 @@ from st_predict._spatialdata.keys import OWN_TABLES, PROVENANCE_KIND, check_spat
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -51,16 +51,8 @@ class Prediction(NamedTuple):
 
     @property
     def stored_names(self) -> dict[str, str]:
-        """Names under which Zarr takes the columns, by their own: "/" becomes "_", with a number where that is taken."""
-        names = {name: name for name in self.panel if "/" not in name}
-        taken = set(names)
-        for name in self.panel:
-            if "/" in name:
-                plain = name.replace("/", "_")
-                numbered = (f"{plain}_{number}" for number in itertools.count(2))
-                names[name] = next(free for free in itertools.chain([plain], numbered) if free not in taken)
-                taken.add(names[name])
-        return names
+        """Names under which the columns are kept, by their own; see :func:`stored_names`."""
+        return stored_names(self.panel)
 
     @property
     def min_counts(self) -> float:
@@ -169,3 +161,22 @@ def interval_keys(key: str) -> tuple[str, str]:
 def distance_column(key: str) -> str:
     """Column of ``obs`` that says how unlike the training tiles a spot is."""
     return f"{key}_distance"
+
+
+def var_columns(key: str) -> list[str]:
+    """Columns of ``var``, as those of :attr:`~st_predict.core.training.model.Model.genes`."""
+    names = ("expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for")
+    return [f"{key}_{name}" for name in names]
+
+
+def stored_names(panel: Sequence[str]) -> dict[str, str]:
+    """Names under which Zarr takes columns, by their own: "/" becomes "_", with a number where that is taken."""
+    names = {name: name for name in panel if "/" not in name}
+    taken = set(names)
+    for name in panel:
+        if "/" in name:
+            plain = name.replace("/", "_")
+            numbered = (f"{plain}_{number}" for number in itertools.count(2))
+            names[name] = next(free for free in itertools.chain([plain], numbered) if free not in taken)
+            taken.add(names[name])
+    return names

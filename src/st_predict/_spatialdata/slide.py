@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.added import tables_on
 from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
 from st_predict._spatialdata.keys import Placed, check_spatialdata, find_image, measured_tables, spot_shapes
 from st_predict._spatialdata.own import check_element_key, keep_record, own_record
@@ -38,7 +39,7 @@ def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float,
     from st_predict.core.tiles.thumbnail import Box, read_thumbnail
     from st_predict.core.tissue import is_dark, look_for_tissue, mask_polygons
 
-    check_element_key(sdata, TISSUE, key)
+    _check_shapes_key(sdata, TISSUE, key)
     levels = [image_source(sdata, image), *reduced_sources(sdata, image)]
     say_what_is_lost(sdata, image)
     height, width = int(levels[0].row_edges[-1]), int(levels[0].col_edges[-1])
@@ -100,7 +101,7 @@ def add_grid(
     from geopandas import GeoDataFrame, points_from_xy
     from shapely import contains_xy, prepare
 
-    check_element_key(sdata, GRID, key)
+    _check_shapes_key(sdata, GRID, key)
     for name, value in {"pitch_um": pitch_um, "diameter_um": diameter_um}.items():
         check_positive(value, where=name)
     if layout not in ("hex", "square"):
@@ -188,8 +189,29 @@ TISSUE_SIZES = {"min_area_um2": 50_000.0, "min_hole_um2": 10_000.0}
 
 
 def grid_record(sdata: SpatialData, key: str) -> dict[str, Any] | None:
-    """Pitch and layout of a grid of ours; ``None`` for other shapes."""
-    return own_record(sdata, GRID, key)
+    """Pitch and layout of a grid of ours; ``None`` for other shapes, also in its place."""
+    record = own_record(sdata, GRID, key)
+    return record if key in sdata.shapes and {"array_row", "array_col"} <= set(sdata.shapes[key]) else None
+
+
+def _check_shapes_key(sdata: SpatialData, kind: str, key: str) -> None:
+    """Refuse a name under which the user has shapes, or that a table of theirs annotates: its rows would mean other places.
+
+    Raises
+    ------
+    InputError
+        Also for a table of ours that they added something to.
+    """
+    check_element_key(sdata, kind, key)
+    for name, added in tables_on(sdata, key).items():
+        if added is None or added:
+            what = "" if added is None else f", and holds what you added or changed: {', '.join(added)}"
+            raise InputError(
+                f"table {name!r} annotates {key!r}{what}; with new shapes its rows would lie elsewhere",
+                where=f"sdata.tables[{name!r}]",
+                expected="shapes that no table of yours annotates",
+                remedy=f"pass another key, such as key_added='{key}_2', or delete the table",
+            )
 
 
 def _add_shapes(sdata: SpatialData, image: str, key: str, frame: GeoDataFrame) -> None:
@@ -198,6 +220,9 @@ def _add_shapes(sdata: SpatialData, image: str, key: str, frame: GeoDataFrame) -
     from spatialdata.transformations import get_transformation
 
     placed = get_transformation(sdata.images[image], get_all=True)
+    for name in tables_on(sdata, key):
+        del sdata.tables[name]
+        logger.warning("table %r is removed: it was of earlier shapes %r, which are replaced", name, key)
     if key in sdata.shapes:
         del sdata.shapes[key]
     sdata.shapes[key] = ShapesModel.parse(frame, transformations=placed)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.added import added_to_columns, added_to_prediction
 from st_predict._spatialdata.kept import gene_names, on_all_rows, own_genes, own_spots
 from st_predict._spatialdata.keys import PROVENANCE_KIND
 from st_predict._spatialdata.own import check_name
@@ -16,6 +17,7 @@ from st_predict._spatialdata.prediction import (
     distance_column,
     interval_keys,
     is_prediction,
+    var_columns,
 )
 from st_predict.core.errors import InputError
 from st_predict.core.room import give_back, room_for
@@ -39,7 +41,7 @@ def check_free(sdata: SpatialData, placed: Placed, key: str, *, interval: bool =
     Raises
     ------
     InputError
-        If writing would overwrite the user's data.
+        If writing would overwrite the user's data, also such as were added to an earlier prediction.
     """
     check_name(key)
     if placed.table is None:
@@ -51,7 +53,7 @@ def check_free(sdata: SpatialData, placed: Placed, key: str, *, interval: bool =
             ("obsm", table.obsm, (key,)),
             ("uns", table.uns, (key,)),
             ("obs", table.obs, (distance_column(key),)),
-            ("var", table.var, _var_columns(key)),
+            ("var", table.var, var_columns(key)),
         ]
         taken = {
             f"{slot}[{name!r}]": is_prediction(table.uns, key)
@@ -68,6 +70,24 @@ def check_free(sdata: SpatialData, placed: Placed, key: str, *, interval: bool =
             where="key_added",
             expected="a free key",
             remedy=f"pass another key, such as key_added='{key}_2', or rename yours",
+        )
+    _check_nothing_added(sdata, placed, key)
+
+
+def _check_nothing_added(sdata: SpatialData, placed: Placed, key: str) -> None:
+    """Refuse to replace an earlier prediction beside which the user keeps something of their own."""
+    name = key if placed.table is None else placed.table
+    if name not in sdata.tables:
+        return
+    table = sdata.tables[name]
+    added = added_to_prediction(table, key) if placed.table is None else added_to_columns(table, key)
+    if added:
+        raise InputError(
+            f"the earlier prediction {key!r} holds what you added or changed: {', '.join(added)}",
+            where=f"sdata.tables[{name!r}]",
+            expected="a prediction as it was written, or a free key",
+            remedy=f"pass another key, such as key_added='{key}_2', or "
+            + ("take yours out of it" if placed.table else f"delete it: del sdata.tables[{key!r}]"),
         )
 
 
@@ -123,7 +143,7 @@ def write_prediction(
     # Nothing is expected of an antibody, though it may be named like a gene.
     own = [str(name) if kept else None for name, kept in zip(gene_names(table), own_genes(table), strict=True)]
     table.obs[distance_column(key)] = on_all_rows(table, predicted.distance)
-    for column, name in zip(genes.columns, _var_columns(key), strict=True):
+    for column, name in zip(genes.columns, var_columns(key), strict=True):
         found = genes[column].drop(sets if table.uns[key][PROVENANCE_KIND] == PREDICTION else [])
         # Of a column of text, genes that were not predicted say nothing; the type of one without a value is a number.
         found = found.astype(object).reindex(own).set_axis(table.var_names)
@@ -138,12 +158,6 @@ def _columns(table: AnnData, genes: Sequence[str | None]) -> NDArray[np.intp]:
     places = np.flatnonzero(own_genes(table))
     found = {str(name): place for name, place in zip(gene_names(table)[places], places, strict=True)}
     return np.array([-1 if gene is None else found.get(gene, -1) for gene in genes], np.intp)
-
-
-def _var_columns(key: str) -> list[str]:
-    """Columns of ``var``, as those of :attr:`~st_predict.core.training.model.Model.genes`."""
-    names = ("expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for")
-    return [f"{key}_{name}" for name in names]
 
 
 def _new_table(

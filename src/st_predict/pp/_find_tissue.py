@@ -43,7 +43,8 @@ def find_tissue(
     Raises
     ------
     InputError
-        If there is no tissue, the image is no H&E image, or ``key_added`` holds your data.
+        If there is no tissue, the image is no H&E image, or ``key_added`` holds your data, such as outlines that you
+        changed, or that a table of yours annotates.
 
     Examples
     --------

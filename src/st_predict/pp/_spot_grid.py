@@ -46,12 +46,14 @@ def spot_grid(
     Returns
     -------
     ``None``. Writes ``sdata.shapes[key_added]``: circles whose centers lie on tissue, row by row, in px of the image,
-    with the columns ``array_row`` and ``array_col``. An earlier grid is replaced.
+    with the columns ``array_row`` and ``array_col``. An earlier grid is replaced, and our predictions and features of it
+    are removed, which is said.
 
     Raises
     ------
     InputError
-        If the scale is unknown, there is no tissue, a length is not positive, or ``key_added`` holds your data.
+        If the scale is unknown, there is no tissue, a length is not positive, or ``key_added`` holds your data, such as a
+        grid that you changed, or one that a table of yours annotates.
 
     Examples
     --------

@@ -82,7 +82,8 @@ def predict(
     InputError
         If there is no model; ``interval`` or ``min_reliability`` is asked of a model that does not know how sure it is,
         or no gene is as reliable as that, here or on any slide; the section cannot be used, has another scale, or is
-        several sections; a bare slide has no known scale or no tissue; or ``key_added`` holds your data.
+        several sections; a bare slide has no known scale or no tissue; or ``key_added`` holds your data, such as
+        what you added to an earlier prediction.
 
     Examples
     --------
