@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from spatialdata import SpatialData
 from spatialdata.models import Image2DModel
 
-from st_predict._spatialdata.image import DaskSource, image_source, reduced_sources
+from st_predict._spatialdata.image import DaskSource, image_source, reduced_sources, say_what_is_lost
 from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.cut import cut_section
@@ -118,6 +119,29 @@ def test_channels_are_ordered_by_their_names(names: str, chunks: int | None) -> 
         assert (found[:10] == 255).all() == ("a" in by_name)
         for source in reduced_sources(sdata, "A"):
             assert (source.read_chunk(0, 0)[:4] == 255).all() == ("a" in by_name)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["DAPI", "GFP", "RFP"], True),
+        (["Hematoxylin", "Eosin", "Residual"], True),
+        (["Red", "Green", "DAPI"], True),
+        (["Channel 405", "Channel 488", "Channel 561"], True),
+        (["b", "g", "r"], False),
+        ([0, 1, 2], False),
+        (["Channel 0", "channel_1", "ch:2"], False),
+        (["C1", "C2", "C3"], False),
+        (None, False),
+    ],
+)
+def test_channels_named_as_no_colors_are_told(
+    names: list[Any] | None, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = Image2DModel.parse(np.full((3, 20, 30), 90, np.uint8), dims=("c", "y", "x"), c_coords=names)
+    say_what_is_lost(SpatialData(images={"A": image}), "A")
+    said = f"the channels of image 'A' are named {', '.join(map(str, names or ()))}, which is not red, green and blue"
+    assert (said in caplog.text) == told and bool(caplog.text) == told
 
 
 @pytest.mark.parametrize("names", [None, ["CD3", "CD20", "PanCK", "DAPI"], ["CD3", "CD20", "DAPI", "a"]])

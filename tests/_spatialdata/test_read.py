@@ -56,6 +56,37 @@ def test_table_with_fewer_rows_in_another_order(make_section: Make) -> None:
     assert np.array_equal(section.centers_px, truth()[chosen]) and np.array_equal(section.counts.toarray(), counts)
 
 
+@pytest.mark.parametrize("kind", ["images", "shapes"])
+@pytest.mark.parametrize("x", [[0.0, 0.0, 3.0], [2.0, 2.0, 0.0], [np.nan, 0.0, 0.0]])
+def test_a_singular_transformation_is_refused(make_section: Make, kind: str, x: list[float]) -> None:
+    sdata = make_section("A")
+    key = {"images": "A_image", "shapes": "A"}[kind]
+    flat = Affine([x, [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], input_axes=("x", "y"), output_axes=("x", "y"))
+    set_transformation(getattr(sdata, kind)[key], flat, "global")
+    with pytest.raises(InputError, match=f"the transformation of '{key}' to 'global' is singular") as error:
+        read(sdata)
+    assert error.value.where == f"sdata.{kind}['{key}']" and "to_coordinate_system='global'" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"), [(bool, "counts are True or False"), (object, "counts are of type object, no real numbers")]
+)
+@pytest.mark.parametrize("layer", [None, "raw"])
+@pytest.mark.parametrize("dense", [True, False])
+def test_detection_is_no_count(make_section: Make, dense: bool, layer: str | None, dtype: type, said: str) -> None:
+    sdata = make_section("A")
+    table = sdata.tables["table"]
+    found = table.X > 0
+    if dense or dtype is object:  # no sparse matrix is of objects
+        found = found.toarray().astype(dtype)
+    if layer is None:
+        table.X = found
+    else:
+        table.layers[layer] = found
+    with pytest.raises(InputError, match=said):
+        read(sdata, layer=layer)
+
+
 SWAP = Affine([[0, 1, 0], [1, 0, 0], [0, 0, 1]], input_axes=("x", "y"), output_axes=("x", "y"))
 SHEAR = Affine([[1.2, 0.3, 5], [-0.1, 0.8, -7], [0, 0, 1]], input_axes=("x", "y"), output_axes=("x", "y"))
 

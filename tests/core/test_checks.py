@@ -40,7 +40,14 @@ def test_what_is_no_number_is_no_count(values: np.ndarray, text: str) -> None:
     assert error.value.what == text
 
 
-@pytest.mark.parametrize("values", [np.array([0, 3]), np.array([0.0, 3.0], np.float32), np.empty(0), np.array([True])])
+@pytest.mark.parametrize("values", [np.array([True, False]), np.array([True])])
+def test_detection_is_no_count(values: np.ndarray) -> None:
+    with pytest.raises(InputError) as error:
+        check_counts(values, where="X")
+    assert error.value.what == "counts are True or False: these tell which genes were detected, not how often"
+
+
+@pytest.mark.parametrize("values", [np.array([0, 3]), np.array([0.0, 3.0], np.float32), np.empty(0)])
 def test_counts_pass(values: np.ndarray) -> None:
     given = values.copy()
     check_counts(values, where="X")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -286,9 +287,10 @@ def test_an_ome_tiff_in_two_files(linked: bool, tmp_path: Path) -> None:
         np.testing.assert_array_equal(seen(path, series=number)[0], scene(number))
 
 
-def three_files(folder: Path, pixels: np.ndarray) -> None:
+def three_files(folder: Path, pixels: np.ndarray, names: Sequence[str] = ()) -> None:
     """An OME-TIFF of a file a channel."""
     folder.mkdir()
+    channels = "".join(f'<Channel ID="Channel:0:{i}" Name="{name}"/>' for i, name in enumerate(names))
     planes = "".join(
         f'<TiffData IFD="0" FirstC="{i}" FirstZ="0" FirstT="0" PlaneCount="1">'
         f'<UUID FileName="c{i}.ome.tif">urn:uuid:{i}</UUID></TiffData>' for i in range(3)
@@ -298,7 +300,7 @@ def three_files(folder: Path, pixels: np.ndarray) -> None:
         xml = (
             f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{number}"><Image ID="Image:0">'
             f'<Pixels ID="Pixels:0" DimensionOrder="XYZTC" Type="uint8" SizeX="{side}" SizeY="{side}" SizeZ="1" SizeC="3" '
-            f'SizeT="1">{planes}</Pixels></Image></OME>'
+            f'SizeT="1">{channels}{planes}</Pixels></Image></OME>'
         )
         tifffile.imwrite(
             folder / f"c{number}.ome.tif", pixels[..., number], tile=(TILE, TILE), photometric="minisblack",
@@ -330,10 +332,11 @@ def test_other_files_lie_beside_what_a_link_leads_to(
     np.testing.assert_array_equal(seen(path)[0], pixels)
 
 
+@pytest.mark.parametrize("names", [(), ("Green", "Blue", "Red")])
 @pytest.mark.parametrize("gone", [0, 1])
-def test_a_file_of_a_channel_that_is_missing_is_told(gone: int, tmp_path: Path) -> None:
-    three_files(tmp_path / "files", scene(0))
+def test_a_file_of_a_channel_that_is_missing_is_told(gone: int, names: Sequence[str], tmp_path: Path) -> None:
+    three_files(tmp_path / "files", scene(0), names)
     (tmp_path / "files" / f"c{gone}.ome.tif").unlink()
-    said = f"no block of its {('red', 'green')[gone]} channel was ever stored; another of its files may be missing"
+    said = f"no block of its {(names or ('red', 'green'))[gone].lower()} channel was ever stored; another of its files may be missing"
     with pytest.raises(InputError, match=said):
         stp.io.slide(tmp_path / "files" / "c2.ome.tif")

@@ -274,6 +274,18 @@ def test_resolution_that_a_program_filled_in_is_no_scale(tmp_path: Path, pixels:
         assert stp.io.slide(path).attrs["st_predict"]["um_per_px"] == {}
 
 
+@pytest.mark.parametrize(("y", "sides"), [(1e4, "0.5 x 1"), (4e4, "0.5 x 0.25")])
+def test_resolution_of_pixels_that_are_not_square_is_refused(
+    y: float, sides: str, tmp_path: Path, pixels: np.ndarray
+) -> None:
+    path = tmp_path / "slide.tif"
+    given: dict[str, Any] = {"resolution": (2e4, y), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", **given)
+    with pytest.raises(InputError, match=f"slide.tif states pixels of {sides} um, which are not square"):
+        stp.io.slide(path)
+    assert stp.io.slide(path, um_per_px=0.5).attrs["st_predict"]["um_per_px"] == {"slide_image": 0.5}
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

@@ -337,6 +337,57 @@ def test_channels_of_a_zarr_are_ordered_by_their_labels(
     np.testing.assert_array_equal(again.read_box(0, 40, 0, 500), read[:40, :500])
 
 
+def _ome_planes(path: Path, planes: np.ndarray, names: Sequence[str]) -> None:
+    metadata = {"axes": "CYX", "Channel": {"Name": list(names)}}
+    with tifffile.TiffWriter(path, ome=True) as file:
+        given: dict[str, Any] = {"photometric": "minisblack", "tile": (TILE, TILE)}
+        file.write(planes, subifds=1, metadata=metadata, **given)
+        file.write(planes[:, ::2, ::2], subfiletype=1, metadata=None, **given)
+
+
+def _imagej_planes(path: Path, planes: np.ndarray, names: Sequence[str]) -> None:
+    tifffile.imwrite(path, planes, imagej=True, metadata={"axes": "CYX", "Labels": list(names)})
+
+
+PLANES = {"ome": _ome_planes, "imagej": _imagej_planes}
+
+
+@pytest.mark.parametrize("kind", list(PLANES))
+@pytest.mark.parametrize("names", [("Blue", "Green", "Red"), ("g", "r", "b"), ("Red", "Green", "Blue")])
+def test_planes_of_a_tiff_are_ordered_by_their_names(
+    names: Sequence[str], kind: str, tmp_path: Path, rgba: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    rgb, path = rgba[..., :3], tmp_path / "slide"
+    PLANES[kind](path, np.stack([rgb[..., "rgb".index(name[0].lower())] for name in names]), names)
+    shown, read = shown_and_read(path)
+    np.testing.assert_array_equal(shown, rgb)
+    np.testing.assert_array_equal(read, rgb)
+    np.testing.assert_array_equal(open_image(path).compute().transpose(1, 2, 0), rgb)
+    for source in reduced_sources(stp.io.slide(path), "slide_image"):
+        np.testing.assert_array_equal(source.read_chunk(0, 0), rgb[::2, ::2])
+    again = pickle.loads(pickle.dumps(TiffImage(path, where="path")))
+    np.testing.assert_array_equal(again.read_box(0, 40, 0, 500), rgb[:40, :500])
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("kind", [*PLANES, "zarr"])
+@pytest.mark.parametrize("names", [("DAPI", "GFP", "Cy3"), ("Hematoxylin", "Eosin", "Residual"), ("405", "488", "561")])
+def test_planes_named_as_no_colors_are_told(
+    names: Sequence[str], kind: str, tmp_path: Path, rgba: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    rgb, path = rgba[..., :3], tmp_path / "slide"
+    if kind == "zarr":
+        _ome_zarr(path, rgb, names)
+    else:
+        PLANES[kind](path, rgb.transpose(2, 0, 1), names)
+    _, read = shown_and_read(path)
+    np.testing.assert_array_equal(read, rgb)
+    said = (
+        f"the channels of slide are named {', '.join(names)}, which is not red, green and blue; they are taken as these"
+    )
+    assert caplog.text.count(said) == 1
+
+
 @pytest.mark.parametrize("labels", [None, ["CD3", "CD20", "PanCK", "DAPI"], ["Channel 0", "", "", "Channel 3"]])
 def test_four_channels_of_a_zarr_that_do_not_say_alpha_are_refused(
     labels: list[str] | None, tmp_path: Path, rgba: np.ndarray

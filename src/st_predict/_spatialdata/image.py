@@ -8,7 +8,7 @@ import numpy as np
 
 from st_predict._spatialdata.lost import logger, say_level, say_lost, whitened
 from st_predict.core.alpha import over_white
-from st_predict.core.channels import FOUR_REMEDY, color_channels
+from st_predict.core.channels import FOUR_REMEDY, color_channels, say_names
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.sources import ArraySource
 
@@ -102,7 +102,7 @@ def reduced_sources(sdata: SpatialData, key: str) -> list[ImageSource]:
 
 
 def say_what_is_lost(sdata: SpatialData, key: str) -> None:
-    """Say what an image lacks in its store, and which of its levels are not used for that.
+    """Say what an image lacks in its store, which of its levels are not used for that, and channels named as no colors.
 
     Raises
     ------
@@ -111,6 +111,8 @@ def say_what_is_lost(sdata: SpatialData, key: str) -> None:
     """
     finest = image_array(sdata, key)
     say_lost(finest.data, key)
+    if note := say_names(_names(finest), finest.sizes["c"], f"image {key!r}"):
+        logger.warning("%s", note)
     for name, array in _reduced(sdata, key).items():
         if note := say_level(finest.data, array.data, f"level {name}", key):
             logger.warning("%s", note)

@@ -116,9 +116,14 @@ def own_counts(counts: Any, spots: NDArray[np.bool_], genes: NDArray[np.bool_]) 
 def widened(counts: Any) -> Any:
     """Counts as they are, but those of a byte or two as float32: half floats end at 65,504, and SciPy knows none.
 
-    Numbers that are objects become float64; what is no number stays, and is refused as a count.
+    Numbers that are objects become float64; what is no number stays, as True and False do, and is refused as a count.
     """
+    if counts.dtype.kind == "b":
+        return counts
     if counts.dtype.kind == "O":
+        values = counts.data if hasattr(counts, "toarray") else counts.ravel()
+        if any(isinstance(value, (bool, np.bool_)) for value in values):
+            return counts
         try:
             return counts.astype(np.float64)
         except (TypeError, ValueError):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from st_predict._spatialdata.keys import Placed
 
 _APART = 0.25  # of the spots' pitch, at which systems no longer say the same
+_FLAT = 1e-9  # shorter over longer axis of what a circle becomes, at which it is a line
 
 
 def shapes_to_image(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
@@ -24,7 +25,7 @@ def shapes_to_image(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
     Raises
     ------
     InputError
-        If there is none.
+        If there is none, or if a transformation through one draws all points into a line or point, or is not finite.
     """
     affines = _affines(sdata, placed)
     return affines.get("global", next(iter(affines.values())))
@@ -83,7 +84,25 @@ def _affines(sdata: SpatialData, placed: Placed) -> dict[str, NDArray[np.float64
             remedy="spatialdata.transformations.set_transformation(element, transformation, to_coordinate_system=...)",
         )
     axes = ("x", "y"), ("x", "y")
-    return {
-        name: np.linalg.inv(image[name].to_affine_matrix(*axes)) @ spots[name].to_affine_matrix(*axes)
-        for name in shared
-    }
+    found = {}
+    for system in shared:
+        of_image, of_shapes = (placing[system].to_affine_matrix(*axes) for placing in (image, spots))
+        _check_plane(of_image, "images", placed.image, system)
+        _check_plane(of_shapes, "shapes", placed.shapes, system)
+        found[system] = np.linalg.inv(of_image) @ of_shapes
+    return found
+
+
+def _check_plane(affine: NDArray[np.float64], kind: str, key: str, system: str) -> None:
+    """Refuse a transformation after which the plane is none: every distance along one direction would be 0."""
+    if np.isfinite(affine).all():
+        longest, shortest = np.linalg.svd(affine[:2, :2], compute_uv=False)
+        if shortest > _FLAT * longest:
+            return
+    raise InputError(
+        f"the transformation of {key!r} to {system!r} is singular: {affine[:2].tolist()}",
+        where=f"sdata.{kind}[{key!r}]",
+        expected="a finite transformation that keeps x and y apart",
+        remedy="correct it: spatialdata.transformations.set_transformation("
+        f"sdata.{kind}[{key!r}], transformation, to_coordinate_system={system!r})",
+    )

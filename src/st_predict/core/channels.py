@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
 _COLORS = (("r", "red"), ("g", "green"), ("b", "blue"))
 _ALPHA = ("a", "alpha", "opacity")
 _UNNAMED = ("0", "1", "2")
+# What is left of a name that tells nothing, without its digits and signs; a number of three digits is a wavelength.
+_TELLS_NOTHING = {"", "c", "ch", "channel", "band", "sample", "image", "layer", "none", "nan", "rgb", "he", "h&e", "bf",
+                  "brightfield", "tlbrightfield"}  # fmt: skip
+_WAVELENGTH = re.compile(r"\d{3}")
 
 FOUR_REMEDY = (
     "name the channels r, g, b, a if the fourth is alpha (in SpatialData c_coords=, in OME-Zarr the labels of omero), "
@@ -36,3 +41,28 @@ def color_channels(names: Sequence[object], n: int) -> list[int] | None:
     if n == 3:
         return [0, 1, 2]
     return [0, 1, 2, 3] if n == 4 and alpha == [3] and tuple(known[:3]) == _UNNAMED else None
+
+
+def say_names(names: Sequence[object], n: int, image: str) -> str | None:
+    """What is said of three channels that are named as no colors; ``None`` where names tell colors, or nothing.
+
+    Parameters
+    ----------
+    names, n
+        As in :func:`color_channels`.
+    image
+        Name of the image.
+    """
+    known = [str(name).strip().lower() for name in names]
+    colors = [name for spelled in _COLORS for name in spelled]
+    if n != 3 or len(known) != n or all(name in colors or _tells_nothing(name) for name in known):
+        return None
+    return (
+        f"the channels of {image} are named {', '.join(str(name) for name in names)}, which is not red, green and blue; "
+        "they are taken as these, in their order: if it is no H&E image, choose the one that is"
+    )
+
+
+def _tells_nothing(name: str) -> bool:
+    letters = "".join(sign for sign in name if sign.isalpha() or sign == "&")
+    return letters in _TELLS_NOTHING and not _WAVELENGTH.search(name)

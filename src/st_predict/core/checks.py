@@ -61,7 +61,7 @@ def check_um_per_px(um_per_px: float, *, where: str) -> None:
 
 
 def check_counts(values: NDArray[Any], *, where: str) -> None:
-    """Refuse values that are not raw counts: no numbers, missing, negative or fractional.
+    """Refuse values that are not raw counts: no numbers, truth values, missing, negative or fractional.
 
     Parameters
     ----------
@@ -76,6 +76,13 @@ def check_counts(values: NDArray[Any], *, where: str) -> None:
         example = f" (e.g. {values.flat[0]!s})" if np.size(values) else ""
         raise InputError(
             f"counts are of type {values.dtype}, no real numbers{example}",
+            where=where,
+            expected=expected,
+            remedy=remedy,
+        )
+    if values.dtype.kind == "b":
+        raise InputError(
+            "counts are True or False: these tell which genes were detected, not how often",
             where=where,
             expected=expected,
             remedy=remedy,

@@ -9,6 +9,7 @@ import numpy as np
 from st_predict.io._checks import unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import tifffile
@@ -19,11 +20,22 @@ if TYPE_CHECKING:
 _PLANES = ("red", "green", "blue", "alpha")
 
 
-def check_planes(lacks: Lacks, path: Path, *, where: str) -> None:
-    """Refuse an image of which a whole plane was never stored: without it no color is known."""
+def check_planes(lacks: Lacks, order: Sequence[int], path: Path, *, where: str) -> None:
+    """Refuse an image of which a whole plane was never stored: without it no color is known.
+
+    Parameters
+    ----------
+    lacks
+        Which blocks ``(n_planes, n_rows, n_cols)`` were never stored.
+    order
+        Which planes are red, green, blue and, if there is one, alpha.
+    path, where
+        The image, and the argument it was given as, for errors.
+    """
     gone = np.flatnonzero(lacks.all(axis=(1, 2)))
     if len(gone):
-        named = ", ".join(_PLANES[i] for i in gone)
+        names = dict(zip(order, _PLANES, strict=False))
+        named = ", ".join(names.get(int(i), "fourth") for i in gone)
         which = f"no block of its {named} channel" if len(lacks) > 1 else "none of its blocks"
         hint = "; another of its files may be missing" if len(lacks) > 1 else ""
         raise unreadable(path, f"{which} was ever stored{hint}", where=where)

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from st_predict.core.channels import say_names
 from st_predict.core.chunks import whole_levels
 from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
@@ -70,7 +71,12 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
     scale = _slide_scale.ome_zarr_scale(axes, finest, path, where=_WHERE) if stated else None
     levels[0].check_planes()
     kept, apart = whole_levels(levels, path.name)
-    said = [missing(levels[0], path), *apart, several(slides, number, path) if series is None else None]
+    said = [
+        missing(levels[0], path),
+        say_names(channels, 3, path.name),
+        *apart,
+        several(slides, number, path) if series is None else None,
+    ]
     if unread:
         said.append(f"groups of {path.name} that hold no OME image are not read: {', '.join(unread)}")
     return Opened(kept, scale, tuple(note for note in said if note), of_several(slides, number))

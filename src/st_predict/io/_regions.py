@@ -254,7 +254,7 @@ class OmeZarrImage(RegionImage):
 
     def check_planes(self) -> None:
         """Refuse an image of which nothing of a channel is stored."""
-        check_planes(self._blocks.needed, self.path, where=self.where)
+        check_planes(self._blocks.needed, self._order, self.path, where=self.where)
 
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         """Pixels of a box."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import re
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 from st_predict.core.checks import UM_PER_PX_LIMITS
 from st_predict.core.errors import InputError
 from st_predict.io._checks import logger
 from st_predict.io._tiff import open_finest
+from st_predict.io._tiff_names import find_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from xml.etree import ElementTree
 
 _UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "\u00b5m": 1.0, "\u03bcm": 1.0, "um": 1.0, "micrometer": 1.0, "nm": 1e-3,
        "nanometer": 1e-3, "millimeter": 1e3, "inch": 25400.0}  # fmt: skip
@@ -51,11 +52,12 @@ def tiff_scale(path: Path, *, where: str, series: int | None = None) -> float | 
         if file.is_ndpi:
             return _checked(_square(pitch[0], pitch[1], path, where), path, where)
         low, high = _MICROSCOPES
-        known = low <= min(pitch) and max(pitch) <= high and max(pitch) / min(pitch) - 1 < _SQUARE
-        if not known and min(pitch) > 0:
-            logger.info("the resolution tags of %s say %.3g um a px, which no slide has: its scale is unknown",
-                        path.name, pitch[0])  # fmt: skip
-        return float(pitch[0]) if known else None
+        if low <= min(pitch) and max(pitch) <= high:
+            return _square(pitch[0], pitch[1], path, where)
+        if min(pitch) > 0:
+            logger.info("the resolution tags of %s say %.3g x %.3g um a px, which no slide has: its scale is unknown",
+                        path.name, *pitch)  # fmt: skip
+        return None
 
 
 def openslide_scale(properties: Mapping[str, str], path: Path, *, where: str) -> float | None:
@@ -86,35 +88,10 @@ def ome_zarr_scale(
 
 
 def _of_ome_xml(file: Any, page: Any, path: Path, where: str) -> float | None:
-    """Scale of the image in OME-XML that lists this page; images without data have no page, so they cannot be counted off."""
-    try:
-        root = ElementTree.fromstring(file.ome_metadata or "")
-    except ElementTree.ParseError:
-        return None
-    every = [pixels for pixels in root.findall("{*}Image/{*}Pixels") if _is_as_large(pixels, page)]
-    named = [pixels for pixels in every if _holds(pixels, page, file, root.get("UUID"))]
-    stated = {_ome_sides(pixels, path) for pixels in named or every}
+    """Scale of the image in OME-XML that lists this page."""
+    stated = {_ome_sides(pixels, path) for pixels in find_pixels(file, page)}
     sides = stated.pop() if len(stated) == 1 else None
     return None if sides is None else _checked(_square(*sides, path, where), path, where)
-
-
-def _is_as_large(pixels: ElementTree.Element, page: Any) -> bool:
-    return (pixels.get("SizeX"), pixels.get("SizeY")) == (str(page.imagewidth), str(page.imagelength))
-
-
-def _holds(pixels: ElementTree.Element, page: Any, file: Any, own: str | None) -> bool:
-    """Whether a page of a file is among those that an image lists as its own."""
-    for data in pixels.findall("{*}TiffData"):
-        uuid = data.find("{*}UUID")
-        if uuid is None or uuid.text == own:
-            there = page.parent is file
-        else:
-            there = uuid.get("FileName", "").lower() == page.parent.filename.lower()
-        first = int(data.get("IFD", 0))
-        n = int(data.get("PlaneCount", 1 if "IFD" in data.attrib else len(page.parent.pages)))
-        if there and first <= page.index < first + n:
-            return True
-    return False
 
 
 def _ome_sides(pixels: ElementTree.Element, path: Path) -> tuple[float, float] | None:

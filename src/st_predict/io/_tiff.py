@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict.core.alpha import BLANK, over_white
+from st_predict.core.channels import color_channels, say_names
 from st_predict.core.chunks import any_plane, whiten
 from st_predict.core.errors import InputError
 from st_predict.io._blocks import check_planes, tiff_lacks
@@ -25,6 +26,7 @@ from st_predict.io._checks import link_places, not_rgb, unreadable
 from st_predict.io._regions import RegionImage
 from st_predict.io._scenes import missing, several
 from st_predict.io._tiff_color import describe, find_color, n_channels, ycbcr_to_rgb
+from st_predict.io._tiff_names import channel_names
 from st_predict.io._tiff_scenes import find_levels
 
 if TYPE_CHECKING:
@@ -94,11 +96,15 @@ class TiffImage(RegionImage):
 
         file = _open_file(self.path, self.where)
         self._close = weakref.finalize(self, file.close)
-        series = _levels(file, self.path, self.where, self.series)[self.level]
+        levels = _levels(file, self.path, self.where, self.series)
+        series = levels[self.level]
         self._channels_last = series.axes == "YXS"
         self.is_tiled = bool(series.keyframe.is_tiled)
         self._page, self._color = series.keyframe, _certain_color(series, self.path, self.where)
-        self.leaves_out = n_channels(series) == 4 and not self._color.alpha
+        n = n_channels(series)
+        self.channels = channel_names(file, levels[0].keyframe) if series.axes == "CYX" else ()
+        self._order = color_channels(self.channels, n) or list(range(n))
+        self.leaves_out = n == 4 and not self._color.alpha
         self._file = Path(self._page.parent.filehandle.path)  # an OME-TIFF may lie in several
         self._array: Any = zarr.open_array(series.aszarr(level=0, fillvalue=BLANK), mode="r")
         rows = 0 if self._channels_last else 1
@@ -107,7 +113,7 @@ class TiffImage(RegionImage):
         grid = [-(-size // side) for size, side in zip(self._size, self.block_px, strict=True)]
         self.lacks = tiff_lacks(series, (grid[0], grid[1]))
         if self.level == 0:
-            check_planes(self.lacks, self.path, where=self.where)
+            check_planes(self.lacks, self._order, self.path, where=self.where)
         self._lacks = any_plane(self.lacks)
         self._pid = os.getpid()
 
@@ -117,6 +123,8 @@ class TiffImage(RegionImage):
             self._open()
         stored = self._read_tiles if self._channels_last and self.is_tiled else self._read_view
         pixels = stored(top, bottom, left, right)
+        if self._order != list(range(pixels.shape[-1])):
+            pixels = np.ascontiguousarray(pixels[..., self._order])
         if self._color.ycbcr:
             pixels = ycbcr_to_rgb(pixels)
         if self._color.alpha:
@@ -192,8 +200,8 @@ def tiff_scenes(path: Path, *, where: str, series: int | None = None) -> tuple[i
 
 
 def tiff_notes(image: TiffImage, scenes: Sequence[Scene]) -> list[str]:
-    """Messages about a file: pictures and samples that are not read, blocks that are missing."""
-    found = [missing(image, image.path)]
+    """Messages about a file: pictures and samples that are not read, blocks that are missing, channels of odd names."""
+    found = [missing(image, image.path), say_names(image.channels, 3, image.path.name)]
     if image.leaves_out:
         found.append(
             f"the fourth sample of {image.path.name} is not marked as alpha (ExtraSamples 1 or 2), and is left out"

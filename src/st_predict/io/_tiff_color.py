@@ -34,7 +34,9 @@ def find_color(series: tifffile.TiffPageSeries) -> Color | None:
     """How the image becomes RGB; ``None`` where it is not certain what its decoder gives.
 
     RGB does under every known compression, YCbCr as JPEG (whose decoder converts) or, not subsampled, under a lossless
-    one (converted here). A fourth sample that is not marked as alpha is left out. Three separate planes of a file that marks none of its colors (OME-TIFF) are red, green, blue.
+    one (converted here). A fourth sample that is not marked as alpha is left out.
+    Three separate planes of a file that marks none of its colors (OME-TIFF) are red, green and blue, by their names or in
+    their order.
     """
     page = series.keyframe
     marked, stored, n = page.photometric.name, _name(page.compression), n_channels(series)
