@@ -89,7 +89,9 @@ def test_what_came_back_from_disk_holds_nothing_else(
     sdata = make_section("A", table=table)
     write(sdata, interval=interval)
     sdata.write(tmp_path / "a.zarr")
-    write(spatialdata.read_zarr(tmp_path / "a.zarr"))
+    back = spatialdata.read_zarr(tmp_path / "a.zarr")
+    write(back)
+    assert set(back.tables) == set(sdata.tables), "it is replaced, and nothing is refused"
 
 
 @pytest.fixture
