@@ -37,7 +37,12 @@ def docstrings(public: Any) -> dict[str, str]:
     """Of a function its own; of a class those of its public members as well, each by its name."""
     found = {"": public.__doc__ or ""}
     if isinstance(public, type):
-        members = {name: member for name, member in vars(public).items() if not name.startswith("_")}
+        # A field's default has the docstring of its type, and some Pythons have one for None.
+        members = {
+            name: member
+            for name, member in vars(public).items()
+            if not name.startswith("_") and not isinstance(member, (type(None), bool, int, float, str))
+        }
         found |= {name: doc for name, member in members.items() if (doc := getattr(member, "__doc__", None))}
     return found
 

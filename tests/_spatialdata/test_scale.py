@@ -126,13 +126,14 @@ def test_notes_of_others_under_our_name(make_section: Make, value: Any) -> None:
 @pytest.mark.parametrize("change", ["a gap", "rows from 1", "Array_Row"])
 def test_arrays_as_they_come(make_section: Make, change: str) -> None:
     sdata = as_visium(make_section("A", um_per_px=None), 4.6)
-    obs = sdata.tables["table"].obs
+    table = sdata.tables["table"]
+    obs = table.obs
     if change == "a gap":
         obs["array_row"] = obs["array_row"].where(np.arange(42) != 3)
     elif change == "rows from 1":
         obs["array_row"] += 1
     else:
-        obs.rename(columns={"array_row": "Array_Row", "array_col": "Array_Col"}, inplace=True)
+        table.obs = obs.rename(columns={"array_row": "Array_Row", "array_col": "Array_Col"})
     assert scale_of(sdata) == pytest.approx(4.6)
 
 

@@ -91,5 +91,6 @@ def _ends(uns: Any, key: str) -> tuple[str, ...]:
 
 def _others(table: AnnData, own: Mapping[str, Iterable[str]]) -> list[str]:
     slots = ("obs", "var", "layers", "obsm", "varm", "obsp", "varp", "uns")
-    added = [f"{slot}[{name!r}]" for slot in slots for name in getattr(table, slot) if name not in own.get(slot, ())]
+    names = [(slot, name) for slot in slots for name in getattr(table, slot) if name is not None]  # a layer: X itself
+    added = [f"{slot}[{name!r}]" for slot, name in names if name not in own.get(slot, ())]
     return [*added, *(["raw"] if table.raw is not None else [])]

@@ -113,12 +113,14 @@ def _parsed_blocks(path: Path, sep: str, width: int, where: str) -> Iterable[pd.
     import pandas as pd
 
     try:
-        ids = {0: clean_name}  # 007 is no 7, and null is a name as good as any
+        # 007 is no 7, and null is a name as good as any: pandas takes it for missing in text, and not in bytes.
+        ids = {0: lambda name: clean_name(name).encode()}
         with pd.read_csv(
             path, sep=sep, header=None, skiprows=1, converters=ids, encoding=_TEXT, chunksize=_ROWS
         ) as blocks:
             for part in blocks:
                 block = part.set_index(0)
+                block.index = pd.Index([name.decode() for name in block.index], dtype=object)
                 if block.iloc[:, width - 1 :].notna().any(axis=None):
                     raise _not_a_table(path, f"rows hold up to {block.shape[1] + 1} values, the first {width}", where)
                 yield block.iloc[:, : width - 1]
