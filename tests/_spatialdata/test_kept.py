@@ -307,7 +307,22 @@ def test_biotypes_are_no_feature_types(make_section: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["NegControlProbe_00042", "BLANK_0006", "Blank-12", "NegPrb7", "UnassignedCodeword_03"]
+    "name",
+    [
+        "NegControlProbe_00042",
+        "BLANK_0006",
+        "Blank-12",
+        "NegPrb7",
+        "UnassignedCodeword_03",
+        "blank_2",
+        "Negative01",
+        "Neg Control 1",
+        "ERCC-00002",
+        "Hashtag1",
+        "CD3_TotalSeqB",
+        "__ambiguous",
+        "N_unmapped",
+    ],
 )
 def test_control_probes_are_told_by_name(make_section: Make, name: str, caplog: pytest.LogCaptureFixture) -> None:
     sdata = make_section("A", gene_names=[name, *(f"g{i}" for i in range(23))])

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("st_predict")
 
-# Control probes of panels, where no column tells them: no gene has such a name.
+# Control probes of panels, spike-ins, hashtags and what counters add, where no column tells them: no gene has such a name.
 _CONTROL = re.compile(
     r"(NegControl(Probe|Codeword)|UnassignedCodeword|DeprecatedCodeword|DEPRECATED_|antisense_|Intergenic_Region|"
-    r"BLANK[-_]|Blank[-_]|NegPrb|NegProbe|SystemControl|FalseCode)"
+    r"(BLANK|Blank|blank)[-_]|NegPrb|NegProbe|SystemControl|FalseCode|Neg(ative)?[-_ ]?(Control[-_ ]?)?\d+$|"
+    r"ERCC-\d{5}$|[Hh]ash[Tt]ag[-_]?\d|\w+_TotalSeq|__(ambiguous|no_feature|not_aligned|too_low_aQual|alignment_not_unique)$|"
+    r"N_(unmapped|multimapping|noFeature|ambiguous)$)"
 )
 _NAMED = 3
 
