@@ -21,6 +21,13 @@ from slide_scale import Peak, fresh
 from tqdm import tqdm
 
 from st_predict.core.encoders.frozen import EncoderIdentity
+from st_predict.core.fitting.fit import train_model, with_domain
+from st_predict.core.fitting.hardware import Hardware
+from st_predict.core.fitting.network import Run
+from st_predict.core.fitting.plan import Plan
+from st_predict.core.inputs.encoded import EncodedTiles
+from st_predict.core.inputs.rows import SectionRows
+from st_predict.core.inputs.transform import InputTransform
 from st_predict.core.methods.interface import Reference
 from st_predict.core.methods.recipe import InputConfig
 from st_predict.core.methods.registry import build_method
@@ -33,13 +40,6 @@ from st_predict.core.room import give_back, room_for
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
-from st_predict.core.training.encoded import EncodedTiles
-from st_predict.core.training.fit import train_model, with_domain
-from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.inputs import InputTransform
-from st_predict.core.training.network import Run
-from st_predict.core.training.plan import Plan
-from st_predict.core.training.rows import SectionRows
 
 SCALES, WIDTH, PROGRAMS, SECTION, GENES, REDUCED = 4, 1724, 100, 2000, 250, 256
 QUERIES, RETRIEVED = 2048, 50

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from st_predict.core.training.reliability import HeldOut, Reliability
+from st_predict.core.model.reliability import HeldOut, Reliability
 
 LEVEL, GROUPS, SHIFTS = 0.9, (2, 3, 4, 8), (0.0, 0.25, 0.5, 1.0)
 SPOTS, GENES, AWAY = 200, 20, 20.0

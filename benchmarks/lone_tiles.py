@@ -17,7 +17,7 @@ from spatialdata import SpatialData
 
 import st_predict as stp
 from st_predict.core.log import quiet
-from st_predict.core.training.model import Model
+from st_predict.core.model.model import Model
 
 TRAINED_ON, UNSEEN = ["C2", "C3", "C4"], "C5"
 MODELS = {

@@ -21,13 +21,13 @@ import torch
 import st_predict as stp
 from st_predict.cli.data_sets import SETTINGS
 from st_predict.cli.summary import by_fold
+from st_predict.core.fitting.hardware import Hardware
+from st_predict.core.fitting.network import Run, fit_network
+from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.interface import Batch
 from st_predict.core.methods.nh2st import NH2ST, NH2STConfig
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.protocol.verdict import judge
-from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import Run, fit_network
-from st_predict.core.training.spots import SpotSet
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData

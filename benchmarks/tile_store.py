@@ -64,15 +64,15 @@ def _train(n: int, n_spots: int, store: str, folder: Path) -> None:
 
     from st_predict.core.encoders.frozen import EncoderIdentity
     from st_predict.core.encoders.registry import build_encoder
+    from st_predict.core.fitting.fit import train_model
+    from st_predict.core.fitting.hardware import Hardware
+    from st_predict.core.fitting.network import Run
+    from st_predict.core.fitting.plan import Plan, check_plan
+    from st_predict.core.inputs.encoded import EncodedTiles
     from st_predict.core.methods.recipe import FitConfig, InputConfig
     from st_predict.core.methods.registry import find_recipe
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.tiles.store import TileStore
-    from st_predict.core.training.encoded import EncodedTiles
-    from st_predict.core.training.fit import train_model
-    from st_predict.core.training.hardware import Hardware
-    from st_predict.core.training.network import Run
-    from st_predict.core.training.plan import Plan, check_plan
 
     sections = _sections(n, n_spots, folder)
     encoder = build_encoder("tiny")  # little arithmetic, and no weights to load

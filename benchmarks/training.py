@@ -38,6 +38,11 @@ import st_predict as stp
 from st_predict._spatialdata.read import read_section
 from st_predict.core.encoders.embed import tile_encoder
 from st_predict.core.encoders.registry import build_encoder
+from st_predict.core.fitting.hardware import Hardware, new_trainer
+from st_predict.core.fitting.module import FitModule
+from st_predict.core.fitting.network import Run, fit_network
+from st_predict.core.inputs.encode import ActivationRoom, encode_rows
+from st_predict.core.inputs.spots import BlockSampler, SpotSet
 from st_predict.core.methods.interface import Batch
 from st_predict.core.methods.recipe import FitConfig, Recipe
 from st_predict.core.methods.registry import build_method, build_network, find_recipe
@@ -45,11 +50,6 @@ from st_predict.core.methods.settle import settle_method
 from st_predict.core.neighbors import array_places, nearest_spots
 from st_predict.core.tiles.cut import cut_section
 from st_predict.core.tiles.geometry import TileSpec
-from st_predict.core.training.encode import ActivationRoom, encode_rows
-from st_predict.core.training.hardware import Hardware, new_trainer
-from st_predict.core.training.module import FitModule
-from st_predict.core.training.network import Run, fit_network
-from st_predict.core.training.spots import BlockSampler, SpotSet
 
 K, GENES, NAIVE_PART = 8, 250, 80
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

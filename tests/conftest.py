@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-    from st_predict.core.training.model import Model
+    from st_predict.core.model.model import Model
 
 # Small matrices on few cores: threads cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -17,7 +17,16 @@ SOURCE = ROOT / "src" / "st_predict"
 
 ROOMS = ("io", "pp", "tl", "pl", "datasets", "cli")
 ALL_ROOMS = (*ROOMS, "core", "_spatialdata")
-CORE_ORDER = ("section", "tiles", "encoders", "methods", "training", "protocol")  # each may import those before it
+CORE_ORDER = (
+    "section",
+    "tiles",
+    "encoders",
+    "methods",
+    "inputs",
+    "model",
+    "fitting",
+    "protocol",
+)  # each may import those before it
 READS_THROUGH = {
     "datasets": ("io",),
     "tl": ("io",),
@@ -142,9 +151,15 @@ def test_strangers_in_the_house_are_seen() -> None:
         ("st_predict.core.methods.ridge", "from st_predict import _spatialdata", "which is no part of it"),
         ("st_predict.core.tiles.geometry", "from ..encoders import registry", "tiles imports st_predict.core.encoders"),
         ("st_predict.core.encoders", "from .. import methods", "encoders imports st_predict.core.methods"),
-        ("st_predict.core.section", "import st_predict.core.training.model", "section imports"),
+        ("st_predict.core.section", "import st_predict.core.model.model", "section imports"),
         ("st_predict.core.metrics", "from st_predict.core.tiles import geometry", "metrics imports"),
-        ("st_predict.core", "from .training import model", "core imports st_predict.core.training"),
+        ("st_predict.core", "from .model import model", "core imports st_predict.core.model"),
+        (
+            "st_predict.core.inputs.rows",
+            "from st_predict.core.model import domain",
+            "inputs imports st_predict.core.model",
+        ),
+        ("st_predict.core.model.model", "from ..fitting.plan import Plan", "model imports st_predict.core.fitting"),
         ("st_predict.io.visium", "from st_predict.tl import predict", "io imports st_predict.tl"),
         ("st_predict._spatialdata", "from st_predict.io import visium", "_spatialdata imports st_predict.io"),
     ],
@@ -159,7 +174,7 @@ def test_import_arrows_are_seen(module: str, line: str, fault: str) -> None:
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("st_predict.core.training.model", "from st_predict.core.methods import registry"),
+        ("st_predict.core.model.model", "from st_predict.core.methods import registry"),
         ("st_predict.core.section", "from st_predict.core.errors import InputError"),
         ("st_predict.core.tiles.stream", "from .geometry import boxes"),
         ("st_predict.tl.train", "from st_predict._spatialdata import read_section"),

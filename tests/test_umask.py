@@ -18,7 +18,7 @@ from spatialdata import SpatialData
 
 import st_predict as stp
 from st_predict.core.files import follow_umask
-from st_predict.core.training.model import Model
+from st_predict.core.model.model import Model
 from st_predict.datasets import _download
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from st_predict import datasets, io, pl, pp, tl
     from st_predict.core.errors import InputError
-    from st_predict.core.training.model import Model
+    from st_predict.core.model.model import Model
     from st_predict.tl import load_model
 
 __all__ = ["InputError", "Model", "datasets", "io", "load_model", "pl", "pp", "tl"]
@@ -21,7 +21,7 @@ __version__ = version("st-predict")
 _ROOMS = ("datasets", "io", "pl", "pp", "tl")
 _NAMES = {
     "InputError": "st_predict.core.errors",
-    "Model": "st_predict.core.training.model",
+    "Model": "st_predict.core.model.model",
     "load_model": "st_predict.tl",
 }
 

@@ -25,7 +25,7 @@ from st_predict.core.expression import choose_panel, section_expression, total_c
 from st_predict.pp import embed, set_scale
 
 if TYPE_CHECKING:
-    from st_predict.core.training.model import Model
+    from st_predict.core.model.model import Model
 
 Make = Callable[..., SpatialData]
 GLASS = np.array([0, 5, 20, 41])

@@ -18,7 +18,7 @@ from st_predict._spatialdata.image import image_array, image_source, reduced_sou
 from st_predict._spatialdata.keys import Elements, Placed, find_image, place
 from st_predict._spatialdata.scale import stored_scale
 from st_predict.core.errors import InputError
-from st_predict.core.training.model import Model
+from st_predict.core.model.model import Model
 
 UM, HEIGHT, WIDTH = 2.0, 900, 1200
 TILE_PX = 50

@@ -18,11 +18,11 @@ from st_predict.cli import main
 from st_predict.cli.preset_facts import FACTS, OF_SOME, own_settings, settle
 from st_predict.cli.presets import Row, preset_names, preset_table, render
 from st_predict.core.errors import InputError
+from st_predict.core.fitting.network import _sampler
 from st_predict.core.methods import registry
 from st_predict.core.methods.published import NOT_STATED, Published
 from st_predict.core.methods.registry import METHODS
 from st_predict.core.methods.settle import settle_method
-from st_predict.core.training.network import _sampler
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "guide" / "methods.md"
 PUBLISHED = [name for name, entry in METHODS.items() if entry.published]

@@ -15,8 +15,9 @@ from spatialdata import SpatialData
 import st_predict as stp
 from st_predict.core import room
 from st_predict.core.errors import InputError
+from st_predict.core.inputs import rows
+from st_predict.core.model import domain
 from st_predict.core.room import give_back, room_for
-from st_predict.core.training import domain, rows
 
 SHAPE = (50, 3, 8)
 

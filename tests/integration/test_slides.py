@@ -13,7 +13,7 @@ from spatialdata import SpatialData
 
 import st_predict as stp
 from st_predict._spatialdata.image import image_array
-from st_predict.core.training.model import Model
+from st_predict.core.model.model import Model
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 import st_predict as stp
 from st_predict.core.errors import InputError
-from st_predict.core.training.model import Model
+from st_predict.core.model.model import Model
 
 
 def make_model(history_rows: list[dict], held_out_rows: list[dict], epochs: int = 2, method: str = "nh2st") -> Model:

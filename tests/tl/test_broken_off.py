@@ -15,7 +15,7 @@ from spatialdata import SpatialData
 
 import st_predict as stp
 from st_predict.cli import main
-from st_predict.core.training.module import FitModule
+from st_predict.core.fitting.module import FitModule
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 

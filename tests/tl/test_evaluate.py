@@ -11,7 +11,7 @@ from scipy.stats import pearsonr, spearmanr
 from spatialdata import SpatialData
 
 from st_predict.core.errors import InputError
-from st_predict.core.training.model import Model
+from st_predict.core.model.model import Model
 from st_predict.tl import evaluate, predict
 
 Make = Callable[..., SpatialData]

@@ -19,8 +19,8 @@ from spatialdata import SpatialData
 
 import st_predict as stp
 from st_predict.core.errors import InputError
-from st_predict.core.training.lone_tiles import TileCutter
-from st_predict.core.training.model import Model
+from st_predict.core.model.lone_tiles import TileCutter
+from st_predict.core.model.model import Model
 
 UM, TILE_UM = 0.5, 112.0
 Make = Callable[..., SpatialData]

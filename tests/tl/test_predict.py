@@ -19,7 +19,7 @@ from spatialdata.models import Image2DModel
 
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.errors import InputError
-from st_predict.core.training.model import Model
+from st_predict.core.model.model import Model
 from st_predict.tl import evaluate, load_model, predict, train
 
 Make = Callable[..., SpatialData]

@@ -27,7 +27,7 @@ from st_predict.cli import main
 from st_predict.core.encoders import kept as kept_module
 from st_predict.core.errors import InputError
 from st_predict.core.grid import array_layout
-from st_predict.core.training.model import Model
+from st_predict.core.model.model import Model
 from st_predict.tl import _cohort, _session
 from st_predict.tl._cohort_store import slide_state
 

@@ -16,7 +16,7 @@ from spatialdata import SpatialData
 
 import st_predict as stp
 from st_predict.core.errors import InputError
-from st_predict.core.training.model import Model
+from st_predict.core.model.model import Model
 
 Make = Callable[..., SpatialData]
 Quick = dict[str, Any]

@@ -22,7 +22,7 @@ import st_predict as stp
 from st_predict.core.errors import InputError
 from st_predict.core.grid import array_layout
 from st_predict.core.methods.interface import Needs
-from st_predict.core.training.model import Model
+from st_predict.core.model.model import Model
 from st_predict.tl._remarks import compare_layout
 
 UM, HEIGHT, WIDTH = 2.0, 900, 1200

@@ -29,7 +29,7 @@ import lightning.pytorch
 import timm
 
 import st_predict as stp
-from st_predict.core.training import checkpoints, fit
+from st_predict.core.fitting import checkpoints, fit
 
 checkpoints._EVERY_SECONDS = 0.05
 sections = stp.datasets.synthetic_tissue(n_sections=3, n_subjects=3, size_um=900)

@@ -18,10 +18,10 @@ from anndata import AnnData
 from spatialdata import SpatialData
 
 from st_predict.core.errors import InputError
+from st_predict.core.model.model import Model
 from st_predict.core.section import Section
 from st_predict.core.tiles import store as store_module
 from st_predict.core.tiles.cut import cut_section
-from st_predict.core.training.model import Model
 from st_predict.tl import _session, evaluate, load_model, predict, train
 
 Make = Callable[..., SpatialData]

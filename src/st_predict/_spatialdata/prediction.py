@@ -164,7 +164,7 @@ def distance_column(key: str) -> str:
 
 
 def var_columns(key: str) -> list[str]:
-    """Columns of ``var``, as those of :attr:`~st_predict.core.training.model.Model.genes`."""
+    """Columns of ``var``, as those of :attr:`~st_predict.core.model.model.Model.genes`."""
     names = ("expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for")
     return [f"{key}_{name}" for name in names]
 

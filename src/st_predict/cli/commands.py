@@ -80,7 +80,7 @@ def demo(out: Path, seed: int) -> None:
 @fit_options
 def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Train a model on SECTIONS (Zarr stores with H&E and expression) and write it to --out."""
-    from st_predict.core.training.store import check_model_path
+    from st_predict.core.model.folder import check_model_path
 
     check_model_path(out)
     check_apart(out, [path for path in sections if is_store(path)], where="--out")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from spatialdata import SpatialData
 
-    from st_predict.core.training.model import Model
+    from st_predict.core.model.model import Model
 
 _FOR_ALL = ("interval", "min_reliability")
 _FOR_BARE = ("um_per_px", "pitch_um", "n_jobs", "series", *_FOR_ALL)

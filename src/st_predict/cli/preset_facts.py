@@ -134,7 +134,7 @@ def _optimizer(fit: FitConfig) -> Any:
     """Optimizer and schedule of a fit, over one weight."""
     from torch import nn
 
-    from st_predict.core.training.module import FitModule
+    from st_predict.core.fitting.module import FitModule
 
     weight: Any = nn.Linear(1, 1)
     encoder: Any = nn.Linear(1, 1) if fit.trainable_encoder else None

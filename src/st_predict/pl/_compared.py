@@ -108,8 +108,8 @@ def _with_measured(
     min_counts: float,
 ) -> Compared:
     from st_predict.core.expression import section_expression
+    from st_predict.core.fitting.plan import usable_spots
     from st_predict.core.metrics import gene_scores
-    from st_predict.core.training.plan import usable_spots
 
     measured = section_expression(section, genes)
     scored = usable_spots(section, min_counts)

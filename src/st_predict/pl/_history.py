@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from st_predict.core.training.model import Model
+    from st_predict.core.model.model import Model
 
 # Okabe and Ito's colors, told apart by every kind of color vision.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from spatialdata import SpatialData
 
-    from st_predict.core.training.model import Model
+    from st_predict.core.model.model import Model
 
 MANIFEST = "manifest.csv"
 COLUMNS = ["slide", "status", "reason", "n_spots", "unlike_training", "slide_shift", "seconds", "path", "store", "series",
@@ -158,7 +158,7 @@ def _series(sdata: SpatialData) -> int | None:
 @lru_cache(maxsize=1)
 def _load(path: str, model_id: str) -> Model:
     """The model, once a process; another run may have put another one at the same path."""
-    from st_predict.core.training.store import load_model  # the session keeps the model it had
+    from st_predict.core.model.folder import load_model  # the session keeps the model it had
 
     model = load_model(path)
     if model.id != model_id:
@@ -209,7 +209,7 @@ def _numbers(path: Path, series: int | Literal["all"] | None) -> list[int | None
 
 def _check_out(out_dir: Path) -> None:
     """Refuse a folder that holds something else or cannot be written to."""
-    from st_predict.core.training.store import check_model_path
+    from st_predict.core.model.folder import check_model_path
 
     check_holder(out_dir, where="out_dir")
     manifest = out_dir / MANIFEST

@@ -96,10 +96,10 @@ def _candidates(
     methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], seeds: range, shared: Mapping[str, Any]
 ) -> list[Candidate]:
     """What is compared, controls first."""
+    from st_predict.core.fitting.plan import Plan
     from st_predict.core.methods.registry import METHODS
     from st_predict.core.methods.settle import settle_candidates
     from st_predict.core.protocol.study import Candidate
-    from st_predict.core.training.plan import Plan
 
     if isinstance(methods, Mapping):
         named = {str(label): dict(settings) for label, settings in methods.items()}
@@ -160,9 +160,9 @@ def _seeded(recipe: Recipe, seeds: range) -> list[tuple[int, Recipe]]:
 def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], folds: Sequence[OuterFold]) -> None:
     """Refuse what a fold could not fit or score, naming the fold, before any tile is encoded."""
     from st_predict.core.expression import count_genes
+    from st_predict.core.fitting.plan import check_scorable, plan_panel
     from st_predict.core.log import logger, quiet
     from st_predict.core.protocol.choose import check_choice
-    from st_predict.core.training.plan import check_scorable, plan_panel
 
     shared = candidates[0].plan  # all but the method and the seed, which change nothing here, is the same for all
     candidates = list({candidate.label: candidate for candidate in candidates}.values())

@@ -172,8 +172,8 @@ def _left(folder: Path | None) -> str:
 def _study(asked: Comparison, encoder: str, encoder_weights: str | None, accelerator: str, store: TileStore) -> Study:
     """Encode every tile once."""
     from st_predict.core.encoders.frozen import FrozenEncoder
+    from st_predict.core.fitting.hardware import find_hardware
     from st_predict.core.protocol.study import Study
-    from st_predict.core.training.hardware import find_hardware
     from st_predict.tl._training import encode_sections
 
     hardware, device = find_hardware(accelerator, 1)

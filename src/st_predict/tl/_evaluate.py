@@ -78,9 +78,9 @@ def evaluate(
     from st_predict._spatialdata.prediction import read_prediction
     from st_predict._spatialdata.read import read_section
     from st_predict.core.expression import known_targets, section_expression
+    from st_predict.core.fitting.plan import usable_spots
     from st_predict.core.gene_names import of_note, say_lost
     from st_predict.core.protocol.scores import score_genes
-    from st_predict.core.training.plan import usable_spots
 
     elements = Elements(image_key, shapes_key, table_key, layer)
     section, placed = read_section(sdata, elements, need_counts=True)

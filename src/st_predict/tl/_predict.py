@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-    from st_predict.core.training.model import Model
+    from st_predict.core.model.model import Model
 
 
 def predict(
@@ -55,7 +55,7 @@ def predict(
     interval
         Add intervals that cover this share of the spots: 0.5, 0.8, 0.9 or 0.95. The share holds on average over genes
         and slides, not on every one. Intervals are calibrated on training sections while they were held out (see
-        :class:`~st_predict.core.training.reliability.Reliability`). ``None``: no intervals.
+        :class:`~st_predict.core.model.reliability.Reliability`). ``None``: no intervals.
     min_reliability
         Leave out genes whose expected PCC is lower: on a new slide (``model.genes``), or on this one where it is unlike
         training or of another subject. ``None``: predict all.
@@ -73,7 +73,7 @@ def predict(
 
     ``table.obs["<key_added>_distance"]`` tells how unlike the training tiles a spot's tiles are, as a distance in
     feature space. Of a section like those trained on, one tile in a hundred lies beyond 1 (see
-    :class:`~st_predict.core.training.domain.Domain`). ``uns`` holds the share of spots beyond 1 as
+    :class:`~st_predict.core.model.domain.Domain`). ``uns`` holds the share of spots beyond 1 as
     ``"unlike_training"``, and how far the slide as a whole lies off the training sections as ``"slide_shift"``. Where
     either is large, a warning says so.
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from st_predict.core.training.model import Model
+    from st_predict.core.model.model import Model
 
 
 @ended_by_signals()

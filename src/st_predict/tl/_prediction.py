@@ -11,8 +11,8 @@ import numpy as np
 from st_predict._spatialdata.keys import Elements
 from st_predict.core.checks import check_number
 from st_predict.core.errors import InputError
+from st_predict.core.model.reliability import check_level
 from st_predict.core.tiles.glass import say_glass
-from st_predict.core.training.reliability import check_level
 from st_predict.tl import _remarks as remarks
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from st_predict._spatialdata.keys import Placed
     from st_predict._spatialdata.prediction import Prediction
+    from st_predict.core.model.model import Model
     from st_predict.core.section import Section
-    from st_predict.core.training.model import Model
 
 logger = logging.getLogger("st_predict")
 _NAMED = 10

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from st_predict._spatialdata.prediction import distance_column
 from st_predict.core.gene_names import say_lost, why_lost
-from st_predict.core.training.reliability import ALIKE, kept_share
-from st_predict.core.training.rows import FEW_SPOTS, own_share
+from st_predict.core.inputs.rows import FEW_SPOTS, own_share
+from st_predict.core.model.reliability import ALIKE, kept_share
 
 if TYPE_CHECKING:
     from st_predict._spatialdata.prediction import Prediction
+    from st_predict.core.model.model import Model
+    from st_predict.core.model.reliability import Reliability
     from st_predict.core.section import Section
-    from st_predict.core.training.model import Model
-    from st_predict.core.training.reliability import Reliability
 
 logger = logging.getLogger("st_predict")
 SAME_PITCH = 0.2

@@ -9,7 +9,7 @@ from st_predict.core.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from st_predict.core.training.model import Model
+    from st_predict.core.model.model import Model
 
 _last: list[Model] = []
 
@@ -60,7 +60,7 @@ def load_model(path: str | Path) -> Model:
     >>> stp.load_model(folder).id == model.id
     True
     """
-    from st_predict.core.training.store import load_model as read
+    from st_predict.core.model.folder import load_model as read
 
     model = read(path)
     remember(model)

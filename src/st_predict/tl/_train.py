@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.strategies import Strategy
     from spatialdata import SpatialData
 
-    from st_predict.core.training.model import Model
+    from st_predict.core.model.model import Model
 
 
 @ended_by_signals()
@@ -180,6 +180,10 @@ def train(
     from st_predict._spatialdata.sections import check_outside, read_sections
     from st_predict.core.encoders.frozen import FrozenEncoder
     from st_predict.core.ending import end_with_launcher, telling_what_is_left
+    from st_predict.core.fitting.checkpoints import what_is_kept
+    from st_predict.core.fitting.hardware import find_hardware
+    from st_predict.core.fitting.network import Run, Watch
+    from st_predict.core.fitting.plan import Plan, plan_panel
     from st_predict.core.log import be_heard
     from st_predict.core.methods.settle import settle_candidates
     from st_predict.core.protocol.choose import check_choice
@@ -187,10 +191,6 @@ def train(
     from st_predict.core.splits import held_out_groups
     from st_predict.core.tiles.geometry import check_scales, tile_spec
     from st_predict.core.tiles.store import TileStore
-    from st_predict.core.training.checkpoints import what_is_kept
-    from st_predict.core.training.hardware import find_hardware
-    from st_predict.core.training.network import Run, Watch
-    from st_predict.core.training.plan import Plan, plan_panel
     from st_predict.tl._session import remember
     from st_predict.tl._training import (
         check_inner_folds,

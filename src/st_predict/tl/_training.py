@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from st_predict._spatialdata.sections import ReadSections
     from st_predict.core.encoders.frozen import FrozenEncoder
+    from st_predict.core.fitting.checkpoints import Checkpoints
+    from st_predict.core.fitting.network import Run
+    from st_predict.core.inputs.encoded import EncodedTiles
+    from st_predict.core.model.model import Model
     from st_predict.core.protocol.study import Candidate
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
     from st_predict.core.tiles.store import TileStore
-    from st_predict.core.training.checkpoints import Checkpoints
-    from st_predict.core.training.encoded import EncodedTiles
-    from st_predict.core.training.model import Model
-    from st_predict.core.training.network import Run
 
 _NAMED = 10
 
@@ -57,7 +57,7 @@ def open_checkpoints(
             )
         return None
     from st_predict._spatialdata.features import features_record
-    from st_predict.core.training.checkpoints import Checkpoints
+    from st_predict.core.fitting.checkpoints import Checkpoints
 
     made_from = {"st-predict": version("st-predict"), **settings, "tiles": spec.to_dict(), "encoder": frozen.identity}
     for section, placed in zip(read.sections, read.placed, strict=True):
@@ -84,8 +84,8 @@ def encode_sections(
     """
     from st_predict._spatialdata.features import cached_features, check_features_key, features_key
     from st_predict._spatialdata.stored import open_store
+    from st_predict.core.inputs.encoded import EncodedTiles
     from st_predict.core.tiles.glass import say_glass
-    from st_predict.core.training.encoded import EncodedTiles
 
     if trainable:
         for section in read.sections:
@@ -126,10 +126,10 @@ def train_sections(
     run
         Where it runs, what looks on, and what is kept.
     """
+    from st_predict.core.fitting.fit import train_model, with_domain
     from st_predict.core.protocol.choose import choose
     from st_predict.core.protocol.fold import fit_study
     from st_predict.core.protocol.study import Study
-    from st_predict.core.training.fit import train_model, with_domain
 
     keep = None if run.checkpoints is None else run.checkpoints.folder / "features"
     trainable = among[0].plan.recipe.fit.trainable_encoder

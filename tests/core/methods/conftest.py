@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.neighbors import nearest_spots
-from st_predict.core.training.spots import SpotSet
 
 N_FEATURES, N_GENES = 6, 5
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.interface import Batch
 from st_predict.core.methods.registry import METHODS, build_method
-from st_predict.core.training.spots import SpotSet
 
 N, D, G = 96, 10, 12
 SMALL = {"width": 32, "hidden": 32, "programs": 4, "tokens": 4, "heads": 4, "n_places": 16}

@@ -13,15 +13,15 @@ import torch
 from torch.nn import functional
 
 from st_predict.core.errors import InputError
+from st_predict.core.fitting.hardware import Hardware
+from st_predict.core.fitting.network import Run, fit_network
+from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.bridge import ExemplarBridge
 from st_predict.core.methods.egn import EGN, EGNConfig
 from st_predict.core.methods.interface import Batch, Reference
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import find_recipe
-from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import Run, fit_network
-from st_predict.core.training.spots import SpotSet
-from st_predict.core.training.store import load_model
+from st_predict.core.model.folder import load_model
 
 D, G, N, K = 7, 5, 60, 4
 SMALL = EGNConfig(width=8, exemplars=K, bridges=2, dropout=0.0)

@@ -12,21 +12,21 @@ import torch
 
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.encoders.registry import build_encoder
+from st_predict.core.fitting.fit import train_model
+from st_predict.core.fitting.hardware import Hardware
+from st_predict.core.fitting.network import Run
+from st_predict.core.fitting.plan import Plan, check_plan
+from st_predict.core.fitting.selection import Fitting
+from st_predict.core.inputs.encoded import EncodedTiles
+from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe
 from st_predict.core.methods.registry import METHODS, build_method, find_recipe
+from st_predict.core.model.folder import load_model
+from st_predict.core.model.model import Model
+from st_predict.core.model.predict import predict_spots
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
-from st_predict.core.training.encoded import EncodedTiles
-from st_predict.core.training.fit import train_model
-from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.model import Model
-from st_predict.core.training.network import Run
-from st_predict.core.training.plan import Plan, check_plan
-from st_predict.core.training.predict import predict_spots
-from st_predict.core.training.selection import Fitting
-from st_predict.core.training.spots import SpotSet
-from st_predict.core.training.store import load_model
 
 Spots = Callable[..., SpotSet]
 CPU = Hardware("cpu", 1)

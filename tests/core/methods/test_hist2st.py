@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from st_predict.core.errors import InputError
+from st_predict.core.fitting.hardware import Hardware
+from st_predict.core.fitting.network import Run, fit_network
+from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.hist2st import PRESETS, Hist2ST, Hist2STConfig
 from st_predict.core.methods.interface import Batch
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import build_method, find_recipe
-from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import Run, fit_network
-from st_predict.core.training.predict import predict_spots
-from st_predict.core.training.spots import SpotSet
+from st_predict.core.model.predict import predict_spots
 
 SMALL = Hist2STConfig(width=16, heads=2, n_places=8, dropout=0.0)
 N_FEATURES, N_GENES = 6, 5

@@ -10,15 +10,15 @@ import torch
 from torch.nn import functional
 
 from st_predict.core.errors import InputError
+from st_predict.core.fitting.hardware import Hardware
+from st_predict.core.fitting.network import Run, fit_network
+from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.blocks import CrossAttentionLayer
 from st_predict.core.methods.interface import Batch, Needs
 from st_predict.core.methods.recipe import FitConfig
 from st_predict.core.methods.registry import find_recipe
 from st_predict.core.methods.triplex import TRIPLEX, TRIPLEXConfig
-from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.network import Run, fit_network
-from st_predict.core.training.predict import predict_spots
-from st_predict.core.training.spots import SpotSet
+from st_predict.core.model.predict import predict_spots
 
 Spots = Callable[..., SpotSet]
 SMALL = TRIPLEXConfig(width=16, neighbors=6, heads=2, dropout=0.0, n_places=8)

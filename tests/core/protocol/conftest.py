@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from st_predict.core.encoders.frozen import EncoderIdentity
+from st_predict.core.fitting.hardware import Hardware
+from st_predict.core.fitting.plan import Plan
+from st_predict.core.inputs.encoded import EncodedTiles
 from st_predict.core.methods.registry import find_recipe
 from st_predict.core.protocol.study import Candidate, Study
 from st_predict.core.section import Section
 from st_predict.core.tiles.geometry import TileSpec
 from st_predict.core.tiles.sources import ArraySource
-from st_predict.core.training.encoded import EncodedTiles
-from st_predict.core.training.hardware import Hardware
-from st_predict.core.training.plan import Plan
 
 N_FEATURES, N_GENES = 6, 16
 SUBJECTS = {"A1": "A", "A2": "A", "B1": "B", "C1": "C"}

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from st_predict.core.errors import InputError
+from st_predict.core.fitting.fit import _spot_set
+from st_predict.core.fitting.plan import usable_spots
 from st_predict.core.methods.interface import Needs
+from st_predict.core.model.model import Model
 from st_predict.core.protocol.choose import check_choice, choose
 from st_predict.core.protocol.fold import fit_fold, fit_study, run_fold
 from st_predict.core.protocol.study import Candidate, Study
 from st_predict.core.splits import OuterFold
-from st_predict.core.training.fit import _spot_set
-from st_predict.core.training.model import Model
-from st_predict.core.training.plan import usable_spots
 
 MakeCandidate = Callable[..., Candidate]
 

@@ -12,6 +12,7 @@ import pytest
 
 from st_predict.core import paper_style
 from st_predict.core.expression import section_expression
+from st_predict.core.fitting.fit import with_domain
 from st_predict.core.metrics import gene_scores, structure_agreement
 from st_predict.core.protocol import fold as fold_module
 from st_predict.core.protocol.fold import fit_fold, gene_sets, run_fold
@@ -20,7 +21,6 @@ from st_predict.core.protocol.scores import score_sets
 from st_predict.core.protocol.study import Candidate, Study
 from st_predict.core.section import Section
 from st_predict.core.splits import outer_folds
-from st_predict.core.training.fit import with_domain
 
 MakeCandidate = Callable[..., Candidate]
 

@@ -12,18 +12,18 @@ import torch
 
 from st_predict.core.encoders.frozen import EncoderIdentity
 from st_predict.core.encoders.registry import build_encoder
+from st_predict.core.fitting import fit as fit_module
+from st_predict.core.inputs.encoded import EncodedTiles
+from st_predict.core.inputs.rows import SectionRows
+from st_predict.core.inputs.transform import InputTransform
 from st_predict.core.methods.recipe import InputConfig
 from st_predict.core.methods.registry import METHODS
+from st_predict.core.model.model import Model
 from st_predict.core.protocol import fold as fold_module
 from st_predict.core.protocol.fold import fit_fold, run_fold
 from st_predict.core.protocol.study import Candidate, Study
 from st_predict.core.splits import OuterFold, outer_folds
 from st_predict.core.tiles.geometry import TileSpec
-from st_predict.core.training import fit as fit_module
-from st_predict.core.training.encoded import EncodedTiles
-from st_predict.core.training.inputs import InputTransform
-from st_predict.core.training.model import Model
-from st_predict.core.training.rows import SectionRows
 
 MakeCandidate = Callable[..., Candidate]
 

@@ -106,7 +106,7 @@ class FitConfig:
         set: 3 for every method; 1 where an encoder is trained, or nothing is trained by gradient.
     anchor
         Move predictions toward those of tuned ridge on slides that look unlike training (see
-        :mod:`~st_predict.core.training.anchor`). Not set: wherever a network is trained on frozen features.
+        :mod:`~st_predict.core.model.anchor`). Not set: wherever a network is trained on frozen features.
     trainable_encoder
         Train the image encoder end to end.
     augment

@@ -12,17 +12,17 @@ import torch
 
 from st_predict.core.errors import InputError
 from st_predict.core.expression import known_targets, section_expression
+from st_predict.core.fitting.plan import check_fit, usable_spots
 from st_predict.core.metrics import mean_pearson
 from st_predict.core.progress import hidden_progress, progress_bar
 from st_predict.core.splits import held_out_groups
-from st_predict.core.training.plan import check_fit, usable_spots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from st_predict.core.model.model import Model
     from st_predict.core.protocol.study import Candidate, Study
     from st_predict.core.section import Section
-    from st_predict.core.training.model import Model
 
 
 class Choice(NamedTuple):
@@ -81,7 +81,7 @@ def check_choice(sections: Sequence[Section], among: Sequence[Candidate]) -> Non
     Raises
     ------
     InputError
-        As :func:`~st_predict.core.training.plan.check_fit`, of the sections that are left while a group is held out.
+        As :func:`~st_predict.core.fitting.plan.check_fit`, of the sections that are left while a group is held out.
     """
     names = held_out_groups(sections)[1]
     groups = list(dict.fromkeys(names))

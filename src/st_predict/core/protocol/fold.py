@@ -13,27 +13,27 @@ from scipy.stats import rankdata
 
 from st_predict.core import paper_style
 from st_predict.core.expression import count_genes, known_targets, section_expression
+from st_predict.core.fitting.fit import train_model, with_domain
+from st_predict.core.fitting.network import Run
+from st_predict.core.fitting.plan import check_plan, usable_spots
+from st_predict.core.inputs.encode import encode_rows
+from st_predict.core.inputs.pixels import TileRows
 from st_predict.core.metrics import agreement
 from st_predict.core.protocol.choose import choose
 from st_predict.core.protocol.scores import score_genes, score_reliability, score_sets
 from st_predict.core.protocol.terms import inputs_in_words, stopping_in_words
 from st_predict.core.splits import held_out_groups
-from st_predict.core.training.encode import encode_rows
-from st_predict.core.training.fit import train_model, with_domain
-from st_predict.core.training.network import Run
-from st_predict.core.training.pixels import TileRows
-from st_predict.core.training.plan import check_plan, usable_spots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from st_predict.core.model.domain import Domain
+    from st_predict.core.model.model import Model
     from st_predict.core.protocol.study import Candidate, Study
     from st_predict.core.section import Section
     from st_predict.core.splits import OuterFold
-    from st_predict.core.training.domain import Domain
-    from st_predict.core.training.model import Model
 
 N_VARIABLE = 50
 """Size of the gene set of the most variable panel genes."""

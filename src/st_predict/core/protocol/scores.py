@@ -9,16 +9,16 @@ import numpy as np
 from st_predict.core.ceiling import target_ceilings
 from st_predict.core.expression import count_genes, set_counts, target_counts, total_counts
 from st_predict.core.metrics import agreement, gene_scores, morans_i, structure_agreement
+from st_predict.core.model.reliability import LEVELS
 from st_predict.core.neighbors import nearest_spots
-from st_predict.core.training.reliability import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from st_predict.core.model.reliability import Reliability
     from st_predict.core.section import Section
-    from st_predict.core.training.reliability import Reliability
 
 _NEIGHBORS = 6  # a spot's surroundings on a hexagonal array
 _MEANS = ("pcc", "spearman", "mse", "mae", "r2", "relative_variance", "ceiling", "ceiling_sd")

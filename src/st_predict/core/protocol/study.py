@@ -12,10 +12,10 @@ import numpy as np
 from st_predict.core.tiles.sources import ArraySource
 
 if TYPE_CHECKING:
+    from st_predict.core.fitting.hardware import Hardware
+    from st_predict.core.fitting.plan import Plan
+    from st_predict.core.inputs.encoded import EncodedTiles
     from st_predict.core.section import Section
-    from st_predict.core.training.encoded import EncodedTiles
-    from st_predict.core.training.hardware import Hardware
-    from st_predict.core.training.plan import Plan
 
 _PART_SPOTS = 256
 

@@ -9,10 +9,10 @@ from st_predict.core.splits import held_out_groups, inner_folds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from st_predict.core.inputs.encoded import EncodedTiles
     from st_predict.core.methods.recipe import Recipe
     from st_predict.core.protocol.study import Candidate
     from st_predict.core.section import Section
-    from st_predict.core.training.encoded import EncodedTiles
 
 _STANDARDIZED = {"slide": "z-scored within each slide", "training": "z-scored by training spots", "none": "not scaled"}
 _TUNED = {"ridge": "penalty and rank", "shuffled": "penalty and rank"}  # of methods in closed form

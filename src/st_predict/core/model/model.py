@@ -1,0 +1,467 @@
+"""A trained model: what it needs to predict, and nothing of how it came to be but a record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from st_predict.core.errors import InputError
+from st_predict.core.expression import describe_panel
+from st_predict.core.model.anchor import anchor_share
+from st_predict.core.model.lone_tiles import TileModel
+from st_predict.core.neighbors import array_places, nearest_spots
+from st_predict.core.room import give_back, room_for
+from st_predict.core.section import same_subject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.encoders.frozen import EncoderIdentity
+    from st_predict.core.inputs.transform import InputTransform
+    from st_predict.core.methods.recipe import Recipe
+    from st_predict.core.methods.ridge import Ridge
+    from st_predict.core.model.domain import Domain
+    from st_predict.core.model.reliability import Reliability
+    from st_predict.core.section import Section
+    from st_predict.core.tiles.geometry import TileSpec
+
+TARGET = "log1p of counts per 10,000"
+_SCALE_TOLERANCE = 0.05
+_GENE_COLUMNS = ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model(TileModel):
+    """A model trained by :func:`st_predict.tl.train` or read by :func:`st_predict.load_model`.
+
+    Parameters
+    ----------
+    method
+        Name of the method.
+    recipe
+        All its settings.
+    panel
+        Genes it predicts, in order, and after them its gene sets.
+    encoder_identity
+        Encoder of the tiles.
+    tiles
+        Tile widths.
+    um_per_px
+        Median scale of the training sections, where it was known.
+    pitch_um
+        Median distance between neighboring training spots, where the scale was known; grids are laid at it.
+    min_counts
+        Least counts of a spot to be trained on or scored.
+    seed
+        Seed of the fit.
+    sections
+        Names of the training sections.
+    n_inputs
+        Input features of the method.
+    epochs
+        Epochs of the final fit.
+    history_rows, held_out_rows
+        Records behind :attr:`history` and :attr:`held_out`.
+    transform, center, network, encoder
+        The fitted parts: transformation of the inputs, mean over training sections ``(G,)``, method, and the encoder if
+        it was trained.
+    domain
+        What the training tiles look like.
+    anchor
+        Ridge toward which predictions are moved on slides unlike those; ``None``: they are not moved.
+    reliability
+        How sure its predictions are; ``None`` where nothing was held out.
+    gene_sets
+        Genes of each gene set in the panel.
+    ground
+        For what slides the expectations are valid: a ``"new subject"``, where subjects were held out; the
+        ``"same subject"``, where only sections of one were; or a ``"new section"``, where subjects are not known.
+        ``None``: nothing was held out.
+    subject
+        The one subject that was trained on; ``None`` where there were several, or not all are known.
+    layout
+        Layout of the array of the training sections, ``"hex"`` or ``"square"``, in which grids are laid. ``None`` where
+        sections differ, or the layout is not known.
+
+    Examples
+    --------
+    What it is, and how well it did on sections that were held out:
+
+    >>> model.panel_size
+    '20 genes'
+    >>> model.held_out["pcc"]["ridge"].round(1)
+    section
+    S1    0...
+    S2    0...
+    S3    0...
+    Name: ridge, dtype: float64
+    >>> len(model.history)  # epochs of its fits; ridge has none
+    0
+    >>> model.looks_around, model.reach  # whether neighboring spots count, and how many
+    (False, 0)
+    >>> model.provenance()["target"]
+    'log1p of counts per 10,000'
+
+    What to expect of it on a new slide, and on one that looks unlike training:
+
+    >>> likely = model.genes["expected_pcc"].mean()
+    >>> bool(model.genes_on(3.0)["expected_pcc"].mean() < likely)
+    True
+    >>> model.is_of_another("P9")  # not known: it was trained on three subjects
+    False
+
+    Without SpatialData, from encoded tiles ``(n, S, d)`` and the centers of the spots:
+
+    >>> table = sections["S1"].tables["table"]
+    >>> features = table.obsm["X_efficientnet_lite0"].reshape(table.n_obs, 4, -1)
+    >>> model.predict_features(features, table.obsm["spatial"]).shape
+    (41, 20)
+    >>> model.distance(features).shape
+    (41,)
+    >>> model.shift(features) < 1
+    True
+    >>> model.anchored(features)  # ridge is not drawn toward itself
+    0.0
+    """
+
+    method: str
+    recipe: Recipe
+    panel: list[str]
+    encoder_identity: EncoderIdentity
+    tiles: TileSpec
+    um_per_px: float | None
+    pitch_um: float | None
+    min_counts: float
+    seed: int
+    sections: list[str]
+    n_inputs: int
+    epochs: int
+    history_rows: list[dict[str, Any]]
+    held_out_rows: list[dict[str, Any]]
+    transform: InputTransform
+    center: torch.Tensor
+    network: Any
+    encoder: Encoder | None
+    domain: Domain | None = None
+    anchor: Ridge | None = None
+    reliability: Reliability | None = None
+    gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    layout: str | None = None
+    ground: str | None = None
+    subject: str | None = None
+    choice: str | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Model {self.id}: {self.method} on {self.encoder_identity.name}, {self.panel_size}, "
+            f"trained on {', '.join(self.sections[:6])}{', ...' if len(self.sections) > 6 else ''}"
+        )
+
+    @property
+    def id(self) -> str:
+        """Twelve digits that follow from the weights and all that a prediction, and what is said of it, depends on."""
+        settings = {
+            "panel": self.panel,
+            "gene_sets": dict(self.gene_sets),
+            "method": self.method,
+            "recipe": self.recipe.to_dict(),
+            "encoder": [self.encoder_identity.name, self.encoder_identity.fingerprint],
+            "tiles": self.tiles.to_dict(),
+            "um_per_px": self.um_per_px,
+            "pitch_um": self.pitch_um,
+            "layout": self.layout,
+            "ground": self.ground,
+            "subject": self.subject,
+            "min_counts": self.min_counts,
+        }
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for key, value in sorted(self.tensors().items()):
+            digest.update(key.encode())
+            digest.update(value.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+    @property
+    def panel_size(self) -> str:
+        """How many genes and gene sets it predicts, in words."""
+        return describe_panel(self.panel, self.gene_sets)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Losses and held-out scores, one row an epoch of each fit (inner folds, then the final one)."""
+        import pandas as pd
+
+        return pd.DataFrame(self.history_rows)
+
+    @property
+    def held_out(self) -> pd.DataFrame:
+        """Scores of mean, ridge and this method on each training section while it was held out, PCC and MSE.
+
+        Empty where nothing was held out. Everything was fitted without the held-out sections but the choice of the
+        panel and of the stopping epoch, so for an unseen section expect slightly less.
+        """
+        import pandas as pd
+
+        rows = pd.DataFrame(self.held_out_rows, columns=["section", "method", "pcc", "mse"])
+        methods = list(dict.fromkeys(rows["method"]))
+        wide = rows.pivot(index="section", columns="method", values=["pcc", "mse"])
+        return wide.reindex(columns=[(score, m) for score in ("pcc", "mse") for m in methods])
+
+    @property
+    def genes(self) -> pd.DataFrame:
+        """What to expect of every gene on a slide that was not trained on, one row a gene.
+
+        ``expected_pcc``: mean over training sections of the PCC while they were held out, ``pcc_sd`` its standard
+        deviation between them, ``ceiling``, an estimate of the PCC that a predictor of the true rates would reach on
+        counts this noisy, ``chance``, what shuffled images reach on the same sections, ``predictable``: whether
+        more is expected (of ridge on shuffled images at most 2 % of genes are called so, on average), and
+        ``expected_for``: of what slides this tells, as ``ground``. Of the same subject, it says little of another's. All of
+        it is unknown where nothing was held out.
+        """
+        return self.genes_on(float("nan"))
+
+    def genes_on(self, shift: float, *, of_another: bool = False) -> pd.DataFrame:
+        """:attr:`genes` on a slide that lies so far off training (see :meth:`shift`): less is expected of one unlike it.
+
+        Parameters
+        ----------
+        shift
+            NaN where it is not known.
+        of_another
+            Whether it is of another subject than the one that was trained on.
+        """
+        import pandas as pd
+
+        names = pd.Index(self.panel, name="gene")
+        if self.reliability is None:
+            return pd.DataFrame(index=names, columns=_GENE_COLUMNS)
+        found = self.reliability.on_slide(shift, of_another=of_another)
+        values = (
+            found.expected_pcc.numpy(),
+            found.pcc_sd.numpy(),
+            found.ceiling.numpy(),
+            np.nan if found.chance is None else found.chance.numpy(),
+            np.nan if found.predictable is None else found.predictable.numpy(),
+            self.ground,
+        )
+        return pd.DataFrame(dict(zip(_GENE_COLUMNS, values, strict=True)), index=names)
+
+    def is_of_another(self, subject: str | None) -> bool:
+        """Whether a slide is known to be of another subject than the only one that was trained on."""
+        return self.subject is not None and subject is not None and not same_subject(self.subject, subject)
+
+    @property
+    def looks_around(self) -> bool:
+        """Whether a prediction depends on how far neighboring spots are."""
+        return self.reach > 0 or self.network.needs.section
+
+    @property
+    def reach(self) -> int:
+        """How many of the nearest spots a prediction depends on, beside those of its section."""
+        return max(*self.transform.config.context, self._neighbors, 0)
+
+    @property
+    def _neighbors(self) -> int:
+        """Nearest spots that the method itself sees at prediction."""
+        needs = self.network.needs
+        return 0 if needs.predicts_alone else needs.neighbors
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything that was fitted, by name."""
+        parts = {
+            "network": self.network.state_dict(),
+            "inputs": self.transform.arrays,
+            "targets": {"mean": self.center},
+        }
+        if self.encoder is not None:
+            parts["encoder"] = self.encoder.state_dict()
+        if self.anchor is not None:
+            parts["anchor"] = self.anchor.state_dict()
+        if self.domain is not None:
+            parts["domain"] = self.domain.tensors()
+        if self.reliability is not None:
+            parts["reliability"] = self.reliability.tensors()
+        return {f"{part}.{key}": value.detach().cpu() for part, state in parts.items() for key, value in state.items()}
+
+    def provenance(self, panel: Sequence[str] | None = None) -> dict[str, Any]:
+        """What is written beside every prediction; ``panel`` are the genes of it, ``None``: all."""
+        panel = self.panel if panel is None else panel
+        sets = {name: list(genes) for name, genes in self.gene_sets.items() if name in panel}
+        return {
+            "package_version": version("st-predict"),
+            "model": self.id,
+            "method": self.method,
+            "encoder": self.encoder_identity.name,
+            "tile_um": list(self.tiles.widths_um),
+            "tile_px": list(self.tiles.widths_px),
+            "panel": list(panel),
+            "target": TARGET,
+            "min_counts": float(self.min_counts),
+            **({"gene_sets": sets} if sets else {}),
+        }
+
+    def check_section(self, section: Section) -> None:
+        """Refuse a section this model cannot predict.
+
+        Raises
+        ------
+        InputError
+            If the model works in pixels of another scale.
+        """
+        known = self.tiles.widths_px and self.um_per_px is not None and section.um_per_px is not None
+        if known and abs(section.um_per_px / self.um_per_px - 1) > _SCALE_TOLERANCE:  # type: ignore[operator]
+            raise InputError(
+                f"section {section.name!r} has {section.um_per_px:.4g} um/px; the model was trained in pixels at "
+                f"{self.um_per_px:.4g} um/px",
+                where="um_per_px",
+                expected="the scale the model was trained at",
+                remedy="train with tile_um= instead of tile_px=, or rescale the image",
+            )
+
+    def check_encoder(self, identity: EncoderIdentity) -> None:
+        """Refuse another encoder's features.
+
+        Raises
+        ------
+        InputError
+            If the encoder at hand has other weights than the one trained with.
+        """
+        if identity.fingerprint != self.encoder_identity.fingerprint:
+            raise InputError(
+                f"the weights of {identity.name!r} here ({identity.fingerprint}) are not those the model was trained "
+                f"with ({self.encoder_identity.fingerprint})",
+                where="encoder",
+                expected="the same weights",
+                remedy="install or fetch the same version of the encoder's weights",
+            )
+
+    def predict_features(
+        self,
+        features: NDArray[np.float32],
+        centers_px: NDArray[np.float64],
+        arrays: NDArray[np.int64] | None = None,
+        genes: NDArray[np.intp] | None = None,
+    ) -> NDArray[np.float32]:
+        """Predict one section from its encoded tiles; expression plays no part.
+
+        Parameters
+        ----------
+        features
+            Encoded tiles ``(n, S, d)``.
+        centers_px
+            Spot centers ``(n, 2)``.
+        arrays
+            Which of several interleaved arrays each spot belongs to ``(n,)``: its surroundings are the spots of its own.
+            Each needs more than :attr:`reach` spots. ``None``: one array.
+        genes
+            Numbers of the genes that are wanted; ``None``: all.
+
+        Returns
+        -------
+        ``(n, G)`` float32, log1p of counts per 10,000, genes as in ``panel`` (or as wanted); in a temporary file where they are many.
+        """
+        from st_predict.core.inputs.spots import SpotSet
+        from st_predict.core.model.predict import predicted_parts
+
+        wanted = slice(None) if genes is None else genes
+        predicted = room_for("predictions", (len(features), len(self.panel if genes is None else genes)))
+
+        typical = None if self.domain is None else (self.domain.mean, self.domain.scale)
+        rows = self.transform(features, centers_px, arrays, typical)
+        n = len(rows)
+        nearest = nearest_spots(centers_px, min(self._neighbors, n - 1), arrays)
+        spots = SpotSet(
+            tiles=rows,
+            expression=torch.empty(n, 0),
+            sections=torch.zeros(n, dtype=torch.long) if arrays is None else torch.from_numpy(arrays),
+            neighbors=torch.empty(n, 0, dtype=torch.long),
+            places=torch.from_numpy(array_places(centers_px, arrays)).float(),
+        ).with_neighbors(nearest)
+        share = self.anchored(features)
+        for part, values in predicted_parts(self.network, spots):
+            if share and self.anchor is not None:
+                values = torch.lerp(values, self.anchor.predict(spots.images(part)), share)
+            predicted[part.numpy()] = (values + self.center).numpy()[:, wanted]
+            give_back(predicted)
+        return predicted
+
+    def distance(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How unlike the training tiles some are: distance in feature space, in units of the training tiles' limit.
+
+        Parameters
+        ----------
+        features
+            Encoded tiles ``(n, S, d)``.
+
+        Returns
+        -------
+        ``(n,)``; beyond 1 lies one in a hundred tiles of a section like those trained on. NaN for a model that keeps
+        nothing of its training tiles.
+        """
+        return np.full(len(features), np.nan, np.float32) if self.domain is None else self.domain.distance(features)
+
+    def shift(self, features: NDArray[np.float32]) -> float:
+        """How far a slide as a whole lies off the training sections, beyond 1 where farther than any of them.
+
+        Parameters
+        ----------
+        features
+            Encoded tiles of the whole slide ``(n, S, d)``.
+
+        Returns
+        -------
+        Distance of their mean in feature space, in units of ``domain.slide_limit``; NaN as in :meth:`distance`.
+        """
+        return float("nan") if self.domain is None else self.domain.shift(features)
+
+    def anchored(self, features: NDArray[np.float32]) -> float:
+        """How much of the prediction of a slide is ridge's, 0 to 1: more the less it looks like training.
+
+        Parameters
+        ----------
+        features
+            Encoded tiles of the whole slide ``(n, S, d)``.
+        """
+        return 0.0 if self.anchor is None else anchor_share(self.shift(features))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model as a folder: ``config.json`` and ``weights.safetensors``.
+
+        Written beside and then put in the place of a model that was there before: whoever loads it meanwhile gets the
+        earlier one or the new one. Where several processes trained it, the first of them writes.
+
+        Parameters
+        ----------
+        path
+            The folder. An earlier model there is replaced; where it is a link, the one that it points at.
+
+        Returns
+        -------
+        The folder.
+
+        Raises
+        ------
+        InputError
+            If something that is not a model is there, or files beside a model's own, or it cannot be written there.
+
+        Examples
+        --------
+        >>> folder = model.save("my_model")
+        >>> sorted(file.name for file in folder.iterdir())
+        ['config.json', 'weights.safetensors']
+        >>> stp.load_model(folder).id == model.id
+        True
+        """
+        from st_predict.core.model.folder import save_model
+
+        return save_model(self, path)
