@@ -131,5 +131,5 @@ def test_processes_that_share_a_batch_draw_the_same(monkeypatch: pytest.MonkeyPa
     for rank in range(2):
         monkeypatch.setattr(processes, "rank_and_size", lambda rank=rank: (rank, 2))
         torch.manual_seed(0)
-        parts.append(augment(tiles[hardware.share(7)], config, of=7))
+        parts.append(augment(tiles[processes.share(7)], config, of=7))
     assert torch.equal(torch.cat(parts), whole)
