@@ -23,10 +23,11 @@ from st_predict.cli.data_sets import SETTINGS
 from st_predict.cli.summary import by_fold
 from st_predict.core.fitting.hardware import Hardware
 from st_predict.core.fitting.network import Run, fit_network
+from st_predict.core.inputs.kinds import FeatureInputs
 from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.interface import Batch
 from st_predict.core.methods.nh2st import NH2ST, NH2STConfig
-from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.protocol.verdict import judge
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def contrast_on_constant_images(attention: str) -> dict[str, float]:
     method.before_fit(spots.reference())
     records = fit_network(
         method,
-        None,
+        FeatureInputs(InputConfig(), []),
         spots,
         FitConfig(batch_size=64),
         epochs=30,

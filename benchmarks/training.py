@@ -42,9 +42,10 @@ from st_predict.core.fitting.hardware import Hardware, new_trainer
 from st_predict.core.fitting.module import FitModule
 from st_predict.core.fitting.network import Run, fit_network
 from st_predict.core.inputs.encode import ActivationRoom, encode_rows
+from st_predict.core.inputs.kinds import FeatureInputs, PixelInputs
 from st_predict.core.inputs.spots import BlockSampler, SpotSet
 from st_predict.core.methods.interface import Batch
-from st_predict.core.methods.recipe import FitConfig, Recipe
+from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
 from st_predict.core.methods.registry import build_method, build_network, find_recipe
 from st_predict.core.methods.settle import settle_method
 from st_predict.core.neighbors import array_places, nearest_spots
@@ -88,7 +89,9 @@ class Form:
     """One way to train: its own copy of the encoder and the method, and an optimizer."""
 
     def __init__(self, spots: SpotSet, encoder: Any, method: Any, config: FitConfig, precision: str) -> None:
-        self.module = FitModule(copy.deepcopy(method), copy.deepcopy(encoder), config, spots).to(DEVICE)
+        self.module = FitModule(
+            copy.deepcopy(method), PixelInputs(InputConfig(), copy.deepcopy(encoder), []), config, spots
+        ).to(DEVICE)
         self.module.method.train()
         self.optimizer = self.module.configure_optimizers()["optimizer"]
         self.precision, self.encoded, self.targets, self.seconds = precision, 0, 0, 0.0
@@ -264,7 +267,16 @@ def seconds_an_epoch(recipe: Recipe, spots: SpotSet) -> float:
     seconds = []
     for epochs in (1, 4):  # what starting takes is in both
         begin = time.perf_counter()
-        fit_network(network, None, spots, recipe.fit, epochs=epochs, held_out={}, seed=0, run=Run(Hardware()))
+        fit_network(
+            network,
+            FeatureInputs(InputConfig(), []),
+            spots,
+            recipe.fit,
+            epochs=epochs,
+            held_out={},
+            seed=0,
+            run=Run(Hardware()),
+        )
         seconds.append(time.perf_counter() - begin)
     return (seconds[1] - seconds[0]) / 3
 

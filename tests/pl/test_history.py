@@ -12,6 +12,7 @@ from matplotlib import pyplot as plt
 
 import st_predict as stp
 from st_predict.core.errors import InputError
+from st_predict.core.methods.recipe import Recipe
 from st_predict.core.model.model import Model
 
 
@@ -19,7 +20,7 @@ def make_model(history_rows: list[dict], held_out_rows: list[dict], epochs: int 
     """A model of which only the records matter."""
     empty = dict.fromkeys(Model.__dataclass_fields__)
     return Model(**{
-        **empty, "method": method, "epochs": epochs, "history_rows": history_rows, "held_out_rows": held_out_rows
+        **empty, "recipe": Recipe(method, None), "epochs": epochs, "history_rows": history_rows, "held_out_rows": held_out_rows
     })  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+Layout = Literal["hex", "square"]
 _BAND_POINTS = 1_000_000
-_FOLDS = {"hex": 6, "square": 4}
+_FOLDS: dict[Layout, int] = {"hex": 6, "square": 4}
 _BESIDE = 1.25  # pitches; the second distance of a square array is 1.41
 _FEWEST, _ORDERED = 20, 0.4  # ways from spot to spot that tell, and how much more of one order
 
@@ -62,7 +63,7 @@ def grid_points(
     return points, rows, columns
 
 
-def array_layout(centers_px: NDArray[np.float64]) -> str | None:
+def array_layout(centers_px: NDArray[np.float64]) -> Layout | None:
     """``"hex"`` or ``"square"``, as the spots lie; ``None`` where they lie otherwise or too few lie beside each other.
 
     By bond-orientational order (Nelson and Halperin 1979): the lines from spots to those beside them point six ways, or

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from st_predict.core.section import Section
 
+Ground = Literal["new subject", "same subject", "new section"]
+"""For what slides scores on held-out groups are valid, see :func:`ground_of`."""
+
 
 class Fold(NamedTuple):
     """One inner fold, by section number."""
@@ -32,7 +35,7 @@ def held_out_groups(sections: Sequence[Section]) -> tuple[str, list[str]]:
     return "section", [str(i) for i in range(len(sections))]
 
 
-def ground_of(sections: Sequence[Section]) -> str:
+def ground_of(sections: Sequence[Section]) -> Ground:
     """What scores on held-out groups tell of: ``"new subject"``, ``"same subject"``, or ``"new section"`` of subjects unknown."""
     if held_out_groups(sections)[0] == "subject":
         return "new subject"

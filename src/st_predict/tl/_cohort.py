@@ -158,7 +158,7 @@ def _series(sdata: SpatialData) -> int | None:
 @lru_cache(maxsize=1)
 def _load(path: str, model_id: str) -> Model:
     """The model, once a process; another run may have put another one at the same path."""
-    from st_predict.core.model.folder import load_model  # the session keeps the model it had
+    from st_predict.core.model.load import load_model  # the session keeps the model it had
 
     model = load_model(path)
     if model.id != model_id:

@@ -282,9 +282,9 @@ def _features(
         return keep and kept_in(keep, features_record(identity, model.tiles, section, placed.image))
 
     placed = feature_table(sdata, placed, make=False)
-    if (model.encoder is not None or placed.table is None) and grid_record(sdata, placed.shapes) is None:
+    if (model.has_own_encoder or placed.table is None) and grid_record(sdata, placed.shapes) is None:
         say_glass(section)  # a grid of ours lies on tissue; features kept in a table say so when they are made
-    if model.encoder is not None:
+    if model.encoder:
         trained = EncoderIdentity(model.encoder_identity.name, None, model.id)
         try:
             return embed_section(

@@ -92,7 +92,7 @@ def compare_grid(section: Section, record: dict[str, Any] | None) -> None:
 def compare_size(model: Model, section: Section) -> None:
     """Say so where a slide has too few spots to be scored by what it has itself."""
     own = own_share(section.n_spots)
-    if model.recipe.inputs.standardize == "slide" and model.encoder is None and own < 1:
+    if model.recipe.inputs.standardize == "slide" and not model.has_own_encoder and own < 1:
         logger.warning(
             "%d spots are too few to tell a slide's stain by: their features are scored by those of a typical training "
             "slide, to %.0f %%. From %d spots on a slide is scored by itself, which is more accurate",

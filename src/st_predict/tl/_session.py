@@ -60,7 +60,7 @@ def load_model(path: str | Path) -> Model:
     >>> stp.load_model(folder).id == model.id
     True
     """
-    from st_predict.core.model.folder import load_model as read
+    from st_predict.core.model.load import load_model as read
 
     model = read(path)
     remember(model)

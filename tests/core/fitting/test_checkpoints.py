@@ -16,9 +16,10 @@ from st_predict.core.fitting import checkpoints
 from st_predict.core.fitting.checkpoints import Checkpoints, FitCheckpoint
 from st_predict.core.fitting.hardware import Hardware
 from st_predict.core.fitting.network import Run, Watch, fit_network, new_network
+from st_predict.core.inputs.kinds import FeatureInputs, PixelInputs
 from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.nh2st import NH2STConfig
-from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.methods.registry import build_method
 
 SMALL = NH2STConfig(width=16, hidden=16, neighbors=4)
@@ -45,7 +46,7 @@ def fit(
     spots: SpotSet, path: Path | None = None, *, stop: int | None = None, pixels: bool = False, **config: Any
 ) -> tuple[dict[str, torch.Tensor], list[Any]]:
     """Weights and records of a fit that stops on a held-out section."""
-    encoder = build_encoder("tiny") if pixels else None
+    inputs = PixelInputs(InputConfig(), build_encoder("tiny"), []) if pixels else FeatureInputs(InputConfig(), [])
     train, held = spots.of_sections([0, 1]), {2: spots.of_sections([2])}
     method: Any = new_network(
         lambda: build_method("nh2st", SMALL, 24 if pixels else spots.tiles.shape[1], spots.expression.shape[1]), 0
@@ -53,7 +54,7 @@ def fit(
     method.before_fit(train.reference())
     records = fit_network(
         method,
-        encoder,
+        inputs,
         train,
         FitConfig(**{"batch_size": 8, "patience": 2, "decay_every": 2, **config}),
         epochs=EPOCHS,
@@ -68,8 +69,8 @@ def fit(
         ),
     )
     weights = dict(method.state_dict())
-    if encoder is not None:
-        weights |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    if inputs.encoder:
+        weights |= {f"encoder.{name}": value for name, value in inputs.encoder.state_dict().items()}
     return weights, [
         (
             r.epoch,

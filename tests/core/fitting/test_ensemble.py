@@ -9,10 +9,11 @@ import torch
 
 from st_predict.core.fitting.hardware import Hardware
 from st_predict.core.fitting.network import Run, fit_network, new_network
+from st_predict.core.inputs.kinds import FeatureInputs
 from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.ensemble import Ensemble
 from st_predict.core.methods.nh2st import NH2STConfig
-from st_predict.core.methods.recipe import FitConfig, Recipe
+from st_predict.core.methods.recipe import FitConfig, InputConfig, Recipe
 from st_predict.core.methods.registry import build_method, build_network, find_recipe
 from st_predict.core.methods.settle import settle_method
 
@@ -32,7 +33,7 @@ def fitted(method: Any, spots: SpotSet) -> Any:
     method.before_fit(spots.reference())
     fit_network(
         method,
-        None,
+        FeatureInputs(InputConfig(), []),
         spots,
         FitConfig(batch_size=8),
         epochs=4,

@@ -14,7 +14,7 @@ from torch import nn
 
 from st_predict.core import processes
 from st_predict.core.fitting.hardware import Hardware, new_trainer
-from st_predict.core.model.folder import load_model
+from st_predict.core.model.load import load_model
 from st_predict.core.processes import gathered, share
 
 SCRIPT = """

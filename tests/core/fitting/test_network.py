@@ -15,14 +15,16 @@ from st_predict.core.errors import InputError
 from st_predict.core.fitting import module
 from st_predict.core.fitting.hardware import Hardware
 from st_predict.core.fitting.network import Run, fit_network, new_network
+from st_predict.core.inputs.kinds import FeatureInputs, PixelInputs
 from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.interface import Batch, Method, Needs
 from st_predict.core.methods.nh2st import NH2STConfig
-from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.methods.registry import build_method
 from st_predict.core.model.predict import predict_spots
 
 CPU = Hardware("cpu", 1)
+FEATURES = FeatureInputs(InputConfig(), [])
 SMALL = NH2STConfig(width=16, hidden=16, neighbors=4, input_noise=0.0)  # its tiles are of no set scale
 
 
@@ -32,7 +34,9 @@ def fitted(
     method = new_network(lambda: build_method("nh2st", SMALL, spots.tiles.shape[1], spots.expression.shape[1]), seed)
     method.before_fit(spots.reference())
     config = FitConfig(**{"batch_size": 8, **fit})
-    records = fit_network(method, None, spots, config, epochs=epochs, held_out=held_out or {}, seed=seed, run=Run(CPU))
+    records = fit_network(
+        method, FEATURES, spots, config, epochs=epochs, held_out=held_out or {}, seed=seed, run=Run(CPU)
+    )
     return method, records
 
 
@@ -117,7 +121,7 @@ def test_schedule_batches_and_modes(spot_set: Callable[..., SpotSet]) -> None:
     config = FitConfig(batch_size=20, learning_rate=0.1, weight_decay=0.0, decay_every=2, decay=0.5)
     held = {2: spots.of_sections([2])}
     records = fit_network(
-        method, None, spots.of_sections([0, 1]), config, epochs=4, held_out=held, seed=0, run=Run(CPU)
+        method, FEATURES, spots.of_sections([0, 1]), config, epochs=4, held_out=held, seed=0, run=Run(CPU)
     )
     assert method.targets == [25, 25] * 4, "fifty spots are two batches of twenty and what is left over"
     assert method.modes == [True, True, False] * 4
@@ -153,7 +157,9 @@ def test_encoder_in_training_moves_at_its_own_rate_and_keeps_its_statistics(spot
     method, encoder = Passing(), BatchNormEncoder().eval()
     config = FitConfig(batch_size=74, learning_rate=0.1, encoder_learning_rate=0.01, weight_decay=0.0)
     held = {0: spots.of_sections([0])}
-    fit_network(method, encoder, spots, config, epochs=3, held_out=held, seed=0, run=Run(CPU))
+    fit_network(
+        method, PixelInputs(InputConfig(), encoder, []), spots, config, epochs=3, held_out=held, seed=0, run=Run(CPU)
+    )
     assert method.weight.item() == pytest.approx(-0.3, abs=1e-5)
     assert encoder.weight.item() == pytest.approx(-0.03, abs=1e-5)
     assert set(encoder.modes) == {False} and encoder.norm.num_batches_tracked == 0
@@ -203,7 +209,7 @@ def test_a_batch_too_large_for_memory_is_told_with_one_that_fits(spot_set: Calla
     with pytest.raises(InputError, match="a batch of 70 spots does not fit in the memory of cpu") as error:
         fit_network(
             Hungry(),
-            None,
+            FEATURES,
             spot_set(),
             FitConfig(batch_size=70),
             epochs=1,
@@ -234,11 +240,11 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("pixels", [False, True])
 def test_a_training_step_waits_for_nothing(spot_set: Callable[..., SpotSet], pixels: bool) -> None:
     spots = spot_set()
-    encoder = build_encoder("tiny") if pixels else None
+    inputs = PixelInputs(InputConfig(), build_encoder("tiny"), []) if pixels else FEATURES
     if pixels:
         spots = spots.with_tiles(torch.randint(0, 256, (len(spots.tiles), 1, 32, 32, 3), dtype=torch.uint8))
     method: Any = build_method("nh2st", SMALL, 24 if pixels else spots.tiles.shape[1], spots.expression.shape[1])
-    fitting = module.FitModule(method, encoder, FitConfig(), spots)
+    fitting = module.FitModule(method, inputs, FitConfig(), spots)
     batch = spots.batch(torch.arange(20))
     with Waits() as waits:
         fitting.training_step(batch, 0).backward()

@@ -16,6 +16,7 @@ from st_predict.core.fitting.hardware import Hardware
 from st_predict.core.fitting.module import EpochRecord, Score
 from st_predict.core.fitting.network import Run
 from st_predict.core.fitting.selection import Fitting, Selection, center_targets, history_rows, select_epochs
+from st_predict.core.inputs.kinds import FeatureInputs, PixelInputs
 from st_predict.core.inputs.pixels import TileRows
 from st_predict.core.inputs.rows import SectionRows
 from st_predict.core.inputs.spots import SpotSet
@@ -87,7 +88,9 @@ def selected(fitting: Fitting, spots: SpotSet, folds: list[Any]) -> Selection:
     """The features are the tiles of the spots."""
     parts = [spots.of_sections([i]) for i in spots.sections.unique().tolist()]
     rows = [SectionRows(INPUTS, part.tiles.numpy()[:, None], part.places.double().numpy()) for part in parts]
-    return select_epochs(fitting, spots.with_tiles(torch.empty(len(spots.tiles), 0)), rows, None, folds)
+    return select_epochs(
+        fitting, spots.with_tiles(torch.empty(len(spots.tiles), 0)), FeatureInputs(INPUTS, rows), folds
+    )
 
 
 def score(pcc: float, mse: float) -> Score:
@@ -226,7 +229,7 @@ def test_an_encoder_in_training_starts_from_scaled_features(standardize: Any) ->
     inputs = dataclasses.replace(INPUTS, standardize=standardize)
     used = dataclasses.replace(used, recipe=dataclasses.replace(used.recipe, inputs=inputs))
     given = build_encoder("tiny")
-    _, encoder, _ = used.fit(spots, given, 1, {}, "fit")
+    _, encoder, _ = used.fit(spots, PixelInputs(inputs, given, []), 1, {}, "fit")
     assert encoder is not None and encoder is not given and not given.feature_mean.any()
     with torch.no_grad():
         found = encoder(pixels[:, 0])

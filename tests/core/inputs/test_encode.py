@@ -9,6 +9,8 @@ import torch
 
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.inputs.encode import ActivationRoom, encode_rows
+from st_predict.core.inputs.kinds import FeatureInputs
+from st_predict.core.methods.recipe import InputConfig
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 3, 50])
@@ -23,7 +25,7 @@ def test_rows_are_the_scales_side_by_side(batch_size: int | None) -> None:
 
 def test_features_pass_through() -> None:
     rows = torch.randn(4, 6)
-    assert encode_rows(None, rows, batch_size=2) is rows
+    assert FeatureInputs(InputConfig(), []).rows(rows) is rows
 
 
 def drawn(n: int, scales: int = 1) -> torch.Tensor:

@@ -11,9 +11,10 @@ import torch
 
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.fitting.module import FitModule
+from st_predict.core.inputs.kinds import PixelInputs
 from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.interface import Batch
-from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.methods.registry import build_method, find_recipe
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -47,7 +48,12 @@ def test_losses_and_gradients_are_those_of_the_naive_form(name: str, spot_set: C
     targets = torch.cat([torch.from_numpy(rows) for rows in spots.blocks(20)[:2]])
     found = []
     for batch in (spots.batch(targets), naive_batch(spots, targets)):
-        module = FitModule(copy.deepcopy(method), copy.deepcopy(encoder), FitConfig(augment=False), spots)
+        module = FitModule(
+            copy.deepcopy(method),
+            PixelInputs(InputConfig(), copy.deepcopy(encoder), []),
+            FitConfig(augment=False),
+            spots,
+        )
         loss = module.training_step(batch, 0)
         loss.backward()
         gradients = {key: p.grad for key, p in module.named_parameters() if p.grad is not None}

@@ -15,13 +15,14 @@ from torch.nn import functional
 from st_predict.core.errors import InputError
 from st_predict.core.fitting.hardware import Hardware
 from st_predict.core.fitting.network import Run, fit_network
+from st_predict.core.inputs.kinds import FeatureInputs
 from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.bridge import ExemplarBridge
 from st_predict.core.methods.egn import EGN, EGNConfig
 from st_predict.core.methods.interface import Batch, Reference
-from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.methods.registry import find_recipe
-from st_predict.core.model.folder import load_model
+from st_predict.core.model.load import load_model
 
 D, G, N, K = 7, 5, 60, 4
 SMALL = EGNConfig(width=8, exemplars=K, bridges=2, dropout=0.0)
@@ -189,7 +190,14 @@ def test_loss_falls() -> None:
     spots = SpotSet(data.tiles, data.expression, data.folds, torch.empty(N, 0, dtype=torch.long), torch.rand(N, 2))
     config = FitConfig(batch_size=20, learning_rate=1e-2)
     records = fit_network(
-        method_of(data), None, spots, config, epochs=25, held_out={}, seed=0, run=Run(Hardware("cpu", 1))
+        method_of(data),
+        FeatureInputs(InputConfig(), []),
+        spots,
+        config,
+        epochs=25,
+        held_out={},
+        seed=0,
+        run=Run(Hardware("cpu", 1)),
     )
     assert records[-1].losses["mse"] < 0.3 * records[0].losses["mse"]
     assert records[-1].losses["correlation"] < 0.3 * records[0].losses["correlation"]

@@ -21,7 +21,7 @@ from st_predict.core.inputs.encoded import EncodedTiles
 from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe
 from st_predict.core.methods.registry import METHODS, build_method, find_recipe
-from st_predict.core.model.folder import load_model
+from st_predict.core.model.load import load_model
 from st_predict.core.model.model import Model
 from st_predict.core.model.predict import predict_spots
 from st_predict.core.section import Section

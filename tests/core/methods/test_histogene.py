@@ -12,10 +12,11 @@ import torch
 from st_predict.core.errors import InputError
 from st_predict.core.fitting.hardware import Hardware
 from st_predict.core.fitting.network import Run, fit_network
+from st_predict.core.inputs.kinds import FeatureInputs
 from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.histogene import PRESETS, HisToGene, HisToGeneConfig
 from st_predict.core.methods.interface import Batch
-from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.methods.registry import build_method, find_recipe
 from st_predict.core.model.predict import predict_spots
 
@@ -98,7 +99,7 @@ def test_training_lowers_the_loss_and_repeats_itself(section_spots: Callable[...
         torch.manual_seed(0)
         method = build_method("histogene", dataclasses.replace(SMALL, dropout=0.1), N_FEATURES, N_GENES)
         records = fit_network(
-            method, None, spots, FitConfig(learning_rate=1e-2), epochs=30, held_out={}, seed=0,
+            method, FeatureInputs(InputConfig(), []), spots, FitConfig(learning_rate=1e-2), epochs=30, held_out={}, seed=0,
             run=Run(Hardware("cpu", 1)),
         )  # fmt: skip
         predictions.append(predict_spots(method, spots))

@@ -15,12 +15,13 @@ import torch
 from st_predict.core.errors import InputError
 from st_predict.core.fitting.hardware import Hardware
 from st_predict.core.fitting.network import Run, fit_network
+from st_predict.core.inputs.kinds import FeatureInputs
 from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.interface import Batch
 from st_predict.core.methods.mclstexp import PRESETS, MclSTExp, MclSTExpConfig
-from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.methods.registry import build_method, find_recipe
-from st_predict.core.model.folder import load_model
+from st_predict.core.model.load import load_model
 from st_predict.core.model.predict import predict_spots
 
 SMALL = MclSTExpConfig(width=16, heads=2, n_places=8, dropout=0.0, temperature=1.0, retrieved=4)
@@ -119,7 +120,7 @@ def test_training_finds_pairs_and_predicts_and_repeats_itself(spots: SpotSet) ->
         method: Any = build_method("mclstexp", dataclasses.replace(SMALL, dropout=0.1), N_FEATURES, N_GENES)
         method.before_fit(spots.reference())
         records = fit_network(
-            method, None, spots, FitConfig(learning_rate=5e-3), epochs=60, held_out={}, seed=0,
+            method, FeatureInputs(InputConfig(), []), spots, FitConfig(learning_rate=5e-3), epochs=60, held_out={}, seed=0,
             run=Run(Hardware("cpu", 1)),
         )  # fmt: skip
         method.after_fit(spots.reference())

@@ -12,10 +12,11 @@ from torch.nn import functional
 from st_predict.core.errors import InputError
 from st_predict.core.fitting.hardware import Hardware
 from st_predict.core.fitting.network import Run, fit_network
+from st_predict.core.inputs.kinds import FeatureInputs
 from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.methods.blocks import CrossAttentionLayer
 from st_predict.core.methods.interface import Batch, Needs
-from st_predict.core.methods.recipe import FitConfig
+from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.methods.registry import find_recipe
 from st_predict.core.methods.triplex import TRIPLEX, TRIPLEXConfig
 from st_predict.core.model.predict import predict_spots
@@ -199,7 +200,7 @@ def test_one_spot_alone_and_two(section_spots: Spots) -> None:
 def test_loss_falls(section_spots: Spots) -> None:
     spots = section_spots(((6, 7), (5, 7)), k=6)
     records = fit_network(
-        method_of(), None, spots, FitConfig(learning_rate=5e-3), epochs=40, held_out={}, seed=0,
+        method_of(), FeatureInputs(InputConfig(), []), spots, FitConfig(learning_rate=5e-3), epochs=40, held_out={}, seed=0,
         run=Run(Hardware("cpu", 1)),
     )  # fmt: skip
     for name in ("mse", "target", "neighbor", "section"):

@@ -21,7 +21,7 @@ from st_predict.core.fitting.plan import Plan, check_plan
 from st_predict.core.inputs.encoded import EncodedTiles
 from st_predict.core.methods.settle import settle_method
 from st_predict.core.model.anchor import anchor_share
-from st_predict.core.model.folder import load_model
+from st_predict.core.model.load import load_model
 from st_predict.core.model.model import Model
 from st_predict.core.model.reliability import kept_share
 from st_predict.core.section import Section

@@ -20,8 +20,9 @@ from safetensors.torch import save_file
 from st_predict.core.encoders.registry import build_encoder
 from st_predict.core.errors import InputError
 from st_predict.core.model import folder as store
+from st_predict.core.model import load
 from st_predict.core.model.config_file import LARGEST_BYTES, NoMoreThan
-from st_predict.core.model.folder import load_model
+from st_predict.core.model.load import load_model
 from st_predict.core.model.model import Model
 
 
@@ -131,8 +132,8 @@ def test_nothing_is_made_of_a_type_that_is_wrong(folder: Path, monkeypatch: pyte
     def built(*_: object, **__: object) -> None:
         raise AssertionError("something was built")
 
-    monkeypatch.setattr(store, "build_network", built)
-    monkeypatch.setattr(store, "build_encoder", built)
+    monkeypatch.setattr(load, "build_network", built)
+    monkeypatch.setattr(load, "build_encoder", built)
     write(folder, {**read(folder), "history": "none"})
     with pytest.raises(InputError, match="history is 'none', expected list"):
         load_model(folder)

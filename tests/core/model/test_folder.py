@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from st_predict.core.errors import InputError
 from st_predict.core.model import folder as store
-from st_predict.core.model.folder import load_model
+from st_predict.core.model import load
+from st_predict.core.model.load import load_model
 from st_predict.core.model.model import Model
 
 
@@ -280,7 +281,7 @@ def test_two_writers_and_a_reader_of_one_model(
     """300 loads while two threads save over it: every one is one of the two models, whole."""
     done = threading.Event()
     # The networks, whose building takes most of a load, are built of what was read and checked by then.
-    monkeypatch.setattr(store, "_build", lambda config, _: SimpleNamespace(id=config["id"]))
+    monkeypatch.setattr(load, "_build", lambda config, _: SimpleNamespace(id=config["id"]))
 
     def save(model: Model) -> int:
         n = 0

@@ -10,17 +10,13 @@ import numpy as np
 import torch
 
 from st_predict.core.ceiling import target_ceilings
-from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.expression import count_genes, section_expression, set_counts, target_counts, total_counts
 from st_predict.core.fitting.control import chosen_pcc
 from st_predict.core.fitting.plan import usable_spots
 from st_predict.core.fitting.selection import Fitting, Selection, center_targets, history_rows, select_epochs
 from st_predict.core.grid import array_layout
-from st_predict.core.inputs.encode import encode_rows
 from st_predict.core.inputs.pixels import TileRows, joined
-from st_predict.core.inputs.rows import SectionRows
 from st_predict.core.inputs.spots import SpotSet
-from st_predict.core.inputs.transform import InputTransform
 from st_predict.core.methods.interface import Needs
 from st_predict.core.model.anchor import fit_anchor
 from st_predict.core.model.domain import Domain
@@ -37,11 +33,12 @@ if TYPE_CHECKING:
 
     from st_predict.core.fitting.network import Run
     from st_predict.core.fitting.plan import Plan
+    from st_predict.core.grid import Layout
     from st_predict.core.inputs.encoded import EncodedTiles
     from st_predict.core.section import Section
 
 logger = logging.getLogger("st_predict")
-_FOLDS, _TILES = 5, 32
+_FOLDS = 5
 
 
 def train_model(
@@ -67,36 +64,23 @@ def train_model(
     -------
     The model; :func:`with_domain` adds what its training tiles look like.
     """
-    recipe, encoder, tiles = plan.recipe, encoded.encoder, encoded.values
-    panel = plan.panel(sections[0].gene_sets)
+    recipe, panel = plan.recipe, plan.panel(sections[0].gene_sets)
     usable = [usable_spots(s, plan.min_counts) for s in sections]
-    # What is made of features depends on the sections that are trained on, so spots have none of them yet.
-    stored: list[Any] = (
-        [torch.empty(len(t), 0) for t in tiles] if encoder is None else list(TileRows.of_sections(tiles))
-    )
-    spots = _spot_set(sections, stored, usable, panel, recipe.needs)
-    rows = []
-    if encoder is None:
-        parts = zip(tiles, sections, usable, strict=True)
-        rows = [SectionRows(recipe.inputs, t, s.centers_px, used=mask) for t, s, mask in parts]
+    inputs = encoded.inputs(recipe.inputs, sections, usable)
+    tiles = [inputs.tiles(number, mask) for number, mask in enumerate(usable)]
+    spots = _spot_set(sections, tiles, usable, panel, recipe.needs)
     fitting = Fitting(recipe, plan.seed, run)
-    folds = inner_folds(sections, recipe.fit.inner_folds)
-    selection = select_epochs(fitting, spots, rows, encoder, folds, compare=compare)
-    transform = InputTransform(recipe.inputs, {})
-    if encoder is None:
-        transform = InputTransform.fit(recipe.inputs, rows)
-        spots = spots.with_tiles(transform.of_sections(rows))
+    selection = select_epochs(fitting, spots, inputs, inner_folds(sections, recipe.fit.inner_folds), compare=compare)
+    transform, spots = inputs.of_all(spots)
     centered, center = center_targets(spots, recipe.inputs)
     kept = [s.keep(mask) for s, mask in zip(sections, usable, strict=True)]
     reliability = _reliability(selection, recipe.method, spots, kept, panel, plan.seed)
-    anchor = fit_anchor(centered) if recipe.fit.anchor else None
-    network, encoder, records = fitting.fit(centered, encoder, selection.epochs, {}, "fit all sections")
+    network, encoder, records = fitting.fit(centered, inputs, selection.epochs, {}, "fit all sections")
     names = [s.name for s in sections]
     return Model(
-        method=recipe.method,
         recipe=recipe,
         panel=panel,
-        gene_sets=sections[0].gene_sets,
+        gene_sets=dict(sections[0].gene_sets),
         encoder_identity=encoded.identity,
         tiles=encoded.spec,
         um_per_px=_median([s.um_per_px for s in sections if s.um_per_px is not None]),
@@ -104,7 +88,7 @@ def train_model(
         min_counts=plan.min_counts,
         seed=plan.seed,
         sections=names,
-        n_inputs=spots.tiles.shape[1] * (1 if encoder is None else encoder.dim),
+        n_inputs=inputs.n_inputs(spots),
         epochs=selection.epochs,
         history_rows=[*selection.history_rows(names), *history_rows("final", records, names)],
         held_out_rows=selection.held_out_rows(names),
@@ -112,7 +96,7 @@ def train_model(
         center=center,
         network=network,
         encoder=encoder,
-        anchor=anchor,
+        anchor=fit_anchor(centered) if recipe.fit.anchor else None,
         reliability=reliability,
         ground=ground_of(sections) if selection.held else None,
         subject=only_subject(sections),
@@ -134,17 +118,7 @@ def with_domain(model: Model, sections: Sequence[Section], tiles: Sequence[Any],
     device
         Torch device on which pixels are encoded.
     """
-    if model.encoder is None:
-        features = [torch.from_numpy(values) for values in tiles]
-    else:
-        device = torch_device(device)
-        model.encoder.to(device).eval()
-        with torch.inference_mode():
-            features = [
-                encode_rows(model.encoder, rows.to(device), batch_size=_TILES).cpu()
-                for rows in TileRows.of_sections(tiles)
-            ]
-        model.encoder.cpu()
+    features = [torch.from_numpy(model.encoded(values, device=device)) for values in tiles]
     used = [torch.from_numpy(np.flatnonzero(usable_spots(s, model.min_counts))) for s in sections]
     return dataclasses.replace(model, domain=Domain.fit(features, inner_folds(sections, _FOLDS), used))
 
@@ -171,7 +145,7 @@ def _median(known: Sequence[float]) -> float | None:
     return float(np.median(known)) if known else None
 
 
-def _common_layout(sections: Sequence[Section]) -> str | None:
+def _common_layout(sections: Sequence[Section]) -> Layout | None:
     """Of the sections' arrays, where it is the same in all in which it can be told."""
     found = {array_layout(section.centers_px) for section in sections} - {None}
     return found.pop() if len(found) == 1 else None
@@ -184,7 +158,7 @@ def _spot_set(
     panel: list[str],
     needs: Needs,
 ) -> SpotSet:
-    """Usable spots of all sections as flat arrays; ``stored`` are the tiles of all spots."""
+    """Usable spots of all sections as flat arrays; ``stored`` are their tiles."""
     parts: list[SpotSet] = []
     names = held_out_groups(sections)[1]
     groups = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -193,7 +167,7 @@ def _spot_set(
         places = array_places(section.centers_px)[mask]  # counted from the corner that a prediction counts from
         parts.append(
             SpotSet(
-                tiles=rows[torch.from_numpy(mask)],
+                tiles=rows,
                 expression=torch.from_numpy(section_expression(kept, panel)),
                 sections=torch.full((kept.n_spots,), number),
                 neighbors=torch.empty(kept.n_spots, 0, dtype=torch.long),  # of all sections at once, below

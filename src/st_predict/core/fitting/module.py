@@ -9,20 +9,15 @@ import torch
 from torch import Tensor
 
 from st_predict.core.errors import InputError
-from st_predict.core.inputs.augment import augment
-from st_predict.core.inputs.encode import ActivationRoom, encode_rows
 from st_predict.core.metrics import pearson
 from st_predict.core.model.predict import fit_reference, predict_spots
 from st_predict.core.model.reliability import sampled_rows
-from st_predict.core.processes import gathered, share
 
 if TYPE_CHECKING:
-    from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.inputs.kinds import Inputs
     from st_predict.core.inputs.spots import SpotSet
     from st_predict.core.methods.interface import Batch, Method
     from st_predict.core.methods.recipe import FitConfig
-
-_CPU_PART = 16  # spots encoded at a time: their activations stay closer to the core
 
 
 class Score(NamedTuple):
@@ -64,8 +59,8 @@ class FitModule(lightning.LightningModule):
     ----------
     method
         A method trained by gradient.
-    encoder
-        Encoder to train with it, or ``None`` where tiles arrive as features.
+    inputs
+        What it is fed.
     config
         Optimizer settings.
     spots
@@ -74,50 +69,36 @@ class FitModule(lightning.LightningModule):
         Sections that are scored after every epoch.
     """
 
-    def __init__(
-        self, method: Method, encoder: Encoder | None, config: FitConfig, spots: SpotSet, n_held_out: int = 0
-    ) -> None:
+    def __init__(self, method: Method, inputs: Inputs, config: FitConfig, spots: SpotSet, n_held_out: int = 0) -> None:
         super().__init__()
         self.spots = spots
         self.method: Any = method
-        self.encoder = encoder
+        self.inputs = inputs
+        self.encoder = inputs.encoder  # its weights are among this module's
         self.config = config
         self.records: list[EpochRecord] = []
         self._n_held_out = n_held_out
-        self._room = ActivationRoom()
         self._held_out: dict[int, Score] = {}
         self._losses: list[dict[str, Tensor]] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step on the targets of a batch."""
-        tiles, n = batch.tiles, len(batch.places)
-        if self.encoder is not None:
-            changed = augment(tiles, self.config, of=n)
-            tiles = gathered(self._encoded(self.encoder, changed), n, self.all_gather)
-        terms = self.method.loss(batch._replace(tiles=tiles))
+        rows = self.inputs.training_rows(batch.tiles, len(batch.places), self.config, self.all_gather)
+        terms = self.method.loss(batch._replace(tiles=rows))
         self._losses.append({name: term.detach() for name, term in terms.items()})
         total: Tensor = torch.stack(list(terms.values())).sum()
         return total
-
-    def _encoded(self, encoder: Encoder, tiles: Tensor) -> Tensor:
-        """Tiles of a batch, encoded in a way that fits this device."""
-        if self.device.type == "cpu":
-            return encode_rows(encoder, tiles, batch_size=_CPU_PART, room=self._room)
-        return encode_rows(encoder, tiles)
 
     def on_validation_start(self) -> None:
         """Let a method that keeps what it predicts from do so as it stands now."""
         if not self.method.is_fitted_after:
             return
         spots = self.spots.each(lambda values: values.to(self.device))
-        self.method.after_fit(fit_reference(self.method, self.encoder, spots))
+        self.method.after_fit(fit_reference(self.method, self.inputs, spots))
 
     def validation_step(self, spots: SpotSet, batch_idx: int) -> None:
         """Score one whole held-out section."""
-        tiles, n = spots.tiles, len(spots.tiles)
-        if self.encoder is not None:
-            own = tiles[torch.arange(n)[share(n)]]
-            tiles = gathered(encode_rows(self.encoder, own, batch_size=64), n, self.all_gather)
+        tiles = self.inputs.shared_rows(spots.tiles, self.all_gather)
         predicted, truth = predict_spots(self.method, spots.with_tiles(tiles)).cpu(), spots.expression.cpu()
         score = self._held_out[int(spots.sections[0])] = Score.of(predicted, truth, self._n_held_out)
         self.log("held_out_pcc", score.mean_pcc, batch_size=1)
@@ -176,8 +157,7 @@ class FitModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with a stepped or a cosine learning rate."""
         groups = [{"params": self.method.parameters(), "lr": self.config.learning_rate}]
-        if self.encoder is not None:
-            groups.append({"params": self.encoder.parameters(), "lr": self.config.encoder_learning_rate})
+        groups += self.inputs.parameter_groups(self.config)
         optimizer = torch.optim.AdamW(groups, weight_decay=self.config.weight_decay, fused=True)
         schedule: torch.optim.lr_scheduler.LRScheduler
         if self.config.schedule == "cosine":

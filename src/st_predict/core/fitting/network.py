@@ -25,15 +25,15 @@ from st_predict.core.fitting.module import EpochRecord, FitModule
 from st_predict.core.inputs.loader import training_batches
 from st_predict.core.inputs.pixels import read
 from st_predict.core.inputs.spots import BlockSampler, HeldOutSections, SpotSet
-from st_predict.core.methods.interface import SECTION_SPOTS, Method
+from st_predict.core.methods.interface import Method
 from st_predict.core.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.fitting.checkpoints import Checkpoints, FitCheckpoint
     from st_predict.core.fitting.hardware import Hardware
+    from st_predict.core.inputs.kinds import Inputs
     from st_predict.core.methods.recipe import FitConfig
 
 
@@ -80,7 +80,7 @@ class Run(NamedTuple):
 
 def fit_network(
     method: Method,
-    encoder: Encoder | None,
+    inputs: Inputs,
     spots: SpotSet,
     config: FitConfig,
     *,
@@ -93,8 +93,10 @@ def fit_network(
 
     Parameters
     ----------
-    method, encoder
-        What is trained; the encoder only where it is trainable.
+    method
+        What is trained.
+    inputs
+        What it is fed; an encoder of theirs is trained along.
     spots
         Training spots.
     config
@@ -118,7 +120,7 @@ def fit_network(
     InputError
         If training diverges, or a batch does not fit in the memory of the GPU.
     """
-    module = FitModule(method, encoder, config, spots, len(held_out))
+    module = FitModule(method, inputs, config, spots, len(held_out))
     # The encoder stays in evaluation mode, also where it is trained: batch statistics of tiles that lie beside each
     # other are not those of a slide.
     module.method.train()
@@ -176,12 +178,9 @@ def _run(
 
 def _sampler(module: FitModule, seed: int) -> BlockSampler:
     """Whole sections where the method asks for them; blocks of neighbors where an encoder sees what they share."""
-    config, spots, alone = module.config, module.spots, module.encoder is None
-    if module.method.needs.section:
-        # What a whole section's tiles take to train an encoder on would not fit in memory; a batch of them does.
-        return BlockSampler(spots.blocks(SECTION_SPOTS if alone else config.batch_size), batch_size=None, seed=seed)
-    block = 1 if alone else max(1, min(config.block_size, config.batch_size // 2))
-    return BlockSampler(spots.blocks(block), batch_size=config.batch_size, seed=seed)
+    config, whole = module.config, module.method.needs.section
+    blocks = module.spots.blocks(module.inputs.together(config, whole_sections=whole))
+    return BlockSampler(blocks, batch_size=None if whole else config.batch_size, seed=seed)
 
 
 def _too_large(module: FitModule, device: torch.device) -> InputError:

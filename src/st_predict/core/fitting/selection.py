@@ -5,7 +5,6 @@ Nothing outside the training sections is seen here.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,14 +15,10 @@ from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.fitting.control import shuffled_pcc
 from st_predict.core.fitting.module import EpochRecord, Score
 from st_predict.core.fitting.network import Run, fit_network, new_network
-from st_predict.core.inputs.encode import encode_rows
-from st_predict.core.inputs.rows import SectionRows
-from st_predict.core.inputs.transform import InputTransform
-from st_predict.core.methods.recipe import InputConfig
+from st_predict.core.inputs.kinds import Fed
 from st_predict.core.methods.registry import METHODS, build_method, build_network
 from st_predict.core.model.predict import fit_reference, predict_spots
 from st_predict.core.model.reliability import HeldOut
-from st_predict.core.splits import Fold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,11 +26,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.inputs.kinds import Inputs
     from st_predict.core.inputs.spots import SpotSet
-    from st_predict.core.methods.recipe import Recipe
-
-
-_SCALED_BY = 256  # training spots
+    from st_predict.core.methods.recipe import InputConfig, Recipe
+    from st_predict.core.splits import Fold
 
 
 def center_targets(spots: SpotSet, config: InputConfig) -> tuple[SpotSet, Tensor]:
@@ -60,20 +54,18 @@ class Fitting:
     run: Run
 
     def fit(
-        self, spots: SpotSet, encoder: Encoder | None, epochs: int, held_out: Mapping[int, SpotSet], label: str
+        self, spots: SpotSet, inputs: Inputs, epochs: int, held_out: Mapping[int, SpotSet], label: str
     ) -> tuple[Any, Encoder | None, list[EpochRecord]]:
-        """Train a fresh network (and a copy of the encoder) on centered targets."""
-        encoder = copy.deepcopy(encoder)
-        if encoder is not None and self.recipe.inputs.standardize == "training":
-            _scale_features(encoder, spots, torch_device("cpu" if self.run.hardware.accelerator == "cpu" else "auto"))
-        n_inputs = spots.tiles.shape[1] * (1 if encoder is None else encoder.dim)
-        network: Any = new_network(lambda: build_network(self.recipe, n_inputs, spots.expression.shape[1]), self.seed)
+        """Train a fresh network (and a copy of the encoder, where there is one to train) on centered targets."""
+        inputs = inputs.fresh(spots, torch_device("cpu" if self.run.hardware.accelerator == "cpu" else "auto"))
+        sizes = inputs.n_inputs(spots), spots.expression.shape[1]
+        network: Any = new_network(lambda: build_network(self.recipe, *sizes), self.seed)
         records: list[EpochRecord] = []
-        network.before_fit(fit_reference(network, encoder, spots))
+        network.before_fit(fit_reference(network, inputs, spots))
         if network.needs.gradient:
             records = fit_network(
                 network,
-                encoder,
+                inputs,
                 spots,
                 self.recipe.fit,
                 epochs=epochs,
@@ -83,19 +75,8 @@ class Fitting:
             )
         if not held_out:  # what an inner fold fitted is scored while it trains, and then dropped
             with torch.no_grad():
-                network.eval().after_fit(fit_reference(network, encoder, spots))
-        return network, encoder, records
-
-
-def _scale_features(encoder: Encoder, spots: SpotSet, device: str) -> None:
-    """Have an encoder that is about to be trained give centered features of one scale, as it finds them in some tiles.
-
-    Stages of a network differ in scale by orders of magnitude, and steps of one size would be too large for some.
-    """
-    rows = torch.linspace(0, len(spots.sections) - 1, min(len(spots.sections), _SCALED_BY)).long()
-    with torch.no_grad():
-        features = encode_rows(encoder.to(device).eval(), spots.tiles[rows].to(device), batch_size=32)
-    encoder.cpu().scale_features(features.view(-1, encoder.dim).cpu())
+                network.eval().after_fit(fit_reference(network, inputs, spots))
+        return network, inputs.encoder, records
 
 
 class Held(NamedTuple):
@@ -146,8 +127,7 @@ class Selection(NamedTuple):
 def select_epochs(
     fitting: Fitting,
     spots: SpotSet,
-    rows: Sequence[SectionRows],
-    encoder: Encoder | None,
+    inputs: Inputs,
     folds: Sequence[Fold],
     *,
     compare: bool = True,
@@ -163,11 +143,9 @@ def select_epochs(
     fitting
         How fits are made.
     spots
-        All training spots, section after section; tiles are pixels where an encoder is trained, and else not looked at.
-    rows
-        Of every section, where the features are final.
-    encoder
-        The encoder to train, if any.
+        All training spots, section after section.
+    inputs
+        What the method is fed of them.
     folds
         The inner folds.
     compare
@@ -177,9 +155,6 @@ def select_epochs(
     config = fitting.recipe.fit
     method, gradient = fitting.recipe.method, fitting.recipe.needs.gradient
     folds = folds if gradient or compare else []
-    inputs = fitting.recipe.inputs if encoder is None else InputConfig()
-    if encoder is not None and folds and compare:
-        rows = _frozen_rows(spots, encoder, inputs)
     all_records: list[list[EpochRecord]] = []
     held_out: list[Held] = []
     centers: list[Tensor] = []
@@ -188,19 +163,13 @@ def select_epochs(
         train, center = center_targets(spots.of_sections(fold.train), fitting.recipe.inputs)
         centers.append(center)
         held = _held_out(spots, fold, center)
-        if encoder is None or compare:
-            trained_on = [rows[j] for j in fold.train]
-            transform = InputTransform.fit(inputs, trained_on)
-            reduced_train = train.with_tiles(transform.of_sections(trained_on))
-            reduced_held = {j: part.with_tiles(transform.of_sections([rows[j]])) for j, part in held.items()}
-            if compare:
-                held_out += _closed_form(fitting, i, reduced_train, reduced_held)
-                shuffled += shuffled_pcc(reduced_train, reduced_held, seed=fitting.seed).values()
-            if encoder is None:
-                train, held = reduced_train, reduced_held
+        fed, compared = inputs.of_fold(fold, Fed(train, held), compare=compare)
+        if compare:
+            held_out += _closed_form(fitting, i, compared.train, compared.held_out)
+            shuffled += shuffled_pcc(compared.train, compared.held_out, seed=fitting.seed).values()
         if gradient:
             label = f"inner fold {i + 1}/{len(folds)}"
-            all_records.append(fitting.fit(train, encoder, config.max_epochs, held, label)[2])
+            all_records.append(fitting.fit(fed.train, inputs, config.max_epochs, fed.held_out, label)[2])
     best = [max(records, key=_mean_held_out).epoch for records in all_records]
     epochs = int(np.median(best)) if best else config.max_epochs
     for i, records in enumerate(all_records):
@@ -209,17 +178,6 @@ def select_epochs(
     order = {name: i for i, name in enumerate(dict.fromkeys(["mean", "ridge", method]))}
     held_out.sort(key=lambda one: (one.section, order[one.method]))
     return Selection(epochs, all_records, held_out, centers, shuffled)
-
-
-def _frozen_rows(spots: SpotSet, encoder: Encoder, config: InputConfig) -> list[SectionRows]:
-    """The rows of an encoder's features instead of pixels, by section."""
-    rows = []
-    for section in spots.sections.unique():
-        mine = spots.sections == section
-        with torch.inference_mode():
-            features = encode_rows(encoder, spots.tiles[mine], batch_size=32)
-        rows.append(SectionRows(config, features.numpy()[:, None], spots.places[mine].double().numpy()))
-    return rows
 
 
 def _held_out(spots: SpotSet, fold: Fold, center: Tensor) -> dict[int, SpotSet]:

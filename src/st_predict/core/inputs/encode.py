@@ -8,7 +8,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from st_predict.core.inputs.pixels import TileRows, read
+from st_predict.core.inputs.pixels import TileRows
 from st_predict.core.processes import rank_and_size
 from st_predict.core.tiles.ahead import ahead
 
@@ -50,29 +50,27 @@ class ActivationRoom:
 
 
 def encode_rows(
-    encoder: Encoder | None,
+    encoder: Encoder,
     tiles: Tensor | TileRows,
     *,
     batch_size: int | None = None,
     room: ActivationRoom | None = None,
 ) -> Tensor:
-    """Encode pixels ``(n, S, px, px, 3)`` to rows ``(n, S * d)``; rows that are features already pass through.
+    """Encode pixels ``(n, S, px, px, 3)`` to rows ``(n, S * d)``.
 
     Tiles that are not read yet are read part by part, the next ones while a part is encoded.
 
     Parameters
     ----------
     encoder
-        The encoder, or ``None``.
+        The encoder.
     tiles
-        Pixels, read or not, or features.
+        Pixels, read or not.
     batch_size
         Spots at a time; ``None``: all at once.
     room
         Where the encoder is trained, for what the backward pass needs; ``None``: without limit.
     """
-    if encoder is None:
-        return read(tiles)
     size = batch_size or len(tiles)
     parts = ahead(part.read() for part in tiles.split(size)) if isinstance(tiles, TileRows) else tiles.split(size)
     rows, n = [], 0

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from st_predict.core.methods.recipe import FitConfig, InputConfig
 from st_predict.core.methods.registry import METHODS
+from st_predict.core.model.record import WRITTEN_AS, TrainingRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,19 +38,11 @@ _RANGES = {
 }
 _SIZELESS = {"shuffle"}  # the number of a random draw
 
-_Value = float | str | None  # of a record
-
 
 class _Recipe(TypedDict):
     method: dict[str, Any]
     inputs: InputConfig
     fit: FitConfig
-
-
-class _Encoder(TypedDict):
-    name: str
-    weights: str | None
-    fingerprint: str
 
 
 class _Tiles(TypedDict):
@@ -67,33 +60,18 @@ class _Later(TypedDict, total=False):
     """Entries that models had from some version on."""
 
     encoder_architecture: _Architecture | None
-    layout: Literal["hex", "square"] | None
-    ground: Literal["new subject", "same subject", "new section"] | None
-    subject: str | None
-    choice: str | None
-    gene_sets: dict[str, list[str]]
     config_sha256: str
 
 
 class _Config(_Later):
+    """What stands beside the record of the training."""
+
     format: str
     package_version: str
     id: str
     method: str
     recipe: _Recipe
-    encoder: _Encoder
     encoder_trained: bool
-    tiles: _Tiles
-    um_per_px: float | None
-    pitch_um: float | None
-    min_counts: float
-    seed: int
-    sections: list[str]
-    epochs: int
-    n_inputs: int
-    panel: list[str]
-    history: list[dict[str, _Value]]
-    held_out: list[dict[str, _Value]]
     weights_sha256: str
 
 
@@ -113,6 +91,7 @@ def check_config(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor])
         With the first entry that does not hold.
     """
     _check_type(config, _Config, "")
+    _check_record(config)
     method = type(METHODS[config["method"]].presets["default"].settings)
     _check_type(config["recipe"]["method"], method, "recipe.method")
     for name, value in _whole_numbers(config["recipe"]):
@@ -173,7 +152,7 @@ class NoMoreThan(TorchFunctionMode):
 
 
 def _check_type(value: Any, hint: Any, name: str) -> None:
-    """Refuse a value from JSON that is not of a type; dataclasses and typed dicts are objects, tuples are lists."""
+    """Refuse a value from JSON that is not of a type; dataclasses, named tuples and typed dicts are objects, tuples are lists."""
     kind, of = get_origin(hint) or hint, get_args(hint)
     if kind in (Union, UnionType):
         plain = [one for one in of if one is not NoneType]
@@ -187,7 +166,7 @@ def _check_type(value: Any, hint: Any, name: str) -> None:
             raise _wrong(name, value, hint)
         for one in value:
             _check_type(one, of[0], f"an entry of {name}")
-    elif dataclasses.is_dataclass(kind) or isinstance(kind, type(_Config)):
+    elif dataclasses.is_dataclass(kind) or isinstance(kind, type(_Config)) or hasattr(kind, "_fields"):
         _check_entries(value, kind, name)
     elif kind is dict:
         if not isinstance(value, dict) or len(value) > _LONGEST_LIST:
@@ -196,6 +175,16 @@ def _check_type(value: Any, hint: Any, name: str) -> None:
             _check_type(one, of[1], f"an entry of {name}")
     elif not _is_plain(value, kind):
         raise _wrong(name, value, hint)
+
+
+def _check_record(config: Mapping[str, Any]) -> None:
+    hints = {**get_type_hints(TrainingRecord), "tiles": _Tiles}  # of which both entries are written
+    for one in dataclasses.fields(TrainingRecord):
+        entry = WRITTEN_AS.get(one.name, one.name)
+        if entry in config and entry not in get_type_hints(_Config):
+            _check_type(config[entry], hints[one.name], entry)
+        elif entry not in config and one.default is one.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{entry} is missing")
 
 
 def _check_entries(value: Any, kind: Any, name: str) -> None:
@@ -212,7 +201,7 @@ def _check_entries(value: Any, kind: Any, name: str) -> None:
             unset = entry in settings and settings[entry].default is None and value[entry] is None
             if not unset:
                 _check_type(value[entry], hint, place)
-        elif not settings and entry in kind.__required_keys__:
+        elif not settings and entry in getattr(kind, "__required_keys__", hints):
             raise ValueError(f"{place} is missing")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from st_predict.core.encoders.frozen import FrozenEncoder
 from st_predict.core.errors import InputError
 from st_predict.core.inputs.encode import encode_rows
 from st_predict.core.inputs.spots import SpotSet
+from st_predict.core.model.fitted import Fitted
 from st_predict.core.model.predict import predict_spots
 from st_predict.core.tiles.stream import resample
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from st_predict.core.encoders.encoder import Encoder
-    from st_predict.core.model.model import Model
 
 logger = logging.getLogger("st_predict")
 
@@ -62,17 +63,14 @@ class TileCutter(NamedTuple):
         return torch.from_numpy(np.stack(cut))
 
 
-class TileModel:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TileModel(Fitted):
     """The side of a :class:`Model` that LazySlide sees, so that ``lazyslide.tl.tile_prediction(wsi, model)`` runs it.
 
     A tile must be as wide as the widest of ``model.tiles``; narrower ones are cut from its middle. It is predicted as a
     slide of one spot is: scored by what a typical training slide has, with itself for its surroundings. Where a model
     was trained to see the slide, :func:`st_predict.tl.predict` on the same WSIData is more accurate.
     """
-
-    method: str
-    panel: list[str]
-    network: Any
 
     @property
     def name(self) -> str:
@@ -92,7 +90,7 @@ class TileModel:
 
     @cached_property
     def _lone(self) -> _LoneTiles:
-        return _LoneTiles(cast("Model", self))
+        return _LoneTiles(self)
 
     def get_transform(self) -> TileCutter:
         """What turns a tile as read into tiles as :meth:`predict` takes them."""
@@ -129,7 +127,7 @@ class TileModel:
 class _LoneTiles:
     """Copies of a model's networks that may move to a device, and how they predict tiles."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: TileModel) -> None:
         self._model, self._device = model, "cpu"
         self.encoder: Encoder = copy.deepcopy(model.encoder) if model.encoder else _frozen(model)
         self.encoder.eval()
@@ -171,7 +169,7 @@ class _LoneTiles:
         return predicted
 
 
-def _frozen(model: Model) -> Encoder:
+def _frozen(model: TileModel) -> Encoder:
     """The encoder that a model was trained on the features of."""
     frozen = FrozenEncoder(model.encoder_identity.name, model.encoder_identity.weights)
     model.check_encoder(frozen.identity)

@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass, field
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.errors import InputError
 from st_predict.core.expression import describe_panel
+from st_predict.core.inputs.encode import encode_rows
+from st_predict.core.inputs.pixels import TileRows
+from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.model.anchor import anchor_share
+from st_predict.core.model.folder import write_folder
 from st_predict.core.model.lone_tiles import TileModel
+from st_predict.core.model.predict import predicted_parts
 from st_predict.core.neighbors import array_places, nearest_spots
 from st_predict.core.room import give_back, room_for
 from st_predict.core.section import same_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     import pandas as pd
     from numpy.typing import NDArray
 
-    from st_predict.core.encoders.encoder import Encoder
-    from st_predict.core.encoders.frozen import EncoderIdentity
-    from st_predict.core.inputs.transform import InputTransform
-    from st_predict.core.methods.recipe import Recipe
-    from st_predict.core.methods.ridge import Ridge
-    from st_predict.core.model.domain import Domain
-    from st_predict.core.model.reliability import Reliability
+    from st_predict.core.inputs.pixels import SectionTiles
     from st_predict.core.section import Section
-    from st_predict.core.tiles.geometry import TileSpec
 
-TARGET = "log1p of counts per 10,000"
 _SCALE_TOLERANCE = 0.05
+_TILES = 32  # encoded at a time
 _GENE_COLUMNS = ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Model(TileModel):
     """A model trained by :func:`st_predict.tl.train` or read by :func:`st_predict.load_model`.
 
     Parameters
     ----------
-    method
-        Name of the method.
     recipe
-        All its settings.
+        The method, by name, and all its settings.
     panel
         Genes it predicts, in order, and after them its gene sets.
     encoder_identity
@@ -135,61 +127,11 @@ class Model(TileModel):
     0.0
     """
 
-    method: str
-    recipe: Recipe
-    panel: list[str]
-    encoder_identity: EncoderIdentity
-    tiles: TileSpec
-    um_per_px: float | None
-    pitch_um: float | None
-    min_counts: float
-    seed: int
-    sections: list[str]
-    n_inputs: int
-    epochs: int
-    history_rows: list[dict[str, Any]]
-    held_out_rows: list[dict[str, Any]]
-    transform: InputTransform
-    center: torch.Tensor
-    network: Any
-    encoder: Encoder | None
-    domain: Domain | None = None
-    anchor: Ridge | None = None
-    reliability: Reliability | None = None
-    gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    layout: str | None = None
-    ground: str | None = None
-    subject: str | None = None
-    choice: str | None = None
-
     def __repr__(self) -> str:
         return (
             f"Model {self.id}: {self.method} on {self.encoder_identity.name}, {self.panel_size}, "
             f"trained on {', '.join(self.sections[:6])}{', ...' if len(self.sections) > 6 else ''}"
         )
-
-    @property
-    def id(self) -> str:
-        """Twelve digits that follow from the weights and all that a prediction, and what is said of it, depends on."""
-        settings = {
-            "panel": self.panel,
-            "gene_sets": dict(self.gene_sets),
-            "method": self.method,
-            "recipe": self.recipe.to_dict(),
-            "encoder": [self.encoder_identity.name, self.encoder_identity.fingerprint],
-            "tiles": self.tiles.to_dict(),
-            "um_per_px": self.um_per_px,
-            "pitch_um": self.pitch_um,
-            "layout": self.layout,
-            "ground": self.ground,
-            "subject": self.subject,
-            "min_counts": self.min_counts,
-        }
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-        for key, value in sorted(self.tensors().items()):
-            digest.update(key.encode())
-            digest.update(value.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:12]
 
     @property
     def panel_size(self) -> str:
@@ -260,56 +202,6 @@ class Model(TileModel):
         """Whether a slide is known to be of another subject than the only one that was trained on."""
         return self.subject is not None and subject is not None and not same_subject(self.subject, subject)
 
-    @property
-    def looks_around(self) -> bool:
-        """Whether a prediction depends on how far neighboring spots are."""
-        return self.reach > 0 or self.network.needs.section
-
-    @property
-    def reach(self) -> int:
-        """How many of the nearest spots a prediction depends on, beside those of its section."""
-        return max(*self.transform.config.context, self._neighbors, 0)
-
-    @property
-    def _neighbors(self) -> int:
-        """Nearest spots that the method itself sees at prediction."""
-        needs = self.network.needs
-        return 0 if needs.predicts_alone else needs.neighbors
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Everything that was fitted, by name."""
-        parts = {
-            "network": self.network.state_dict(),
-            "inputs": self.transform.arrays,
-            "targets": {"mean": self.center},
-        }
-        if self.encoder is not None:
-            parts["encoder"] = self.encoder.state_dict()
-        if self.anchor is not None:
-            parts["anchor"] = self.anchor.state_dict()
-        if self.domain is not None:
-            parts["domain"] = self.domain.tensors()
-        if self.reliability is not None:
-            parts["reliability"] = self.reliability.tensors()
-        return {f"{part}.{key}": value.detach().cpu() for part, state in parts.items() for key, value in state.items()}
-
-    def provenance(self, panel: Sequence[str] | None = None) -> dict[str, Any]:
-        """What is written beside every prediction; ``panel`` are the genes of it, ``None``: all."""
-        panel = self.panel if panel is None else panel
-        sets = {name: list(genes) for name, genes in self.gene_sets.items() if name in panel}
-        return {
-            "package_version": version("st-predict"),
-            "model": self.id,
-            "method": self.method,
-            "encoder": self.encoder_identity.name,
-            "tile_um": list(self.tiles.widths_um),
-            "tile_px": list(self.tiles.widths_px),
-            "panel": list(panel),
-            "target": TARGET,
-            "min_counts": float(self.min_counts),
-            **({"gene_sets": sets} if sets else {}),
-        }
-
     def check_section(self, section: Section) -> None:
         """Refuse a section this model cannot predict.
 
@@ -326,23 +218,6 @@ class Model(TileModel):
                 where="um_per_px",
                 expected="the scale the model was trained at",
                 remedy="train with tile_um= instead of tile_px=, or rescale the image",
-            )
-
-    def check_encoder(self, identity: EncoderIdentity) -> None:
-        """Refuse another encoder's features.
-
-        Raises
-        ------
-        InputError
-            If the encoder at hand has other weights than the one trained with.
-        """
-        if identity.fingerprint != self.encoder_identity.fingerprint:
-            raise InputError(
-                f"the weights of {identity.name!r} here ({identity.fingerprint}) are not those the model was trained "
-                f"with ({self.encoder_identity.fingerprint})",
-                where="encoder",
-                expected="the same weights",
-                remedy="install or fetch the same version of the encoder's weights",
             )
 
     def predict_features(
@@ -370,9 +245,6 @@ class Model(TileModel):
         -------
         ``(n, G)`` float32, log1p of counts per 10,000, genes as in ``panel`` (or as wanted); in a temporary file where they are many.
         """
-        from st_predict.core.inputs.spots import SpotSet
-        from st_predict.core.model.predict import predicted_parts
-
         wanted = slice(None) if genes is None else genes
         predicted = room_for("predictions", (len(features), len(self.panel if genes is None else genes)))
 
@@ -394,6 +266,29 @@ class Model(TileModel):
             predicted[part.numpy()] = (values + self.center).numpy()[:, wanted]
             give_back(predicted)
         return predicted
+
+    def encoded(self, tiles: SectionTiles, *, device: str = "cpu") -> NDArray[np.float32]:
+        """Features of a section's tiles by the model's own encoder.
+
+        Parameters
+        ----------
+        tiles
+            ``(n, S, px, px, 3)`` uint8; where the model has no encoder of its own, these are features ``(n, S, d)`` already.
+        device
+            Torch device, or ``"auto"``.
+
+        Returns
+        -------
+        ``(n, S, d)``.
+        """
+        if not self.encoder:
+            return tiles  # type: ignore[return-value]
+        device = torch_device(device)
+        self.encoder.to(device).eval()
+        with torch.inference_mode():
+            rows = encode_rows(self.encoder, TileRows.of_sections([tiles])[0].to(device), batch_size=_TILES).cpu()
+        self.encoder.cpu()
+        return rows.view(*tiles.shape[:2], -1).numpy()
 
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """How unlike the training tiles some are: distance in feature space, in units of the training tiles' limit.
@@ -462,6 +357,5 @@ class Model(TileModel):
         >>> stp.load_model(folder).id == model.id
         True
         """
-        from st_predict.core.model.folder import save_model
-
-        return save_model(self, path)
+        write_folder(Path(path), self.config(), self.tensors())
+        return Path(path)

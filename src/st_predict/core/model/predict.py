@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from st_predict.core.inputs.encode import encode_rows
 from st_predict.core.methods.interface import SECTION_SPOTS
 
 if TYPE_CHECKING:
@@ -14,18 +13,18 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from st_predict.core.encoders.encoder import Encoder
+    from st_predict.core.inputs.kinds import Inputs
     from st_predict.core.inputs.spots import SpotSet
     from st_predict.core.methods.interface import Method, Reference
 
 
-def fit_reference(method: Method, encoder: Encoder | None, spots: SpotSet) -> Reference:
+def fit_reference(method: Method, inputs: Inputs, spots: SpotSet) -> Reference:
     """What a method may see of the training set before and after a fit; encoded only where it looks at tiles."""
     reference = spots.reference()
-    if encoder is None or not method.needs.bank:
+    if not method.needs.bank:
         return reference
     with torch.no_grad():
-        return reference._replace(tiles=encode_rows(encoder, spots.tiles, batch_size=64))
+        return reference._replace(tiles=inputs.rows(spots.tiles))
 
 
 def predict_spots(method: Method, spots: SpotSet, *, batch_size: int = 4096) -> Tensor:

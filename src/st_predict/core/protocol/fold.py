@@ -16,8 +16,6 @@ from st_predict.core.expression import count_genes, known_targets, section_expre
 from st_predict.core.fitting.fit import train_model, with_domain
 from st_predict.core.fitting.network import Run
 from st_predict.core.fitting.plan import check_plan, usable_spots
-from st_predict.core.inputs.encode import encode_rows
-from st_predict.core.inputs.pixels import TileRows
 from st_predict.core.metrics import agreement
 from st_predict.core.protocol.choose import choose
 from st_predict.core.protocol.scores import score_genes, score_reliability, score_sets
@@ -97,7 +95,7 @@ def _scored(
     """Predict and score one section; ``domain`` is what training looks like, ``sets`` the gene sets of means."""
     section = study.sections[number]
     # Every spot is predicted, also those that are not scored: which those are follows from the held-out truth.
-    features = _features(study.tiles_of(candidate).values[number], model)
+    features = model.encoded(study.tiles_of(candidate).values[number])
     whole = model.predict_features(features, section.centers_px)
     scored = usable_spots(section, candidate.plan.min_counts)
     kept, known = section.keep(scored), known_targets(section, model.panel)
@@ -135,7 +133,7 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
     model = fit_fold(study, candidate, fold)
     seconds = time.perf_counter() - begin
     domain = _domain(study, model, fold)
-    if model.encoder is None:
+    if not model.has_own_encoder:
         model = dataclasses.replace(model, domain=domain)
     sets = gene_sets([study.sections[i] for i in fold.train], model.panel, candidate)
     scored = [_scored(study, candidate, model, domain, sets, number) for number in fold.held_out]
@@ -159,15 +157,6 @@ def run_fold(study: Study, candidate: Candidate, fold: OuterFold) -> dict[str, A
         "scores": rows,
         "genes": {name: np.concatenate([part[name] for part in columns]).tolist() for name in columns[0]},
     }
-
-
-def _features(tiles: Any, model: Model) -> NDArray[np.float32]:
-    """Features ``(n, S, d)``; pixels are encoded where the model brings its own encoder."""
-    if model.encoder is None:
-        return tiles
-    with torch.inference_mode():
-        rows = encode_rows(model.encoder, TileRows.of_sections([tiles])[0], batch_size=32)
-    return rows.view(*tiles.shape[:2], -1).numpy()
 
 
 def _domain(study: Study, model: Model, fold: OuterFold) -> Domain | None:
