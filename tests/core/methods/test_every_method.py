@@ -18,8 +18,9 @@ from st_predict.core.fitting.network import Run
 from st_predict.core.fitting.plan import Plan, check_plan
 from st_predict.core.fitting.selection import Fitting
 from st_predict.core.inputs.encoded import EncodedTiles
+from st_predict.core.inputs.kinds import FeatureInputs
 from st_predict.core.inputs.spots import SpotSet
-from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, Recipe
+from st_predict.core.methods.recipe import PLAIN_INPUTS, FitConfig, InputConfig, Recipe
 from st_predict.core.methods.registry import METHODS, build_method, find_recipe
 from st_predict.core.model.load import load_model
 from st_predict.core.model.model import Model
@@ -52,7 +53,7 @@ def small_recipe(name: str, **fit: Any) -> Recipe:
 
 
 def fitted(name: str, spots: SpotSet, *, seed: int = 0) -> Any:
-    return Fitting(small_recipe(name), seed, Run(CPU)).fit(spots, None, 2, {}, "fit")[0]
+    return Fitting(small_recipe(name), seed, Run(CPU)).fit(spots, FeatureInputs(InputConfig(), []), 2, {}, "fit")[0]
 
 
 def weights(network: Any) -> torch.Tensor:
