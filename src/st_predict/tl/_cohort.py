@@ -139,7 +139,7 @@ def _heard() -> Iterator[list[str]]:
             if record.thread == mine:
                 remarks.append(" ".join(record.getMessage().split()))
 
-    handler, logger = Keep(logging.WARNING), logging.getLogger("st_predict")
+    handler = Keep(logging.WARNING)
     logger.addHandler(handler)
     try:
         yield remarks
