@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "st_predict"
@@ -32,6 +37,10 @@ READS_THROUGH = {
     "tl": ("io",),
 }  # public data, and slides of a cohort, are in the formats that io reads
 OUTSIDE_CORE = {"anndata", "dask", "geopandas", "scanpy", "spatialdata", "spatialdata_io", "squidpy", "xarray"}
+INSIDE_FUNCTIONS = {
+    "st_predict.cli.commands": "asked for help, the command line loads no torch",
+}  # who may import own modules inside functions, and why
+MOST_INSIDE_FUNCTIONS = 25
 HEAVY = ("anndata", "lightning", "pandas", "spatialdata", "timm", "torch")
 
 
@@ -95,6 +104,66 @@ def modules() -> dict[str, Path]:
     return found
 
 
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports_inside_functions(tree: ast.AST) -> list[str]:
+    """Imports of own modules inside functions, as they are written."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    inside = dict.fromkeys(node for function in functions for node in ast.walk(function))  # each once, also if nested
+    return [
+        ast.unparse(node)
+        for node in inside
+        if (isinstance(node, ast.ImportFrom) and (node.level or _is_own(str(node.module))))
+        or (isinstance(node, ast.Import) and any(_is_own(alias.name) for alias in node.names))
+    ]
+
+
+def _is_own(name: str) -> bool:
+    return name.split(".")[0] == "st_predict"
+
+
+class WhenLoaded(ast.NodeTransformer):
+    """Leaves of a module what runs when it is loaded: no function, nothing for type checkers alone."""
+
+    def visit_FunctionDef(self, _node: ast.AST) -> None:
+        return None
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        if "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = [ast.Pass()]
+        return self.generic_visit(node)
+
+
+def imported_when_loaded(tree: ast.Module, module: str, doors: Mapping[str, str], *, is_package: bool) -> set[str]:
+    """Dotted names that loading a module imports; ``doors`` says where the public names of rooms live."""
+    names = imported_modules(WhenLoaded().visit(tree), module, is_package=is_package)
+    return {doors.get(name, name) for name in names}
+
+
+def door_names(package: str, stub: ast.Module) -> dict[str, str]:
+    """The module of every public name in the stub of a package."""
+    return {
+        f"{package}.{alias.name}": f"{package}.{node.module}"
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+
+
+def circle(imports: Mapping[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, from one to itself; none where there is none."""
+    own = {module: imported & imports.keys() - {module} for module, imported in imports.items()}
+    try:
+        graphlib.TopologicalSorter(own).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 def run_python(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
@@ -119,9 +188,11 @@ def test_import_arrows() -> None:
     assert "st_predict.core.errors" in found, "the check reads the wrong folder"
     faults = {}
     for module, path in found.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        wrong = arrow_faults(module, imported_modules(tree, module, is_package=path.name == "__init__.py"))
-        if wrong:
+        imported = set()
+        for part in (path, path.with_suffix(".pyi")):  # what a door loads when touched stands in its stub
+            if part.exists():
+                imported |= imported_modules(parsed(part), module, is_package=path.name == "__init__.py")
+        if wrong := arrow_faults(module, imported):
             faults[module] = wrong
     assert faults == {}
 
@@ -183,6 +254,57 @@ def test_import_arrows_are_seen(module: str, line: str, fault: str) -> None:
 )
 def test_allowed_arrows_pass(module: str, line: str) -> None:
     assert arrow_faults(module, imported_modules(ast.parse(line), module, is_package=False)) == []
+
+
+def test_own_modules_are_imported_at_the_top() -> None:
+    inside = {module: found for module, path in modules().items() if (found := imports_inside_functions(parsed(path)))}
+    assert {module: found for module, found in inside.items() if module not in INSIDE_FUNCTIONS} == {}
+    assert sum(map(len, inside.values())) <= MOST_INSIDE_FUNCTIONS
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("def f():\n    from st_predict.tl import train", ["from st_predict.tl import train"]),
+        ("def f():\n    def g():\n        import st_predict as stp", ["import st_predict as stp"]),
+        ("class A:\n    async def f(self):\n        from .geometry import boxes", ["from .geometry import boxes"]),
+        ("from st_predict.tl import train\ndef f():\n    import torch", []),
+    ],
+)
+def test_imports_inside_functions_are_seen(text: str, found: list[str]) -> None:
+    assert imports_inside_functions(ast.parse(text)) == found
+
+
+def test_no_modules_import_each_other() -> None:
+    doors: dict[str, str] = {}
+    found = modules()
+    for module, path in found.items():
+        if (stub := path.with_suffix(".pyi")).exists():
+            doors |= door_names(module, parsed(stub))
+    assert doors["st_predict.tl.train"] == "st_predict.tl._train"
+    imports = {
+        module: imported_when_loaded(parsed(path), module, doors, is_package=path.name == "__init__.py")
+        for module, path in found.items()
+    }
+    assert circle(imports) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "closed"),
+    [
+        ("from st_predict.tl._train import train", True),
+        ("from st_predict.tl import train", True),  # through the door
+        ("from ._train import train", True),
+        ("try:\n    import st_predict.tl._train\nexcept ImportError:\n    pass", True),
+        ("def f():\n    from st_predict.tl._train import train", False),
+        ("if TYPE_CHECKING:\n    from st_predict.tl._train import train", False),
+    ],
+)
+def test_circles_are_seen(text: str, closed: bool) -> None:
+    doors = door_names("st_predict.tl", ast.parse("from ._train import train as train"))
+    texts = {"st_predict.tl._train": "from st_predict.tl import _training", "st_predict.tl._training": text}
+    imports = {name: imported_when_loaded(ast.parse(t), name, doors, is_package=False) for name, t in texts.items()}
+    assert bool(circle(imports)) is closed
 
 
 def normal(name: str) -> str:

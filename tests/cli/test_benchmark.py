@@ -124,7 +124,7 @@ def test_failed_fold_is_named(stores: list[Path], tmp_path: Path, monkeypatch: p
             raise ValueError("singular <matrix>")
         return run_fold(study, candidate, fold)
 
-    monkeypatch.setattr(protocol_fold, "run_fold", breaking)
+    monkeypatch.setattr("st_predict.tl._cross_validate.run_fold", breaking)
     result = run(*stores, "--methods", "mean", "--groups", "section", "--out", tmp_path / "out", *TINY)
     assert result.exit_code == 0, result.output
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
@@ -139,7 +139,7 @@ def test_when_all_fails_it_is_said_and_nothing_is_lost(
     def broken(*_: object) -> None:
         raise ValueError("out of order")
 
-    monkeypatch.setattr(protocol_fold, "run_fold", broken)
+    monkeypatch.setattr("st_predict.tl._cross_validate.run_fold", broken)
     result = run(*stores, "--methods", "mean", "--out", tmp_path / "out", *TINY)
     assert result.exit_code == 1
     assert "failed, and in no mean: mean with P1 held out (seed 0): ValueError: out of order" in result.output
@@ -223,8 +223,7 @@ def test_parts_of_nh2st_are_rows_of_their_own(stores: list[Path], tmp_path: Path
     seen: list[dict[str, Any]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            protocol_fold,
-            "run_fold",
+            "st_predict.tl._cross_validate.run_fold",
             lambda _study, one, _fold: seen.append({"label": one.label, **vars(one.plan.recipe.settings)}) or 1 / 0,
         )
         result = run(

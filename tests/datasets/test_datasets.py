@@ -13,7 +13,7 @@ from st_predict import datasets
 def test_names() -> None:
     assert dir(datasets) == ["als", "her2st", "mob", "synthetic_tissue"]
     assert all(callable(getattr(datasets, name)) for name in datasets.__all__)
-    with pytest.raises(AttributeError, match="has no attribute 'visium'"):
+    with pytest.raises(AttributeError, match="No st_predict.datasets attribute visium"):
         _ = datasets.visium
 
 

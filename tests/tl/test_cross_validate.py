@@ -159,7 +159,7 @@ def test_an_interrupted_comparison_goes_on(
 
     run = fold_module.run_fold
     with monkeypatch.context() as patch:
-        patch.setattr(fold_module, "run_fold", interrupted)
+        patch.setattr("st_predict.tl._cross_validate.run_fold", interrupted)
         with pytest.raises(KeyboardInterrupt):
             cross_validate(three_sections, methods="ridge", out=out, **QUICK)
     before = list(fits)
@@ -302,7 +302,7 @@ def test_where_all_fails_the_table_says_so(
     def broken(*_: object) -> None:
         raise ValueError("out of order")
 
-    monkeypatch.setattr(fold_module, "run_fold", broken)
+    monkeypatch.setattr("st_predict.tl._cross_validate.run_fold", broken)
     table = cross_validate(three_sections, methods="mean", out=tmp_path / "cv", **QUICK)
     assert len(table) == 0 and len(table.failures) == 9
     assert len(pd.read_csv(tmp_path / "cv" / "failures.csv")) == 9

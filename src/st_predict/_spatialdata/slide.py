@@ -17,6 +17,8 @@ from st_predict._spatialdata.wsi import TISSUES
 from st_predict.core.checks import check_positive
 from st_predict.core.errors import InputError
 from st_predict.core.grid import grid_points
+from st_predict.core.tiles.thumbnail import Box, read_thumbnail
+from st_predict.core.tissue import is_dark, look_for_tissue, mask_polygons
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -35,9 +37,6 @@ def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float,
     """Write the outlines of tissue, see :func:`st_predict.pp.find_tissue`."""
     from geopandas import GeoDataFrame
     from shapely import affinity
-
-    from st_predict.core.tiles.thumbnail import Box, read_thumbnail
-    from st_predict.core.tissue import is_dark, look_for_tissue, mask_polygons
 
     _check_shapes_key(sdata, TISSUE, key)
     levels = [image_source(sdata, image), *reduced_sources(sdata, image)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from st_predict._spatialdata.image import image_array
 from st_predict.core.checks import check_um_per_px
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ def slide_image(sdata: SpatialData) -> str | None:
     Where it is not among them it is put there, lazily and multiscale, as ``wsidata.open_wsi(attach_images=True)``
     does; ``wsi.write()`` leaves it out.
     """
-    from st_predict._spatialdata.image import image_array
-
     reader = getattr(sdata, "reader", None)
     if reader is None:
         return None

@@ -24,7 +24,9 @@ from st_predict.cli.page import Compared, build_page
 from st_predict.cli.pictures import draw_compared, draw_together
 from st_predict.cli.summary import best_method, summarize
 from st_predict.core.files import replacing_file
+from st_predict.core.log import be_heard, logger
 from st_predict.core.outputs import check_apart, sign
+from st_predict.core.tiles.geometry import DEFAULT_TILE_UM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,8 +117,6 @@ def _settings(study: Study, methods: Mapping[str, Any], given: Mapping[str, Any]
 
 def _compare(study: Study, folder: Path, settings: Mapping[str, Any]) -> Compared:
     """Cross-validate on one data set; its tables, folds and pictures lie in a folder of their own."""
-    from st_predict.core.log import be_heard, logger
-
     be_heard()
     logger.info("%s: reading", study.name)
     table = stp.tl.cross_validate(study.read(), out=folder, **settings)
@@ -126,8 +126,6 @@ def _compare(study: Study, folder: Path, settings: Mapping[str, Any]) -> Compare
 
 def _told(settings: Mapping[str, Any]) -> dict[str, str]:
     """What a reader needs to repeat it, defaults included."""
-    from st_predict.core.tiles.geometry import DEFAULT_TILE_UM
-
     known = signature(stp.tl.cross_validate).parameters
     found = {name: settings.get(name, known[name].default) for name in _TOLD}
     if not found["tile_um"] and not found["tile_px"]:

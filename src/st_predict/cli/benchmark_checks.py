@@ -8,10 +8,16 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import st_predict as stp
+from st_predict._spatialdata.keys import Elements
 from st_predict.cli.data_sets import OWN, SETTINGS
 from st_predict.cli.summary import COLUMNS
 from st_predict.core.errors import InputError
+from st_predict.core.log import be_heard, logger
+from st_predict.core.methods.registry import METHODS
+from st_predict.core.methods.settle import settle_candidates
 from st_predict.core.outputs import check_holder, is_free
+from st_predict.core.protocol.keep import TABLES, check_comparison_folder, check_own_files, is_comparison
+from st_predict.tl._comparison import CONTROLS, check_comparison
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,10 +51,6 @@ def split_methods(typed: str) -> list[str]:
 
 def check_methods(methods: str | Sequence[str], *, parts: bool, networks: int) -> dict[str, dict[str, Any]]:
     """Settings of known names, each once."""
-    from st_predict.core.methods.registry import METHODS
-    from st_predict.core.methods.settle import settle_candidates
-    from st_predict.tl._comparison import CONTROLS
-
     names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
     if not names:
         raise InputError("no method is named", where="methods", expected="all, or names", remedy="name methods")
@@ -89,8 +91,6 @@ def check_elements(studies: Sequence[Study], settings: Mapping[str, Any]) -> Non
 
 def check_out(out: Path, studies: Sequence[Study]) -> None:
     """Refuse a folder that holds something else or cannot be written to."""
-    from st_predict.core.protocol.keep import TABLES, check_comparison_folder, check_own_files, is_comparison
-
     check_holder(out, where="out")
     held = [name for name in (OWN, *SETTINGS) if is_comparison(out / name)]  # also where no fold came to its end
     if not is_free(out) and not held:
@@ -130,10 +130,6 @@ def check_out(out: Path, studies: Sequence[Study]) -> None:
 
 def check_study(study: Study, settings: Mapping[str, Any]) -> None:
     """Read one data set and refuse what cannot be compared on it, naming it."""
-    from st_predict._spatialdata.keys import Elements
-    from st_predict.core.log import be_heard, logger
-    from st_predict.tl._comparison import check_comparison
-
     be_heard()
     logger.info("%s: checking", study.name)
     defaults = {name: p.default for name, p in signature(stp.tl.cross_validate).parameters.items()}

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 import st_predict as stp
 from st_predict._spatialdata.stored import is_store, open_store
 from st_predict.cli.data_sets import by_name
+from st_predict.cli.demo import run_demo
 from st_predict.cli.group import Commands, Told, typed
 from st_predict.cli.options import (
     OUT,
@@ -22,7 +23,10 @@ from st_predict.cli.options import (
     name_or_number,
     seed_option,
 )
+from st_predict.cli.predict import are_bare, predict_bare, predict_stores
+from st_predict.cli.scores import means_over_genes
 from st_predict.cli.terminal import as_text, tell_compared, tell_files
+from st_predict.core.files import replacing_file
 from st_predict.core.outputs import check_apart, check_output, has_columns
 
 
@@ -45,8 +49,6 @@ def demo(out: Path, seed: int) -> None:
     Needs no data and no network; takes about two minutes on two cores. Writes maps, tables, the model and the
     predicted section to the --out folder.
     """
-    from st_predict.cli.demo import run_demo
-
     summary = run_demo(out, seed=seed)
     click.echo(f"\nA section of an unseen subject, {summary.attrs['genes']} genes:\n")
     click.echo(as_text(summary))
@@ -112,8 +114,6 @@ def predict(slides: tuple[Path, ...], model_path: Path, out: Path, key_added: st
     those that are done are skipped when the command is given again; or Zarr stores with H&E and spots, which are
     written anew with the prediction.
     """
-    from st_predict.cli.predict import are_bare, predict_bare, predict_stores
-
     given = {name: value for name, value in options.items() if value is not None}
     bare = are_bare(slides, given)
     check_apart(out, [model_path], where="--out")
@@ -137,8 +137,6 @@ def evaluate(
     """Score predicted SLIDES against the expression measured on them."""
     import pandas as pd
 
-    from st_predict.cli.scores import means_over_genes
-    from st_predict.core.files import replacing_file
     from st_predict.core.protocol.scores import GENE_SCORES
 
     def is_ours(path: Path) -> bool:

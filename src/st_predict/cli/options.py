@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from st_predict.core.errors import InputError
+from st_predict.core.gene_sets import read_gmt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +40,6 @@ def name_or_number(_ctx: click.Context, _option: click.Parameter, given: str | N
 
 def _gene_sets(_ctx: click.Context, _option: click.Parameter, given: str | None) -> dict[str, tuple[str, ...]] | None:
     """The sets in a GMT file."""
-    from st_predict.core.gene_sets import read_gmt
-
     return None if given is None else read_gmt(given)
 
 

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import st_predict as stp
+from st_predict._spatialdata.prediction import find_prediction
 from st_predict._spatialdata.stored import open_store
 from st_predict.core.dicom import dicom_files
 from st_predict.core.errors import InputError
-from st_predict.core.outputs import check_apart, check_output
+from st_predict.core.expression import describe_panel
+from st_predict.core.files import replacing_folder
+from st_predict.core.outputs import check_apart, check_output, is_sealed, seal
+from st_predict.tl._cohort_store import PREDICTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,10 +85,6 @@ def predict_bare(slides: Sequence[Path], model: Model, out: Path, **cohort: Any)
 
 def predict_stores(slides: Sequence[Path], model_path: Path, out: Path, *, key_added: str, **keys: Any) -> None:
     """Write every store anew with the prediction."""
-    from st_predict.core.files import replacing_folder
-    from st_predict.core.outputs import seal
-    from st_predict.tl._cohort_store import PREDICTION
-
     targets = [out / Path(os.path.abspath(slide)).name for slide in slides]  # "." has a name, too
     for target in targets:
         _check_target(target, slides, targets.count(target))
@@ -100,9 +100,6 @@ def predict_stores(slides: Sequence[Path], model_path: Path, out: Path, *, key_a
 
 def _written(sdata: SpatialData, model: Model, key: str) -> str:
     """How many genes and sets a prediction is of; fewer than the model's where some were left out."""
-    from st_predict._spatialdata.prediction import find_prediction
-    from st_predict.core.expression import describe_panel
-
     panel = find_prediction(sdata, key).panel
     return describe_panel(panel, {name: () for name in model.gene_sets if name in panel})
 
@@ -121,9 +118,6 @@ def _check_target(target: Path, slides: Sequence[Path], times: int) -> None:
 
 
 def _check_store(target: Path) -> None:
-    from st_predict.core.outputs import is_sealed
-    from st_predict.tl._cohort_store import PREDICTION
-
     check_output(
         target, lambda path: is_sealed(path, PREDICTION), what="an earlier prediction of st_predict", where="--out"
     )

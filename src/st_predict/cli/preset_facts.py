@@ -11,6 +11,12 @@ import inspect
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import st_predict as stp
+from st_predict.core.fitting.module import FitModule
+from st_predict.core.methods.interface import SECTION_SPOTS
+from st_predict.core.methods.settle import settle_method
+from st_predict.core.tiles.geometry import tile_spec
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -44,9 +50,6 @@ class Settled(NamedTuple):
 @lru_cache
 def settle(method: str, preset: str) -> Settled:
     """What ``train`` would use of a preset, and nothing asked for beside it."""
-    import st_predict as stp
-    from st_predict.core.methods.settle import settle_method
-
     recipe = settle_method(method, preset=preset)
     signature = inspect.signature(stp.tl.train).parameters
     return Settled(recipe, {name: one.default for name, one in signature.items()})
@@ -82,8 +85,6 @@ def _encoder(s: Settled) -> str:
 
 
 def _tiles(s: Settled) -> str:
-    from st_predict.core.tiles.geometry import tile_spec
-
     spec = tile_spec(s.defaults["tile_um"], s.defaults["tile_px"], trainable=s.fit.trainable_encoder)
     return f"{listed([f'{width:g}' for width in spec.widths_um])} um"
 
@@ -108,8 +109,6 @@ def _genes(s: Settled) -> str:
 
 
 def _batch(s: Settled) -> str:
-    from st_predict.core.methods.interface import SECTION_SPOTS
-
     size, trained = s.fit.batch_size, s.fit.trainable_encoder
     if s.needs.section:
         return f"{size} neighboring spots of a section" if trained else f"a section, {SECTION_SPOTS} spots at most"
@@ -119,8 +118,6 @@ def _batch(s: Settled) -> str:
 
 def _seen_together(s: Settled, *, training: bool) -> str:
     """What a method of whole sections attends over."""
-    from st_predict.core.methods.interface import SECTION_SPOTS
-
     if not s.needs.section:
         around = s.needs.neighbors and (training or not s.needs.predicts_alone)
         return "each spot with its neighbors" if around else "each spot alone"
@@ -133,8 +130,6 @@ def _seen_together(s: Settled, *, training: bool) -> str:
 def _optimizer(fit: FitConfig) -> Any:
     """Optimizer and schedule of a fit, over one weight."""
     from torch import nn
-
-    from st_predict.core.fitting.module import FitModule
 
     weight: Any = nn.Linear(1, 1)
     encoder: Any = nn.Linear(1, 1) if fit.trainable_encoder else None

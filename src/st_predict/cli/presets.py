@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from st_predict.cli.preset_facts import look_up, settle, told
 from st_predict.core.errors import InputError
+from st_predict.core.methods.published import NOT_STATED
+from st_predict.core.methods.registry import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,15 +30,11 @@ class Row(NamedTuple):
     @property
     def differs(self) -> bool:
         """Whether it is not as published; never so where nothing was published."""
-        from st_predict.core.methods.published import NOT_STATED
-
         return self.published not in (self.here, NOT_STATED)
 
 
 def documented_methods() -> list[str]:
     """Methods that have a publication to be held against."""
-    from st_predict.core.methods.registry import METHODS
-
     return [name for name, entry in METHODS.items() if entry.published]
 
 
@@ -48,8 +46,6 @@ def preset_names(method: str) -> list[str]:
     InputError
         If there is no such method, or nothing is published of it.
     """
-    from st_predict.core.methods.registry import METHODS
-
     documented = documented_methods()
     if method not in documented:
         raise InputError(
@@ -65,8 +61,6 @@ def preset_names(method: str) -> list[str]:
 
 def preset_table(method: str, preset: str) -> list[Row]:
     """Every published setting beside what the preset trains with, in the order of the method's ``PUBLISHED``."""
-    from st_predict.core.methods.registry import METHODS
-
     settled = settle(method, preset)
     rows = []
     for one in METHODS[method].published:
@@ -77,8 +71,6 @@ def preset_table(method: str, preset: str) -> list[Row]:
 
 def render(methods: Sequence[str], *, markdown: bool = False) -> str:
     """Tables of all presets of methods, as text."""
-    from st_predict.core.methods.registry import METHODS
-
     parts = []
     for method in methods:
         names = preset_names(method)

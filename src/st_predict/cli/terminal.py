@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from st_predict.cli.summary import COLUMNS, DIGITS, TERMS, in_common, shown_columns
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -27,8 +29,6 @@ def tell_files(out: Path, files: Mapping[str, str]) -> None:
 
 def tell_compared(name: str, rows: pd.DataFrame, about: dict[str, Any]) -> None:
     """One data set: how much was compared, what all methods had alike, the summary, and what failed."""
-    from st_predict.cli.summary import COLUMNS, DIGITS, TERMS, in_common, shown_columns
-
     compared = about["compared"]
     click.echo(
         "\n{name}: {sections} sections, {spots} spots ({left_out} left out), {genes} genes, {folds} folds, {seeds} seed{s}, "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from st_predict.core.errors import InputError
 from st_predict.datasets._download import FOLDER_VARIABLE, PublicSection, download, read_sources, scale
+from st_predict.io import legacy_st
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -137,8 +138,6 @@ def _load(dataset: str, path: str | Path | None, sections: str | Sequence[str] |
         sources = [source for source in read_sources() if source.dataset == dataset]
         known = list(dict.fromkeys(source.section for source in sources))
         found = download(sources, _choose(dataset, wanted, known))
-    from st_predict.io import legacy_st
-
     return {
         one.name: legacy_st(
             one.counts, one.image, one.spots, section=one.name, subject=one.subject, um_per_px=one.um_per_px

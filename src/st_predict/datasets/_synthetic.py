@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from st_predict.core.errors import InputError
+from st_predict.datasets import _program, _stain, _tissue
+from st_predict.datasets._program import gene_program
+from st_predict.datasets._subject import Subject
+from st_predict.datasets._tissue import CELL_TYPES, REGIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     from st_predict.datasets._program import Expression, Program
-    from st_predict.datasets._subject import Subject
 
 _Subjects = Literal["alike", "patients"]
 
@@ -131,9 +134,6 @@ def synthetic_tissue(
         size_um=size_um,
         um_per_px=um_per_px,
     )
-    from st_predict.datasets._program import gene_program
-    from st_predict.datasets._subject import Subject
-
     program = gene_program(n_genes)
     sections = {}
     for index in range(n_sections):
@@ -176,8 +176,6 @@ def _draw(rng: np.random.Generator, subject: Subject, *, size_um: float, um_per_
     from scipy.spatial import cKDTree
     from scipy.spatial.distance import cdist
 
-    from st_predict.datasets import _program, _stain, _tissue
-
     tissue = _tissue.grow_tissue(rng, size_um, subject.traits)
     cells = _tissue.place_cells(rng, tissue, size_um)
     size_px = round(size_um / um_per_px)
@@ -219,8 +217,6 @@ def _assemble(drawn: _Drawn, program: Program, subject: Subject, *, section: str
     from spatialdata import SpatialData
     from spatialdata.models import Image2DModel, ShapesModel, TableModel
     from spatialdata.transformations import Identity
-
-    from st_predict.datasets._tissue import CELL_TYPES, REGIONS
 
     image_key = f"{section}_image"
     centers_px = drawn.centers_um / um_per_px

@@ -1,9 +1,5 @@
 """Readers: files in, ``SpatialData`` out, pixels left on disk; nothing here knows tiles, models or scores."""
 
-from __future__ import annotations
+import lazy_loader
 
-from st_predict.io._legacy_st import legacy_st
-from st_predict.io._slide import slide, slide_series
-from st_predict.io._visium import visium
-
-__all__ = ["legacy_st", "slide", "slide_series", "visium"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,8 +12,10 @@ from st_predict.core.channels import say_names
 from st_predict.core.chunks import whole_levels
 from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
+from st_predict.io import _slide_scale
 from st_predict.io._checks import unreadable
 from st_predict.io._opened import Opened, no_slide, of_several
+from st_predict.io._regions import OmeZarrImage
 from st_predict.io._scenes import Scene, choose_scene, lies_beside, missing, several
 
 if TYPE_CHECKING:
@@ -41,9 +43,6 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
     series
         Number of the picture; ``None``: the largest.
     """
-    from st_predict.io import _slide_scale
-    from st_predict.io._regions import OmeZarrImage
-
     pictures, unread = _pictures(path)
     arrays = {n: _finest(picture) for n, picture in pictures.items()}
     known = [Scene(n, *_size(array)) for n, array in arrays.items()]

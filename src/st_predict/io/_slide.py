@@ -10,13 +10,18 @@ import numpy as np
 
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.chunks import whole_levels
+from st_predict.core.dicom import dicom_files
 from st_predict.core.files import plain_name
+from st_predict.io import _regions, _slide_scale
 from st_predict.io._checks import check_readable, link_places, logger, unreadable
-from st_predict.io._images import lazy_array
+from st_predict.io._flat_image import UndecodedImage
+from st_predict.io._images import image_element, lazy_array
 from st_predict.io._ome_zarr import ome_zarr_slides, open_ome_zarr
 from st_predict.io._opened import Opened, no_slide, of_several
+from st_predict.io._regions import OpenSlideImage, dicom_series, openslide_place, openslide_reads, openslide_vendor
 from st_predict.io._scenes import Scene, choose_scene, several
-from st_predict.io._tiff import TiffImage, is_tiff, n_levels, tiff_files, tiff_notes, tiff_scenes
+from st_predict.io._tiff import TiffImage, is_tiff, n_levels, open_finest, tiff_files, tiff_notes, tiff_scenes
+from st_predict.io._tiff_color import find_color, may_be_color
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -148,9 +153,6 @@ def slide_files(path: Path) -> list[Path]:
 
 def _open(path: Path, *, stated: bool, series: int | None) -> Opened:
     """Levels of the slide and, if ``stated`` is asked for, the scale its metadata state."""
-    from st_predict.io import _regions
-    from st_predict.io._flat_image import UndecodedImage
-
     if path.is_dir() and not _is_dicom(path):
         return open_ome_zarr(path, stated=stated, series=series)
     if path.is_file() and is_tiff(path) and not _is_openslides(path, series):
@@ -169,9 +171,6 @@ def _open(path: Path, *, stated: bool, series: int | None) -> Opened:
 
 
 def _open_tiff(path: Path, *, stated: bool, series: int | None) -> Opened:
-    from st_predict.io import _slide_scale
-    from st_predict.io._flat_image import UndecodedImage
-
     number, scenes = tiff_scenes(path, where=_WHERE, series=series)
     n = n_levels(path, where=_WHERE, series=number)
     levels: list[Any] = [TiffImage(path, where=_WHERE, level=i, series=number) for i in range(n)]
@@ -184,9 +183,6 @@ def _open_tiff(path: Path, *, stated: bool, series: int | None) -> Opened:
 
 
 def _open_openslide(file: Path, path: Path, *, stated: bool, series: int | None) -> Opened:
-    from st_predict.io import _slide_scale
-    from st_predict.io._regions import OpenSlideImage, openslide_place
-
     file = openslide_place(file)
     finest = OpenSlideImage(file, where=_WHERE)
     _the_only(finest, path, series)
@@ -197,8 +193,6 @@ def _open_openslide(file: Path, path: Path, *, stated: bool, series: int | None)
 
 def _open_dicom(path: Path, *, stated: bool, series: int | None) -> Opened:
     """Open a folder of DICOM files, which may belong to several slides."""
-    from st_predict.io._regions import OpenSlideImage
-
     first, left = _dicom_series(path)
     scenes = [Scene(i, *OpenSlideImage(file, where=_WHERE).shape[1:]) for i, file in enumerate(first)]
     number = choose_scene(scenes, scenes, path, where=_WHERE, series=series)
@@ -212,14 +206,10 @@ def _open_dicom(path: Path, *, stated: bool, series: int | None) -> Opened:
 
 
 def _is_dicom(path: Path) -> bool:
-    from st_predict.core.dicom import dicom_files
-
     return (path / "DICOMDIR").exists() or bool(dicom_files(path))
 
 
 def _dicom_series(path: Path) -> tuple[list[Path], list[str]]:
-    from st_predict.io._regions import dicom_series
-
     first, left = dicom_series(path)
     if not first:
         raise no_slide(path, "it has no DICOM file that is a slide, and whole")
@@ -234,10 +224,6 @@ def _the_only(image: Any, path: Path, series: int | None) -> None:
 
 def _is_openslides(path: Path, series: int | None) -> bool:
     """Whether OpenSlide has to read a TIFF: tifffile does not stitch its tiles, or does not convert its colors to RGB."""
-    from st_predict.io._regions import openslide_reads, openslide_vendor
-    from st_predict.io._tiff import open_finest
-    from st_predict.io._tiff_color import find_color, may_be_color
-
     vendor = openslide_vendor(path)
     if vendor not in _TIFFFILES:
         return True
@@ -263,8 +249,6 @@ def _element(levels: list[Any]) -> Any:
     from spatialdata.models import Image2DModel
     from spatialdata.transformations import Identity, Scale
     from xarray import Dataset, DataTree
-
-    from st_predict.io._images import image_element
 
     _, height, width = levels[0].shape
     parts = []

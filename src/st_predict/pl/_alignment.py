@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.keys import Elements
+from st_predict._spatialdata.read import read_section
+from st_predict.core.tiles.thumbnail import Box, read_thumbnail
+from st_predict.pl._figure import check_picture, draw_image, draw_scale_bar, finish, new_axes
+from st_predict.pl._spots import read_spots
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -14,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from st_predict.core.tiles.thumbnail import Box
     from st_predict.pl._spots import Spots
 
 _SIDE_PX = 1200
@@ -67,12 +72,6 @@ def alignment(
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
-    from st_predict._spatialdata.keys import Elements
-    from st_predict._spatialdata.read import read_section
-    from st_predict.core.tiles.thumbnail import read_thumbnail
-    from st_predict.pl._figure import check_picture, draw_image, draw_scale_bar, finish, new_axes
-    from st_predict.pl._spots import read_spots
-
     check_picture(axes, (1, 2), save)
     section, placed = read_section(sdata, Elements(image_key, shapes_key, table_key), need_counts=False)
     spots = read_spots(sdata, placed, section)
@@ -98,8 +97,6 @@ def alignment(
 
 def _zoom(spots: Spots, whole: Box) -> Box:
     """A part of the map, of its proportions and a few pitches wide, around the spot in the middle."""
-    from st_predict.core.tiles.thumbnail import Box
-
     middle = np.median(spots.centers_px, axis=0)
     x, y = spots.centers_px[np.linalg.norm(spots.centers_px - middle, axis=1).argmin()]
     share = min(max(_ZOOM_PITCHES * spots.pitch_px() / max(whole.width, whole.height), _LEAST_ZOOM), 1.0)

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from st_predict._spatialdata.prediction import is_own_table, read_prediction
+from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
+from st_predict.core.expression import section_expression
+from st_predict.core.fitting.plan import usable_spots
+from st_predict.core.metrics import gene_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,9 +84,6 @@ def compare(
     InputError
         If the section cannot be read, there is no such prediction, or a gene is not in it.
     """
-    from st_predict._spatialdata.prediction import is_own_table, read_prediction
-    from st_predict._spatialdata.read import read_section
-
     alone = is_own_table(sdata, key, elements.table_key)
     if alone:
         elements = elements._replace(table_key=key)
@@ -107,10 +109,6 @@ def _with_measured(
     genes: list[str],
     min_counts: float,
 ) -> Compared:
-    from st_predict.core.expression import section_expression
-    from st_predict.core.fitting.plan import usable_spots
-    from st_predict.core.metrics import gene_scores
-
     measured = section_expression(section, genes)
     scored = usable_spots(section, min_counts)
     if not scored.any():

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.keys import Elements
 from st_predict.core.errors import InputError
+from st_predict.core.metrics import agreement, correlation_matrix
+from st_predict.pl._compared import compare
+from st_predict.pl._figure import check_picture, figure_of, finish, new_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,10 +91,6 @@ def gene_correlation(
     >>> [ax.get_title() for ax in axes]
     ['measured correlation', 'predicted correlation', '45 pairs, agreement 0...']
     """
-    from st_predict._spatialdata.keys import Elements
-    from st_predict.pl._compared import compare
-    from st_predict.pl._figure import check_picture, figure_of, finish, new_axes
-
     check_picture(axes, (1, 3), save)
     listed = [genes] if isinstance(genes, str) else genes
     compared = compare(
@@ -122,8 +122,6 @@ def _correlations(
     InputError
         If nothing was measured, or there are too few spots or genes.
     """
-    from st_predict.core.metrics import correlation_matrix
-
     if compared.measured is None:
         raise InputError(
             f"section {compared.section.name!r} has no measured expression",
@@ -173,8 +171,6 @@ def _draw_maps(
 
 def _draw_pairs(ax: Axes, measured: NDArray[np.float64], predicted: NDArray[np.float64]) -> None:
     """A dot for each pair of genes, and the line on which both correlations are the same."""
-    from st_predict.core.metrics import agreement
-
     upper = np.triu_indices(len(measured), 1)
     x, y = measured[upper], predicted[upper]
     ax.plot([-1, 1], [-1, 1], color="0.25", linewidth=1, zorder=1)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict.core.errors import InputError
+from st_predict.pl._figure import check_picture, finish, method_look, new_axes
+from st_predict.pl._tables import check_columns, choose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,9 +77,6 @@ def gene_scores(
     >>> stp.tl.predict(sections["S1"], model)
     >>> axes = stp.pl.gene_scores(stp.tl.evaluate(sections["S1"]), n_labels=4, save="gene_scores.png")
     """
-    from st_predict.pl._figure import check_picture, finish, new_axes
-    from st_predict.pl._tables import check_columns
-
     check_columns(table, _COLUMNS, made_by=_MAKERS)
     if n_labels < 0:
         raise InputError(f"n_labels is {n_labels}", where="n_labels", expected="0 or more", remedy="0 to name no gene")
@@ -103,9 +102,6 @@ def gene_scores(
 
 def _by_method(table: pd.DataFrame, method: str | Sequence[str] | None) -> dict[str, pd.DataFrame]:
     """A title and the scores by gene of each panel."""
-    from st_predict.pl._figure import method_look
-    from st_predict.pl._tables import check_columns, choose
-
     if "method" not in table:
         if method is not None:
             raise InputError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict.core.errors import InputError
+from st_predict.pl._figure import check_picture, finish, method_look, new_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,8 +72,6 @@ def history(
     >>> [ax.get_ylabel() for ax in axes[:2]]
     ['training loss', 'held-out PCC']
     """
-    from st_predict.pl._figure import check_picture, finish, new_axes
-
     rows, held_out = model.history, model.held_out
     by_epoch = [column for column in _BY_EPOCH if column in rows]
     chosen = model.epochs if "held_out_pcc" in rows else None  # without inner folds the user set it
@@ -125,8 +124,6 @@ def _without(held_out: str) -> str:
 
 def _draw_sections(ax: Axes, *, pcc: pd.DataFrame) -> None:
     """A row a section, a dot a method; the last row is their average."""
-    from st_predict.pl._figure import method_look
-
     names = [str(name) for name in pcc.index]
     values = pcc.to_numpy(np.float64)
     if len(names) > 1:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict.core.errors import InputError
+from st_predict.pl._figure import check_picture, finish, new_axes
+from st_predict.pl._tables import check_columns, choose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,9 +72,6 @@ def reliability(
     >>> axes[0].get_title()
     'Genes: rank correlation ...'
     """
-    from st_predict.pl._figure import check_picture, finish, new_axes
-    from st_predict.pl._tables import check_columns, choose
-
     check_columns(table, _COLUMNS, made_by="st_predict.tl.cross_validate, its .genes")
     check_picture(axes, (1, 2), save)
     known = table["method"].astype(str)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.pl._figure import check_picture, finish, method_look, new_axes
+from st_predict.pl._tables import check_columns, choose
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -92,9 +95,6 @@ def scores(
     >>> [label.get_text() for label in ax.get_yticklabels()][0]
     'ridge'
     """
-    from st_predict.pl._figure import check_picture, finish, method_look, new_axes
-    from st_predict.pl._tables import check_columns, choose
-
     check_columns(table, _COLUMNS, made_by="st_predict.tl.cross_validate")
     gene_sets = table["gene_set"].astype(str)
     gene_set = choose(gene_sets.iloc[0] if gene_set is None else gene_set, gene_sets, where="gene_set")
@@ -157,8 +157,6 @@ def _best_first(means: Sequence[pd.Series], metric: str) -> list[str]:
 
 def _draw_methods(ax: Axes, values: pd.DataFrame, of_seeds: pd.DataFrame, order: Sequence[str]) -> None:
     """A row a method, empty if it was not tried: its folds, their seeds, their mean, and the line that ridge draws."""
-    from st_predict.pl._figure import method_look
-
     for place, method in enumerate(order):
         if method not in values.index:
             continue

@@ -6,6 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.keys import Elements
+from st_predict.core.tiles.thumbnail import read_thumbnail
+from st_predict.pl._compared import compare
+from st_predict.pl._figure import (
+    check_cmap,
+    check_picture,
+    draw_image,
+    draw_scale_bar,
+    figure_of,
+    finish,
+    new_axes,
+    set_map,
+)
+from st_predict.pl._spots import read_spots
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -92,12 +107,6 @@ def spatial_expression(
     >>> axes.shape
     (2, 3)
     """
-    from st_predict._spatialdata.keys import Elements
-    from st_predict.core.tiles.thumbnail import read_thumbnail
-    from st_predict.pl._compared import compare
-    from st_predict.pl._figure import check_cmap, check_picture, draw_image, draw_scale_bar, figure_of, finish, new_axes
-    from st_predict.pl._spots import read_spots
-
     check_cmap(cmap)
     wanted = [genes] if isinstance(genes, str) else [str(gene) for gene in genes]
     compared = compare(
@@ -131,8 +140,6 @@ def _draw_gene(
     panels: NDArray[Any], compared: Compared, number: int, spots: Spots, box: Box, cmap: str, *, shared_scale: bool
 ) -> None:
     """The maps of one gene and their color bars: measured, if there is one, then predicted."""
-    from st_predict.pl._figure import set_map
-
     predicted, scored = compared.predicted[:, number], compared.scored
     everywhere = np.ones_like(scored)
     flag = "\nunpredictable" if compared.unpredictable[number] else ""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from st_predict._spatialdata.outlines import spot_outlines
 from st_predict.core.neighbors import nearest_spots
 from st_predict.core.tiles.thumbnail import Box
 
@@ -72,6 +73,4 @@ class Spots(NamedTuple):
 
 def read_spots(sdata: SpatialData, placed: Placed, section: Section) -> Spots:
     """Read size and outline of the spots; ``placed`` and ``section`` are those of the section as it was read."""
-    from st_predict._spatialdata.outlines import spot_outlines
-
     return Spots(section.centers_px, *spot_outlines(sdata, placed, section.centers_px))

@@ -1,8 +1,5 @@
 """Prepare sections and slides: scale, tissue, spots, frozen features."""
 
-from st_predict.pp._embed import embed
-from st_predict.pp._find_tissue import find_tissue
-from st_predict.pp._set_scale import set_scale
-from st_predict.pp._spot_grid import spot_grid
+import lazy_loader
 
-__all__ = ["embed", "find_tissue", "set_scale", "spot_grid"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from st_predict._spatialdata.features import cached_features, feature_table
+from st_predict._spatialdata.keys import Elements
+from st_predict._spatialdata.read import read_section
+from st_predict.core.encoders.frozen import FrozenEncoder
+from st_predict.core.log import be_heard
+from st_predict.core.tiles.geometry import TileSpec
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -71,13 +78,6 @@ def embed(
     >>> sections["S1"].tables["table"].obsm[key].shape
     (41, 1724)
     """
-    from st_predict._spatialdata.features import cached_features, feature_table
-    from st_predict._spatialdata.keys import Elements
-    from st_predict._spatialdata.read import read_section
-    from st_predict.core.encoders.frozen import FrozenEncoder
-    from st_predict.core.log import be_heard
-    from st_predict.core.tiles.geometry import TileSpec
-
     be_heard()
     spec = TileSpec.of(tile_um, tile_px)
     section, placed = read_section(sdata, Elements(image_key, shapes_key, table_key), need_counts=False)

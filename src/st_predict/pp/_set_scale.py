@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from st_predict._spatialdata.keys import Elements, find_image
+from st_predict._spatialdata.read import read_section, spot_diameter_px
+from st_predict._spatialdata.scale import store_scale
 from st_predict.core.checks import check_positive, check_um_per_px
 from st_predict.core.errors import InputError
+from st_predict.core.neighbors import pitch_px
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,10 +59,6 @@ def set_scale(
     >>> round(stp.pp.set_scale(sections["S1"], pitch_um=100), 3)
     0.75
     """
-    from st_predict._spatialdata.keys import Elements, find_image
-    from st_predict._spatialdata.read import read_section, spot_diameter_px
-    from st_predict._spatialdata.scale import store_scale
-
     lengths = {"um_per_px": um_per_px, "spot_diameter_um": spot_diameter_um, "pitch_um": pitch_um}
     given = {name: value for name, value in lengths.items() if value is not None}
     if len(given) != 1:
@@ -86,8 +86,6 @@ def set_scale(
 
 def _pitch_px(centers_px: NDArray[np.float64]) -> float:
     """Median distance to the nearest other spot."""
-    from st_predict.core.neighbors import pitch_px
-
     pitch = pitch_px(centers_px)
     if pitch == 0:
         raise InputError(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from st_predict._spatialdata.keys import find_image
+from st_predict._spatialdata.slide import add_grid
+
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
@@ -64,8 +67,5 @@ def spot_grid(
     >>> sorted(slide.shapes)
     ['spots', 'tissue']
     """
-    from st_predict._spatialdata.keys import find_image
-    from st_predict._spatialdata.slide import add_grid
-
     image = find_image(sdata, image_key)
     add_grid(sdata, image, key_added, pitch_um=pitch_um, diameter_um=diameter_um, layout=layout, tissue_key=tissue_key)

@@ -1,10 +1,5 @@
 """Work: train, predict, evaluate, compare methods, and read a model back."""
 
-from st_predict.tl._cross_validate import cross_validate
-from st_predict.tl._evaluate import evaluate
-from st_predict.tl._predict import predict
-from st_predict.tl._predict_cohort import predict_cohort
-from st_predict.tl._session import load_model
-from st_predict.tl._train import train
+import lazy_loader
 
-__all__ = ["cross_validate", "evaluate", "load_model", "predict", "predict_cohort", "train"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

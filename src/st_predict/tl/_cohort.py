@@ -13,13 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from st_predict import io
+from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.ending import telling_what_is_left
 from st_predict.core.errors import InputError
 from st_predict.core.files import plain_name, remove_unfinished, replacing_file
 from st_predict.core.lock import LOCK, alone_in
+from st_predict.core.log import be_heard, logger
+from st_predict.core.model.folder import check_model_path
+from st_predict.core.model.load import load_model
 from st_predict.core.outputs import check_apart, check_holder, has_columns
+from st_predict.core.progress import hidden_progress, progress_bar
 from st_predict.tl._cohort_store import check_store, done_earlier, slide_state, write_store
 from st_predict.tl._prediction import Request, kept_genes, predict_sdata
+from st_predict.tl._processes import n_cores, run_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,11 +66,6 @@ def run_cohort(
     series: int | Literal["all"] | None = None,
 ) -> pd.DataFrame:
     """Predict every slide, see :func:`st_predict.tl.predict_cohort`."""
-    from st_predict.core.encoders.frozen import torch_device
-    from st_predict.core.log import be_heard, logger
-    from st_predict.core.progress import progress_bar
-    from st_predict.tl._processes import n_cores, run_jobs
-
     be_heard()
     kept_genes(model, request)  # what cannot be done for any slide is an error now
     jobs = _jobs(paths, out_dir, series)
@@ -106,9 +107,6 @@ def run_cohort(
 
 def predict_slide(shared: tuple[str, Request, dict[str, Any]], job: _Job) -> dict[str, Any]:
     """Predict one slide into its store; the row of the manifest."""
-    from st_predict.core.log import be_heard
-    from st_predict.core.progress import hidden_progress
-
     be_heard(logging.WARNING)  # in a process of its own; the manifest says the rest
     model_path, request, wanted = shared
     begin = time.perf_counter()
@@ -142,7 +140,7 @@ def _heard() -> Iterator[list[str]]:
             if record.thread == mine:
                 remarks.append(" ".join(record.getMessage().split()))
 
-    handler, logger = Keep(logging.WARNING), logging.getLogger("st_predict")
+    handler = Keep(logging.WARNING)
     logger.addHandler(handler)
     try:
         yield remarks
@@ -158,8 +156,6 @@ def _series(sdata: SpatialData) -> int | None:
 @lru_cache(maxsize=1)
 def _load(path: str, model_id: str) -> Model:
     """The model, once a process; another run may have put another one at the same path."""
-    from st_predict.core.model.load import load_model  # the session keeps the model it had
-
     model = load_model(path)
     if model.id != model_id:
         raise RuntimeError(f"the model in {path} is {model.id}, not {model_id}: another run replaced it")
@@ -209,8 +205,6 @@ def _numbers(path: Path, series: int | Literal["all"] | None) -> list[int | None
 
 def _check_out(out_dir: Path) -> None:
     """Refuse a folder that holds something else or cannot be written to."""
-    from st_predict.core.model.folder import check_model_path
-
     check_holder(out_dir, where="out_dir")
     manifest = out_dir / MANIFEST
     try:

@@ -8,8 +8,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from st_predict._spatialdata.image import image_source, reduced_sources
 from st_predict.core.files import replacing_folder
 from st_predict.core.outputs import SEAL, check_output, is_sealed, seal
+from st_predict.core.tiles.thumbnail import Box, read_thumbnail
 from st_predict.io._slide import slide_files
 
 if TYPE_CHECKING:
@@ -66,9 +68,6 @@ def _small_copy(sdata: SpatialData, image: str) -> tuple[Any, float]:
     """A reduced image in its place, and its px in px of the slide."""
     from spatialdata.models import Image2DModel
     from spatialdata.transformations import Scale
-
-    from st_predict._spatialdata.image import image_source, reduced_sources
-    from st_predict.core.tiles.thumbnail import Box, read_thumbnail
 
     levels = [image_source(sdata, image), *reduced_sources(sdata, image)]
     size = int(levels[0].col_edges[-1]), int(levels[0].row_edges[-1])

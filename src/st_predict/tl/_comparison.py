@@ -8,8 +8,20 @@ from dataclasses import fields, replace
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from st_predict._spatialdata.sections import read_sections
 from st_predict.core.checks import whole_number
 from st_predict.core.errors import InputError
+from st_predict.core.expression import count_genes
+from st_predict.core.fitting.plan import Plan, check_scorable, plan_panel
+from st_predict.core.log import logger, quiet
+from st_predict.core.methods.recipe import FitConfig, InputConfig
+from st_predict.core.methods.registry import METHODS
+from st_predict.core.methods.settle import settle_candidates
+from st_predict.core.protocol.choose import check_choice
+from st_predict.core.protocol.study import Candidate
+from st_predict.core.splits import outer_folds
+from st_predict.core.tiles.geometry import check_scales, tile_spec
+from st_predict.tl._train import train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +31,6 @@ if TYPE_CHECKING:
     from st_predict._spatialdata.keys import Elements
     from st_predict._spatialdata.sections import ReadSections
     from st_predict.core.methods.recipe import Recipe
-    from st_predict.core.protocol.study import Candidate
     from st_predict.core.section import Section
     from st_predict.core.splits import OuterFold
     from st_predict.core.tiles.geometry import TileSpec
@@ -64,10 +75,6 @@ def check_comparison(
     InputError
         If the input cannot be used.
     """
-    from st_predict._spatialdata.sections import read_sections
-    from st_predict.core.splits import outer_folds
-    from st_predict.core.tiles.geometry import check_scales, tile_spec
-
     _check_seeds(seeds)
     shared = {"genes": genes, "gene_ranking": gene_ranking, "min_counts": min_counts}
     candidates = _candidates(methods, range(seed, seed + seeds), shared)
@@ -96,11 +103,6 @@ def _candidates(
     methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], seeds: range, shared: Mapping[str, Any]
 ) -> list[Candidate]:
     """What is compared, controls first."""
-    from st_predict.core.fitting.plan import Plan
-    from st_predict.core.methods.registry import METHODS
-    from st_predict.core.methods.settle import settle_candidates
-    from st_predict.core.protocol.study import Candidate
-
     if isinstance(methods, Mapping):
         named = {str(label): dict(settings) for label, settings in methods.items()}
     else:
@@ -139,9 +141,6 @@ def _candidates(
 
 def _recipe_settings() -> list[str]:
     """Arguments of ``train`` that make a recipe."""
-    from st_predict.core.methods.recipe import FitConfig, InputConfig
-    from st_predict.tl._train import train
-
     own = {"preset", "params", *(field.name for part in (InputConfig, FitConfig) for field in fields(part))}
     return [name for name in signature(train).parameters if name in own]
 
@@ -159,11 +158,6 @@ def _seeded(recipe: Recipe, seeds: range) -> list[tuple[int, Recipe]]:
 
 def _check_folds(sections: Sequence[Section], candidates: Sequence[Candidate], folds: Sequence[OuterFold]) -> None:
     """Refuse what a fold could not fit or score, naming the fold, before any tile is encoded."""
-    from st_predict.core.expression import count_genes
-    from st_predict.core.fitting.plan import check_scorable, plan_panel
-    from st_predict.core.log import logger, quiet
-    from st_predict.core.protocol.choose import check_choice
-
     shared = candidates[0].plan  # all but the method and the seed, which change nothing here, is the same for all
     candidates = list({candidate.label: candidate for candidate in candidates}.values())
     for fold in folds:

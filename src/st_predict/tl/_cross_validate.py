@@ -7,15 +7,29 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from st_predict.core.ending import ended_by_signals
+from st_predict._spatialdata.keys import Elements
+from st_predict._spatialdata.sections import check_outside
+from st_predict.core.encoders.frozen import FrozenEncoder, torch_device
+from st_predict.core.ending import ended_by_signals, telling_what_is_left
 from st_predict.core.errors import InputError
+from st_predict.core.files import replacing_file
+from st_predict.core.fitting.hardware import find_hardware
+from st_predict.core.log import be_heard, logger, quiet
+from st_predict.core.progress import hidden_progress, progress_bar
+from st_predict.core.protocol.fold import run_fold
+from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder, make_comparison_folder
+from st_predict.core.protocol.study import Study
+from st_predict.core.tiles.store import TileStore
+from st_predict.tl._comparison import check_comparison
+from st_predict.tl._processes import n_cores, run_jobs
+from st_predict.tl._scores_table import assemble
+from st_predict.tl._training import encode_sections
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-    from st_predict.core.protocol.study import Candidate, Study
+    from st_predict.core.protocol.study import Candidate
     from st_predict.core.splits import OuterFold
-    from st_predict.core.tiles.store import TileStore
     from st_predict.tl._comparison import Comparison
     from st_predict.tl._scores_table import ScoreTable
 
@@ -126,16 +140,6 @@ def cross_validate(
     P2       0.0    0...      ...
     P3       0.0    0...      ...
     """
-    from st_predict._spatialdata.keys import Elements
-    from st_predict._spatialdata.sections import check_outside
-    from st_predict.core.ending import telling_what_is_left
-    from st_predict.core.files import replacing_file
-    from st_predict.core.log import be_heard, logger
-    from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder, make_comparison_folder
-    from st_predict.core.tiles.store import TileStore
-    from st_predict.tl._comparison import check_comparison
-    from st_predict.tl._scores_table import assemble
-
     be_heard()
     folder = None if out is None else Path(out)
     if folder is not None:
@@ -171,11 +175,6 @@ def _left(folder: Path | None) -> str:
 
 def _study(asked: Comparison, encoder: str, encoder_weights: str | None, accelerator: str, store: TileStore) -> Study:
     """Encode every tile once."""
-    from st_predict.core.encoders.frozen import FrozenEncoder
-    from st_predict.core.fitting.hardware import find_hardware
-    from st_predict.core.protocol.study import Study
-    from st_predict.tl._training import encode_sections
-
     hardware, device = find_hardware(accelerator, 1)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)
     tiles = {
@@ -197,9 +196,6 @@ def _processes(n_jobs: int | None, study: Study) -> int:
     """Number of processes: as asked for, else one for each core, or one where fits share a GPU."""
     import os
 
-    from st_predict.core.encoders.frozen import torch_device
-    from st_predict.tl._processes import n_cores
-
     if n_jobs is not None:
         return n_jobs
     on_cpu = study.hardware.accelerator == "cpu" or torch_device(study.hardware.accelerator) == "cpu"
@@ -210,11 +206,6 @@ def _run(
     study: Study, candidates: Sequence[Candidate], folds: Sequence[OuterFold], kept: Any, n_jobs: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Results and failures of every candidate and fold, in the order of the candidates."""
-    from st_predict.core.log import logger, quiet
-    from st_predict.core.progress import hidden_progress, progress_bar
-    from st_predict.core.protocol.fold import run_fold
-    from st_predict.tl._processes import run_jobs
-
     jobs = [(candidate, fold) for candidate in candidates for fold in folds]
     results = {i: found for i, job in enumerate(jobs) if (found := kept.find(*job)) is not None}
     if results:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from st_predict._spatialdata.keys import Elements
+from st_predict._spatialdata.prediction import read_prediction
+from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
+from st_predict.core.expression import known_targets, section_expression
+from st_predict.core.fitting.plan import usable_spots
+from st_predict.core.gene_names import of_note, say_lost
+from st_predict.core.protocol.scores import score_genes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,14 +80,6 @@ def evaluate(
     from dataclasses import replace
 
     import pandas as pd
-
-    from st_predict._spatialdata.keys import Elements
-    from st_predict._spatialdata.prediction import read_prediction
-    from st_predict._spatialdata.read import read_section
-    from st_predict.core.expression import known_targets, section_expression
-    from st_predict.core.fitting.plan import usable_spots
-    from st_predict.core.gene_names import of_note, say_lost
-    from st_predict.core.protocol.scores import score_genes
 
     elements = Elements(image_key, shapes_key, table_key, layer)
     section, placed = read_section(sdata, elements, need_counts=True)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from st_predict._spatialdata.keys import Elements
+from st_predict.core.log import be_heard, logger
+from st_predict.tl._prediction import Request, predict_sdata
+from st_predict.tl._session import last_model
+
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
@@ -94,11 +99,6 @@ def predict(
     >>> bool((table.obsm["predicted_lower"] <= table.obsm["predicted_upper"]).all(axis=None))
     True
     """
-    from st_predict._spatialdata.keys import Elements
-    from st_predict.core.log import be_heard, logger
-    from st_predict.tl._prediction import Request, predict_sdata
-    from st_predict.tl._session import last_model
-
     be_heard()
     if model is None:
         model = last_model()

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from st_predict.core.checks import check_positive, check_um_per_px, whole_number
 from st_predict.core.ending import ended_by_signals
+from st_predict.core.errors import InputError
+from st_predict.tl._cohort import run_cohort
+from st_predict.tl._prediction import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,11 +92,6 @@ def predict_cohort(
     >>> spatialdata.read_zarr(manifest["store"][0]).tables["predicted"].n_vars
     20
     """
-    from st_predict.core.checks import check_positive, check_um_per_px, whole_number
-    from st_predict.core.errors import InputError
-    from st_predict.tl._cohort import run_cohort
-    from st_predict.tl._prediction import Request
-
     if um_per_px is not None:
         check_um_per_px(um_per_px, where="um_per_px")
     if pitch_um is not None:

@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from st_predict._spatialdata.keys import Elements
+from st_predict._spatialdata.features import cached_features, feature_table, features_record, kept_in
+from st_predict._spatialdata.image import image_source
+from st_predict._spatialdata.keys import Elements, find_image
+from st_predict._spatialdata.prediction import Prediction
+from st_predict._spatialdata.read import read_section
+from st_predict._spatialdata.scale import stored_scale
+from st_predict._spatialdata.slide import add_spots, grid_record, sdata_has_spots
+from st_predict._spatialdata.write import check_free, write_prediction
 from st_predict.core.checks import check_number
+from st_predict.core.encoders.embed import embed_section
+from st_predict.core.encoders.frozen import EncoderIdentity, FrozenEncoder, torch_device
 from st_predict.core.errors import InputError
+from st_predict.core.grid import sublattices
 from st_predict.core.model.reliability import check_level
 from st_predict.core.tiles.glass import say_glass
 from st_predict.tl import _remarks as remarks
@@ -24,7 +34,6 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from st_predict._spatialdata.keys import Placed
-    from st_predict._spatialdata.prediction import Prediction
     from st_predict.core.model.model import Model
     from st_predict.core.section import Section
 
@@ -75,10 +84,6 @@ def predict_sdata(
     -------
     The prediction, as it was written.
     """
-    from st_predict._spatialdata.read import read_section
-    from st_predict._spatialdata.slide import add_spots, sdata_has_spots
-    from st_predict._spatialdata.write import check_free, write_prediction
-
     kept = kept_genes(model, request)
     bare = not sdata_has_spots(sdata, elements.shapes_key)
     if bare:
@@ -111,8 +116,6 @@ def _predicted(
     request: Request,
 ) -> tuple[Prediction, pd.DataFrame]:
     """The prediction, and what to expect of its genes; ``kept`` are their numbers in the panel."""
-    from st_predict._spatialdata.prediction import Prediction
-
     shift = model.shift(features)
     genes = model.genes_on(shift, of_another=model.is_of_another(section.subject)).iloc[kept]
     if request.min_reliability is not None:
@@ -213,10 +216,6 @@ def _reliable_here(expected: pd.Series, least: float, name: str) -> NDArray[np.b
 
 def check_bare(sdata: SpatialData, model: Model, image_key: str | None) -> None:
     """Refuse a slide that cannot be cut, and say what is odd about its scale, before anything is looked for on it."""
-    from st_predict._spatialdata.image import image_source
-    from st_predict._spatialdata.keys import find_image
-    from st_predict._spatialdata.scale import stored_scale
-
     image = find_image(sdata, image_key)
     um_per_px, source = stored_scale(sdata, image), image_source(sdata, image)
     if um_per_px is None:
@@ -230,8 +229,6 @@ def _check_fit(
     sdata: SpatialData, section: Section, placed: Placed, model: Model, *, bare: bool
 ) -> NDArray[np.int64] | None:
     """Refuse a section that a model cannot predict, and say what differs from training; arrays of a finer grid."""
-    from st_predict._spatialdata.slide import grid_record
-
     model.check_section(section)
     model.tiles.sides_px(section)
     record = grid_record(sdata, placed.shapes)
@@ -248,8 +245,6 @@ def _check_fit(
 
 def _interleaved(model: Model, spots: GeoDataFrame, record: dict[str, Any]) -> NDArray[np.int64] | None:
     """The arrays of the training pitch that a finer grid is made of; ``None`` where it is one array."""
-    from st_predict.core.grid import sublattices
-
     step = 1 if model.pitch_um is None else round(model.pitch_um / record["pitch_um"])
     if step < 2 or not model.looks_around or abs(step * record["pitch_um"] / model.pitch_um - 1) > remarks.SAME_PITCH:
         return None
@@ -273,10 +268,6 @@ def _features(
     keep: Path | None,
 ) -> NDArray[np.float32]:
     """Features ``(n, S, d)`` by the model's own encoder, or by the frozen one it was trained on."""
-    from st_predict._spatialdata.features import cached_features, feature_table, features_record, kept_in
-    from st_predict._spatialdata.slide import grid_record
-    from st_predict.core.encoders.embed import embed_section
-    from st_predict.core.encoders.frozen import EncoderIdentity, FrozenEncoder, torch_device
 
     def folder(identity: EncoderIdentity) -> Path | None:
         return keep and kept_in(keep, features_record(identity, model.tiles, section, placed.image))

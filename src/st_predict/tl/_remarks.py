@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from st_predict._spatialdata.prediction import distance_column
 from st_predict.core.gene_names import say_lost, why_lost
+from st_predict.core.grid import array_layout
 from st_predict.core.inputs.rows import FEW_SPOTS, own_share
 from st_predict.core.model.reliability import ALIKE, kept_share
+from st_predict.core.neighbors import pitch_px
 
 if TYPE_CHECKING:
     from st_predict._spatialdata.prediction import Prediction
@@ -46,8 +48,6 @@ def compare_scale(model: Model, um_per_px: float | None, slide: str) -> None:
 
 def compare_pitch(model: Model, section: Section) -> None:
     """Say so where a model that looks at neighbors sees them at another distance than in training."""
-    from st_predict.core.neighbors import pitch_px
-
     if None in (model.pitch_um, section.um_per_px) or not model.looks_around:
         return
     pitch = pitch_px(section.centers_px) * section.um_per_px  # type: ignore[operator]
@@ -61,8 +61,6 @@ def compare_pitch(model: Model, section: Section) -> None:
 
 def compare_layout(model: Model, section: Section) -> None:
     """Say so where a model that looks at neighbors finds them in other directions than in training."""
-    from st_predict.core.grid import array_layout
-
     if model.layout is None or not model.looks_around:
         return
     layout = array_layout(section.centers_px)
@@ -76,8 +74,6 @@ def compare_layout(model: Model, section: Section) -> None:
 
 def compare_grid(section: Section, record: dict[str, Any] | None) -> None:
     """Say so where a grid was laid in um of another scale."""
-    from st_predict.core.neighbors import pitch_px
-
     if record is None or section.um_per_px is None:
         return
     pitch = pitch_px(section.centers_px) * section.um_per_px

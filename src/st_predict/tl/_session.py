@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from st_predict.core.errors import InputError
+from st_predict.core.model.load import load_model as read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +61,6 @@ def load_model(path: str | Path) -> Model:
     >>> stp.load_model(folder).id == model.id
     True
     """
-    from st_predict.core.model.load import load_model as read
-
     model = read(path)
     remember(model)
     return model

@@ -5,7 +5,23 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from st_predict.core.ending import ended_by_signals
+from st_predict._spatialdata.keys import Elements
+from st_predict._spatialdata.sections import check_outside, read_sections
+from st_predict.core.encoders.frozen import FrozenEncoder
+from st_predict.core.ending import end_with_launcher, ended_by_signals, telling_what_is_left
+from st_predict.core.fitting.checkpoints import what_is_kept
+from st_predict.core.fitting.hardware import find_hardware
+from st_predict.core.fitting.network import Run, Watch
+from st_predict.core.fitting.plan import Plan, plan_panel
+from st_predict.core.log import be_heard
+from st_predict.core.methods.settle import settle_candidates
+from st_predict.core.protocol.choose import check_choice
+from st_predict.core.protocol.study import Candidate
+from st_predict.core.splits import held_out_groups
+from st_predict.core.tiles.geometry import check_scales, tile_spec
+from st_predict.core.tiles.store import TileStore
+from st_predict.tl._session import remember
+from st_predict.tl._training import check_inner_folds, open_checkpoints, say_held_out, say_unpredictable, train_sections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -176,30 +192,6 @@ def train(
     S2        0.0  0...
     S3        0.0  0...
     """
-    from st_predict._spatialdata.keys import Elements
-    from st_predict._spatialdata.sections import check_outside, read_sections
-    from st_predict.core.encoders.frozen import FrozenEncoder
-    from st_predict.core.ending import end_with_launcher, telling_what_is_left
-    from st_predict.core.fitting.checkpoints import what_is_kept
-    from st_predict.core.fitting.hardware import find_hardware
-    from st_predict.core.fitting.network import Run, Watch
-    from st_predict.core.fitting.plan import Plan, plan_panel
-    from st_predict.core.log import be_heard
-    from st_predict.core.methods.settle import settle_candidates
-    from st_predict.core.protocol.choose import check_choice
-    from st_predict.core.protocol.study import Candidate
-    from st_predict.core.splits import held_out_groups
-    from st_predict.core.tiles.geometry import check_scales, tile_spec
-    from st_predict.core.tiles.store import TileStore
-    from st_predict.tl._session import remember
-    from st_predict.tl._training import (
-        check_inner_folds,
-        open_checkpoints,
-        say_held_out,
-        say_unpredictable,
-        train_sections,
-    )
-
     be_heard()
     settled = settle_candidates(
         method,

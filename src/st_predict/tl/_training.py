@@ -8,18 +8,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from st_predict._spatialdata.features import cached_features, check_features_key, features_key, features_record
+from st_predict._spatialdata.stored import open_store
 from st_predict.core.errors import InputError
+from st_predict.core.fitting.checkpoints import Checkpoints
+from st_predict.core.fitting.fit import train_model, with_domain
+from st_predict.core.inputs.encoded import EncodedTiles
 from st_predict.core.log import logger, quiet
+from st_predict.core.protocol.choose import choose
+from st_predict.core.protocol.fold import fit_study
+from st_predict.core.protocol.study import Study
 from st_predict.core.splits import held_out_groups
+from st_predict.core.tiles.glass import say_glass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from st_predict._spatialdata.sections import ReadSections
     from st_predict.core.encoders.frozen import FrozenEncoder
-    from st_predict.core.fitting.checkpoints import Checkpoints
     from st_predict.core.fitting.network import Run
-    from st_predict.core.inputs.encoded import EncodedTiles
     from st_predict.core.model.model import Model
     from st_predict.core.protocol.study import Candidate
     from st_predict.core.section import Section
@@ -56,9 +63,6 @@ def open_checkpoints(
                 remedy="give checkpoint_dir, or leave resume out",
             )
         return None
-    from st_predict._spatialdata.features import features_record
-    from st_predict.core.fitting.checkpoints import Checkpoints
-
     made_from = {"st-predict": version("st-predict"), **settings, "tiles": spec.to_dict(), "encoder": frozen.identity}
     for section, placed in zip(read.sections, read.placed, strict=True):
         record = features_record(frozen.identity, spec, section, placed.image)
@@ -82,11 +86,6 @@ def encode_sections(
 
     ``keep`` is a folder for features while they are encoded, so that what was broken off goes on from there.
     """
-    from st_predict._spatialdata.features import cached_features, check_features_key, features_key
-    from st_predict._spatialdata.stored import open_store
-    from st_predict.core.inputs.encoded import EncodedTiles
-    from st_predict.core.tiles.glass import say_glass
-
     if trainable:
         for section in read.sections:
             say_glass(section)
@@ -126,11 +125,6 @@ def train_sections(
     run
         Where it runs, what looks on, and what is kept.
     """
-    from st_predict.core.fitting.fit import train_model, with_domain
-    from st_predict.core.protocol.choose import choose
-    from st_predict.core.protocol.fold import fit_study
-    from st_predict.core.protocol.study import Study
-
     keep = None if run.checkpoints is None else run.checkpoints.folder / "features"
     trainable = among[0].plan.recipe.fit.trainable_encoder
     tiles = encode_sections(read, frozen, spec, store, trainable=trainable, keep=keep)

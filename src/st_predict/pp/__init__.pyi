@@ -1,0 +1,4 @@
+from ._embed import embed as embed
+from ._find_tissue import find_tissue as find_tissue
+from ._set_scale import set_scale as set_scale
+from ._spot_grid import spot_grid as spot_grid
