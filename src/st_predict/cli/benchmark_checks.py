@@ -17,7 +17,7 @@ from st_predict.core.methods.registry import METHODS
 from st_predict.core.methods.settle import settle_candidates
 from st_predict.core.outputs import check_holder, is_free
 from st_predict.core.protocol.keep import TABLES, check_comparison_folder, check_own_files, is_comparison
-from st_predict.tl._comparison import CONTROLS, check_comparison
+from st_predict.tl._comparison import CONTROLS, Terms, check_comparison
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,10 +134,10 @@ def check_study(study: Study, settings: Mapping[str, Any]) -> None:
     logger.info("%s: checking", study.name)
     defaults = {name: p.default for name, p in signature(stp.tl.cross_validate).parameters.items()}
     values = {name: settings.get(name, default) for name, default in defaults.items()}
+    terms = Terms(**{name: values[name] for name in Terms._fields})
     elements = Elements(**{name: values[name] for name in Elements._fields})
-    wanted = [name for name in signature(check_comparison).parameters if name in values and name != "sections"]
     try:
-        check_comparison(study.read(), elements=elements, **{name: values[name] for name in wanted})
+        check_comparison(study.read(), values["methods"], terms, elements)
     except InputError as error:
         raise InputError(
             f"{study.name}: {error.what}", where=error.where, expected=error.expected, remedy=error.remedy

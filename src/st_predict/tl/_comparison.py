@@ -53,35 +53,43 @@ class Comparison(NamedTuple):
     folds: list[OuterFold]
 
 
+class Terms(NamedTuple):
+    """What is the same for all that is compared; see :func:`st_predict.tl.cross_validate`."""
+
+    groups: Literal["subject", "section"] | Sequence[str] | None
+    genes: int | Sequence[str]
+    gene_sets: Mapping[str, Sequence[str]] | None
+    gene_ranking: Literal["heg", "hvg"]
+    min_counts: float
+    tile_um: float | Sequence[float] | None
+    tile_px: float | Sequence[float] | None
+    seed: int
+    seeds: int
+
+    def plan(self, recipe: Recipe, seed: int) -> Plan:
+        """A fit of one method on these terms."""
+        return Plan(recipe, self.genes, self.gene_ranking, self.min_counts, seed)
+
+
 def check_comparison(
     sections: Sequence[SpatialData | str | Path] | Mapping[str, SpatialData | str | Path],
-    *,
     methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]],
-    groups: Literal["subject", "section"] | Sequence[str] | None,
-    genes: int | Sequence[str],
-    gene_sets: Mapping[str, Sequence[str]] | None,
-    gene_ranking: Literal["heg", "hvg"],
-    min_counts: float,
-    tile_um: float | Sequence[float] | None,
-    tile_px: float | Sequence[float] | None,
+    terms: Terms,
     elements: Elements,
-    seed: int,
-    seeds: int,
 ) -> Comparison:
-    """Settle a comparison, or refuse it; arguments as in :func:`st_predict.tl.cross_validate`.
+    """Settle a comparison, or refuse it; ``sections`` and ``methods`` as in :func:`st_predict.tl.cross_validate`.
 
     Raises
     ------
     InputError
         If the input cannot be used.
     """
-    _check_seeds(seeds)
-    shared = {"genes": genes, "gene_ranking": gene_ranking, "min_counts": min_counts}
-    candidates = _candidates(methods, range(seed, seed + seeds), shared)
+    _check_seeds(terms.seeds)
+    candidates = _candidates(methods, terms)
     wanted = {candidate.plan.recipe.fit.trainable_encoder for candidate in candidates}
-    specs = {trainable: tile_spec(tile_um, tile_px, trainable=trainable) for trainable in sorted(wanted)}
-    read = read_sections(sections, elements, gene_sets=gene_sets)
-    split, folds = outer_folds(read.sections, groups)
+    specs = {kind: tile_spec(terms.tile_um, terms.tile_px, trainable=kind) for kind in sorted(wanted)}
+    read = read_sections(sections, elements, gene_sets=terms.gene_sets)
+    split, folds = outer_folds(read.sections, terms.groups)
     _check_folds(read.sections, candidates, folds)
     for spec in specs.values():
         check_scales(read.sections, spec)
@@ -99,10 +107,9 @@ def _check_seeds(seeds: int) -> None:
         )
 
 
-def _candidates(
-    methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], seeds: range, shared: Mapping[str, Any]
-) -> list[Candidate]:
+def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], terms: Terms) -> list[Candidate]:
     """What is compared, controls first."""
+    seeds = range(terms.seed, terms.seed + terms.seeds)
     if isinstance(methods, Mapping):
         named = {str(label): dict(settings) for label, settings in methods.items()}
     else:
@@ -131,10 +138,10 @@ def _candidates(
             )
         settled = settle_candidates(method, **settings)
         if len(settled) == 1:
-            candidates += [Candidate(label, Plan(one, **shared, seed=seed)) for seed, one in _seeded(settled[0], seeds)]
+            candidates += [Candidate(label, terms.plan(one, seed)) for seed, one in _seeded(settled[0], seeds)]
             continue
         for seed in seeds:
-            among = tuple(Candidate(recipe.method, Plan(recipe, **shared, seed=seed)) for recipe in settled)
+            among = tuple(Candidate(recipe.method, terms.plan(recipe, seed)) for recipe in settled)
             candidates.append(Candidate(label, among[0].plan, among))
     return candidates
 

@@ -20,7 +20,7 @@ from st_predict.core.protocol.fold import run_fold
 from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder, make_comparison_folder
 from st_predict.core.protocol.study import Study
 from st_predict.core.tiles.store import TileStore
-from st_predict.tl._comparison import check_comparison
+from st_predict.tl._comparison import Terms, check_comparison
 from st_predict.tl._processes import n_cores, run_jobs
 from st_predict.tl._scores_table import assemble
 from st_predict.tl._training import encode_sections
@@ -145,11 +145,8 @@ def cross_validate(
     if folder is not None:
         check_comparison_folder(folder)
     _check_n_jobs(n_jobs)
-    asked = check_comparison(
-        sections, methods=methods, groups=groups, genes=genes, gene_sets=gene_sets, gene_ranking=gene_ranking,
-        min_counts=min_counts, tile_um=tile_um, tile_px=tile_px, elements=Elements(image_key, shapes_key, table_key, layer),
-        seed=seed, seeds=seeds,
-    )  # fmt: skip
+    terms = Terms(groups, genes, gene_sets, gene_ranking, min_counts, tile_um, tile_px, seed, seeds)
+    asked = check_comparison(sections, methods, terms, Elements(image_key, shapes_key, table_key, layer))
     check_outside(asked.read, out=folder, tile_store=tile_store)
     if folder is not None:
         make_comparison_folder(folder)

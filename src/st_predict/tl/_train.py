@@ -21,7 +21,14 @@ from st_predict.core.splits import held_out_groups
 from st_predict.core.tiles.geometry import check_scales, tile_spec
 from st_predict.core.tiles.store import TileStore
 from st_predict.tl._session import remember
-from st_predict.tl._training import check_inner_folds, open_checkpoints, say_held_out, say_unpredictable, train_sections
+from st_predict.tl._training import (
+    check_inner_folds,
+    encode_sections,
+    open_checkpoints,
+    say_held_out,
+    say_unpredictable,
+    train_best,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -239,7 +246,9 @@ def train(
     run = Run(hardware, Watch(logger, callbacks), checkpoints)
     left = partial(what_is_kept, None if checkpoints is None else checkpoints.folder)
     with TileStore(tile_store, limit_gb=tile_store_gb) as store, telling_what_is_left(left):
-        model = train_sections(read, among, panel, frozen, spec, store, run)
+        keep = None if checkpoints is None else checkpoints.folder / "features"
+        tiles = encode_sections(read, frozen, spec, store, trainable=trainable, keep=keep)
+        model = train_best(read.sections, tiles, among, run, panel=panel, device=frozen.device)
     remember(model)
     say_held_out(model, held_out_groups(read.sections)[0])
     say_unpredictable(model, asked=not isinstance(among[0].plan.genes, int))

@@ -101,41 +101,38 @@ def encode_sections(
     return EncodedTiles(features, spec, frozen.identity, None)
 
 
-def train_sections(
-    read: ReadSections,
+def train_best(
+    sections: Sequence[Section],
+    tiles: EncodedTiles,
     among: Sequence[Candidate],
-    panel: list[str],
-    frozen: FrozenEncoder,
-    spec: TileSpec,
-    store: TileStore,
     run: Run,
+    *,
+    panel: list[str],
+    device: str,
 ) -> Model:
-    """Encode the sections, choose one of several candidates, and train it on all of them.
+    """Choose one of several candidates, and train it on all sections.
 
     Parameters
     ----------
-    read
-        The sections.
+    sections, tiles
+        The sections and their tiles.
     among
         What is chosen among; one: that one.
-    panel
-        Genes and gene sets to predict.
-    frozen, spec, store
-        The encoder, the widths of the tiles, and where tiles lie that an encoder is trained on.
     run
         Where it runs, what looks on, and what is kept.
+    panel
+        Genes and gene sets to predict.
+    device
+        Where tiles are encoded once the encoder is trained.
     """
-    keep = None if run.checkpoints is None else run.checkpoints.folder / "features"
-    trainable = among[0].plan.recipe.fit.trainable_encoder
-    tiles = encode_sections(read, frozen, spec, store, trainable=trainable, keep=keep)
     chosen, told = among[0], None
     if len(among) > 1:
         with quiet():
-            choice = choose(Study(read.sections, tiles, None, run.hardware), among, fit_study)
-        chosen, told = choice.chosen, choice.told(held_out_groups(read.sections)[0])
+            choice = choose(Study(list(sections), tiles, None, run.hardware), among, fit_study)
+        chosen, told = choice.chosen, choice.told(held_out_groups(sections)[0])
         logger.info("chose %s", told)
-    model = train_model(read.sections, tiles, chosen.plan.of(panel, read.sections[0].gene_sets), run)
-    return replace(with_domain(model, read.sections, tiles.values, device=frozen.device), choice=told)
+    model = train_model(sections, tiles, chosen.plan.of(panel, sections[0].gene_sets), run)
+    return replace(with_domain(model, sections, tiles.values, device=device), choice=told)
 
 
 def check_inner_folds(sections: Sequence[Section], asked: int | None) -> None:
