@@ -21,6 +21,12 @@ def grid(rows: int, cols: int) -> np.ndarray:
     return np.column_stack([x * 20.0 + 10, y * 20.0 + 10])
 
 
+def pytest_itemcollected(item: pytest.Function) -> None:
+    """What is computed in memory here is numpy's and torch's; what is written and read again runs on every Python."""
+    if "tmp_path" not in item.fixturenames:
+        item.add_marker(pytest.mark.one_python)
+
+
 @pytest.fixture(scope="session")
 def plain_section() -> Callable[..., Section]:
     """A section without an image worth looking at."""

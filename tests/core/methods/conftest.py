@@ -14,12 +14,6 @@ from st_predict.core.neighbors import nearest_spots
 N_FEATURES, N_GENES = 6, 5
 
 
-def pytest_itemcollected(item: pytest.Function) -> None:
-    """Networks and their losses are torch's; what is written and read again runs on every Python."""
-    if "tmp_path" not in item.fixturenames:
-        item.add_marker(pytest.mark.one_python)
-
-
 @pytest.fixture(scope="session")
 def section_spots() -> Callable[..., SpotSet]:
     """Sections of ``(rows, columns)`` spots with ``k`` neighbors each, of which some tie, raw counts among them."""
