@@ -264,6 +264,35 @@ def check_apart(path: Path, inputs: Iterable[str | Path], *, where: str) -> None
             )
 
 
+def check_places(**places: str | Path | None) -> None:
+    """Refuse folders to be written, by the argument they were given as, where nothing can be written or two are one.
+
+    Each is made, checked and cleared by its own rules, so none may be another or lie within one.
+
+    Raises
+    ------
+    InputError
+        Naming the folder.
+    """
+    given = {where: Path(place) for where, place in places.items() if place is not None}
+    for where, place in given.items():
+        check_holder(place, where=where)
+        check_writable(place, where=where)
+        if place.exists() and not place.is_dir():
+            raise InputError(
+                f"{place} is a file", where=where, expected="a folder, new or there", remedy="choose another path"
+            )
+        for other, holder in given.items():
+            real = Path(os.path.realpath(holder))
+            if other != where and real in (Path(os.path.realpath(place)), *Path(os.path.realpath(place)).parents):
+                raise InputError(
+                    f"{where} is {place}, which lies in {other} ({holder})",
+                    where=where,
+                    expected=f"a folder outside of {other}",
+                    remedy="give each of them a folder of its own, side by side",
+                )
+
+
 def _listing(folder: Path, told: Callable[[Path], Any]) -> dict[str, Any]:
     """What is told of every file of a folder, by its path in it."""
     found = {}

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -24,6 +26,7 @@ _LEAST_ZOOM = 0.1  # of the map: seven bins of a few um would show a single nucl
 _OUTLINE = "#00e0ff"  # cyan: absent from hematoxylin and eosin, and light against both
 
 
+@checked
 def alignment(
     sdata: SpatialData,
     *,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _CMAP = "RdBu_r"
 _TICKS = (-1, -0.5, 0, 0.5, 1)
 
 
+@checked
 def gene_correlation(
     sdata: SpatialData,
     *,

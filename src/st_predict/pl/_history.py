@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _FINAL = "final"
 _LONG_LABEL = 24
 
 
+@checked
 def history(
     model: Model,
     *,

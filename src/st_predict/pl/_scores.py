@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -39,6 +41,7 @@ _SEED_ROWS, _SPECK = 0.3, 4.0  # specks of seeds, below the dot of their fold
 _TITLE_LETTERS = 36
 
 
+@checked
 def scores(
     table: pd.DataFrame,
     *,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -27,6 +29,7 @@ _SHORT_NAME = 12
 _LEFT_OUT = "0.7"
 
 
+@checked
 def spatial_expression(
     sdata: SpatialData,
     genes: str | Sequence[str],

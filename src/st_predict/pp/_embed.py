@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from st_predict.core.arguments.checked import checked
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spatialdata import SpatialData
 
 
+@checked
 def embed(
     sdata: SpatialData,
     *,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from st_predict.core.checks import check_positive, check_um_per_px
+from st_predict.core.arguments.checked import checked
+from st_predict.core.checks import check_um_per_px
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 def set_scale(
     sdata: SpatialData,
     *,
@@ -69,9 +71,7 @@ def set_scale(
             remedy="give the one you know",
         )
     (name, value), = given.items()  # fmt: skip
-    check_positive(value, where=name)
     if name == "um_per_px":
-        check_um_per_px(value, where=name)
         store_scale(sdata, find_image(sdata, image_key), value)
         return value
     section, placed = read_section(sdata, Elements(image_key, shapes_key, table_key), need_counts=False)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from st_predict.core.arguments.checked import checked
+
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 def spot_grid(
     sdata: SpatialData,
     *,

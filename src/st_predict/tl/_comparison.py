@@ -8,7 +8,6 @@ from dataclasses import fields, replace
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from st_predict.core.checks import whole_number
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from st_predict.core.splits import OuterFold
     from st_predict.core.tiles.geometry import TileSpec
 
-_DRAWS = 2**32  # a seed may be negative, the number of a permutation not
+_DRAWS = 2**32  # numbers of a permutation; seeds may end beyond
 CONTROLS = ("mean", "shuffled", "ridge")
 """In every table: the training mean, ridge on shuffled images, and ridge, tuned."""
 
@@ -68,7 +67,6 @@ def check_comparison(
     from st_predict.core.splits import outer_folds
     from st_predict.core.tiles.geometry import check_scales, tile_spec
 
-    _check_seeds(seeds)
     shared = {"genes": genes, "gene_ranking": gene_ranking, "min_counts": min_counts}
     candidates = _candidates(methods, range(seed, seed + seeds), shared)
     wanted = {candidate.plan.recipe.fit.trainable_encoder for candidate in candidates}
@@ -79,17 +77,6 @@ def check_comparison(
     for spec in specs.values():
         check_scales(read.sections, spec)
     return Comparison(read, candidates, specs, split, folds)
-
-
-def _check_seeds(seeds: int) -> None:
-    number = whole_number(seeds)
-    if number is None or number < 1:
-        raise InputError(
-            f"seeds is {seeds!r}",
-            where="seeds",
-            expected="how many seeds, at least 1, the first of which is seed",
-            remedy="correct seeds",
-        )
 
 
 def _candidates(

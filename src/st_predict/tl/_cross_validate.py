@@ -7,12 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.ending import ended_by_signals
-from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
+    from st_predict.core.encoders.frozen import FrozenEncoder
+    from st_predict.core.fitting.hardware import Hardware
     from st_predict.core.protocol.study import Candidate, Study
     from st_predict.core.splits import OuterFold
     from st_predict.core.tiles.store import TileStore
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from st_predict.tl._scores_table import ScoreTable
 
 
+@checked
 @ended_by_signals()
 def cross_validate(
     sections: Sequence[SpatialData | str | Path] | Mapping[str, SpatialData | str | Path],
@@ -128,9 +131,12 @@ def cross_validate(
     """
     from st_predict._spatialdata.keys import Elements
     from st_predict._spatialdata.sections import check_outside
+    from st_predict.core.encoders.frozen import FrozenEncoder
     from st_predict.core.ending import telling_what_is_left
     from st_predict.core.files import replacing_file
+    from st_predict.core.fitting.hardware import find_hardware
     from st_predict.core.log import be_heard, logger
+    from st_predict.core.outputs import check_places
     from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder, make_comparison_folder
     from st_predict.core.tiles.store import TileStore
     from st_predict.tl._comparison import check_comparison
@@ -138,9 +144,11 @@ def cross_validate(
 
     be_heard()
     folder = None if out is None else Path(out)
+    check_places(out=folder, tile_store=tile_store)
     if folder is not None:
         check_comparison_folder(folder)
-    _check_n_jobs(n_jobs)
+    hardware, device = find_hardware(accelerator, 1)
+    frozen = FrozenEncoder(encoder, encoder_weights, device=device)
     asked = check_comparison(
         sections, methods=methods, groups=groups, genes=genes, gene_sets=gene_sets, gene_ranking=gene_ranking,
         min_counts=min_counts, tile_um=tile_um, tile_px=tile_px, elements=Elements(image_key, shapes_key, table_key, layer),
@@ -150,7 +158,7 @@ def cross_validate(
     if folder is not None:
         make_comparison_folder(folder)
     with TileStore(tile_store, limit_gb=tile_store_gb) as store, telling_what_is_left(partial(_left, folder)):
-        study = _study(asked, encoder, encoder_weights, accelerator, store)
+        study = _study(asked, frozen, hardware, store)
         labels = ", ".join(dict.fromkeys(candidate.label for candidate in asked.candidates))
         logger.info("%s: %d folds, %d seed%s, of %s", asked.split, len(asked.folds), seeds, "s" * (seeds > 1), labels)
         kept = KeptFolds(folder, study)
@@ -169,28 +177,17 @@ def _left(folder: Path | None) -> str:
     return f"The folds that were finished are kept in {folder}; the same call goes on with the others"
 
 
-def _study(asked: Comparison, encoder: str, encoder_weights: str | None, accelerator: str, store: TileStore) -> Study:
+def _study(asked: Comparison, frozen: FrozenEncoder, hardware: Hardware, store: TileStore) -> Study:
     """Encode every tile once."""
-    from st_predict.core.encoders.frozen import FrozenEncoder
-    from st_predict.core.fitting.hardware import find_hardware
     from st_predict.core.protocol.study import Study
     from st_predict.tl._training import encode_sections
 
-    hardware, device = find_hardware(accelerator, 1)
-    frozen = FrozenEncoder(encoder, encoder_weights, device=device)
     tiles = {
         # Tiles that are stored come first: a full disk is found before anything is encoded.
         kind: encode_sections(asked.read, frozen, asked.specs[kind], store, trainable=kind)
         for kind in sorted(asked.specs, reverse=True)
     }
     return Study(asked.read.sections, tiles.get(False), tiles.get(True), hardware)
-
-
-def _check_n_jobs(n_jobs: int | None) -> None:
-    if n_jobs is not None and (isinstance(n_jobs, bool) or n_jobs < 1):
-        raise InputError(
-            f"n_jobs is {n_jobs!r}", where="n_jobs", expected="at least 1, or None", remedy="correct n_jobs"
-        )
 
 
 def _processes(n_jobs: int | None, study: Study) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 def evaluate(
     sdata: SpatialData,
     *,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from st_predict.core.arguments.checked import checked
+
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from st_predict.core.model.model import Model
 
 
+@checked
 def predict(
     sdata: SpatialData,
     model: Model | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.ending import ended_by_signals
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from st_predict.core.model.model import Model
 
 
+@checked
 @ended_by_signals()
 def train(
     sdata: SpatialData | str | Path | Sequence[SpatialData | str | Path] | Mapping[str, SpatialData | str | Path],
@@ -186,6 +188,7 @@ def train(
     from st_predict.core.fitting.plan import Plan, plan_panel
     from st_predict.core.log import be_heard
     from st_predict.core.methods.settle import settle_candidates
+    from st_predict.core.outputs import check_places
     from st_predict.core.protocol.choose import check_choice
     from st_predict.core.protocol.study import Candidate
     from st_predict.core.splits import held_out_groups
@@ -201,6 +204,7 @@ def train(
     )
 
     be_heard()
+    check_places(checkpoint_dir=checkpoint_dir, tile_store=tile_store)
     settled = settle_candidates(
         method,
         preset=preset,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 from st_predict.core.expression import describe_panel
 from st_predict.core.model.anchor import anchor_share
@@ -230,6 +231,7 @@ class Model(TileModel):
         """
         return self.genes_on(float("nan"))
 
+    @checked
     def genes_on(self, shift: float, *, of_another: bool = False) -> pd.DataFrame:
         """:attr:`genes` on a slide that lies so far off training (see :meth:`shift`): less is expected of one unlike it.
 
@@ -256,6 +258,7 @@ class Model(TileModel):
         )
         return pd.DataFrame(dict(zip(_GENE_COLUMNS, values, strict=True)), index=names)
 
+    @checked
     def is_of_another(self, subject: str | None) -> bool:
         """Whether a slide is known to be of another subject than the only one that was trained on."""
         return self.subject is not None and subject is not None and not same_subject(self.subject, subject)
@@ -293,6 +296,7 @@ class Model(TileModel):
             parts["reliability"] = self.reliability.tensors()
         return {f"{part}.{key}": value.detach().cpu() for part, state in parts.items() for key, value in state.items()}
 
+    @checked
     def provenance(self, panel: Sequence[str] | None = None) -> dict[str, Any]:
         """What is written beside every prediction; ``panel`` are the genes of it, ``None``: all."""
         panel = self.panel if panel is None else panel
@@ -345,6 +349,7 @@ class Model(TileModel):
                 remedy="install or fetch the same version of the encoder's weights",
             )
 
+    @checked
     def predict_features(
         self,
         features: NDArray[np.float32],
@@ -395,6 +400,7 @@ class Model(TileModel):
             give_back(predicted)
         return predicted
 
+    @checked
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """How unlike the training tiles some are: distance in feature space, in units of the training tiles' limit.
 
@@ -410,6 +416,7 @@ class Model(TileModel):
         """
         return np.full(len(features), np.nan, np.float32) if self.domain is None else self.domain.distance(features)
 
+    @checked
     def shift(self, features: NDArray[np.float32]) -> float:
         """How far a slide as a whole lies off the training sections, beyond 1 where farther than any of them.
 
@@ -424,6 +431,7 @@ class Model(TileModel):
         """
         return float("nan") if self.domain is None else self.domain.shift(features)
 
+    @checked
     def anchored(self, features: NDArray[np.float32]) -> float:
         """How much of the prediction of a slide is ridge's, 0 to 1: more the less it looks like training.
 
@@ -434,6 +442,7 @@ class Model(TileModel):
         """
         return 0.0 if self.anchor is None else anchor_share(self.shift(features))
 
+    @checked
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder: ``config.json`` and ``weights.safetensors``.
 
