@@ -375,7 +375,7 @@ def of_class(*, also: tuple[str, ...] = (), several: bool = False) -> Kind:
         for name in also:
 
             def make(desk: Any, name: str = name) -> Any:
-                return desk.objects()[name]
+                return desk.objects()[name]()
 
             make.__doc__ = name
             yield "wrong object", Made(make)

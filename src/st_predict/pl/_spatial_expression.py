@@ -118,7 +118,7 @@ def spatial_expression(
     thumbnail = read_thumbnail([section.image, *section.reduced], box, side_px=_SIDE_PX)
     panels = new_axes(axes, shape, _size_in(box, shape))
     if axes is None:
-        figure_of(panels).suptitle(_caption(compared), fontsize="medium")
+        figure_of(panels).suptitle(_caption(compared), fontsize="medium", parse_math=False)
     size = "large" if max(map(len, wanted)) <= _SHORT_NAME else "small"
     for number, gene in enumerate(wanted):
         draw_image(panels[number, 0], thumbnail, box)

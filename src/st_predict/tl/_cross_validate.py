@@ -155,6 +155,7 @@ def cross_validate(
         seed=seed, seeds=seeds,
     )  # fmt: skip
     check_outside(asked.read, out=folder, tile_store=tile_store)
+    logger.debug("encoder %s", frozen.identity)  # one that is unknown is said before a folder is made
     if folder is not None:
         make_comparison_folder(folder)
     with TileStore(tile_store, limit_gb=tile_store_gb) as store, telling_what_is_left(partial(_left, folder)):

@@ -90,9 +90,11 @@ def predict_cohort(
     >>> spatialdata.read_zarr(manifest["store"][0]).tables["predicted"].n_vars
     20
     """
+    from st_predict.core.outputs import check_places
     from st_predict.tl._cohort import run_cohort
     from st_predict.tl._prediction import Request
 
+    check_places(out_dir=out_dir)
     if isinstance(paths, (str, Path)):
         paths = [paths]
     request = Request(key_added, interval, min_reliability, pitch_um, device=device)

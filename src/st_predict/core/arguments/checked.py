@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from st_predict.core.arguments.declared import DECLARED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from st_predict.core.arguments.kinds import Kind
 
@@ -20,6 +20,17 @@ def declared(verb: str, argument: str) -> str:
     """Under which name an argument is declared: its own, or with that of its verb where it means something else there."""
     own = f"{verb}.{argument}"
     return own if own in DECLARED else argument
+
+
+def check_arguments(verb: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a verb as it would take them, before it is called.
+
+    Raises
+    ------
+    InputError
+        If one is not what it is declared as.
+    """
+    return {name: DECLARED[declared(verb, name)].check(value, name) for name, value in given.items()}
 
 
 def checked(verb: Callable[P, R]) -> Callable[P, R]:
