@@ -137,6 +137,21 @@ def test_what_is_wrong_is_named(name: str, value: Any, said: str) -> None:
     assert error.value.expected and error.value.remedy
 
 
+@pytest.mark.parametrize("name", ["a", "A1.b-c_d", "ä", "肺癌", "a b", "a/b", "", "__x", ".x", "..", "$x$"])
+def test_names_that_are_taken_are_those_of_spatialdata(name: str) -> None:
+    from spatialdata._core.validation import check_valid_name
+
+    def taken(check: Any) -> bool:
+        try:
+            check(name)
+        except ValueError:
+            return False
+        return True
+
+    ours = taken(lambda name: DECLARED["key_added"].check(name, "key_added"))
+    assert ours == (taken(check_valid_name) and not name.startswith("."))  # a hidden file would not be found again
+
+
 def test_names_of_arguments_are_left_to_python() -> None:
     with pytest.raises(TypeError, match=r"spot_grid\(\) got an unexpected keyword argument 'pitch'"):
         stp.pp.spot_grid(None, pitch=5)  # type: ignore[call-arg]

@@ -41,7 +41,7 @@ UM_PER_PX = Number(
     what="micrometers a pixel of the full-resolution image",
     remedy="give um per pixel (not pixels per um, nm or mm); a 20x scan has about 0.5",
 )
-LENGTH_UM = Number(0, 100_000, what="a length in um")
+LENGTH_UM = Number(0, 1_000_000, what="a length in um")
 SDATA = Instance(
     "spatialdata.SpatialData",
     "a SpatialData, one section",
