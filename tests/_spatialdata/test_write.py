@@ -123,14 +123,6 @@ def test_the_users_elements_are_not_overwritten(make_section: Make, key: str) ->
         write(sdata, key=key)
 
 
-@pytest.mark.parametrize("key", ["a b", "a/b", "", "__x", ".x", "ä"])
-@pytest.mark.parametrize("table", [True, False])
-def test_keys_that_could_not_be_saved(make_section: Make, key: str, table: bool) -> None:
-    with pytest.raises(InputError, match="cannot be a key of a SpatialData") as error:
-        write(make_section("A", table=table), key=key)
-    assert error.value.where == "key_added"
-
-
 def test_no_prediction_under_the_key(make_section: Make) -> None:
     table = make_section("A").tables["table"]
     with pytest.raises(InputError, match="there is no prediction under 'predicted'") as error:

@@ -391,11 +391,11 @@ def test_smallest_tissue_is_whole(seed: int) -> None:
 @pytest.mark.parametrize(
     ("argument", "value", "expected"),
     [
-        ("n_sections", 0, "at least 1"),
-        ("n_subjects", 0, "at least 1"),
-        ("n_genes", 5, "at least 20"),
-        ("size_um", 100.0, "between 600.0 and 10000.0"),
-        ("um_per_px", 0.0, "between 0.2 and 2.0"),
+        ("n_sections", 0, "a whole number, 1 to 1,000"),
+        ("n_subjects", 0, "a whole number, 1 to 1,000"),
+        ("n_genes", 5, "a whole number, 20 to 100,000"),
+        ("size_um", 100.0, "a length in um, 600 to 10000"),
+        ("um_per_px", 0.0, "um a pixel, 0.2 to 2"),
     ],
 )
 def test_refuses_what_cannot_be_drawn(argument: str, value: float, expected: str) -> None:
@@ -407,4 +407,4 @@ def test_refuses_what_cannot_be_drawn(argument: str, value: float, expected: str
 def test_refuses_subjects_of_an_unknown_kind() -> None:
     with pytest.raises(InputError, match="subjects is 'strangers'") as caught:
         datasets.synthetic_tissue(subjects="strangers")
-    assert caught.value.expected == '"alike" or "patients"'
+    assert caught.value.expected == "'alike' or 'patients'"

@@ -217,13 +217,15 @@ def test_a_few_spots_off_the_edge_are_kept_and_said(folder, caplog):
 
 @pytest.mark.parametrize("scale", [0, -1, np.nan, np.inf])
 def test_a_scale_that_is_no_scale_is_refused(folder, scale):
-    with pytest.raises(InputError, match="um_per_px is .*\n.*\n  expected: a positive finite number"):
+    with pytest.raises(
+        InputError, match="um_per_px is .*\n.*\n  expected: micrometers a pixel of the full-resolution image"
+    ):
         read(folder, um_per_px=scale)
 
 
 @pytest.mark.parametrize("scale", [0.02, 0.0005, 50, 690])
 def test_an_absurd_scale_is_refused(folder, scale):
-    with pytest.raises(InputError, match=f"um_per_px is {scale:g} um per pixel(.|\n)*between 0.02 and 50"):
+    with pytest.raises(InputError, match=f"um_per_px is {scale}\n(.|\n)*over 0.02 and under 50"):
         read(folder, um_per_px=scale)
 
 
@@ -234,7 +236,7 @@ def test_a_diameter_that_is_none_is_refused(folder):
 
 @pytest.mark.parametrize("name", ["", "a b", "C2/1", "__x", 7])
 def test_a_name_that_cannot_name_elements_is_refused(folder, name):
-    with pytest.raises(InputError, match="cannot name the elements"):
+    with pytest.raises(InputError, match="(?s)section is .*letters and digits of any script"):
         read(folder, section=name)
 
 

@@ -75,7 +75,7 @@ def test_axes_of_the_user_are_drawn_on(made: SimpleNamespace) -> None:
 def test_what_cannot_be_drawn(made: SimpleNamespace) -> None:
     with pytest.raises(stp.InputError, match="there is no image 'he'"):
         stp.pl.alignment(made.section().sdata, image_key="he")
-    with pytest.raises(stp.InputError, match="a dict was given"):
+    with pytest.raises(stp.InputError, match="sdata is {"):
         stp.pl.alignment({})
     figure, ax = plt.subplots()
     with pytest.raises(stp.InputError, match="1 axes were given for 2 panels"):

@@ -70,7 +70,7 @@ def test_exactly_one(make_section: Make, given: dict[str, float]) -> None:
     [
         ({"um_per_px": 0.0}, "um_per_px is 0"),
         ({"um_per_px": float("nan")}, "um_per_px is nan"),
-        ({"um_per_px": 250.0}, "um_per_px is 250 um per pixel"),
+        ({"um_per_px": 250.0}, "um_per_px is 250.0"),
         ({"spot_diameter_um": -55.0}, "spot_diameter_um is -55"),
         ({"pitch_um": 1e5}, "pitch_um is 4166.67 um per pixel"),
     ],

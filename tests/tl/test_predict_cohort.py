@@ -296,14 +296,14 @@ def test_two_runs_into_one_folder(slides: list[Path], quick_model: Model, tmp_pa
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda slides, out: {"paths": []}, "there are no slides"),
+        (lambda slides, out: {"paths": []}, "paths is .*empty"),
         (lambda slides, out: {"paths": [slides[0], slides[0]]}, "stores of the same name"),
         (lambda slides, out: {"um_per_px": 90.0}, "um_per_px is 90"),
         (lambda slides, out: {"pitch_um": 0.0}, "pitch_um is 0"),
         (lambda slides, out: {"n_jobs": -1}, "n_jobs is -1"),
-        (lambda slides, out: {"out_dir": slides[0]}, "holds no cohort"),
+        (lambda slides, out: {"out_dir": slides[0]}, "is a file"),
         (lambda slides, out: {"out_dir": slides[0].parent}, "holds no cohort"),
-        (lambda slides, out: {"out_dir": slides[0] / "below"}, "cannot be made"),
+        (lambda slides, out: {"out_dir": slides[0] / "below"}, "cannot be written"),
     ],
 )
 def test_bad_calls_are_refused_before_anything_is_read(

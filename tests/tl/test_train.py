@@ -278,14 +278,14 @@ def test_pixels_of_one_scale_or_of_none(make_section: Make, quick: Quick) -> Non
 
 @pytest.mark.parametrize("given", [AnnData(np.ones((3, 2), np.float32)), 5, [b"a"], {"A": None}])
 def test_not_a_spatialdata(given: Any, no_work: None) -> None:
-    with pytest.raises(InputError, match="was given") as error:
+    with pytest.raises(InputError, match=r"^sdata") as error:
         train(given, encoder="tiny")
     assert error.value.where == "sdata" and "st_predict.io" in error.value.remedy
 
 
 @pytest.mark.parametrize("given", [[], {}, ()])
 def test_no_sections(given: Any) -> None:
-    with pytest.raises(InputError, match="there are no sections"):
+    with pytest.raises(InputError, match="sdata is .*empty"):
         train(given)
 
 
@@ -342,7 +342,7 @@ def test_ridge_with_an_encoder_in_training(make_section: Make, quick: Quick, no_
         ({"devices": 0}, "devices is 0"),
         ({"stain_jitter": 1.0}, "stain_jitter is 1.0"),
         ({"tile_store_gb": 0}, "tile_store_gb is 0"),
-        ({"tile_store": __file__}, "cannot be written to"),
+        ({"tile_store": __file__}, "is a file"),
         ({"accelerator": "abacus"}, "accelerator is 'abacus'"),
     ],
 )
@@ -376,7 +376,7 @@ def test_members_of_a_method_without_chance_are_refused(make_section: Make, quic
     [
         ({"members": 2.5}, "a whole number"),
         ({"max_epochs": True}, "a whole number"),
-        ({"learning_rate": "low"}, "a number"),
+        ({"learning_rate": "low"}, "a finite number, over 0 and under 100"),
     ],
 )
 def test_settings_of_the_wrong_type_are_refused(
@@ -385,7 +385,7 @@ def test_settings_of_the_wrong_type_are_refused(
     (name,) = setting
     with pytest.raises(InputError, match=f"{name} is") as error:
         train(make_section("A"), **{**quick, **setting})
-    assert error.value.where == name and error.value.expected == expected
+    assert error.value.where == name and error.value.expected.startswith(expected)
 
 
 @pytest.mark.one_python

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,23 +73,6 @@ def _as_written(sdata: SpatialData, key: str, record: dict[str, Any]) -> bool:
     return key in sdata.shapes and record.get(_DIGEST) in (None, _digest(sdata.shapes[key]))
 
 
-def check_name(key: str) -> None:
-    """Refuse what cannot be a key of a SpatialData that is to be saved.
-
-    Raises
-    ------
-    InputError
-        With what a key may hold.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", key) or key.startswith(("__", ".")):
-        raise InputError(
-            f"{key!r} cannot be a key of a SpatialData that is to be saved",
-            where="key_added",
-            expected="letters, digits, '_', '-' and '.', not starting with '__' or '.'",
-            remedy="choose another key",
-        )
-
-
 def check_element_key(sdata: SpatialData, kind: str, key: str) -> None:
     """Refuse a name that cannot be one, or under which the user has something.
 
@@ -99,7 +81,6 @@ def check_element_key(sdata: SpatialData, kind: str, key: str) -> None:
     InputError
         If writing would overwrite the user's data: also what they put in place of ours, or changed in it.
     """
-    check_name(key)
     record = own_record(sdata, kind, key)
     if key in sdata and (record is None or not _as_written(sdata, key, record)):
         how = "was not made by st_predict" if record is None else "was changed or replaced since it was made"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
+_LONGEST_COLUMN = 200  # bytes
 PREDICTION = "prediction"
 """Kind of a prediction in a measured table."""
 PREDICTION_TABLE = OWN_TABLES[0]
@@ -171,12 +173,18 @@ def var_columns(key: str) -> list[str]:
 
 def stored_names(panel: Sequence[str]) -> dict[str, str]:
     """Names under which Zarr takes columns, by their own: "/" becomes "_", with a number where that is taken."""
-    names = {name: name for name in panel if "/" not in name}
+    names = {name: name for name in panel if _plain(name) == name}
     taken = set(names)
     for name in panel:
-        if "/" in name:
-            plain = name.replace("/", "_")
+        if name not in names:
+            plain = _plain(name)
             numbered = (f"{plain}_{number}" for number in itertools.count(2))
             names[name] = next(free for free in itertools.chain([plain], numbered) if free not in taken)
             taken.add(names[name])
     return names
+
+
+def _plain(name: str) -> str:
+    """A name that Zarr and file systems take: without "/", no "." or "..", not starting as their own, and not too long."""
+    plain = name.replace("/", "_").encode()[:_LONGEST_COLUMN].decode(errors="ignore")
+    return f"_{plain}" if plain in (".", "..") else re.sub("^__", "_", plain)

@@ -13,7 +13,7 @@ from st_predict._spatialdata.stored import read_stored_section
 from st_predict.core.errors import InputError
 from st_predict.core.gene_names import say_common
 from st_predict.core.gene_sets import with_gene_sets
-from st_predict.core.outputs import check_apart, check_holder
+from st_predict.core.outputs import check_apart
 from st_predict.core.section import with_common_names
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def read_sections(sdata: Sections, elements: Elements = Elements(), *, gene_sets
 
 
 def check_outside(read: ReadSections, **places: str | Path | None) -> None:
-    """Refuse folders to be written, by the argument they were given as, within stores that are read or another whole.
+    """Refuse folders to be written, by the argument they were given as, within stores that are read.
 
     Raises
     ------
@@ -88,4 +88,3 @@ def check_outside(read: ReadSections, **places: str | Path | None) -> None:
     for where, place in places.items():
         if place is not None:
             check_apart(Path(place), stores, where=where)
-            check_holder(Path(place), where=where)

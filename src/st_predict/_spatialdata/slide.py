@@ -14,7 +14,6 @@ from st_predict._spatialdata.own import check_element_key, keep_record, own_reco
 from st_predict._spatialdata.scale import stored_scale
 from st_predict._spatialdata.systems import shapes_to_image
 from st_predict._spatialdata.wsi import TISSUES
-from st_predict.core.checks import check_positive
 from st_predict.core.errors import InputError
 from st_predict.core.grid import grid_points
 from st_predict.core.tiles.thumbnail import Box, read_thumbnail
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("st_predict")
 TISSUE, GRID = "tissue", "grids"
 _LOOK_UM, _LOOK_PX = 8.0, (1000, 6000)  # um a px at which tissue is looked for, and px on the longer side
+_MOST_SPOTS = 100_000_000  # on glass too; their places alone take gigabytes
 _SMALLEST = 5e-4  # of the image, where no scale tells sizes
 _ALL = 0.9  # of it: more glass than that is on every slide
 
@@ -101,12 +101,6 @@ def add_grid(
     from shapely import contains_xy, prepare
 
     _check_shapes_key(sdata, GRID, key)
-    for name, value in {"pitch_um": pitch_um, "diameter_um": diameter_um}.items():
-        check_positive(value, where=name)
-    if layout not in ("hex", "square"):
-        raise InputError(
-            f"layout is {layout!r}", where="layout", expected="'hex' or 'square'", remedy="choose one of these"
-        )
     um_per_px = stored_scale(sdata, image)
     if um_per_px is None:
         raise InputError(
@@ -118,6 +112,13 @@ def add_grid(
     tissue_key = _found_tissue(sdata, image, tissue_key)
     source = image_source(sdata, image)
     size = float(source.col_edges[-1]), float(source.row_edges[-1])
+    if (places := size[0] * size[1] * (um_per_px / pitch_um) ** 2) > _MOST_SPOTS:
+        raise InputError(
+            f"a grid of {pitch_um:g} um has {places:,.0f} places on this slide",
+            where="pitch_um",
+            expected=f"a grid of at most {_MOST_SPOTS:,} places",
+            remedy="use a larger pitch",
+        )
     tissue = _in_px(sdata, image, tissue_key)
     prepare(tissue)
     points, rows, cols = grid_points(

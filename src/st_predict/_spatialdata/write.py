@@ -9,7 +9,6 @@ import numpy as np
 from st_predict._spatialdata.added import added_to_columns, added_to_prediction
 from st_predict._spatialdata.kept import gene_names, on_all_rows, own_genes, own_spots
 from st_predict._spatialdata.keys import PROVENANCE_KIND
-from st_predict._spatialdata.own import check_name
 from st_predict._spatialdata.prediction import (
     PREDICTION,
     PREDICTION_TABLE,
@@ -43,7 +42,6 @@ def check_free(sdata: SpatialData, placed: Placed, key: str, *, interval: bool =
     InputError
         If writing would overwrite the user's data, also such as were added to an earlier prediction.
     """
-    check_name(key)
     if placed.table is None:
         taken = {} if key not in sdata else {f"sdata[{key!r}]": is_prediction(getattr(sdata.get(key), "uns", {}), key)}
     else:

@@ -23,6 +23,7 @@ from st_predict.cli.data_sets import OWN, find_studies
 from st_predict.cli.page import Compared, build_page
 from st_predict.cli.pictures import draw_compared, draw_together
 from st_predict.cli.summary import best_method, summarize
+from st_predict.core.arguments.checked import check_arguments
 from st_predict.core.files import replacing_file
 from st_predict.core.log import be_heard, logger
 from st_predict.core.outputs import check_apart, sign
@@ -92,13 +93,14 @@ def run_benchmark(
         something else or cannot be written to; found before anything is read. If a data set cannot be compared on;
         found before any tile is encoded.
     """
+    settings = check_arguments("cross_validate", settings or {})
     named = check_methods(methods, parts=parts, networks=networks)
     studies = find_studies(data)
-    check_tiles(studies, settings or {})
-    check_elements(studies, settings or {})
+    check_tiles(studies, settings)
+    check_elements(studies, settings)
     check_apart(out, [path for path in map(Path, data) if is_store(path)], where="out")
     check_out(out, studies)
-    asked = {study.name: _settings(study, named, settings or {}) for study in studies}
+    asked = {study.name: _settings(study, named, settings) for study in studies}
     if len(studies) > 1:  # what cannot be done on the last set is not found out after hours on the first
         for study in studies:
             check_study(study, asked[study.name])

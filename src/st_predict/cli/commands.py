@@ -15,6 +15,7 @@ from st_predict.cli.demo import run_demo
 from st_predict.cli.group import Commands, Told, typed
 from st_predict.cli.options import (
     OUT,
+    OUT_TEXT,
     SLIDE,
     STORE,
     fit_options,
@@ -27,7 +28,7 @@ from st_predict.cli.predict import are_bare, predict_bare, predict_stores
 from st_predict.cli.scores import means_over_genes
 from st_predict.cli.terminal import as_text, tell_compared, tell_files
 from st_predict.core.files import replacing_file
-from st_predict.core.outputs import check_apart, check_output, has_columns
+from st_predict.core.outputs import check_apart, check_output, check_side_by_side, has_columns
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -76,14 +77,15 @@ def demo(out: Path, seed: int) -> None:
 @click.option("--precision", default="auto", show_default=True, help="As in Lightning: 32-true, bf16-mixed, ...")
 @click.option("--checkpoints", "checkpoint_dir", type=OUT, help="Folder where the training is kept as it goes.")
 @click.option("--resume", is_flag=True, help="Go on with the training in --checkpoints.")
-@click.option(
-    "--tile-store", type=click.Path(path_type=str), help="Folder that keeps an encoder's tiles for other runs."
-)
+@click.option("--tile-store", type=OUT_TEXT, help="Folder that keeps an encoder's tiles for other runs.")
 @fit_options
 def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Train a model on SECTIONS (Zarr stores with H&E and expression) and write it to --out."""
     from st_predict.core.model.folder import check_model_path
 
+    check_side_by_side(
+        {"--out": out, "--checkpoints": options["checkpoint_dir"], "--tile-store": options["tile_store"]}
+    )
     check_model_path(out)
     check_apart(out, [path for path in sections if is_store(path)], where="--out")
     model = stp.tl.train(by_name(sections), **options)

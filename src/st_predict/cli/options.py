@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from st_predict.core.arguments.declared import PLACE
+from st_predict.core.arguments.kinds import Misfit
 from st_predict.core.errors import InputError
 from st_predict.core.gene_sets import read_gmt
 
@@ -15,27 +17,45 @@ if TYPE_CHECKING:
 
 STORE = click.Path(exists=True, file_okay=False, path_type=Path)
 SLIDE = click.Path(exists=True, path_type=Path)
-OUT = click.Path(path_type=Path)
+
+
+class _Out(click.Path):
+    """A path to write: some text that can be one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click does, once it is known to be a path."""
+        try:
+            return super().convert(PLACE.take(value), param, ctx)
+        except Misfit as misfit:
+            self.fail(f"{misfit.found} is not {misfit.expected}", param, ctx)
+
+
+OUT = _Out(path_type=Path)
+OUT_TEXT = _Out(path_type=str)
 
 
 def genes_or_number(_ctx: click.Context, _option: click.Parameter, given: str) -> int | list[str]:
     """A number, or the names in a file."""
-    if given.isdigit():
+    if given.isdecimal():
         return int(given)
     path = Path(given)
-    if not path.is_file():
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else None
+    except (OSError, UnicodeDecodeError):
+        lines = None
+    if lines is None:
         raise InputError(
-            f"{given!r} is neither a number nor a file",
+            f"{given!r} is neither a number nor a file of text",
             where="--genes",
             expected="how many genes, or a text file with one gene a line",
             remedy="correct --genes",
         )
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    return [line.strip() for line in lines if line.strip()]
 
 
 def name_or_number(_ctx: click.Context, _option: click.Parameter, given: str | None) -> int | str | None:
     """Digits as a number, anything else as it is."""
-    return int(given) if given is not None and given.isdigit() else given
+    return int(given) if given is not None and given.isdecimal() else given
 
 
 def _gene_sets(_ctx: click.Context, _option: click.Parameter, given: str | None) -> dict[str, tuple[str, ...]] | None:

@@ -37,7 +37,10 @@ def is_slide(path: Path) -> bool:
         return True
     for name in ("zarr.json", ".zattrs"):
         if (path / name).is_file():
-            found = json.loads((path / name).read_text(encoding="utf-8"))
+            try:
+                found = json.loads((path / name).read_text(encoding="utf-8"))
+            except ValueError:  # whatever it is, no slide
+                return False
             attributes = found.get("attributes", {}) if name == "zarr.json" else found
             described = attributes.get("ome", attributes)
             return "multiscales" in described or "bioformats2raw.layout" in described

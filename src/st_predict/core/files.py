@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+import unicodedata
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _BESIDE = ".st-predict-"  # of folders in the making; nobody else's are named so
 _ASIDE = "earlier-"
+_LONGEST_PLAIN = 180  # bytes of a plain name: file systems take 255, and endings are added
 _TIMES = 100  # so often may others replace a folder while it is being replaced, or read
 _MISSING = 5  # looks after which a folder is not there, and not just changing places
 _BETWEEN_S = 1.0  # longer than any writer takes from moving the earlier folder aside to moving the new one in
@@ -34,9 +36,11 @@ _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, err
 
 
 def plain_name(path: Path) -> str:
-    """A file's name without its ending, in letters that elements of a SpatialData and folders may be named with."""
-    stem = re.sub(r"(\.ome)?\.[A-Za-z0-9]+$", "", path.name)
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_") or "slide"
+    """A file's name without its ending, in letters of any script that elements of a SpatialData and folders may be named with."""
+    name = unicodedata.normalize("NFC", path.name)  # macOS parts letters and their accents
+    stem = re.sub(r"(\.ome)?\.[A-Za-z0-9]+$", "", name)
+    plain = re.sub(r"[^\w-]+", "_", stem).strip("_").encode()[:_LONGEST_PLAIN]
+    return plain.decode(errors="ignore") or "slide"
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 SEAL = "st_predict.json"
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file browsers leave in every folder that is looked at
@@ -166,13 +167,7 @@ def check_output(path: Path, ours: Callable[[Path], bool], *, what: str, where: 
     InputError
         If something else is there, a link that points at nothing is, or nothing can be written there.
     """
-    if path.is_symlink() and not path.exists():
-        raise InputError(
-            f"{path} is a link to {os.readlink(path)}, which does not exist",
-            where=where,
-            expected=f"a new path, or {what}",
-            remedy="remove the link, or make what it points at",
-        )
+    _check_link(path, where=where)
     if not is_free(path) and not ours(path):
         raise InputError(
             f"{path} exists and is not {what}, as it was written"
@@ -197,13 +192,35 @@ def check_writable(path: Path, *, where: str) -> None:
     check_holder(holder, where=where)
     while not os.path.lexists(holder):
         holder = holder.parent
-    if not holder.is_dir() or not os.access(holder, os.W_OK | os.X_OK):
+    if not _can_hold(holder):
         raise InputError(
             f"{path} cannot be written: {holder} is " + ("not to be written to" if holder.is_dir() else "no folder"),
             where=where,
             expected="a path in a folder that can be written to",
             remedy="choose another path",
         )
+
+
+def _check_link(path: Path, *, where: str) -> None:
+    """Refuse a link that leads nowhere: what was meant to be there cannot be told."""
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            f"{path} is a link to {os.readlink(path)}, which does not exist",
+            where=where,
+            expected="a path that is no link, or one that leads somewhere",
+            remedy="remove the link, or make what it points at",
+        )
+
+
+def _can_hold(folder: Path) -> bool:
+    """Whether files can be made in a folder; some file systems only tell when it is tried."""
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def check_holder(folder: Path, *, where: str) -> None:
@@ -262,6 +279,46 @@ def check_apart(path: Path, inputs: Iterable[str | Path], *, where: str) -> None
                 expected="a path outside of all that is read",
                 remedy="choose another path",
             )
+
+
+def check_places(**places: str | Path | None) -> None:
+    """Refuse folders to be written, by the argument they were given as, where nothing can be written, or one within another.
+
+    Raises
+    ------
+    InputError
+        Naming the folder.
+    """
+    given = {where: Path(place) for where, place in places.items() if place is not None}
+    for where, place in given.items():
+        _check_link(place, where=where)
+        check_holder(place, where=where)
+        check_writable(place, where=where)
+        if place.exists() and not place.is_dir():
+            raise InputError(
+                f"{place} is a file", where=where, expected="a folder, new or there", remedy="choose another path"
+            )
+    check_side_by_side(given)
+
+
+def check_side_by_side(places: Mapping[str, str | Path | None]) -> None:
+    """Refuse folders to be written of which one is, or lies within, another: each is filled and cleared by its own rules.
+
+    Raises
+    ------
+    InputError
+        Naming both.
+    """
+    real = {where: Path(os.path.realpath(place)) for where, place in places.items() if place is not None}
+    for where, place in real.items():
+        for other, holder in real.items():
+            if other != where and holder in (place, *place.parents):
+                raise InputError(
+                    f"{where} ({places[where]}) lies in {other} ({places[other]})",
+                    where=where,
+                    expected=f"a folder outside of {other}",
+                    remedy="give each of them a folder of its own, side by side",
+                )
 
 
 def _listing(folder: Path, told: Callable[[Path], Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 from st_predict.datasets._download import FOLDER_VARIABLE, PublicSection, download, read_sources, scale
 from st_predict.io import legacy_st
@@ -22,6 +23,7 @@ _LOCAL_FILES = {"counts": "counts.tsv.gz", "image": "image.jpg", "spots": "spots
 _COLUMNS = ("dataset", "section", "subject", "um_per_px")
 
 
+@checked
 def her2st(path: str | Path | None = None, *, sections: str | Sequence[str] | None = None) -> dict[str, SpatialData]:
     """Load four sections of one HER2-positive breast tumor (Andersson et al. 2021).
 
@@ -58,6 +60,7 @@ def her2st(path: str | Path | None = None, *, sections: str | Sequence[str] | No
     return _load("her2st", path, sections)
 
 
+@checked
 def als(path: str | Path | None = None, *, sections: str | Sequence[str] | None = None) -> dict[str, SpatialData]:
     """Load six sections of mouse spinal cord, ALS model and wild type, of three mice (Maniatis et al. 2019).
 
@@ -95,6 +98,7 @@ def als(path: str | Path | None = None, *, sections: str | Sequence[str] | None 
     return _load("als", path, sections)
 
 
+@checked
 def mob(path: str | Path | None = None, *, sections: str | Sequence[str] | None = None) -> dict[str, SpatialData]:
     """Load three sections of mouse olfactory bulb, 400 spots and 1,000 genes (Ensembl ids) each.
 

@@ -6,11 +6,11 @@ The only file of this generator that knows SpatialData; anatomy, stain and progr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from st_predict.core.errors import InputError
+from st_predict.core.arguments.checked import checked
 from st_predict.datasets import _program, _stain, _tissue
 from st_predict.datasets._program import gene_program
 from st_predict.datasets._subject import Subject
@@ -46,6 +46,7 @@ class _Drawn:
     expression: Expression
 
 
+@checked
 def synthetic_tissue(
     *,
     n_sections: int = 4,
@@ -126,14 +127,6 @@ def synthetic_tissue(
     >>> sections["S1"].tables["table"].var["program"].unique().tolist()
     ['tumor', 'lymphocyte', 'fibroblast', 'macrophage', 'epithelial', 'adipocyte', 'house', 'niche_lymphocyte', ...]
     """
-    _check(
-        subjects=subjects,
-        n_sections=n_sections,
-        n_subjects=n_subjects,
-        n_genes=n_genes,
-        size_um=size_um,
-        um_per_px=um_per_px,
-    )
     program = gene_program(n_genes)
     sections = {}
     for index in range(n_sections):
@@ -143,29 +136,6 @@ def synthetic_tissue(
         drawn = _draw(slide, subject, size_um=size_um, um_per_px=um_per_px)
         sections[name] = _assemble(drawn, program, subject, section=name, um_per_px=um_per_px)
     return sections
-
-
-def _check(*, subjects: str, n_sections: int, n_subjects: int, n_genes: int, size_um: float, um_per_px: float) -> None:
-    if subjects not in get_args(_Subjects):
-        raise InputError(
-            f"subjects is {subjects!r}",
-            where="synthetic_tissue(subjects=)",
-            expected=" or ".join(f'"{name}"' for name in get_args(_Subjects)),
-            remedy="say how subjects differ",
-        )
-    rules = {
-        "n_sections": (n_sections, 1, float("inf")),
-        "n_subjects": (n_subjects, 1, float("inf")),
-        "n_genes": (n_genes, 20, float("inf")),
-        "size_um": (size_um, 600.0, 10_000.0),
-        "um_per_px": (um_per_px, 0.2, 2.0),
-    }
-    for where, (value, low, high) in rules.items():
-        if not low <= value <= high:
-            expected = f"at least {low}" if high == float("inf") else f"between {low} and {high}"
-            raise InputError(
-                f"{where} is {value}", where=f"synthetic_tissue({where}=)", expected=expected, remedy=f"change {where}"
-            )
 
 
 def _stream(seed: int, *key: int) -> np.random.Generator:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from typing import TYPE_CHECKING
 
+from st_predict.core.arguments.declared import NAME
+from st_predict.core.arguments.kinds import is_key
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,11 +78,11 @@ def not_rgb(path: Path, found: str, *, where: str) -> InputError:
 
 def check_section(section: str, *, where: str = "section") -> None:
     """Refuse a name that could not be an element name of a SpatialData object."""
-    if not isinstance(section, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", section) or section.startswith(("__", ".")):
+    if not is_key(section):
         raise InputError(
             f"{section!r} cannot name the elements of a SpatialData object",
             where=where,
-            expected="letters, digits, '_', '-' and '.', not starting with '__' or '.'",
+            expected=NAME.expected,
             remedy="give the section another name",
         )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.checks import check_positive, check_spots_on_image, check_um_per_px
 from st_predict.core.errors import InputError
 from st_predict.io._checks import check_file, check_section
@@ -29,6 +30,7 @@ logger = logging.getLogger("st_predict")
 _COLUMNS = ("x", "y", "pixel_x", "pixel_y")
 
 
+@checked
 def legacy_st(
     counts: str | Path | pd.DataFrame,
     image: str | Path,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.chunks import whole_levels
 from st_predict.core.dicom import dicom_files
@@ -33,6 +34,7 @@ _INDICES, _NAMED = (".vms", ".vmu"), re.compile(r"^[^=\[]+=(.+)$", re.M)  # Hama
 _FLAT = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
+@checked
 def slide(path: str | Path, *, um_per_px: float | None = None, series: int | None = None) -> SpatialData:
     """Open an H&E slide; no pixel is decoded until it is needed.
 
@@ -90,6 +92,7 @@ def slide(path: str | Path, *, um_per_px: float | None = None, series: int | Non
     return SpatialData(images={key: _element(found.levels)}, attrs={"st_predict": known})
 
 
+@checked
 def slide_series(path: str | Path) -> list[int]:
     """List the slides in a file by number, for ``series`` of :func:`~st_predict.io.slide`.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.checks import check_counts, check_spots_on_image
 from st_predict.core.errors import InputError
 from st_predict.io._checks import check_file, check_image_size, check_section
@@ -49,6 +50,7 @@ class _Names:
         return cls(section, f"{section}_{outs.bin_name}", outs.bin_name, "location_id")
 
 
+@checked
 def visium(path: str | Path, *, image: str | Path | None = None, section: str | None = None) -> SpatialData:
     """Read a Space Ranger output: Visium (version 1 and later) or one bin size of Visium HD.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.read import read_section
+from st_predict.core.arguments.checked import checked
 from st_predict.core.tiles.thumbnail import Box, read_thumbnail
 from st_predict.pl._figure import check_picture, draw_image, draw_scale_bar, finish, new_axes
 from st_predict.pl._spots import read_spots
@@ -29,6 +30,7 @@ _LEAST_ZOOM = 0.1  # of the map: seven bins of a few um would show a single nucl
 _OUTLINE = "#00e0ff"  # cyan: absent from hematoxylin and eosin, and light against both
 
 
+@checked
 def alignment(
     sdata: SpatialData,
     *,

@@ -135,6 +135,7 @@ def figure_of(axes: NDArray[Any]) -> Figure:
 
 def finish(axes: NDArray[Any], *, show: bool | None, save: str | Path | None) -> NDArray[Any]:
     """Write and show the figure if asked; it stays open."""
+    _take_literally(axes)
     if save is not None:
         with replacing_file(Path(save)) as file:
             figure_of(axes).savefig(file, dpi=SAVED_DPI, bbox_inches="tight", **_marked(Path(save)))
@@ -145,6 +146,16 @@ def finish(axes: NDArray[Any], *, show: bool | None, save: str | Path | None) ->
 
         plt.show()
     return axes
+
+
+def _take_literally(axes: NDArray[Any]) -> None:
+    r"""Have names with dollars drawn as they are: matplotlib would read a formula, and fail on ``$\frac{``."""
+    from matplotlib.text import Text
+
+    for ax in axes.flat:
+        for text in ax.findobj(Text):
+            if "$" in text.get_text() and "$\\mathdefault" not in text.get_text():  # of a scale's own numbers
+                text.set_parse_math(False)
 
 
 def _marked(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.keys import Elements
+from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 from st_predict.core.metrics import agreement, correlation_matrix
 from st_predict.pl._compared import compare
@@ -29,6 +30,7 @@ _CMAP = "RdBu_r"
 _TICKS = (-1, -0.5, 0, 0.5, 1)
 
 
+@checked
 def gene_correlation(
     sdata: SpatialData,
     *,
@@ -106,7 +108,7 @@ def gene_correlation(
     panels = new_axes(axes, (1, 3), (3 * _PANEL_IN + 1.6, _PANEL_IN + 1.0))[0]
     if axes is None:
         left_out = [] if genes is None else [gene for i, gene in enumerate(compared.genes) if i not in columns]
-        figure_of(panels).suptitle(_caption(compared, left_out), fontsize="medium")
+        figure_of(panels).suptitle(_caption(compared, left_out), fontsize="medium", parse_math=False)
     _draw_maps(panels[:2], measured, predicted, [compared.genes[column] for column in columns[order]])
     _draw_pairs(panels[2], measured, predicted)
     return finish(panels, show=show, save=save)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 from st_predict.pl._figure import check_picture, finish, method_look, new_axes
 from st_predict.pl._tables import check_columns, choose
@@ -28,6 +29,7 @@ _NAME, _LETTER, _OFF = 0.055, 0.036, 0.07
 _ABOVE_TEXT = 0.4  # what is written along the diagonal ends lower
 
 
+@checked
 def gene_scores(
     table: pd.DataFrame,
     *,
@@ -78,8 +80,6 @@ def gene_scores(
     >>> axes = stp.pl.gene_scores(stp.tl.evaluate(sections["S1"]), n_labels=4, save="gene_scores.png")
     """
     check_columns(table, _COLUMNS, made_by=_MAKERS)
-    if n_labels < 0:
-        raise InputError(f"n_labels is {n_labels}", where="n_labels", expected="0 or more", remedy="0 to name no gene")
     parts = _by_method(table, method)
     check_picture(axes, (1, len(parts)), save)
     n_cols = min(len(parts), _IN_A_ROW) if axes is None else len(parts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 from st_predict.pl._figure import check_picture, finish, method_look, new_axes
 
@@ -28,6 +29,7 @@ _FINAL = "final"
 _LONG_LABEL = 24
 
 
+@checked
 def history(
     model: Model,
     *,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 from st_predict.pl._figure import check_picture, finish, new_axes
 from st_predict.pl._tables import check_columns, choose
@@ -26,6 +27,7 @@ _NAMED = 6
 _ALLOWED = 0.05  # how far off a share is still as it should be
 
 
+@checked
 def reliability(
     table: pd.DataFrame,
     *,

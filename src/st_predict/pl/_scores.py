@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.arguments.checked import checked
 from st_predict.pl._figure import check_picture, finish, method_look, new_axes
 from st_predict.pl._tables import check_columns, choose
 
@@ -42,6 +43,7 @@ _SEED_ROWS, _SPECK = 0.3, 4.0  # specks of seeds, below the dot of their fold
 _TITLE_LETTERS = 36
 
 
+@checked
 def scores(
     table: pd.DataFrame,
     *,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.keys import Elements
+from st_predict.core.arguments.checked import checked
 from st_predict.core.tiles.thumbnail import read_thumbnail
 from st_predict.pl._compared import compare
 from st_predict.pl._figure import (
@@ -42,6 +43,7 @@ _SHORT_NAME = 12
 _LEFT_OUT = "0.7"
 
 
+@checked
 def spatial_expression(
     sdata: SpatialData,
     genes: str | Sequence[str],
@@ -124,7 +126,7 @@ def spatial_expression(
     thumbnail = read_thumbnail([section.image, *section.reduced], box, side_px=_SIDE_PX)
     panels = new_axes(axes, shape, _size_in(box, shape))
     if axes is None:
-        figure_of(panels).suptitle(_caption(compared), fontsize="medium")
+        figure_of(panels).suptitle(_caption(compared), fontsize="medium", parse_math=False)
     size = "large" if max(map(len, wanted)) <= _SHORT_NAME else "small"
     for number, gene in enumerate(wanted):
         draw_image(panels[number, 0], thumbnail, box)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from st_predict._spatialdata.features import cached_features, feature_table
 from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.read import read_section
+from st_predict.core.arguments.checked import checked
 from st_predict.core.encoders.frozen import FrozenEncoder
 from st_predict.core.log import be_heard
 from st_predict.core.tiles.geometry import TileSpec
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 def embed(
     sdata: SpatialData,
     *,

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from st_predict._spatialdata.keys import find_image
 from st_predict._spatialdata.slide import add_tissue
-from st_predict.core.checks import check_positive
+from st_predict.core.arguments.checked import checked
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 def find_tissue(
     sdata: SpatialData,
     *,
@@ -57,7 +58,5 @@ def find_tissue(
     >>> len(slide.shapes["tissue"])
     1
     """
-    for name, value in {"min_area_um2": min_area_um2, "min_hole_um2": min_hole_um2}.items():
-        check_positive(value, where=name)
     image = find_image(sdata, image_key)
     add_tissue(sdata, image, key_added, min_area_um2=min_area_um2, min_hole_um2=min_hole_um2)

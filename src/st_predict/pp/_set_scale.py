@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from st_predict._spatialdata.keys import Elements, find_image
 from st_predict._spatialdata.read import read_section, spot_diameter_px
 from st_predict._spatialdata.scale import store_scale
-from st_predict.core.checks import check_positive, check_um_per_px
+from st_predict.core.arguments.checked import checked
+from st_predict.core.checks import check_um_per_px
 from st_predict.core.errors import InputError
 from st_predict.core.neighbors import pitch_px
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 def set_scale(
     sdata: SpatialData,
     *,
@@ -69,9 +71,7 @@ def set_scale(
             remedy="give the one you know",
         )
     (name, value), = given.items()  # fmt: skip
-    check_positive(value, where=name)
     if name == "um_per_px":
-        check_um_per_px(value, where=name)
         store_scale(sdata, find_image(sdata, image_key), value)
         return value
     section, placed = read_section(sdata, Elements(image_key, shapes_key, table_key), need_counts=False)

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Literal
 
 from st_predict._spatialdata.keys import find_image
 from st_predict._spatialdata.slide import add_grid
+from st_predict.core.arguments.checked import checked
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 def spot_grid(
     sdata: SpatialData,
     *,

@@ -68,6 +68,7 @@ def run_cohort(
     """Predict every slide, see :func:`st_predict.tl.predict_cohort`."""
     be_heard()
     kept_genes(model, request)  # what cannot be done for any slide is an error now
+    device = torch_device(request.device)
     jobs = _jobs(paths, out_dir, series)
     check_apart(out_dir, [job.path for job in jobs if Path(job.path).is_dir()], where="out_dir")
     _check_out(out_dir)
@@ -89,7 +90,7 @@ def run_cohort(
         todo = [job for job in jobs if job.name not in rows]
         shared = str(out_dir / _MODEL), request, wanted
         if n_jobs is None and client is None:
-            n_jobs = min(n_cores(), max(1, len(todo))) if torch_device(request.device) == "cpu" else 1
+            n_jobs = min(n_cores(), max(1, len(todo))) if device == "cpu" else 1
         with progress_bar(len(jobs), "slides", unit="slide") as bar:
             bar.update(len(rows))
             manifest = _write_manifest(jobs, rows, out_dir)

@@ -9,7 +9,6 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from st_predict._spatialdata.sections import read_sections
-from st_predict.core.checks import whole_number
 from st_predict.core.errors import InputError
 from st_predict.core.expression import count_genes
 from st_predict.core.fitting.plan import Plan, check_scorable, plan_panel
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from st_predict.core.splits import OuterFold
     from st_predict.core.tiles.geometry import TileSpec
 
-_DRAWS = 2**32  # a seed may be negative, the number of a permutation not
+_DRAWS = 2**32  # numbers of a permutation; seeds may end beyond
 CONTROLS = ("mean", "shuffled", "ridge")
 """In every table: the training mean, ridge on shuffled images, and ridge, tuned."""
 
@@ -84,7 +83,6 @@ def check_comparison(
     InputError
         If the input cannot be used.
     """
-    _check_seeds(terms.seeds)
     candidates = _candidates(methods, terms)
     wanted = {candidate.plan.recipe.fit.trainable_encoder for candidate in candidates}
     specs = {kind: tile_spec(terms.tile_um, terms.tile_px, trainable=kind) for kind in sorted(wanted)}
@@ -94,17 +92,6 @@ def check_comparison(
     for spec in specs.values():
         check_scales(read.sections, spec)
     return Comparison(read, candidates, specs, split, folds)
-
-
-def _check_seeds(seeds: int) -> None:
-    number = whole_number(seeds)
-    if number is None or number < 1:
-        raise InputError(
-            f"seeds is {seeds!r}",
-            where="seeds",
-            expected="how many seeds, at least 1, the first of which is seed",
-            remedy="correct seeds",
-        )
 
 
 def _candidates(methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]], terms: Terms) -> list[Candidate]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.sections import check_outside
+from st_predict.core.arguments.checked import checked
 from st_predict.core.encoders.frozen import FrozenEncoder, torch_device
 from st_predict.core.ending import ended_by_signals, telling_what_is_left
-from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
 from st_predict.core.fitting.hardware import find_hardware
 from st_predict.core.log import be_heard, logger, quiet
+from st_predict.core.outputs import check_places
 from st_predict.core.progress import hidden_progress, progress_bar
 from st_predict.core.protocol.fold import run_fold
 from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder, make_comparison_folder
@@ -28,12 +29,14 @@ from st_predict.tl._training import encode_sections
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
+    from st_predict.core.fitting.hardware import Hardware
     from st_predict.core.protocol.study import Candidate
     from st_predict.core.splits import OuterFold
     from st_predict.tl._comparison import Comparison
     from st_predict.tl._scores_table import ScoreTable
 
 
+@checked
 @ended_by_signals()
 def cross_validate(
     sections: Sequence[SpatialData | str | Path] | Mapping[str, SpatialData | str | Path],
@@ -142,16 +145,19 @@ def cross_validate(
     """
     be_heard()
     folder = None if out is None else Path(out)
+    check_places(out=folder, tile_store=tile_store)
     if folder is not None:
         check_comparison_folder(folder)
-    _check_n_jobs(n_jobs)
+    hardware, device = find_hardware(accelerator, 1)
+    frozen = FrozenEncoder(encoder, encoder_weights, device=device)
     terms = Terms(groups, genes, gene_sets, gene_ranking, min_counts, tile_um, tile_px, seed, seeds)
     asked = check_comparison(sections, methods, terms, Elements(image_key, shapes_key, table_key, layer))
     check_outside(asked.read, out=folder, tile_store=tile_store)
+    logger.debug("encoder %s", frozen.identity)  # one that is unknown is said before a folder is made
     if folder is not None:
         make_comparison_folder(folder)
     with TileStore(tile_store, limit_gb=tile_store_gb) as store, telling_what_is_left(partial(_left, folder)):
-        study = _study(asked, encoder, encoder_weights, accelerator, store)
+        study = _study(asked, frozen, hardware, store)
         labels = ", ".join(dict.fromkeys(candidate.label for candidate in asked.candidates))
         logger.info("%s: %d folds, %d seed%s, of %s", asked.split, len(asked.folds), seeds, "s" * (seeds > 1), labels)
         kept = KeptFolds(folder, study)
@@ -170,23 +176,14 @@ def _left(folder: Path | None) -> str:
     return f"The folds that were finished are kept in {folder}; the same call goes on with the others"
 
 
-def _study(asked: Comparison, encoder: str, encoder_weights: str | None, accelerator: str, store: TileStore) -> Study:
+def _study(asked: Comparison, frozen: FrozenEncoder, hardware: Hardware, store: TileStore) -> Study:
     """Encode every tile once."""
-    hardware, device = find_hardware(accelerator, 1)
-    frozen = FrozenEncoder(encoder, encoder_weights, device=device)
     tiles = {
         # Tiles that are stored come first: a full disk is found before anything is encoded.
         kind: encode_sections(asked.read, frozen, asked.specs[kind], store, trainable=kind)
         for kind in sorted(asked.specs, reverse=True)
     }
     return Study(asked.read.sections, tiles.get(False), tiles.get(True), hardware)
-
-
-def _check_n_jobs(n_jobs: int | None) -> None:
-    if n_jobs is not None and (isinstance(n_jobs, bool) or n_jobs < 1):
-        raise InputError(
-            f"n_jobs is {n_jobs!r}", where="n_jobs", expected="at least 1, or None", remedy="correct n_jobs"
-        )
 
 
 def _processes(n_jobs: int | None, study: Study) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.prediction import read_prediction
 from st_predict._spatialdata.read import read_section
+from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 from st_predict.core.expression import known_targets, section_expression
 from st_predict.core.fitting.plan import usable_spots
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 def evaluate(
     sdata: SpatialData,
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from st_predict._spatialdata.keys import Elements
+from st_predict.core.arguments.checked import checked
 from st_predict.core.log import be_heard, logger
 from st_predict.tl._prediction import Request, predict_sdata
 from st_predict.tl._session import last_model
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from st_predict.core.model.model import Model
 
 
+@checked
 def predict(
     sdata: SpatialData,
     model: Model | None = None,

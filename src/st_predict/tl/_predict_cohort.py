@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from st_predict.core.checks import check_positive, check_um_per_px, whole_number
+from st_predict.core.arguments.checked import checked
 from st_predict.core.ending import ended_by_signals
-from st_predict.core.errors import InputError
+from st_predict.core.outputs import check_places
 from st_predict.tl._cohort import run_cohort
 from st_predict.tl._prediction import Request
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from st_predict.core.model.model import Model
 
 
+@checked
 @ended_by_signals()
 def predict_cohort(
     paths: Sequence[str | Path],
@@ -92,17 +93,7 @@ def predict_cohort(
     >>> spatialdata.read_zarr(manifest["store"][0]).tables["predicted"].n_vars
     20
     """
-    if um_per_px is not None:
-        check_um_per_px(um_per_px, where="um_per_px")
-    if pitch_um is not None:
-        check_positive(pitch_um, where="pitch_um")
-    if n_jobs is not None and n_jobs < 1:
-        raise InputError(f"n_jobs is {n_jobs}", where="n_jobs", expected="at least 1, or None", remedy="correct n_jobs")
-    number = whole_number(series)
-    if not (series is None or (isinstance(series, str) and series == "all") or (number is not None and number >= 0)):
-        raise InputError(
-            f"series is {series!r}", where="series", expected="a number from 0, 'all' or None", remedy="correct series"
-        )
+    check_places(out_dir=out_dir)
     if isinstance(paths, (str, Path)):
         paths = [paths]
     request = Request(key_added, interval, min_reliability, pitch_um, device=device)
@@ -114,5 +105,5 @@ def predict_cohort(
         um_per_px=um_per_px,
         n_jobs=n_jobs,
         client=client,
-        series=series if number is None else number,
+        series=series,
     )

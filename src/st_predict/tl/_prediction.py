@@ -16,12 +16,10 @@ from st_predict._spatialdata.read import read_section
 from st_predict._spatialdata.scale import stored_scale
 from st_predict._spatialdata.slide import add_spots, grid_record, sdata_has_spots
 from st_predict._spatialdata.write import check_free, write_prediction
-from st_predict.core.checks import check_number
 from st_predict.core.encoders.embed import embed_section
 from st_predict.core.encoders.frozen import EncoderIdentity, FrozenEncoder, torch_device
 from st_predict.core.errors import InputError
 from st_predict.core.grid import sublattices
-from st_predict.core.model.reliability import check_level
 from st_predict.core.tiles.glass import say_glass
 from st_predict.tl import _remarks as remarks
 
@@ -85,6 +83,7 @@ def predict_sdata(
     The prediction, as it was written.
     """
     kept = kept_genes(model, request)
+    torch_device(request.device)  # a wrong one is an error now, not once tiles were read
     bare = not sdata_has_spots(sdata, elements.shapes_key)
     if bare:
         check_bare(sdata, model, elements.image_key)
@@ -151,14 +150,9 @@ def kept_genes(model: Model, request: Request) -> NDArray[np.intp]:
     Raises
     ------
     InputError
-        If the model does not know how sure it is, or expects as much of no gene; or the interval is none it knows, or
-        the least reliability no number.
+        If the model does not know how sure it is, or expects as much of no gene.
     """
     interval, min_reliability = request.interval, request.min_reliability
-    if interval is not None:
-        check_level(interval)
-    if min_reliability is not None:
-        check_number(min_reliability, where="min_reliability")
     if interval is None and min_reliability is None:
         return np.arange(len(model.panel))
     if model.reliability is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 from st_predict.core.model.load import load_model as read
 
@@ -38,6 +39,7 @@ def last_model() -> Model:
     return _last[0]
 
 
+@checked
 def load_model(path: str | Path) -> Model:
     """Read a model that :meth:`Model.save` wrote; :func:`st_predict.tl.predict` uses it when no other is given.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.sections import check_outside, read_sections
+from st_predict.core.arguments.checked import checked
 from st_predict.core.encoders.frozen import FrozenEncoder
 from st_predict.core.ending import end_with_launcher, ended_by_signals, telling_what_is_left
 from st_predict.core.fitting.checkpoints import what_is_kept
@@ -15,6 +16,7 @@ from st_predict.core.fitting.network import Run, Watch
 from st_predict.core.fitting.plan import Plan, plan_panel
 from st_predict.core.log import be_heard
 from st_predict.core.methods.settle import settle_candidates
+from st_predict.core.outputs import check_places
 from st_predict.core.protocol.choose import check_choice
 from st_predict.core.protocol.study import Candidate
 from st_predict.core.splits import held_out_groups
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from st_predict.core.model.model import Model
 
 
+@checked
 @ended_by_signals()
 def train(
     sdata: SpatialData | str | Path | Sequence[SpatialData | str | Path] | Mapping[str, SpatialData | str | Path],
@@ -200,6 +203,7 @@ def train(
     S3        0.0  0...
     """
     be_heard()
+    check_places(checkpoint_dir=checkpoint_dir, tile_store=tile_store)
     settled = settle_candidates(
         method,
         preset=preset,

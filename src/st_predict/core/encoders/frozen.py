@@ -9,6 +9,7 @@ import torch
 
 from st_predict.core.encoders.embed import embed_section
 from st_predict.core.encoders.registry import build_encoder
+from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,10 +32,25 @@ class EncoderIdentity(NamedTuple):
 
 
 def torch_device(name: str) -> str:
-    """A torch device; ``"auto"`` is a GPU if there is one."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """A torch device; ``"auto"`` is a GPU if there is one.
+
+    Raises
+    ------
+    InputError
+        If this machine has no such device.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.ones(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
+        raise InputError(
+            f"device is {name!r}, which cannot be used here ({str(error).split('.')[0].splitlines()[0][:120]})",
+            where="device",
+            expected="a torch device of this machine, such as 'cpu' or 'cuda:0', or 'auto'",
+            remedy="device='auto' takes what there is",
+        ) from error
+    return name
 
 
 class FrozenEncoder:

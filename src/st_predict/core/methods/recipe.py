@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,9 +32,16 @@ def require(config: Any, method: str, rules: Mapping[str, bool]) -> None:
 
 
 def is_like(value: Any, default: Any) -> bool:
-    """Whether a value is of the type of a default: 128.0 is no whole number, "no" no switch; None is left to others."""
+    """Whether a value is of the type of a default: 128.0 is no whole number, "no" no switch; None is left to others.
+
+    Numbers are finite, and all that is in a tuple is like what is in that of the default.
+    """
+    if isinstance(default, tuple):
+        known = [one for one in default if one is not None]
+        return isinstance(value, tuple) and all(is_like(one, known[0]) for one in value if known)
     whole, switch = isinstance(value, Integral), isinstance(value, bool)
-    fits = {bool: switch, int: whole and not switch, float: isinstance(value, Real) and not switch}.get(type(default))
+    number = isinstance(value, Real) and not switch and (whole or math.isfinite(value))
+    fits = {bool: switch, int: whole and not switch, float: number}.get(type(default))
     return value is None or fits is not False
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 from st_predict.core.model.record import TrainingRecord
 
@@ -101,6 +102,7 @@ class Fitted(TrainingRecord):
         }
         return {"id": self.id, **self.record(), **trained}
 
+    @checked
     def provenance(self, panel: Sequence[str] | None = None) -> dict[str, Any]:
         """What is written beside every prediction; ``panel`` are the genes of it, ``None``: all."""
         panel = self.panel if panel is None else panel

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from st_predict.core.arguments.checked import checked
 from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.errors import InputError
 from st_predict.core.expression import describe_panel
@@ -172,6 +173,7 @@ class Model(TileModel):
         """
         return self.genes_on(float("nan"))
 
+    @checked
     def genes_on(self, shift: float, *, of_another: bool = False) -> pd.DataFrame:
         """:attr:`genes` on a slide that lies so far off training (see :meth:`shift`): less is expected of one unlike it.
 
@@ -198,6 +200,7 @@ class Model(TileModel):
         )
         return pd.DataFrame(dict(zip(_GENE_COLUMNS, values, strict=True)), index=names)
 
+    @checked
     def is_of_another(self, subject: str | None) -> bool:
         """Whether a slide is known to be of another subject than the only one that was trained on."""
         return self.subject is not None and subject is not None and not same_subject(self.subject, subject)
@@ -220,6 +223,7 @@ class Model(TileModel):
                 remedy="train with tile_um= instead of tile_px=, or rescale the image",
             )
 
+    @checked
     def predict_features(
         self,
         features: NDArray[np.float32],
@@ -290,6 +294,7 @@ class Model(TileModel):
         self.encoder.cpu()
         return rows.view(*tiles.shape[:2], -1).numpy()
 
+    @checked
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """How unlike the training tiles some are: distance in feature space, in units of the training tiles' limit.
 
@@ -305,6 +310,7 @@ class Model(TileModel):
         """
         return np.full(len(features), np.nan, np.float32) if self.domain is None else self.domain.distance(features)
 
+    @checked
     def shift(self, features: NDArray[np.float32]) -> float:
         """How far a slide as a whole lies off the training sections, beyond 1 where farther than any of them.
 
@@ -319,6 +325,7 @@ class Model(TileModel):
         """
         return float("nan") if self.domain is None else self.domain.shift(features)
 
+    @checked
     def anchored(self, features: NDArray[np.float32]) -> float:
         """How much of the prediction of a slide is ridge's, 0 to 1: more the less it looks like training.
 
@@ -329,6 +336,7 @@ class Model(TileModel):
         """
         return 0.0 if self.anchor is None else anchor_share(self.shift(features))
 
+    @checked
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder: ``config.json`` and ``weights.safetensors``.
 
