@@ -107,11 +107,12 @@ def _read_model(path: Path, files: Mapping[str, BinaryIO]) -> Model:
         raise _broken(path, f"{_WEIGHTS} is cut or was changed")
     try:
         model = _build(config, load(weights))
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, InputError) and error.where == "encoder":
+    except InputError as error:
+        if error.where == "encoder":
             raise  # it says what to do
-        reason = " ".join(str(error).split())[:200]
-        raise _broken(path, f"its parts do not fit together ({type(error).__name__}: {reason})") from error
+        raise _unfit(path, error) from error  # a setting that nobody typed: the file is wrong
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise _unfit(path, error) from error
     if config.get("id") != model.id or config.get("config_sha256") != config_digest(config):
         raise _broken(path, f"{_CONFIG} was changed")
     return model
@@ -252,6 +253,11 @@ def _broken(path: Path, what: str) -> InputError:
         expected=f"a folder with the {_CONFIG} ({_FORMAT}) and {_WEIGHTS} that Model.save wrote together",
         remedy="copy the whole folder again, or save the model again with this version",
     )
+
+
+def _unfit(path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:200]
+    return _broken(path, f"its parts do not fit together ({type(error).__name__}: {reason})")
 
 
 def _sha256(path: Path) -> str:
