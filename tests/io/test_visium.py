@@ -21,7 +21,6 @@ import st_predict as stp
 from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
-from st_predict.io import _visium
 
 # What pandas 3.1 says to anndata and spatialdata-io about their own code.
 pytestmark = [

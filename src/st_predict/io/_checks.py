@@ -65,16 +65,6 @@ def unreadable(path: Path, why: object, *, where: str) -> InputError:
     )
 
 
-def not_rgb(path: Path, found: str, *, where: str) -> InputError:
-    """Make the error for an image whose pixels are not 8-bit color; ``found`` is what they are."""
-    return InputError(
-        f"{path.name} is not an 8-bit RGB image ({found})",
-        where=where,
-        expected="an H&E image with 3 color channels (or RGBA) of 8 bits",
-        remedy="export it as 8-bit RGB, of a stack the one plane; fluorescence and grayscale images cannot be used",
-    )
-
-
 def check_section(section: str, *, where: str = "section") -> None:
     """Refuse a name that could not be an element name of a SpatialData object."""
     if not isinstance(section, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", section) or section.startswith(("__", ".")):

@@ -21,7 +21,8 @@ import numpy as np
 
 from st_predict.core.alpha import over_white
 from st_predict.core.errors import InputError
-from st_predict.io._checks import not_rgb, unreadable
+from st_predict.io._checks import unreadable
+from st_predict.io._no_rgb import cmyk, deep, gray, no_rgb
 from st_predict.io._tiff import TiffImage, is_tiff, strip_bands
 
 if TYPE_CHECKING:
@@ -177,14 +178,18 @@ def _open_pillow(path: Path, *, where: str) -> ImageFile:
     png = start.startswith(b"\x89PNG")
     # Byte 24 of a PNG is its bit depth, which Pillow silently cuts to 8.
     if png and start[24:] == b"\x10":
-        raise not_rgb(path, "16 bits a channel", where=where)
+        raise deep(path, np.dtype(np.uint16), where=where)
     try:
         image = (PngImageFile if png else JpegImageFile)(str(path))
     except (OSError, SyntaxError, ValueError) as error:
         raise unreadable(path, error, where=where) from error
     if image.mode not in ("RGB", "RGBA", "P"):
         image.close()
-        raise not_rgb(path, f"mode {image.mode}", where=where)
+        if image.mode == "CMYK":
+            raise cmyk(path, where=where)
+        if image.mode in ("1", "L", "LA", "I", "I;16"):
+            raise gray(path, image.mode, where=where)
+        raise no_rgb(path, f"its mode is {image.mode}", where=where)
     return image
 
 

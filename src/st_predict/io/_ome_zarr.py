@@ -14,7 +14,7 @@ from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
 from st_predict.io._checks import unreadable
 from st_predict.io._opened import Opened, no_slide, of_several
-from st_predict.io._scenes import Scene, choose_scene, lies_beside, missing, several
+from st_predict.io._scenes import Scene, choose_scene, lies_beside, missing, say_focal, several
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +74,7 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
     said = [
         missing(levels[0], path),
         say_names(channels, 3, path.name),
+        say_focal(levels[0].n_focal, path),
         *apart,
         several(slides, number, path) if series is None else None,
     ]
