@@ -23,6 +23,7 @@ from st_predict.core.chunks import any_plane, whiten
 from st_predict.core.errors import InputError
 from st_predict.io._blocks import check_planes, tiff_lacks
 from st_predict.io._checks import link_places, unreadable
+from st_predict.io._orientation import check_tag
 from st_predict.io._regions import RegionImage
 from st_predict.io._scenes import missing, say_focal, several
 from st_predict.io._tiff_color import find_color, n_channels, refusal, ycbcr_to_rgb
@@ -270,6 +271,7 @@ def _levels(file: tifffile.TiffFile, path: Path, where: str, number: int | None)
     """Levels of the pyramid, the finest first, each checked to be whole and of 8 bits."""
     with _reading(path, where):
         _, levels, _ = find_levels(file, path, where=where, series=number)
+        check_tag(levels[0].keyframe, path, where=where)
         for level in levels:
             _check_whole(level, path, where)
             if level.dtype != np.uint8:
@@ -284,6 +286,11 @@ def _check_whole(series: tifffile.TiffPageSeries, path: Path, where: str) -> Non
         end, size = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))), page.parent.filehandle.size
         if end > size:
             raise unreadable(path, f"its pixels end at byte {end}, the file at byte {size}", where=where)
+    page = series.keyframe
+    n, needed = len(page.dataoffsets), int(np.prod(page.chunked, dtype=object))
+    if n < needed and (n > 1 or page.compression != 1):  # what is stored in one piece needs no list
+        size_px = f"{page.imagewidth} x {page.imagelength}"
+        raise unreadable(path, f"its header states {size_px} px in {needed} blocks, and lists {n}", where=where)
 
 
 def strip_bands(path: Path, *, where: str, series: int | None = None) -> tuple[int, int, Iterator[NDArray[np.uint8]]]:

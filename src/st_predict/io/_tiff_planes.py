@@ -30,7 +30,7 @@ def in_focus(series: tifffile.TiffPageSeries) -> tifffile.TiffPageSeries:
     )
     if found is None:
         return series
-    found.n_focal = sizes[depth]  # type: ignore[attr-defined]
+    found.n_focal = sizes[depth]
     return found
 
 
