@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import struct
 import zlib
@@ -141,3 +142,20 @@ def test_a_tiff_that_is_to_be_turned_is_refused(how: dict[str, Any], tmp_path: P
             read(path)
     exec(error.value.remedy.split("; ")[0].split(": ", 1)[1], {"tifffile": tifffile})
     np.testing.assert_array_equal(seen(path), rgb)
+
+
+@pytest.mark.parametrize("kind", ["tif", "png"])
+def test_an_image_is_not_blamed_for_too_many_open_files(
+    kind: str, tmp_path: Path, rgb: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a.{kind}"
+    PIL.Image.fromarray(rgb).save(path)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("tifffile.TiffFile" if kind == "tif" else "PIL.PngImagePlugin.PngImageFile", refuse)
+    said = rf"^a\.{kind} cannot be opened: too many files are open \(Too many open files\)\n"
+    with pytest.raises(InputError, match=said) as error:
+        stp.io.slide(path)
+    assert "ulimit -n 8192" in error.value.remedy

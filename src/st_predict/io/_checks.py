@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -56,7 +57,17 @@ def link_places(path: Path) -> list[Path]:
 
 
 def unreadable(path: Path, why: object, *, where: str) -> InputError:
-    """Make the error for an image file that cannot be read to its end; ``why`` ends the sentence."""
+    """Make the error for an image file that cannot be read to its end; ``why`` ends the sentence.
+
+    Where the system has no file left to open, the image is not at fault, and the error says so.
+    """
+    if isinstance(why, OSError) and why.errno in (errno.EMFILE, errno.ENFILE):
+        return InputError(
+            f"{path.name} cannot be opened: too many files are open ({why.strerror})",
+            where=where,
+            expected="as many open files as there are levels in all open slides",
+            remedy="open fewer slides at a time, or allow more files before Python starts: ulimit -n 8192",
+        )
     return InputError(
         f"{path.name} is truncated or corrupt: {why}",
         where=where,
