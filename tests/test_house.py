@@ -307,6 +307,76 @@ def test_circles_are_seen(text: str, closed: bool) -> None:
     assert bool(circle(imports)) is closed
 
 
+def error_faults(tree: ast.Module) -> list[str]:
+    """Handlers that would call our own error by another cause.
+
+    An ``InputError`` is a ``ValueError``. A try that calls code of ours, or yields, and turns a ``ValueError`` (or all
+    that it is) into another error lets an ``InputError`` pass first.
+    """
+    own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)} | {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("st_predict"))
+        for alias in node.names
+    }
+    faults = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Try) or not any(
+            _is_ours(part, own) for line in node.body for part in ast.walk(line)
+        ):
+            continue
+        for handler in node.handlers:
+            caught = _caught(handler)
+            if "InputError" in caught:
+                break
+            raised = [part for part in ast.walk(handler) if isinstance(part, ast.Raise) and part.exc is not None]
+            if raised and not caught.isdisjoint({"", "ValueError", "Exception", "BaseException"}):
+                faults.append(f"line {handler.lineno} takes our own error for another")
+    return faults
+
+
+def _caught(handler: ast.ExceptHandler) -> set[str]:
+    """Names of what a handler catches, ``""`` for all."""
+    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return {"" if kind is None else ast.unparse(kind).split(".")[-1] for kind in types}
+
+
+def _is_ours(part: ast.AST, own: set[str]) -> bool:
+    if isinstance(part, ast.Call):
+        first = part.func
+        while isinstance(first, ast.Attribute):
+            first = first.value
+        return isinstance(first, ast.Name) and first.id in own | {"self", "cls"}
+    return isinstance(part, ast.Yield | ast.YieldFrom)
+
+
+def test_no_handler_takes_our_own_error_for_another() -> None:
+    faults = {module: error_faults(ast.parse(path.read_text(encoding="utf-8"))) for module, path in modules().items()}
+    assert {module: wrong for module, wrong in faults.items() if wrong} == {}
+
+
+@pytest.mark.parametrize(
+    ("tried", "handlers", "n"),
+    [
+        ("f()", "except ValueError as e:\n  raise bad() from e", 1),
+        ("f()", "except (OSError, ValueError) as e:\n  raise bad() from e", 1),
+        ("f()", "except Exception:\n  raise RuntimeError", 1),
+        ("f()", "except:\n  raise RuntimeError", 1),
+        ("x = 1 + io.f(2)", "except ValueError:\n  if x:\n    raise bad()", 1),
+        ("self.f()", "except ValueError:\n  raise bad()", 1),
+        ("yield", "except ValueError:\n  raise bad()", 1),
+        ("f()", "except errors.InputError:\n  raise\n except ValueError:\n  raise bad()", 0),
+        ("f()", "except ValueError:\n  raise", 0),
+        ("f()", "except ValueError:\n  return None", 0),
+        ("f()", "except OSError:\n  raise bad()", 0),
+        ("json.loads(text)", "except ValueError:\n  raise bad()", 0),
+    ],
+)
+def test_handlers_that_take_our_own_error_for_another_are_seen(tried: str, handlers: str, n: int) -> None:
+    code = f"import json\nfrom st_predict import io\ndef f(self):\n try:\n  {tried}\n {handlers}"
+    assert len(error_faults(ast.parse(code))) == n
+
+
 def normal(name: str) -> str:
     """A distribution's name as indexes compare it."""
     return re.sub(r"[-_.]+", "-", re.split(r"[\s\[<>=!~;]", name)[0]).lower()

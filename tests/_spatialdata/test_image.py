@@ -8,10 +8,11 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+import spatialdata
 from spatialdata import SpatialData
 from spatialdata.models import Image2DModel
 
-from st_predict._spatialdata.image import DaskSource, image_source, reduced_sources, say_what_is_lost
+from st_predict._spatialdata.image import DaskSource, image_array, image_source, reduced_sources, say_what_is_lost
 from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.cut import cut_section
@@ -174,3 +175,33 @@ def test_axes_in_another_order(make_section: Make) -> None:
     expected = pixels_of(sdata, "A_image")
     other = Image2DModel.parse(expected, dims=("y", "x", "c"), c_coords=["r", "g", "b"])
     assert np.array_equal(pixels_of(SpatialData(images={"A": other}), "A"), expected)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(np.uint16, 65535), (np.float32, 1)])
+@pytest.mark.parametrize("multiscale", [False, True])
+def test_an_image_is_scaled_to_8_bits_as_the_remedy_says(
+    make_section: Any, dtype: Any, most: int, multiscale: bool
+) -> None:
+    sdata = make_section("A")
+    expected = sdata.images["A_image"].data.compute()
+    deep = (expected / 255 * most).astype(dtype)
+    scales: dict[str, Any] = {"scale_factors": [2]} if multiscale else {}
+    sdata.images["A_image"] = spatialdata.models.Image2DModel.parse(deep, dims=("c", "y", "x"), **scales)
+    with pytest.raises(InputError, match=f"^image 'A_image' has 3 channels of {np.dtype(dtype)}") as error:
+        image_source(sdata, "A_image")
+    exec(error.value.remedy.split(": ", 1)[1], {"sdata": sdata, "spatialdata": spatialdata})
+    found = image_array(sdata, "A_image")
+    image_source(sdata, "A_image")
+    assert np.abs(found.data.compute().astype(int) - expected).max() <= 1
+
+
+def test_the_image_that_is_the_right_one_is_named(make_section: Any) -> None:
+    sdata = make_section("A")
+    sdata.images["dapi"] = spatialdata.models.Image2DModel.parse(np.zeros((5, 20, 30), np.uint16), dims=("c", "y", "x"))
+    with pytest.raises(InputError, match="^image 'dapi' has 5 channels of uint16") as error:
+        image_source(sdata, "dapi")
+    assert error.value.remedy == "choose the H&E image: image_key='A_image'"
+    del sdata.images["A_image"]
+    with pytest.raises(InputError, match="^image 'dapi' has 5 channels") as error:
+        image_source(sdata, "dapi")
+    assert error.value.remedy.startswith("add the H&E image of this section")

@@ -7,7 +7,9 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
+import spatialdata
 from shapely.geometry import box
 from spatialdata import SpatialData
 from spatialdata.models import Image2DModel, ShapesModel
@@ -100,7 +102,18 @@ def test_table_that_is_not_linked(make_section: Make) -> None:
     sdata.tables["table"] = table
     with pytest.raises(InputError, match="table 'table' is not linked to shapes") as error:
         place(sdata, need_table=True)
-    assert "TableModel.parse" in error.value.remedy
+    exec(error.value.remedy.split(": ", 1)[1], {"sdata": sdata, "pandas": pd, "spatialdata": spatialdata})
+    assert place(sdata, need_table=True) == ("A_image", "A", "table", None)
+
+
+def test_a_table_is_linked_to_shapes_that_are_there_as_the_remedy_says(make_section: Make) -> None:
+    sdata = make_section("A")
+    sdata.shapes["renamed"] = sdata.shapes["A"]
+    del sdata.shapes["A"]
+    with pytest.raises(InputError, match="^table 'table' annotates 'A', which is not among the shapes") as error:
+        place(sdata, need_table=True)
+    exec(error.value.remedy.split(": ", 1)[1], {"sdata": sdata, "pandas": pd})
+    assert place(sdata, need_table=True).shapes == "renamed"
 
 
 def test_table_of_shapes_that_are_not_there(make_section: Make) -> None:

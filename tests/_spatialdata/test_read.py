@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import anndata
 import geopandas
 import numpy as np
 import pandas as pd
 import pytest
+import spatialdata
 from shapely.geometry import Polygon, box
 from spatialdata import SpatialData
 from spatialdata.models import ShapesModel
@@ -146,7 +150,9 @@ def test_no_common_system(make_section: Make) -> None:
     set_transformation(sdata.shapes["A"], {"elsewhere": Identity()}, set_all=True)
     with pytest.raises(InputError, match="shapes 'A' and image 'A_image' share no coordinate system") as error:
         read(sdata)
-    assert "elsewhere against global" in error.value.what and "set_transformation" in error.value.remedy
+    assert "elsewhere against global" in error.value.what
+    exec(error.value.remedy.split(": ", 1)[1], {"sdata": sdata, "spatialdata": spatialdata})
+    np.testing.assert_array_equal(read(sdata).centers_px, truth())
 
 
 def test_polygons_count_by_their_centroid(make_section: Make) -> None:
@@ -301,3 +307,111 @@ def test_no_spots(make_section: Make) -> None:
     sdata.tables.data["table"] = table[[]].copy()  # as filtering leaves it; spatialdata itself refuses to add it
     with pytest.raises(InputError, match="there are no spots in 'A'"):
         read(sdata)
+
+
+def backed(table: Any, folder: Path, *, dense: bool) -> Any:
+    if dense:
+        table.X = table.X.toarray()
+    table.write_h5ad(folder / "table.h5ad")
+    return anndata.read_h5ad(folder / "table.h5ad", backed="r")
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_counts_of_a_table_that_is_backed(dense: bool, make_section: Make, tmp_path: Path) -> None:
+    sdata = make_section("A")
+    raw = sdata.tables["table"].X.toarray()
+    sdata.tables["table"] = backed(sdata.tables["table"], tmp_path, dense=dense)
+    counts = read(sdata).counts
+    assert np.array_equal(counts if dense else counts.toarray(), raw)
+
+
+def no_x(table: Any) -> None:
+    table.X = None
+
+
+def log_x(table: Any) -> None:
+    table.X = table.X.log1p()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"), [(no_x, "table 'table' has no X"), (log_x, "counts are not whole numbers (e.g. ")]
+)
+@pytest.mark.parametrize("kept", ["layer", "raw", "raw with fewer genes", None])
+def test_the_place_that_holds_counts_is_named(
+    spoil: Callable[[Any], None], said: str, kept: str | None, make_section: Make
+) -> None:
+    """What the remedy says is done, word for word."""
+    sdata = make_section("A")
+    table = sdata.tables["table"]
+    expected = table.X.toarray()
+    if kept == "layer":
+        table.layers["my umis"] = table.X.copy()
+        table.layers["scaled"] = table.X / 3
+    elif kept == "raw":
+        table.raw = table.copy()
+    elif kept is not None:
+        table.raw = table[:, 1:].copy()
+    spoil(table)
+    with pytest.raises(InputError, match=f"^{re.escape(said)}") as error:
+        read(sdata)
+    remedy = error.value.remedy
+    if kept is None:
+        assert remedy in ("put the raw counts into X", "give the raw UMI counts; normalization and log1p happen later")
+        return
+    given: dict[str, str] = {}
+    if kept == "layer":
+        assert remedy == "layer='my umis', which holds counts"
+        given["layer"] = "my umis"
+    else:
+        exec(remedy.split(": ", 1)[1].split(";")[0], {"sdata": sdata})
+        if kept == "raw":
+            assert remedy.endswith("; and layer='counts'")
+            given["layer"] = "counts"
+    found = read(sdata, **given).counts
+    assert np.array_equal(found.toarray(), expected[:, 1:] if kept == "raw with fewer genes" else expected)
+
+
+def test_a_layer_that_holds_no_counts_points_at_x(make_section: Make) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].layers["scaled"] = sdata.tables["table"].X / 3
+    with pytest.raises(InputError, match="^counts are not whole numbers") as error:
+        read(sdata, layer="scaled")
+    assert error.value.remedy == "leave layer out: X holds counts"
+
+
+def test_rows_of_one_region_are_kept_as_the_remedy_says(make_section: Make) -> None:
+    both = spatialdata.concatenate(
+        [make_section("A", 0), make_section("B", 1)], concatenate_tables=True, attrs_merge="first"
+    )
+    with pytest.raises(InputError, match="^table 'table' annotates other shapes beside 'A'") as error:
+        read(both, image_key="A_image", shapes_key="A")
+    exec(error.value.remedy.split(": ", 1)[1], {"sdata": both, "spatialdata": spatialdata})
+    section = read(both, image_key="A_image", shapes_key="A")
+    assert np.array_equal(section.counts.toarray(), make_section("A", 0).tables["table"].X.toarray())
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, pd.Series, pd.Index, pd.Categorical])
+def test_a_region_in_any_container(kind: Any, make_section: Make) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].uns["spatialdata_attrs"]["region"] = kind(["A"])
+    assert read(sdata).n_spots == 42
+
+
+@pytest.mark.parametrize(("rows", "shapes"), [(str, int), (float, str), (int, str), (lambda i: f"{i}.0", int)])
+def test_ids_are_compared_as_numbers_where_they_are(rows: Any, shapes: Any, make_section: Make) -> None:
+    sdata = make_section("A")
+    expected = read(sdata).centers_px
+    table = sdata.tables["table"]
+    table.obs["instance_id"] = [rows(i) for i in table.obs["instance_id"]]
+    sdata.shapes["A"].index = [shapes(i) for i in sdata.shapes["A"].index]
+    sdata.shapes["A"] = sdata.shapes["A"].iloc[::-1]
+    np.testing.assert_array_equal(read(sdata).centers_px, expected)
+
+
+def test_ids_that_are_no_numbers_are_not_guessed(make_section: Make) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].obs["instance_id"] = [f"spot {i}" for i in range(42)]
+    said = r"^42 of 42 table rows name no shape in 'A', for example 'spot 0'\n"
+    with pytest.raises(InputError, match=said) as error:
+        read(sdata)
+    assert error.value.expected.endswith("such as [0]")

@@ -19,6 +19,7 @@ from st_predict._spatialdata.image import image_array, image_source, reduced_sou
 from st_predict.cli.predict import is_slide
 from st_predict.core.errors import InputError
 from st_predict.io._regions import OpenSlideImage
+from st_predict.io._slide import slide_files
 
 UM, TILE = 0.5, 128
 
@@ -176,3 +177,14 @@ def test_a_folder_is_known_by_what_its_files_hold(place: str, tmp_path: Path, fo
     (tmp_path / "case" / "notes.txt").write_text("no slide")
     assert is_slide(tmp_path / "case") and stp.io.slide_series(tmp_path / "case") == [0]
     assert seen(tmp_path / "case")[0].shape == (300, 400, 3)
+
+
+@pytest.mark.parametrize("name", ["IMG0001", "a.DCM", "1.2.840.10008"])
+def test_a_file_is_known_by_what_it_holds(name: str, tmp_path: Path, folder: Path) -> None:
+    shutil.copy(folder / "fine.dcm", tmp_path / name)
+    shutil.copy(folder / "coarse.dcm", tmp_path / "IMG0002")
+    (tmp_path / "notes.txt").write_text("no slide")
+    assert is_slide(tmp_path / name) and stp.io.slide_series(tmp_path / name) == [0]
+    pixels, _, n_reduced = seen(tmp_path / name)
+    assert pixels.shape == (300, 400, 3) and n_reduced == 1
+    assert {file.name for file in slide_files(tmp_path / name)} == {name, "IMG0002"}

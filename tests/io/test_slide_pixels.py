@@ -549,30 +549,6 @@ def test_four_planes_of_no_known_color_are_refused(tmp_path: Path, rgb: np.ndarr
         stp.io.slide(path)
 
 
-@pytest.mark.parametrize("series", [None, 0])
-@pytest.mark.parametrize("how", [{"tile": (TILE, TILE)}, {"rowsperstrip": 64}])
-@pytest.mark.parametrize("axes", ["QYXS", "ZYXS", "TYXS", "IYXS", "ZCYX"])
-def test_a_stack_is_refused_by_its_planes(
-    axes: str, how: dict[str, Any], series: int | None, tmp_path: Path, rgb: np.ndarray
-) -> None:
-    """Sections, depths, times or pages of one size: nobody knows which one is meant."""
-    path = tmp_path / ("slide.tif" if axes in ("QYXS", "IYXS") else "slide.ome.tif")
-    if axes == "IYXS":
-        with tifffile.TiffWriter(path) as file:
-            for _ in range(3):
-                file.write(rgb, photometric="rgb", metadata=None, **how)
-    elif axes == "ZCYX":
-        planes = np.stack([rgb.transpose(2, 0, 1)] * 3)
-        tifffile.imwrite(path, planes, photometric="minisblack", metadata={"axes": axes}, **how)
-    else:
-        metadata = {"axes": axes} if path.name.endswith(".ome.tif") else {}
-        tifffile.imwrite(path, np.stack([rgb] * 3), photometric="rgb", metadata=metadata, **how)
-    for read in (lambda p: stp.io.slide(p, series=series), open_image):
-        with pytest.raises(InputError, match=rf"not an 8-bit RGB image \(a stack of 3 planes, axes {axes}") as error:
-            read(path)
-        assert "of a stack the one plane" in error.value.remedy
-
-
 def test_tiles_that_overlap_go_to_openslide(tmp_path: Path) -> None:
     """A TIFF as a Trestle scanner writes it: each tile shows 16 px of the one before again."""
     overlap, n = 16, 3

@@ -365,3 +365,15 @@ def test_a_slide_of_few_spots_is_predicted_and_said(
     mean = quick_model.center.numpy()
     assert np.isfinite(found[1]).all() and np.abs(found[1][0] - mean).max() > 0.01
     assert np.isfinite(found[12]).all() and expected.shape[0] == 42
+
+
+def test_sections_with_predictions_are_concatenated(make_section: Make, quick_model: Model, tmp_path: Path) -> None:
+    """Predictions go along, under the names of their genes."""
+    sections = [make_section(name, seed) for seed, name in enumerate("AB")]
+    for sdata in sections:
+        predict(sdata, quick_model)
+    expected = np.concatenate([sdata.tables["table"].obsm["predicted"] for sdata in sections])
+    spatialdata.concatenate(sections, concatenate_tables=True, attrs_merge="first").write(tmp_path / "both.zarr")
+    found = spatialdata.read_zarr(tmp_path / "both.zarr").tables["table"].obsm["predicted"]
+    assert list(found.columns) == quick_model.panel
+    np.testing.assert_array_equal(found.to_numpy(), expected)

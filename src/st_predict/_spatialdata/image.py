@@ -57,12 +57,12 @@ def image_source(sdata: SpatialData, key: str) -> ImageSource:
         be alpha.
     """
     array = image_array(sdata, key)
-    if array.sizes["c"] not in (3, 4) or array.dtype != np.uint8:
+    if not _is_rgb(array):
         raise InputError(
             f"image {key!r} has {array.sizes['c']} channels of {array.dtype}",
             where=f"sdata.images[{key!r}]",
             expected="an H&E image: 3 channels (RGB) of uint8",
-            remedy="choose the H&E image with image_key=, or convert it to 8-bit RGB",
+            remedy=_how_to_8_bit(sdata, key, array),
         )
     if _color_channels(array) is None:
         raise InputError(
@@ -72,6 +72,27 @@ def image_source(sdata: SpatialData, key: str) -> ImageSource:
             remedy=FOUR_REMEDY,
         )
     return _source(array)
+
+
+def _how_to_8_bit(sdata: SpatialData, key: str, array: Any) -> str:
+    """What to do about an image that is not 8-bit RGB: another one, or the same scaled to 0..255."""
+    others = [name for name in sdata.images if name != key and _is_rgb(image_array(sdata, name))]
+    if others:
+        return f"choose the H&E image: image_key={others[0]!r}"
+    if array.sizes["c"] not in (3, 4):
+        return "add the H&E image of this section; fluorescence and grayscale cannot be used"
+    own = f"sdata.images[{key!r}]"
+    pixels = own + ("['scale0']['image']" if hasattr(sdata.images[key], "children") else "")
+    most = "1" if array.dtype.kind == "f" else str(np.iinfo(array.dtype).max)
+    return (
+        f"scale 0..{most} ({'where white is 1' if most == '1' else '4095 if 12 bits are used'}) to 0..255: {own} = "
+        f"spatialdata.models.Image2DModel.parse(({pixels}.data * (255 / {most})).round().clip(0, 255).astype('uint8'), "
+        f"dims=('c', 'y', 'x'), c_coords={np.asarray(_names(array)).tolist()}, transformations=spatialdata.transformations.get_transformation({own}, get_all=True))"
+    )
+
+
+def _is_rgb(array: Any) -> bool:
+    return array.sizes["c"] in (3, 4) and array.dtype == np.uint8
 
 
 def _names(array: Any) -> list[Any]:

@@ -109,6 +109,8 @@ def own_counts(counts: Any, spots: NDArray[np.bool_], genes: NDArray[np.bool_]) 
     """The section's part of a matrix ``(n_obs, n_vars)``, CSR or dense, in a type that counts can be added up in."""
     if hasattr(counts, "compute"):  # of dask, whose blocks may be sparse
         counts = counts.compute()
+    if hasattr(counts, "to_memory"):  # of a table that is backed by a file
+        counts = counts.to_memory()
     counts = widened(counts.tocsr() if hasattr(counts, "tocsr") else np.asarray(counts))
     if not spots.all():
         counts = counts[spots]

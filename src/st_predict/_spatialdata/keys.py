@@ -44,7 +44,8 @@ class Placed(NamedTuple):
 class TableLink(NamedTuple):
     """How a table refers to its shapes."""
 
-    region: str
+    regions: list[str]
+    """Names of the shapes, one or several."""
     region_key: str
     instance_key: str
 
@@ -112,8 +113,8 @@ def find_image(sdata: SpatialData, image_key: str | None) -> str:
     return _one("image", list(sdata.images), image_key, _primary_images(list(sdata.images)))
 
 
-def table_link(table: AnnData, name: str) -> TableLink:
-    """Region and keys of a table.
+def table_link(table: AnnData, name: str, shapes: str = "<shapes>") -> TableLink:
+    """Region and keys of a table; ``shapes`` are those it might be linked to, for the error.
 
     Raises
     ------
@@ -121,16 +122,26 @@ def table_link(table: AnnData, name: str) -> TableLink:
         If the table is not linked to shapes.
     """
     attrs = table.uns.get("spatialdata_attrs") or {}
-    region, region_key, instance_key = (attrs.get(k, "") for k in ("region", "region_key", "instance_key"))
-    if not region or region_key not in table.obs or instance_key not in table.obs:
+    regions, region_key, instance_key = _regions(table), attrs.get("region_key", ""), attrs.get("instance_key", "")
+    own = f"sdata.tables[{name!r}]"
+    if not regions or region_key not in table.obs or instance_key not in table.obs:
         raise InputError(
             f"table {name!r} is not linked to shapes",
             where=f"sdata.tables[{name!r}]",
             expected="a table parsed with region=, region_key= and instance_key=, whose columns are in obs",
-            remedy="spatialdata.models.TableModel.parse(table, region='<shapes>', region_key='region', "
-            "instance_key='instance_id')",
+            remedy=f"where its rows are those of the shapes, in order: {own}.obs['region'] = pandas.Categorical([{shapes!r}] * "
+            f"len({own})); {own}.obs['instance_id'] = sdata.shapes[{shapes!r}].index; {own} = "
+            f"spatialdata.models.TableModel.parse({own}, region={shapes!r}, region_key='region', instance_key='instance_id', "
+            "overwrite_metadata=True)",
         )
-    return TableLink(region, region_key, instance_key)
+    return TableLink(regions, region_key, instance_key)
+
+
+def _regions(table: AnnData) -> list[str]:
+    """Names of the shapes that a table annotates, each once, in whatever container they are."""
+    region = (table.uns.get("spatialdata_attrs") or {}).get("region")
+    names = [region] if isinstance(region, str) or region is None else list(region)
+    return list(dict.fromkeys(str(name) for name in names if name))
 
 
 def is_our_table(table: AnnData) -> bool:
@@ -140,17 +151,29 @@ def is_our_table(table: AnnData) -> bool:
 
 
 def _linked_shapes(sdata: SpatialData, table: str, shapes_key: str | None) -> str:
-    region = table_link(sdata.tables[table], table).region
-    regions = [region] if isinstance(region, str) else list(region)
+    near = spot_shapes(sdata) or list(sdata.shapes)
+    regions = table_link(sdata.tables[table], table, *near[:1]).regions
     shapes = _one(f"region of table {table!r}", regions, shapes_key, regions)
     if shapes not in sdata.shapes:
         raise InputError(
             f"table {table!r} annotates {shapes!r}, which is not among the shapes ({', '.join(sdata.shapes) or 'none'})",
             where=f"sdata.tables[{table!r}]",
             expected="a table that annotates spots or bins in sdata.shapes",
-            remedy="add those shapes, or link the table to the right ones with sdata.set_table_annotates_spatialelement",
+            remedy="add those shapes" + _or_link(sdata, table),
         )
     return shapes
+
+
+def _or_link(sdata: SpatialData, table: str) -> str:
+    """How to link a table to shapes that are there."""
+    found = spot_shapes(sdata) or list(sdata.shapes)
+    if not found:
+        return ""
+    own, key = f"sdata.tables[{table!r}]", table_link(sdata.tables[table], table).region_key
+    return (
+        f", or link the table to shapes that are there: {own}.obs[{key!r}] = pandas.Categorical([{found[0]!r}] * len({own})); "
+        f"sdata.set_table_annotates_spatialelement({table!r}, region={found[0]!r})"
+    )
 
 
 def _primary_images(names: list[str]) -> list[str]:
@@ -169,9 +192,7 @@ def measured_tables(sdata: SpatialData) -> list[str]:
     """Tables that may be measured expression: neither predictions of ours nor features of LazySlide's tiles."""
     tiles = set(tile_keys(sdata))
     return [
-        name
-        for name, table in sdata.tables.items()
-        if not is_our_table(table) and str(table.uns.get("spatialdata_attrs", {}).get("region")) not in tiles
+        name for name, table in sdata.tables.items() if not is_our_table(table) and tiles.isdisjoint(_regions(table))
     ]
 
 

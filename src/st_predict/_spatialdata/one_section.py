@@ -102,17 +102,17 @@ def _values(values: pd.Series, placed: Placed) -> str:
 
 def _rows(values: pd.Series, placed: Placed) -> str:
     first = values.dropna().unique().tolist()[0]
-    where = "shapes[shapes" if placed.table is None else "table[table.obs"
-    return f"{where}[{values.name!r}] == {first!r}]"
+    own = _spots(placed)
+    return f"{own}[{own}{'' if placed.table is None else '.obs'}[{values.name!r}] == {first!r}]"
 
 
-def _refusal(placed: Placed, what: str, rows: str = "table[...]", otherwise: str = "") -> InputError:
+def _refusal(placed: Placed, what: str, rows: str = "", otherwise: str = "") -> InputError:
+    of_one = f": {_spots(placed)} = {rows}.copy()" if rows else " alone"
     return InputError(
         f"{what}: spots of several sections over the one image {placed.image!r}",
         where=_spots(placed) + ("" if placed.table is None else ".obs"),
         expected="the spots of one section, on its own image",
-        remedy=f"give one SpatialData a section: {_spots(placed)} = {rows}.copy(), with the image_key of that "
-        f"section{otherwise}",
+        remedy=f"give one SpatialData a section{of_one}, with the image_key of that section{otherwise}",
     )
 
 
@@ -181,7 +181,7 @@ def _check_rows(obs: pd.DataFrame, nearest: Nearest, placed: Placed) -> None:
         starts = np.flatnonzero(np.diff(parts)) + 1
         raise _refusal(
             placed, f"spots before and after row {', '.join(map(str, starts[:5]))} of the table lie on one another's places",
-            f"table[:{starts[0]}]",
+            f"{_spots(placed)}[:{starts[0]}]",
         )  # fmt: skip
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from st_predict._spatialdata.columns import column_name
+from st_predict._spatialdata.counts import read_counts
 from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
-from st_predict._spatialdata.kept import check_genes, gene_names, own_counts, own_genes, own_spots, say_left_out
+from st_predict._spatialdata.kept import gene_names, own_genes, say_left_out
 from st_predict._spatialdata.keys import Elements, Placed, place, table_link
 from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
 from st_predict._spatialdata.shapes import own_shapes
 from st_predict._spatialdata.systems import shapes_to_image
-from st_predict.core.checks import check_counts, check_spots_on_image
+from st_predict.core.checks import check_spots_on_image
 from st_predict.core.errors import InputError
 from st_predict.core.section import Section
 
@@ -77,7 +78,7 @@ def read_section(sdata: SpatialData, elements: Elements = Elements(), *, need_co
         centers_px=centers_px,
         um_per_px=find_scale(sdata, placed, centers_px, shapes_to_image(sdata, placed)),
         subject=_single(table, "subject"),
-        counts=_counts(table, placed) if need_counts else None,
+        counts=read_counts(table, placed) if table is not None and need_counts else None,
         gene_names=np.empty(0, np.str_) if table is None else gene_names(table)[own_genes(table)],
         reduced=reduced_sources(sdata, placed.image),
     ), placed
@@ -88,14 +89,15 @@ def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
     import pandas as pd
 
     table = sdata.tables[placed.table]
-    link = table_link(table, str(placed.table))
+    link, own = table_link(table, str(placed.table)), f"sdata.tables[{placed.table!r}]"
     if not (table.obs[link.region_key].astype(str) == placed.shapes).all():
         raise InputError(
             f"table {placed.table!r} annotates other shapes beside {placed.shapes!r}",
             where=f"sdata.tables[{placed.table!r}].obs[{link.region_key!r}]",
             expected="a table of one section",
-            remedy=f"keep the rows of one region: sdata.tables[...] = table[table.obs[{link.region_key!r}] == "
-            f"{placed.shapes!r}].copy()",
+            remedy=f"keep the rows of one region: {own} = spatialdata.models.TableModel.parse({own}[{own}.obs["
+            f"{link.region_key!r}] == {placed.shapes!r}].copy(), region={placed.shapes!r}, region_key={link.region_key!r}, "
+            f"instance_key={link.instance_key!r}, overwrite_metadata=True)",
         )
     genes = pd.Index(gene_names(table)[own_genes(table)])
     for axis, names in (("obs_names", table.obs_names), ("var_names", genes)):
@@ -105,7 +107,7 @@ def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
                 f"{len(twice)} {'spot ids' if axis == 'obs_names' else 'genes'} occur twice, for example {twice[0]!r}",
                 where=f"sdata.tables[{placed.table!r}].{axis}",
                 expected="distinct names",
-                remedy=f"make them distinct ({axis}_make_unique()), or sum the duplicates",
+                remedy=f"make them distinct, {own}.{axis}_make_unique(), or sum the duplicates",
             )
     return table
 
@@ -137,25 +139,6 @@ def spot_diameter_px(sdata: SpatialData, placed: Placed) -> float:
         )
     scale = np.sqrt(abs(np.linalg.det(shapes_to_image(sdata, placed)[:2, :2])))
     return float(2 * shapes["radius"].median() * scale)
-
-
-def _counts(table: AnnData | None, placed: Placed) -> Any:
-    layer = placed.layer
-    if table is None:
-        raise ValueError("counts asked of a section without table")
-    if layer is not None and layer not in table.layers:
-        raise InputError(
-            f"table {placed.table!r} has no layer {layer!r}",
-            where="layer",
-            expected=f"one of {', '.join(str(name) for name in table.layers if name) or '(there are none)'}, or None for X",
-            remedy="correct layer",
-        )
-    check_genes(table)
-    counts = table.X if layer is None else table.layers[layer]
-    where = f"sdata.tables[{placed.table!r}]." + ("X" if layer is None else f"layers[{layer!r}]")
-    counts = own_counts(counts, own_spots(table), own_genes(table))
-    check_counts(counts.data if hasattr(counts, "toarray") else counts, where=where)
-    return counts
 
 
 def _single(table: AnnData | None, column: str) -> str | None:

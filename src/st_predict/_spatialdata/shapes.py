@@ -10,7 +10,10 @@ from st_predict._spatialdata.keys import table_link
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     from geopandas import GeoDataFrame
+    from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     from st_predict._spatialdata.keys import Placed
@@ -43,27 +46,39 @@ def own_shapes(sdata: SpatialData, placed: Placed) -> GeoDataFrame:
             + ("" if placed.table is None else ", and the table does not"),
             where=f"{where}[{column!r}]",
             expected="spots in tissue alone, or a column of the table that tells them",
-            remedy="keep those in tissue: sdata.shapes[...] = shapes[...]"
+            remedy=f"keep those in tissue: {where} = {where}[{where}[{column!r}].isin("
+            f"{shapes.loc[kept, column].unique().tolist()})]"
             if placed.table is None
-            else f"copy the column into the table, row by row: sdata.tables[{placed.table!r}].obs['in_tissue'] = ...",
+            else f"copy the column into the table, row by row: {_copied(sdata, placed, column)}",
         )
     return shapes
 
 
+def _copied(sdata: SpatialData, placed: Placed, column: str) -> str:
+    """Python that copies a column of the shapes into the table."""
+    own = f"sdata.tables[{placed.table!r}]"
+    instance = table_link(sdata.tables[placed.table], str(placed.table)).instance_key
+    return (
+        f"{own}.obs[{column!r}] = sdata.shapes[{placed.shapes!r}].loc[{own}.obs[{instance!r}], {column!r}].to_numpy()"
+    )
+
+
 def _of_rows(sdata: SpatialData, placed: Placed, shapes: GeoDataFrame) -> GeoDataFrame:
+    import pandas as pd
+
     table = sdata.tables[placed.table]
     instances = table.obs[table_link(table, str(placed.table)).instance_key][own_spots(table)]
     where = f"sdata.tables[{placed.table!r}].obs[{instances.name!r}]"
-    rows = shapes.index.get_indexer(instances)
+    rows = _find(instances, shapes.index)
     if (rows < 0).any():
         raise InputError(
             f"{(rows < 0).sum()} of {len(rows)} table rows name no shape in {placed.shapes!r}, "
-            f"for example {instances.iloc[int((rows < 0).argmax())]!r}",
+            f"for example {instances.tolist()[int((rows < 0).argmax())]!r}",
             where=where,
-            expected=f"values of the index of sdata.shapes[{placed.shapes!r}]",
+            expected=f"values of the index of sdata.shapes[{placed.shapes!r}], such as {shapes.index.tolist()[:1]!r}",
             remedy="correct the instance column or the shapes' index",
         )
-    twice = instances[instances.duplicated()]
+    twice = instances[pd.Index(rows).duplicated()]
     if len(twice):
         raise InputError(
             f"{len(twice)} of {len(rows)} table rows name a shape in {placed.shapes!r} that another row names, "
@@ -73,3 +88,16 @@ def _of_rows(sdata: SpatialData, placed: Placed, shapes: GeoDataFrame) -> GeoDat
             remedy="correct the instance column, or drop the rows that are there twice",
         )
     return shapes.iloc[rows]
+
+
+def _find(ids: pd.Series, index: pd.Index) -> NDArray[np.intp]:
+    """Place of every id in an index ``(n,)``, -1 where it is not there; where none is, as numbers: ``3.0`` is ``"3"``."""
+    import pandas as pd
+
+    rows = index.get_indexer(ids)
+    if not len(rows) or (rows >= 0).any():
+        return rows
+    wanted, known = (pd.to_numeric(pd.Series(list(values), dtype=object), errors="coerce") for values in (ids, index))
+    if wanted.isna().any() or known.isna().any() or not known.is_unique:
+        return rows
+    return pd.Index(known.to_numpy(float)).get_indexer(wanted.to_numpy(float))

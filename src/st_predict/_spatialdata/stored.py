@@ -141,6 +141,8 @@ class StoredCounts:
                 if not np.allclose(total_counts(band), self._totals[start : start + _BAND_ROWS]):
                     raise ValueError("they are not what they were")
                 yield band
+        except InputError:
+            raise
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise InputError(
                 f"the counts of {self._path} can no longer be read ({' '.join(str(error).split())[:200]})",

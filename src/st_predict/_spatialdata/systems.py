@@ -81,7 +81,9 @@ def _affines(sdata: SpatialData, placed: Placed) -> dict[str, NDArray[np.float64
             f"({', '.join(spots)} against {', '.join(image)})",
             where="coordinate systems",
             expected="one system both are placed in",
-            remedy="spatialdata.transformations.set_transformation(element, transformation, to_coordinate_system=...)",
+            remedy="if the spots are in px of the image: spatialdata.transformations.set_transformation(sdata.shapes["
+            f"{placed.shapes!r}], spatialdata.transformations.get_transformation(sdata.images[{placed.image!r}], "
+            f"to_coordinate_system={next(iter(image))!r}), to_coordinate_system={next(iter(image))!r})",
         )
     axes = ("x", "y"), ("x", "y")
     found = {}

@@ -43,7 +43,11 @@ def is_slide(path: Path) -> bool:
                 return False
             attributes = found.get("attributes", {}) if name == "zarr.json" else found
             described = attributes.get("ome", attributes)
-            return "multiscales" in described or "bioformats2raw.layout" in described
+            if "multiscales" in described or "bioformats2raw.layout" in described:
+                return True
+    # As bioformats2raw writes them, its mark gone; a SpatialData has no group of this name.
+    if any((path / "0" / name).is_file() for name in ("zarr.json", ".zattrs")):
+        return True
     return path.is_dir() and bool(dicom_files(path))
 
 

@@ -112,6 +112,8 @@ class ZarrBlocks:
         Where its chunks lie.
     axes
         Names of its axes.
+    depth
+        Place on the axis z.
 
     Raises
     ------
@@ -119,8 +121,8 @@ class ZarrBlocks:
         If it is stored in shards of which nobody can tell what they hold.
     """
 
-    def __init__(self, array: Any, folder: Path, axes: tuple[str, ...]) -> None:
-        self._array, self._folder, self._axes = array, folder, axes
+    def __init__(self, array: Any, folder: Path, axes: tuple[str, ...], depth: int = 0) -> None:
+        self._array, self._folder, self._axes, self._depth = array, folder, axes, depth
         self._index = _index_place(array, folder)
         self._sides = dict(zip(axes, array.chunks, strict=True))
         self._shards = dict(zip(axes, array.shards or array.chunks, strict=True))
@@ -167,6 +169,8 @@ class ZarrBlocks:
 
     def _is_stored(self, block: dict[str, int], listed: Container[str] | None) -> bool:
         start = {axis: block.get(axis, 0) * self._sides[axis] for axis in self._axes}
+        if "z" in start:
+            start["z"] = self._depth // self._sides["z"] * self._sides["z"]
         key = self._array.metadata.encode_chunk_key(tuple(start[axis] // self._shards[axis] for axis in self._axes))
         file = self._folder / key
         if not (file.exists() if listed is None else key in listed):

@@ -38,7 +38,7 @@ def check_codecs(store: Path, *, where: str) -> None:
     """
     for file in _metadata_files(store):
         try:
-            named = [name for described in _arrays(json.loads(file.read_bytes())) for name in _codecs(described)]
+            metadata = json.loads(file.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(
                 f"{store} cannot be read: {file.relative_to(store)} is cut or not JSON ({type(error).__name__})",
@@ -46,7 +46,7 @@ def check_codecs(store: Path, *, where: str) -> None:
                 expected="a whole Zarr store",
                 remedy="copy the whole store again, or write it again",
             ) from error
-        for name in named:
+        for name in (name for described in _arrays(metadata) for name in _codecs(described)):
             if any(word in name.lower() for word in _RUN_CODE):
                 raise InputError(
                     f"{store} names the codec {name!r} in {file.relative_to(store)}: reading it would run whatever code "
@@ -73,14 +73,15 @@ def _metadata_files(store: Path) -> Iterator[Path]:
 
 def _arrays(metadata: Any) -> Iterator[dict[str, Any]]:
     """Arrays that a metadata file describes: its own, and others where metadata are consolidated."""
-    if not isinstance(metadata, dict):
-        return
-    yield metadata
-    consolidated = metadata.get("consolidated_metadata")
-    for holder in (metadata, consolidated):
-        members = holder.get("metadata") if isinstance(holder, dict) else None
-        for member in members.values() if isinstance(members, dict) else ():
-            yield from _arrays(member)
+    waiting = [metadata]
+    while waiting:
+        found = waiting.pop()
+        if not isinstance(found, dict):
+            continue
+        yield found
+        for holder in (found, found.get("consolidated_metadata")):
+            members = holder.get("metadata") if isinstance(holder, dict) else None
+            waiting += members.values() if isinstance(members, dict) else ()
 
 
 def _codecs(array: dict[str, Any]) -> Iterator[str]:

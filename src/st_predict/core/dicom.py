@@ -20,14 +20,15 @@ def dicom_files(folder: Path) -> list[Path]:
     for _ in range(1 + _DICOM_DEPTH):
         if any((place / name).exists() for place in below for name in _ZARR):
             return []
-        files = sorted(file for place in below for file in place.iterdir() if file.is_file() and _is_dicom(file))
+        files = sorted(file for place in below for file in place.iterdir() if file.is_file() and is_dicom_file(file))
         if files:
             return files
         below = sorted(found for place in below for found in place.iterdir() if found.is_dir())
     return []
 
 
-def _is_dicom(file: Path) -> bool:
+def is_dicom_file(file: Path) -> bool:
+    """Whether a file is DICOM by its first bytes, and no index of a medium."""
     try:
         with file.open("rb") as opened:
             return file.name != "DICOMDIR" and opened.read(132)[128:] == b"DICM"

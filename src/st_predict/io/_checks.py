@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -57,22 +58,22 @@ def link_places(path: Path) -> list[Path]:
 
 
 def unreadable(path: Path, why: object, *, where: str) -> InputError:
-    """Make the error for an image file that cannot be read to its end; ``why`` ends the sentence."""
+    """Make the error for an image file that cannot be read to its end; ``why`` ends the sentence.
+
+    Where the system has no file left to open, the image is not at fault, and the error says so.
+    """
+    if isinstance(why, OSError) and why.errno in (errno.EMFILE, errno.ENFILE):
+        return InputError(
+            f"{path.name} cannot be opened: too many files are open ({why.strerror})",
+            where=where,
+            expected="as many open files as there are levels in all open slides",
+            remedy="open fewer slides at a time, or allow more files before Python starts: ulimit -n 8192",
+        )
     return InputError(
         f"{path.name} is truncated or corrupt: {why}",
         where=where,
         expected="a complete JPEG, PNG or TIFF image",
         remedy="fetch or export the image again",
-    )
-
-
-def not_rgb(path: Path, found: str, *, where: str) -> InputError:
-    """Make the error for an image whose pixels are not 8-bit color; ``found`` is what they are."""
-    return InputError(
-        f"{path.name} is not an 8-bit RGB image ({found})",
-        where=where,
-        expected="an H&E image with 3 color channels (or RGBA) of 8 bits",
-        remedy="export it as 8-bit RGB, of a stack the one plane; fluorescence and grayscale images cannot be used",
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import tempfile
 import threading
 import weakref
@@ -21,13 +22,16 @@ import numpy as np
 
 from st_predict.core.alpha import over_white
 from st_predict.core.errors import InputError
-from st_predict.io._checks import not_rgb, unreadable
+from st_predict.io._checks import unreadable
+from st_predict.io._no_rgb import cmyk, deep, gray, no_rgb
+from st_predict.io._orientation import UPRIGHT, not_upright, orientation, turned, turned_size
 from st_predict.io._tiff import TiffImage, is_tiff, strip_bands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
     Band = NDArray[np.uint8]
@@ -36,6 +40,8 @@ logger = logging.getLogger("st_predict")
 
 FLAT_CHUNK_PX = 2048
 _BAND_ROWS = 1024
+MOST_PX = 800_000_000
+"""Of an image that has to be decoded whole: Pillow takes 3.2 GB of memory for it, and its pixels 2.4 GB of disk."""
 _living: weakref.WeakValueDictionary[str, FlatImage] = weakref.WeakValueDictionary()
 
 
@@ -111,7 +117,7 @@ def decode_flat(path: Path, *, where: str, series: int | None = None) -> FlatIma
         The file is truncated or corrupt, is not 8-bit RGB, or the temporary folder has no room for its pixels.
     """
     height, width, bands = (
-        strip_bands(path, where=where, series=series) if is_tiff(path) else _pillow_bands(path, where=where)
+        _strip_bands(path, where=where, series=series) if is_tiff(path) else _pillow_bands(path, where=where)
     )
     handle, temp = tempfile.mkstemp(prefix="st_predict_", suffix=".rgb")
     with contextlib.ExitStack() as on_error:
@@ -142,6 +148,26 @@ def _remove(temp: str) -> None:
         logger.debug("could not remove %s", temp)
 
 
+def check_flat_size(path: Path, height: int, width: int, *, where: str) -> None:
+    """Refuse an image that would have to be decoded whole and is too large for it, by the size its header states."""
+    if height * width <= MOST_PX:
+        return
+    raise InputError(
+        f"{path.name} is {width} x {height} px by its header: {height * width * 3 / 1e9:.1f} GB, to be decoded whole as it "
+        "is stored",
+        where=where,
+        expected=f"at most {MOST_PX / 1e6:.0f} million px in a PNG, a JPEG or a TIFF in strips; a tiled TIFF of any size",
+        remedy=f"convert it to a tiled pyramid: vips tiffsave {shlex.quote(path.name)} {shlex.quote(path.stem + '_tiled.tif')} "
+        "--tile --pyramid --bigtiff --compression jpeg --Q 90",
+    )
+
+
+def _strip_bands(path: Path, *, where: str, series: int | None) -> tuple[int, int, Iterator[Band]]:
+    height, width, bands = strip_bands(path, where=where, series=series)
+    check_flat_size(path, height, width, where=where)
+    return height, width, bands
+
+
 def _pillow_bands(path: Path, *, where: str) -> tuple[int, int, Iterator[Band]]:
     """Height, width and rows of a JPEG or PNG.
 
@@ -149,7 +175,7 @@ def _pillow_bands(path: Path, *, where: str) -> tuple[int, int, Iterator[Band]]:
     cut at any place as if it were whole, the lost part gray, where Pillow raises. The plugin classes are called as they
     are because ``Image.open`` refuses more than 179 megapixels unless a setting of the whole process is changed.
     """
-    image = _open_pillow(path, where=where)
+    image: Image = _open_pillow(path, where=where)
     # A palette, or one color of an RGB image, may be transparent as well.
     colors = "RGBA" if image.mode == "RGBA" or "transparency" in image.info else "RGB"
     try:
@@ -157,6 +183,7 @@ def _pillow_bands(path: Path, *, where: str) -> tuple[int, int, Iterator[Band]]:
     except (OSError, SyntaxError, ValueError) as error:
         image.close()
         raise unreadable(path, error, where=where) from error
+    image = turned(image)
 
     def bands() -> Iterator[Band]:
         with image:
@@ -177,19 +204,37 @@ def _open_pillow(path: Path, *, where: str) -> ImageFile:
     png = start.startswith(b"\x89PNG")
     # Byte 24 of a PNG is its bit depth, which Pillow silently cuts to 8.
     if png and start[24:] == b"\x10":
-        raise not_rgb(path, "16 bits a channel", where=where)
+        raise deep(path, np.dtype(np.uint16), where=where)
     try:
         image = (PngImageFile if png else JpegImageFile)(str(path))
     except (OSError, SyntaxError, ValueError) as error:
         raise unreadable(path, error, where=where) from error
+    try:
+        check_flat_size(path, image.height, image.width, where=where)
+    except InputError:
+        image.close()
+        raise
     if image.mode not in ("RGB", "RGBA", "P"):
         image.close()
-        raise not_rgb(path, f"mode {image.mode}", where=where)
+        if image.mode == "CMYK":
+            raise cmyk(path, where=where)
+        if image.mode in ("1", "L", "LA", "I", "I;16"):
+            raise gray(path, image.mode, where=where)
+        raise no_rgb(path, f"its mode is {image.mode}", where=where)
     return image
+
+
+def check_upright(path: Path, *, where: str) -> None:
+    """Refuse a JPEG or PNG that is to be shown turned, before spots are laid on it."""
+    with _open_pillow(path, where=where) as image:
+        if (found := orientation(image)) != UPRIGHT:
+            raise not_upright(path, found, where=where)
 
 
 class UndecodedImage:
     """A JPEG, PNG or strip TIFF that is decoded when its first pixel is asked for; opening it reads the header alone.
+
+    A JPEG or PNG that is to be shown turned is turned; :attr:`orientation` is how.
 
     An image source, and pixels ``(3, height, width)`` uint8 that can be indexed. Pickling carries the path.
 
@@ -213,11 +258,14 @@ class UndecodedImage:
 
     def __init__(self, path: Path, *, where: str, series: int | None = None) -> None:
         self.path, self.where, self.series = path.absolute(), where, series
+        self.orientation = UPRIGHT
         if is_tiff(path):
             self.shape: tuple[int, int, int] = TiffImage(path, where=where, series=series).shape
+            check_flat_size(path, *self.shape[1:], where=where)
         else:
             with _open_pillow(path, where=where) as image:
-                self.shape = (3, image.height, image.width)
+                self.orientation = orientation(image)
+                self.shape = (3, *turned_size(self.orientation, image.height, image.width))
         self.row_edges, self.col_edges = (np.append(np.arange(0, size, FLAT_CHUNK_PX), size) for size in self.shape[1:])
         self._decoded: FlatImage | None = None
         self._lock = threading.Lock()

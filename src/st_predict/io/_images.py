@@ -13,7 +13,7 @@ import numpy as np
 
 from st_predict.core.errors import InputError
 from st_predict.io._checks import check_file, logger
-from st_predict.io._flat_image import FLAT_CHUNK_PX, decode_flat
+from st_predict.io._flat_image import FLAT_CHUNK_PX, check_upright, decode_flat
 from st_predict.io._tiff import TiffImage, is_tiff, tiff_notes, tiff_scenes
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def open_image(path: str | Path, *, where: str = "image") -> da.Array:
     Raises
     ------
     InputError
-        The file is missing, empty, truncated, corrupt, no image, or not 8-bit RGB.
+        The file is missing, empty, truncated, corrupt, no image, not 8-bit RGB, or to be shown turned: nobody knows
+        whether spots were placed before it was turned or after.
     """
     path = Path(path)
     check_file(path, where=where)
@@ -56,6 +57,8 @@ def open_image(path: str | Path, *, where: str = "image") -> da.Array:
             logger.warning("%s", note)
         if tiff.is_tiled:
             return lazy_array(tiff)
+    else:
+        check_upright(path, where=where)
     return lazy_array(decode_flat(path, where=where), chunk_px=FLAT_CHUNK_PX)
 
 

@@ -16,7 +16,7 @@ from st_predict.io import _slide_scale
 from st_predict.io._checks import unreadable
 from st_predict.io._opened import Opened, no_slide, of_several
 from st_predict.io._regions import OmeZarrImage
-from st_predict.io._scenes import Scene, choose_scene, lies_beside, missing, several
+from st_predict.io._scenes import Scene, choose_scene, lies_beside, missing, say_focal, several
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +73,7 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
     said = [
         missing(levels[0], path),
         say_names(channels, 3, path.name),
+        say_focal(levels[0].n_focal, path),
         *apart,
         several(slides, number, path) if series is None else None,
     ]
@@ -103,31 +104,49 @@ def ome_zarr_slides(path: Path) -> list[int]:
 def _pictures(path: Path) -> tuple[dict[int, _Picture], list[str]]:
     """Every image by its number, and the names of groups that hold none.
 
-    Images are those of one group, or of a ``bioformats2raw`` layout, each in a group of its number.
+    Images are those of one group, or of a ``bioformats2raw`` layout, each in a group of its number. Such a layout may lack
+    its mark, or all metadata of its root.
     """
-    described = _described(path)
+    groups = _groups(path)
+    try:
+        described = _described(path)
+    except InputError:
+        if not groups:
+            raise
+        described = {}
     if entries := _entries(described):
         check_codecs(path, where=_WHERE)
         return {n: _Picture(path, entry, str(entry.get("name", ""))) for n, entry in enumerate(entries)}, []
     found, unread = {}, []
-    if described.get("bioformats2raw.layout") is not None:
-        names = _ome_xml_names(path)
-        groups = (p for p in path.iterdir() if p.is_dir() and p.name.isdigit())
-        for number, group in enumerate(sorted(groups, key=lambda p: int(p.name))):
-            try:
-                entries = _entries(_described(group))
-            except InputError:
-                entries = []
-            if not entries:
-                unread.append(group.name)
-                continue
-            check_codecs(group, where=_WHERE)
-            name = f"{names.get(int(group.name), '')} {entries[0].get('name', '')}"
-            found[number] = _Picture(group, entries[0], name)
+    names = _ome_xml_names(path)
+    for number, group in enumerate(groups):
+        try:
+            entries = _entries(_described(group))
+        except InputError:
+            entries = []
+        if not entries:
+            unread.append(group.name)
+            continue
+        check_codecs(group, where=_WHERE)
+        place = int(group.name) if group.name.isdigit() else number
+        name = f"{names.get(place, '')} {entries[0].get('name', '')}"
+        found[number] = _Picture(group, entries[0], name)
     if not found:
         hint = ", but a SpatialData: read it with spatialdata.read_zarr" if "spatialdata_attrs" in described else ""
         raise no_slide(path, f"it is a Zarr store without an OME image{hint}")
     return found, unread
+
+
+def _groups(path: Path) -> list[Path]:
+    """Groups of a ``bioformats2raw`` layout: those its ``OME`` group lists, else those that are named by numbers."""
+    try:
+        listed = _described(path / "OME").get("series") if (path / "OME").is_dir() else None
+    except InputError:
+        listed = None
+    within = {folder.name: folder for folder in path.iterdir() if folder.is_dir()}
+    if isinstance(listed, list) and listed and all(str(name) in within for name in listed):
+        return [within[str(name)] for name in listed]
+    return sorted((folder for name, folder in within.items() if name.isdigit()), key=lambda folder: int(folder.name))
 
 
 def _channel_names(group: Path) -> tuple[str, ...]:

@@ -15,7 +15,9 @@ from st_predict.core.chunks import ZarrBlocks, whiten
 from st_predict.core.dicom import dicom_files
 from st_predict.core.errors import InputError
 from st_predict.io._blocks import check_planes
-from st_predict.io._checks import link_places, not_rgb, unreadable
+from st_predict.io._checks import link_places, unreadable
+from st_predict.io._no_rgb import by_pixels, no_rgb, stack
+from st_predict.io._scenes import middle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -229,9 +231,9 @@ class OmeZarrImage(RegionImage):
         self.path, self.where, self.name, self.axes, self.channels = path.absolute(), where, name, axes, channels
         self._array: Any = zarr.open_group(str(self.path), mode="r")[name]
         sizes = dict(zip(axes, self._array.shape, strict=True))
-        others = [axis for axis in axes if axis not in "cyx" and sizes[axis] != 1]
-        if self._array.dtype != np.uint8 or sizes.get("c") not in (3, 4) or others:
-            raise not_rgb(path, f"axes {''.join(axes)}, shape {self._array.shape}, {self._array.dtype}", where=where)
+        self._check_axes(sizes)
+        self.n_focal = sizes.get("z", 1)
+        self._at = {"z": middle(self.n_focal)}
         order = color_channels(channels, sizes["c"])
         if order is None:
             raise InputError(
@@ -242,10 +244,22 @@ class OmeZarrImage(RegionImage):
                 remedy=FOUR_REMEDY,
             )
         self._order = order
-        self._blocks = ZarrBlocks(self._array, self.path / name, axes)
+        self._blocks = ZarrBlocks(self._array, self.path / name, axes, self._at["z"])
         blocks = dict(zip(axes, self._array.chunks, strict=True))
         self.block_px: tuple[int, int] = (blocks["y"], blocks["x"])
         super().__init__(sizes["y"], sizes["x"], self.block_px)
+
+    def _check_axes(self, sizes: dict[str, int]) -> None:
+        """Refuse what is no picture in color of 8 bits, or several that are no focal planes."""
+        if sizes.get("t", 1) > 1:
+            raise stack(self.path, sizes["t"], "times", where=self.where, level=self.name)
+        if others := [f"{n} {axis}" for axis, n in sizes.items() if axis not in "tczyx" and n != 1]:
+            raise no_rgb(self.path, f"it has axes beside t, c, z, y and x ({', '.join(others)})", where=self.where)
+        wrong = by_pixels(
+            self.path, sizes.get("c", 1), self.channels, self._array.dtype, where=self.where, level=self.name
+        )
+        if wrong is not None:
+            raise wrong
 
     @property
     def lacks(self) -> NDArray[np.bool_]:
@@ -259,7 +273,7 @@ class OmeZarrImage(RegionImage):
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         """Pixels of a box."""
         box = {"c": slice(None), "y": slice(top, bottom), "x": slice(left, right)}
-        pixels = np.asarray(self._array[tuple(box.get(axis, 0) for axis in self.axes)])
+        pixels = np.asarray(self._array[tuple(box.get(axis, self._at.get(axis, 0)) for axis in self.axes)])
         kept = [axis for axis in self.axes if axis in box]
         pixels = pixels.transpose([kept.index(axis) for axis in "yxc"])
         pixels = np.ascontiguousarray(over_white(np.ascontiguousarray(pixels[..., self._order])))

@@ -19,6 +19,7 @@ _BESIDE = re.compile(
     r"(?<![^\W\d_])(label|macro|thumb(nail)?|overview|bar[\s_-]?code)s?([\s_-]?image)?(?![^\W\d_])", re.I
 )
 _MAP = re.compile(r"\W*map\W*", re.I)
+_NAMED = 8
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -76,10 +77,23 @@ def several(scenes: Sequence[Scene], number: int, path: Path) -> str | None:
     others = [scene for scene in scenes if scene.number != number]
     if not others:
         return None
+    named = ", ".join(map(str, others[:_NAMED])) + (", ..." if len(others) > _NAMED else "")
     return (
         f"{path.name} holds {len(others) + 1} scenes, of which series {number} is read and "
-        f"{', '.join(map(str, others))} {'is' if len(others) == 1 else 'are'} not; series= chooses"
+        f"{named} {'is' if len(others) == 1 else 'are'} not; series= chooses"
     )
+
+
+def say_focal(n: int, path: Path) -> str | None:
+    """The message about focal planes that are not read; ``None`` where there is one."""
+    if n < 2:
+        return None
+    return f"{path.name} holds {n} focal planes; number {middle(n)} (from 0), in the middle, is read and the others are not"
+
+
+def middle(n: int) -> int:
+    """The focal plane that is read of several: scanners focus on the tissue, and step up and down from there."""
+    return n // 2
 
 
 def missing(image: Any, path: Path) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 from st_predict.core.arguments.checked import checked
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.chunks import whole_levels
-from st_predict.core.dicom import dicom_files
+from st_predict.core.dicom import dicom_files, is_dicom_file
 from st_predict.core.files import plain_name
 from st_predict.io import _regions, _slide_scale
 from st_predict.io._checks import check_readable, link_places, logger, unreadable
@@ -19,6 +19,7 @@ from st_predict.io._flat_image import UndecodedImage
 from st_predict.io._images import image_element, lazy_array
 from st_predict.io._ome_zarr import ome_zarr_slides, open_ome_zarr
 from st_predict.io._opened import Opened, no_slide, of_several
+from st_predict.io._orientation import say_turned
 from st_predict.io._regions import OpenSlideImage, dicom_series, openslide_place, openslide_reads, openslide_vendor
 from st_predict.io._scenes import Scene, choose_scene, several
 from st_predict.io._tiff import TiffImage, is_tiff, n_levels, open_finest, tiff_files, tiff_notes, tiff_scenes
@@ -146,8 +147,8 @@ def slide_files(path: Path) -> list[Path]:
         kind = place.suffix.lower()
         if kind == ".mrxs":
             found |= {file for file in place.with_suffix("").rglob("*") if file.is_file()}
-        elif kind == ".dcm":
-            found |= set(place.parent.glob(f"*{place.suffix}"))
+        elif is_dicom_file(place):
+            found |= {file for file in place.parent.iterdir() if file.is_file() and is_dicom_file(file)}
         elif kind in _INDICES:
             names = _NAMED.findall(place.read_text(encoding="utf-8", errors="replace"))
             found |= {file for name in names if (file := place.parent / name.strip()).is_file()}
@@ -169,7 +170,8 @@ def _open(path: Path, *, stated: bool, series: int | None) -> Opened:
     if start.startswith(_FLAT):
         image = UndecodedImage(path, where=_WHERE)
         _the_only(image, path, series)
-        return Opened([image], None)
+        note = say_turned(image.orientation, path)
+        return Opened([image], None, (note,) if note else ())
     raise no_slide(path, f"it starts with {start!r}")
 
 

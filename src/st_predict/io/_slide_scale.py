@@ -11,15 +11,13 @@ from st_predict.core.errors import InputError
 from st_predict.io._checks import logger
 from st_predict.io._tiff import open_finest
 from st_predict.io._tiff_names import find_pixels
+from st_predict.io._units import um_in, um_in_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from xml.etree import ElementTree
 
-_UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "\u00b5m": 1.0, "\u03bcm": 1.0, "um": 1.0, "micrometer": 1.0, "nm": 1e-3,
-       "nanometer": 1e-3, "millimeter": 1e3, "inch": 25400.0}  # fmt: skip
-_RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 _MICROSCOPES = (0.08, 10.0)  # um a px that a scan has, from 100x oil to a photograph of the section
 _SQUARE = 0.02  # pixels of a scanner are square to less than this
 
@@ -45,7 +43,9 @@ def tiff_scale(path: Path, *, where: str, series: int | None = None) -> float | 
         tags: Any = page.tags
         unit = tags.get("ResolutionUnit")
         sides = [tags.get(name) for name in ("XResolution", "YResolution")]
-        um = _UM.get(_RESOLUTION_UNITS.get(int(unit.value), "")) if unit is not None else None
+        um = None if unit is None else um_in_resolution(int(unit.value))
+        if um is None and file.is_imagej:  # which states the unit of these tags in a description
+            um = um_in((file.imagej_metadata or {}).get("unit"), path, where=where)
         if um is None or None in sides:
             return None
         pitch = [um * side.value[1] / side.value[0] if side.value[0] and side.value[1] else 0.0 for side in sides]
@@ -80,7 +80,7 @@ def ome_zarr_scale(
     found = []
     for axis, values in zip(axes, zip(*scales, strict=True), strict=True):
         if axis.get("name") in ("x", "y"):
-            um, lengths = _UM.get(str(axis.get("unit"))), [_length(value, path) for value in values]
+            um, lengths = um_in(axis.get("unit"), path, where=where), [_length(value, path) for value in values]
             if um is None or None in lengths:
                 return None
             found.append(um * math.prod(length for length in lengths if length is not None))
@@ -89,16 +89,17 @@ def ome_zarr_scale(
 
 def _of_ome_xml(file: Any, page: Any, path: Path, where: str) -> float | None:
     """Scale of the image in OME-XML that lists this page."""
-    stated = {_ome_sides(pixels, path) for pixels in find_pixels(file, page)}
+    stated = {_ome_sides(pixels, path, where) for pixels in find_pixels(file, page)}
     sides = stated.pop() if len(stated) == 1 else None
     return None if sides is None else _checked(_square(*sides, path, where), path, where)
 
 
-def _ome_sides(pixels: ElementTree.Element, path: Path) -> tuple[float, float] | None:
+def _ome_sides(pixels: ElementTree.Element, path: Path, where: str) -> tuple[float, float] | None:
     """Width and height of a px in um."""
     sides = []
     for axis in "XY":
-        size, um = pixels.get(f"PhysicalSize{axis}"), _UM.get(pixels.get(f"PhysicalSize{axis}Unit", "\u00b5m"))
+        size = pixels.get(f"PhysicalSize{axis}")
+        um = None if size is None else um_in(pixels.get(f"PhysicalSize{axis}Unit", "um"), path, where=where)
         if size is None or um is None:
             return None
         length = _length(size, path)

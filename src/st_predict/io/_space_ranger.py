@@ -158,16 +158,24 @@ def read_positions(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
+            frame = frame if "barcode" in frame.columns else frame.reset_index()
         else:
             # Version 1 writes no header; version 2 does, and some version 1 files were given one.
             with path.open(encoding="utf-8-sig") as file:
                 header = 0 if "in_tissue" in file.readline().lower() else None
             frame = pd.read_csv(path, header=header, names=None if header == 0 else _COLUMNS)
-            frame.columns = [_meant(name) for name in frame.columns]
-        frame = frame[_COLUMNS].set_index("barcode")
-        numbers = frame.astype(float).to_numpy()
     except (KeyError, ValueError, OSError, TypeError) as error:
         raise _bad_positions(path, f"cannot be read: {error}") from error
+    frame.columns = [_meant(name) for name in frame.columns]
+    if "barcode" not in frame.columns:  # the first column, which R leaves without a name
+        frame = frame.rename(columns={frame.columns[0]: "barcode"})
+    if lost := [name for name in _COLUMNS if name not in frame.columns]:
+        raise _bad_positions(path, f"lacks {', '.join(lost)}")
+    frame = frame[_COLUMNS].set_index("barcode")
+    try:
+        numbers = frame.astype(float).to_numpy()
+    except (ValueError, TypeError) as error:
+        raise _bad_positions(path, f"holds a position that is no number: {error}") from error
     if not np.isfinite(numbers).all() or not frame.index.is_unique:
         raise _bad_positions(path, "has missing numbers or a barcode twice")
     return frame

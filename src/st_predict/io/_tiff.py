@@ -22,11 +22,13 @@ from st_predict.core.channels import color_channels, say_names
 from st_predict.core.chunks import any_plane, whiten
 from st_predict.core.errors import InputError
 from st_predict.io._blocks import check_planes, tiff_lacks
-from st_predict.io._checks import link_places, not_rgb, unreadable
+from st_predict.io._checks import link_places, unreadable
+from st_predict.io._orientation import check_tag
 from st_predict.io._regions import RegionImage
-from st_predict.io._scenes import missing, several
-from st_predict.io._tiff_color import describe, find_color, n_channels, ycbcr_to_rgb
-from st_predict.io._tiff_names import channel_names
+from st_predict.io._scenes import missing, say_focal, several
+from st_predict.io._tiff_color import find_color, n_channels, refusal, ycbcr_to_rgb
+from st_predict.io._tiff_names import channel_names, completed
+from st_predict.io._tiff_planes import n_focal_planes
 from st_predict.io._tiff_scenes import find_levels
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from st_predict.io._scenes import Scene
-    from st_predict.io._tiff_color import Color
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHER_FILES = re.compile(r'\b(?:FileName|MetadataFile)="([^"]+)"')
@@ -100,9 +101,13 @@ class TiffImage(RegionImage):
         series = levels[self.level]
         self._channels_last = series.axes == "YXS"
         self.is_tiled = bool(series.keyframe.is_tiled)
-        self._page, self._color = series.keyframe, _certain_color(series, self.path, self.where)
-        n = n_channels(series)
-        self.channels = channel_names(file, levels[0].keyframe) if series.axes == "CYX" else ()
+        n, names = n_channels(series), channel_names(file, levels[0].keyframe)
+        color = find_color(series)
+        if color is None:
+            raise refusal(series, names, self.path, where=self.where)
+        self._page, self._color = series.keyframe, color
+        self.channels = names if series.axes == "CYX" else ()
+        self.n_focal = n_focal_planes(levels[0])
         self._order = color_channels(self.channels, n) or list(range(n))
         self.leaves_out = n == 4 and not self._color.alpha
         self._file = Path(self._page.parent.filehandle.path)  # an OME-TIFF may lie in several
@@ -201,7 +206,11 @@ def tiff_scenes(path: Path, *, where: str, series: int | None = None) -> tuple[i
 
 def tiff_notes(image: TiffImage, scenes: Sequence[Scene]) -> list[str]:
     """Messages about a file: pictures and samples that are not read, blocks that are missing, channels of odd names."""
-    found = [missing(image, image.path), say_names(image.channels, 3, image.path.name)]
+    found = [
+        missing(image, image.path),
+        say_names(image.channels, 3, image.path.name),
+        say_focal(image.n_focal, image.path),
+    ]
     if image.leaves_out:
         found.append(
             f"the fourth sample of {image.path.name} is not marked as alpha (ExtraSamples 1 or 2), and is left out"
@@ -216,6 +225,11 @@ def _open_file(path: Path, where: str) -> tifffile.TiffFile:
 
     try:
         file = tifffile.TiffFile(path)
+        if (described := completed(file.ome_metadata or "")) is not None:
+            file.close()
+            file = tifffile.TiffFile(path, omexml=described)
+    except InputError:
+        raise
     except (tifffile.TiffFileError, ValueError, OSError, struct.error) as error:
         raise unreadable(path, error, where=where) from error
     # tifffile follows a link to its end, and would look for the other files of an OME-TIFF there alone.
@@ -257,27 +271,26 @@ def _levels(file: tifffile.TiffFile, path: Path, where: str, number: int | None)
     """Levels of the pyramid, the finest first, each checked to be whole and of 8 bits."""
     with _reading(path, where):
         _, levels, _ = find_levels(file, path, where=where, series=number)
+        check_tag(levels[0].keyframe, path, where=where)
         for level in levels:
-            _check_level(level, path, where)
+            _check_whole(level, path, where)
+            if level.dtype != np.uint8:
+                raise refusal(level, channel_names(file, levels[0].keyframe), path, where=where)
     return levels
 
 
-def _check_level(series: tifffile.TiffPageSeries, path: Path, where: str) -> None:
+def _check_whole(series: tifffile.TiffPageSeries, path: Path, where: str) -> None:
     for page in series.pages:
         if page is None:
             continue
         end, size = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))), page.parent.filehandle.size
         if end > size:
             raise unreadable(path, f"its pixels end at byte {end}, the file at byte {size}", where=where)
-    if series.dtype != np.uint8:
-        raise not_rgb(path, f"{series.dtype}", where=where)
-
-
-def _certain_color(series: tifffile.TiffPageSeries, path: Path, where: str) -> Color:
-    color = find_color(series)
-    if color is None:
-        raise not_rgb(path, describe(series), where=where)
-    return color
+    page = series.keyframe
+    n, needed = len(page.dataoffsets), int(np.prod(page.chunked, dtype=object))
+    if n < needed and (n > 1 or page.compression != 1):  # what is stored in one piece needs no list
+        size_px = f"{page.imagewidth} x {page.imagelength}"
+        raise unreadable(path, f"its header states {size_px} px in {needed} blocks, and lists {n}", where=where)
 
 
 def strip_bands(path: Path, *, where: str, series: int | None = None) -> tuple[int, int, Iterator[NDArray[np.uint8]]]:

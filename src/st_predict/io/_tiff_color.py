@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from st_predict.io._no_rgb import by_pixels, cmyk, fluorescence, no_rgb, palette, stack
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     import tifffile
     from numpy.typing import NDArray
+
+    from st_predict.core.errors import InputError
 
 _LOSSLESS = {"NONE", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "ZSTD", "ZSTD_DEPRECATED", "LZMA", "LERC"}
 _AS_MARKED = {"JPEG", "JPEG_2000_LOSSY", "JPEG2000", "APERIO_JP2000_RGB", "WEBP", "WEBP_DEPRECATED", "JPEGXL", "PNG",
@@ -77,17 +84,34 @@ def may_be_color(series: tifffile.TiffPageSeries) -> bool:
     return series.dtype == np.uint8 and known and n_planes(series) == 1
 
 
-def describe(series: tifffile.TiffPageSeries) -> str:
-    """Name the color interpretation, for errors."""
-    page, n = series.keyframe, n_planes(series)
-    parts = [
-        *([f"a stack of {n} planes"] if n > 1 else []),
-        f"axes {series.axes}",
-        f"shape {series.shape}",
-        page.photometric.name.lower(),
-        _name(page.compression).lower(),
-    ]
-    return ", ".join(parts)
+def refusal(series: tifffile.TiffPageSeries, names: Sequence[str], path: Path, *, where: str) -> InputError:
+    """Make the error for an image whose colors :func:`find_color` does not know, or that is not of 8 bits.
+
+    Parameters
+    ----------
+    series
+        The image.
+    names
+        Names of its channels, if they have any.
+    path, where
+        The file, and the argument it was given as.
+    """
+    page, n, n_pictures = series.keyframe, n_channels(series), n_planes(series)
+    marked, stored = page.photometric.name, _name(page.compression)
+    if n == 1 and n_pictures > 1 and "T" not in series.axes and page.samplesperpixel == 1:  # each channel a page
+        return fluorescence(path, n_pictures, names, series.dtype, where=where)
+    if n_pictures > 1:
+        return stack(path, n_pictures, "times" if "T" in series.axes else f"pictures ({series.axes})", where=where)
+    if marked == "SEPARATED":
+        return cmyk(path, where=where)
+    if marked == "PALETTE":
+        return palette(path, where=where)
+    if stored == "OJPEG":
+        return no_rgb(path, "it is old-style JPEG (compression 6), which no program decodes for certain", where=where)
+    found = by_pixels(path, n, names, series.dtype, where=where)
+    return found or no_rgb(
+        path, f"axes {series.axes}, shape {series.shape}, {marked.lower()}, {stored.lower()}", where=where
+    )
 
 
 def ycbcr_to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -43,6 +43,27 @@ def find_pixels(file: tifffile.TiffFile, page: Any) -> list[ElementTree.Element]
     return [pixels for pixels in every if _holds(pixels, page, file, root.get("UUID"))] or every
 
 
+def completed(described: str) -> str | None:
+    """OME-XML with a ``TiffData`` in every image, as the order of the pages gives it; ``None`` where nothing is missing.
+
+    Some programs leave it out. The pages are then those of the images in their order.
+    """
+    if "<TiffData" in described or ":TiffData" in described or not described:
+        return None
+    try:
+        root = ElementTree.fromstring(described)
+    except ElementTree.ParseError:
+        return None
+    first = 0
+    for pixels in root.findall("{*}Image/{*}Pixels"):
+        samples = [int(channel.get("SamplesPerPixel", 1)) for channel in pixels.findall("{*}Channel")]
+        planes = len(samples) if sum(samples) == int(pixels.get("SizeC", 1)) else int(pixels.get("SizeC", 1))
+        n = planes * int(pixels.get("SizeZ", 1)) * int(pixels.get("SizeT", 1))
+        ElementTree.SubElement(pixels, pixels.tag.replace("Pixels", "TiffData"), IFD=str(first), PlaneCount=str(n))
+        first += n
+    return ElementTree.tostring(root, encoding="unicode")
+
+
 def _is_as_large(pixels: ElementTree.Element, page: Any) -> bool:
     return (pixels.get("SizeX"), pixels.get("SizeY")) == (str(page.imagewidth), str(page.imagelength))
 

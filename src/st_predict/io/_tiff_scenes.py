@@ -12,6 +12,7 @@ import numpy as np
 
 from st_predict.io._scenes import Scene, choose_scene, lies_beside
 from st_predict.io._tiff_color import find_color, may_be_color
+from st_predict.io._tiff_planes import in_focus, own_pictures
 from st_predict.io._tiff_same import is_reduced
 
 if TYPE_CHECKING:
@@ -63,8 +64,10 @@ def _pyramids(file: tifffile.TiffFile) -> dict[int, list[tifffile.TiffPageSeries
     found: dict[int, list[tifffile.TiffPageSeries]] = {}
     apart: list[tifffile.TiffPageSeries] = []
     for number, series in enumerate(file.series):
-        found[number] = [series]
-        for level in series.levels[1:]:
+        first, *others = own_pictures(series)
+        found[number] = [in_focus(first)]
+        apart += others
+        for level in map(in_focus, series.levels[1:]):
             # tifffile goes by sizes where nothing else tells, and so takes a second section for a level.
             told = not _goes_by_size(series, file) or bool(level.keyframe.is_subifd)
             (found[number] if told or is_reduced(level, found[number][-1]) else apart).append(level)

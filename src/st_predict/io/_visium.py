@@ -1,12 +1,11 @@
 """``visium``: Space Ranger outputs of Visium and Visium HD as SpatialData, in spatialdata-io's layout and names.
 
-Reads through spatialdata-io where that reads the folder, builds the same layout where it does not, and adds what it
-leaves out: a full-resolution image that is lazy, the scale, and in-tissue spots only.
+The layout is built here, so that the positions of every version are read by one parser. What spatialdata-io leaves out
+is added: a full-resolution image that is lazy, the scale, and in-tissue spots only.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import warnings
 from dataclasses import dataclass
@@ -162,23 +161,11 @@ def _image_systems(section: str, name: str, factor: float) -> dict[str, Any]:
 
 def _table_and_circles(outs: Outs, names: _Names, positions: pd.DataFrame) -> tuple[AnnData, GeoDataFrame]:
     """All spots of the filtered matrix; those without a position hold NaN there."""
-    # spatialdata-io's visium needs the .h5, positions as .csv and both scale factors; its visium_hd needs the
-    # feature slice beside all bin sizes, which a square_XXXum folder does not have.
-    readable = (
-        outs.bin_name is None
-        and outs.counts.suffix == ".h5"
-        and outs.positions.suffix == ".csv"
-        and all(f"tissue_{name}_scalef" in outs.scalefactors for name in _THUMBNAILS)
-    )
     with warnings.catch_warnings():
         # Usual in every output, and mended by the reader right after it warns.
         warnings.filterwarnings("ignore", message="Variable names are not unique", category=UserWarning)
         warnings.filterwarnings("ignore", message="Converting `region_key", category=UserWarning)
         try:
-            if readable:
-                # Marks before the text, and headers of another case, are more than its reader knows.
-                with contextlib.suppress(ValueError, KeyError):
-                    return _by_spatialdata_io(outs, names)
             return _build(outs, names, positions)
         except (OSError, KeyError, EOFError) as error:
             raise InputError(
@@ -187,18 +174,6 @@ def _table_and_circles(outs: Outs, names: _Names, positions: pd.DataFrame) -> tu
                 expected="a filtered matrix as Space Ranger writes it",
                 remedy="copy it from the Space Ranger output again",
             ) from error
-
-
-def _by_spatialdata_io(outs: Outs, names: _Names) -> tuple[AnnData, GeoDataFrame]:
-    import spatialdata_io
-
-    sdata = spatialdata_io.visium(
-        outs.folder,
-        dataset_id=names.section,
-        counts_file=outs.counts.name,
-        tissue_positions_file=outs.positions.relative_to(outs.folder),
-    )
-    return sdata.tables[names.table], sdata.shapes[names.shapes]
 
 
 def _build(outs: Outs, names: _Names, positions: pd.DataFrame) -> tuple[AnnData, GeoDataFrame]:

@@ -127,6 +127,8 @@ def _check_trainer(hardware: Hardware) -> None:
 
     try:
         new_trainer(hardware)
+    except InputError:
+        raise
     except (MisconfigurationException, ValueError, RuntimeError, TypeError) as error:
         raise InputError(
             " ".join(str(error).split()),

@@ -38,14 +38,20 @@ def load_model(path: str | Path) -> Model:
     config, tensors = read_folder(path)
     try:
         model = _build(config, tensors)
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        if isinstance(error, InputError) and error.where == "encoder":
+    except InputError as error:
+        if error.where == "encoder":
             raise  # it says what to do
-        reason = " ".join(str(error).split())[:200]
-        raise broken(path, f"its parts do not fit together ({type(error).__name__}: {reason})") from error
+        raise _unfit(path, error) from error  # a setting that nobody typed: the file is wrong
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise _unfit(path, error) from error
     if config.get("id") != model.id or config.get("config_sha256") != config_digest(config):
         raise broken(path, "config.json was changed")
     return model
+
+
+def _unfit(path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:200]
+    return broken(path, f"its parts do not fit together ({type(error).__name__}: {reason})")
 
 
 def _build(config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:

@@ -65,7 +65,7 @@ class StoredTiles:
             If it is gone or cut.
         """
         try:
-            return cls(path, open_memmap(path, mode="r"))
+            mapped = open_memmap(path, mode="r")
         except (OSError, ValueError) as error:
             raise InputError(
                 f"the tiles in {path} cannot be read ({error})",
@@ -73,6 +73,7 @@ class StoredTiles:
                 expected="the files that this run found or cut when it began",
                 remedy="run it again; remove files of a store only while no run begins",
             ) from error
+        return cls(path, mapped)
 
     def __len__(self) -> int:
         return int(self.shape[0])
