@@ -517,7 +517,7 @@ def test_colors_that_only_openslide_converts_go_there(tmp_path: Path, rgb: np.nd
     _remark(path, "PhotometricInterpretation", 8)
     sdata = stp.io.slide(path)
     assert isinstance(image_source(sdata, "slide_image"), OpenSlideImage)
-    with pytest.raises(InputError, match=r"not an 8-bit RGB image \(axes YXS, shape \(300, 400, 3\), cielab, none\)"):
+    with pytest.raises(InputError, match=r"not an 8-bit RGB image: axes YXS, shape \(300, 400, 3\), cielab, none\n"):
         open_image(path)
 
 
@@ -528,9 +528,9 @@ def test_colors_that_nobody_converts_are_refused_by_name(code: int, tmp_path: Pa
     _remark(path, "PhotometricInterpretation", code)
     name = tifffile.PHOTOMETRIC(code).name.lower()
     for read in (stp.io.slide, open_image):
-        with pytest.raises(InputError, match=rf"not an 8-bit RGB image \(.*{name}, lzw\)") as error:
+        with pytest.raises(InputError, match=rf"not an 8-bit RGB image: axes .*{name}, lzw\n") as error:
             read(path)
-        assert "export it as 8-bit RGB" in error.value.remedy
+        assert "export it as an 8-bit RGB TIFF" in error.value.remedy
 
 
 def test_subsampled_ycbcr_without_jpeg_is_refused(tmp_path: Path, rgb: np.ndarray) -> None:

@@ -102,7 +102,7 @@ def refusal(series: tifffile.TiffPageSeries, names: Sequence[str], path: Path, *
         return fluorescence(path, n_pictures, names, series.dtype, where=where)
     if n_pictures > 1:
         return stack(path, n_pictures, "times" if "T" in series.axes else f"pictures ({series.axes})", where=where)
-    if marked == "SEPARATED":
+    if marked == "SEPARATED" and n == 4:
         return cmyk(path, where=where)
     if marked == "PALETTE":
         return palette(path, where=where)
