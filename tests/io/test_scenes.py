@@ -73,10 +73,15 @@ def test_scenes_that_are_not_read_are_said(three: Path, caplog: pytest.LogCaptur
     assert said in caplog.text
 
 
-@pytest.mark.parametrize("number", [4, -1, True, "1", 1.0, np.float64(1), np.bool_(True)])
-def test_no_such_scene(three: Path, number: Any) -> None:
-    with pytest.raises(InputError, match=re.escape(f"case.ome.tif has no series {number!r}")) as error:
+@pytest.mark.parametrize("number", [-1, True, "1", 1.0, np.float64(1), np.bool_(True)])
+def test_what_numbers_no_scene(three: Path, number: Any) -> None:
+    with pytest.raises(InputError, match=rf"^series is {re.escape(repr(number))}"):
         stp.io.slide(three, series=number)
+
+
+def test_no_such_scene(three: Path) -> None:
+    with pytest.raises(InputError, match=r"^case\.ome\.tif has no series 4") as error:
+        stp.io.slide(three, series=4)
     assert error.value.where == "series" and "2 (384 x 384 px)" in error.value.expected
 
 
