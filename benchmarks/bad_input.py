@@ -161,7 +161,7 @@ def copied(section: Any) -> Any:
     from spatialdata import SpatialData
 
     return SpatialData(
-        images=dict(section.images), shapes=dict(section.shapes),
+        images=dict(section.images), shapes={key: shapes.copy() for key, shapes in section.shapes.items()},
         tables={key: table.copy() for key, table in section.tables.items()}, attrs=copy.deepcopy(section.attrs),
     )  # fmt: skip
 
@@ -496,8 +496,8 @@ def arrays_of(kind: str) -> Kind:
 
 def shapes_of(desk: Desk) -> tuple[Any, Any]:
     """Features and centers that fit the model."""
-    table = desk.sections["A"].tables["table"]
-    return np.zeros((table.n_obs, 4, desk.model.n_inputs // 4), np.float32), table.obsm["spatial"]
+    table = desk.with_prediction.tables["table"]
+    return table.obsm["X_tiny"].reshape(table.n_obs, 4, -1), table.obsm["spatial"]
 
 
 def surface() -> dict[str, tuple[Callable[[Desk], dict[str, Any]], dict[str, Kind]]]:
@@ -598,7 +598,10 @@ def surface() -> dict[str, tuple[Callable[[Desk], dict[str, Any]], dict[str, Kin
             "subject": Kind(lambda rng: iter([
                 ("number for a name", rng.random()), ("bool for a name", True), ("wrong container", ["P1"]),
                 ("wrong type", object()), ("wrong type", b"P1")]), optional=True)}),
-        "Model.provenance": (lambda d: {"self": d.model}, {"panel": names("TUMOR_01", one=False).or_none()}),
+        "Model.provenance": (
+            lambda d: {"self": d.model},
+            {"panel": names("TUMOR_01", one=False, known_only=False).or_none()},
+        ),
         "Model.distance": (lambda d: {"self": d.model, "features": shapes_of(d)[0]}, {"features": features()}),
         "Model.shift": (lambda d: {"self": d.model, "features": shapes_of(d)[0]}, {"features": features()}),
         "Model.anchored": (lambda d: {"self": d.network, "features": shapes_of(d)[0]}, {"features": features()}),
