@@ -1,4 +1,4 @@
-"""Command lines that are wrong, for ``bad_input.py``; ``user`` is a folder with the files it writes."""
+"""Command lines that are wrong, for this sweep; ``user`` is a folder with the files it writes."""
 
 from __future__ import annotations
 
