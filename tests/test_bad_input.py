@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.one_python
 def test_a_tenth_of_the_wrong_calls() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "bad_input.py", "--share", "0.1"],
+        [sys.executable, ROOT / "benchmarks" / "bad_input", "--share", "0.1"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,6 +18,7 @@ from st_predict.core.inputs.pixels import TileRows
 from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.model.anchor import anchor_share
 from st_predict.core.model.folder import write_folder
+from st_predict.core.model.given import check_genes, check_spots, check_tiles
 from st_predict.core.model.lone_tiles import TileModel
 from st_predict.core.model.predict import predicted_parts
 from st_predict.core.neighbors import array_places, nearest_spots
@@ -249,6 +250,9 @@ class Model(TileModel):
         -------
         ``(n, G)`` float32, log1p of counts per 10,000, genes as in ``panel`` (or as wanted); in a temporary file where they are many.
         """
+        check_tiles(features, self.domain)
+        check_spots(len(features), centers_px, arrays)
+        check_genes(genes, len(self.panel))
         wanted = slice(None) if genes is None else genes
         predicted = room_for("predictions", (len(features), len(self.panel if genes is None else genes)))
 
@@ -308,6 +312,7 @@ class Model(TileModel):
         ``(n,)``; beyond 1 lies one in a hundred tiles of a section like those trained on. NaN for a model that keeps
         nothing of its training tiles.
         """
+        check_tiles(features, self.domain)
         return np.full(len(features), np.nan, np.float32) if self.domain is None else self.domain.distance(features)
 
     @checked
@@ -323,6 +328,7 @@ class Model(TileModel):
         -------
         Distance of their mean in feature space, in units of ``domain.slide_limit``; NaN as in :meth:`distance`.
         """
+        check_tiles(features, self.domain)
         return float("nan") if self.domain is None else self.domain.shift(features)
 
     @checked
@@ -334,6 +340,7 @@ class Model(TileModel):
         features
             Encoded tiles of the whole slide ``(n, S, d)``.
         """
+        check_tiles(features, self.domain)
         return 0.0 if self.anchor is None else anchor_share(self.shift(features))
 
     @checked

@@ -1,4 +1,4 @@
-"""Values that are wrong for an argument, by the kind of the argument; ``bad_input.py`` gives them to the public surface.
+"""Values that are wrong for an argument, by the kind of the argument.
 
 What is wrong is settled here anew: nothing of the package says it.
 """
@@ -301,8 +301,8 @@ def _no_path(rng: random.Random) -> Values:
     yield "bad path", "user/" + LONG
 
 
-def readable(*, folder: bool = False, frame: bool = False, wrong: tuple[str, ...] = ()) -> Kind:
-    """A file to read, or a folder; ``frame``: a table in memory is right as well, ``wrong``: files of another kind."""
+def readable(*, folder: bool = False, frame: bool = False, any_file: bool = False, wrong: tuple[str, ...] = ()) -> Kind:
+    """A file to read, or a folder; ``frame``: a table in memory is right as well, ``any_file``: any file that is there is, ``wrong``: files of another kind."""
 
     def values(rng: random.Random) -> Values:
         for kind, value in _no_path(rng):
@@ -313,8 +313,9 @@ def readable(*, folder: bool = False, frame: bool = False, wrong: tuple[str, ...
         yield "bad path", "user/broken_link"
         yield "bad path", "/dev/null"
         yield "bad path", "user/empty.tif"
-        yield "file of another kind", "user/notes.txt"
-        yield "file of another kind", "user/random.bin"
+        if not any_file:
+            yield "file of another kind", "user/notes.txt"
+            yield "file of another kind", "user/random.bin"
         yield "bad path", "user/full" if folder else "user"
         for one in wrong:
             yield "file of another kind", one

@@ -1,4 +1,4 @@
-"""Command lines that are wrong, for ``bad_input.py``; ``user`` is a folder with the files it writes."""
+"""Command lines that are wrong, for this sweep; ``user`` is a folder with the files it writes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,11 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     STORES: {
         "--model": ("nosuch", "user/notes.txt", "user/A.zarr", "user/cut_model", "user/edited_model", "''"),
-        "--out": (*NO_FOLDER, "user", "user/model"),
+        "--out": (
+            *(one for one in NO_FOLDER if one != "user/full"),
+            "user",
+            "user/model",
+        ),  # a store beside other files is right
         "--key-added": ("..", "a/b", "''", "__x", "x" * 300, "spatial"),
         "--interval": ("x", "nan", "90", "0", "0.77", "-1"),
         "--min-reliability": ("x", "nan", "5", "inf"),
