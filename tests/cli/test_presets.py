@@ -19,6 +19,7 @@ from st_predict.cli.preset_facts import FACTS, OF_SOME, own_settings, settle
 from st_predict.cli.presets import Row, preset_names, preset_table, render
 from st_predict.core.errors import InputError
 from st_predict.core.fitting.network import _sampler
+from st_predict.core.inputs.kinds import FeatureInputs, PixelInputs
 from st_predict.core.methods import registry
 from st_predict.core.methods.published import NOT_STATED, Published
 from st_predict.core.methods.registry import METHODS
@@ -90,9 +91,12 @@ def test_a_batch_is_told_as_it_is_drawn(method: str, preset: str) -> None:
         asked.append(size)
         return [np.arange(size)] * 6400  # as many as every batch divides
 
-    encoder = object() if recipe.fit.trainable_encoder else None
+    encoder: Any = object()
+    inputs = (
+        PixelInputs(recipe.inputs, encoder, []) if recipe.fit.trainable_encoder else FeatureInputs(recipe.inputs, [])
+    )
     module: Any = SimpleNamespace(
-        config=recipe.fit, spots=SimpleNamespace(blocks=blocks), method=SimpleNamespace(needs=needs), encoder=encoder
+        config=recipe.fit, spots=SimpleNamespace(blocks=blocks), method=SimpleNamespace(needs=needs), inputs=inputs
     )
     drawn = len(next(iter(_sampler(module, seed=0))))
     numbers = [int(word) for word in re.findall(r"\d+", dict(rows(method, preset))["batch"])]

@@ -166,7 +166,7 @@ def test_what_is_left_out_is_said(make_section: Make, quick: dict[str, Any], cap
     [
         ({"T": ["CD3D"]}, "gene set 'T' has no gene that all 2 sections have"),
         ({"g7": ["g1"]}, "gene set 'g7' is named like gene 'g7'"),
-        ([("T", ["g1"])], "gene_sets is of type list"),
+        ([("T", ["g1"])], "gene_sets is [("),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_tiles_are_encoded(

@@ -130,10 +130,10 @@ def several_files(folder: Path, kind: str) -> tuple[Path, Path]:
         named.write_text("[Virtual Microscope Specimen]\nImageFile=tile, 1.jpg\n")
     elif kind == ".dcm":
         other = folder / "2.dcm"
-        named.write_bytes(b"")
+        named.write_bytes(bytes(128) + b"DICM")
     else:
         named, other = other.parent, other
-    other.write_bytes(b"pixels")
+    other.write_bytes(bytes(128) + b"DICM" if kind == ".dcm" else b"pixels")
     return named, other
 
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import st_predict as stp
 from st_predict.core.fitting.module import FitModule
+from st_predict.core.inputs.kinds import FeatureInputs, PixelInputs
 from st_predict.core.methods.interface import SECTION_SPOTS
+from st_predict.core.methods.recipe import InputConfig
 from st_predict.core.methods.settle import settle_method
 from st_predict.core.tiles.geometry import tile_spec
 
@@ -132,8 +134,9 @@ def _optimizer(fit: FitConfig) -> Any:
     from torch import nn
 
     weight: Any = nn.Linear(1, 1)
-    encoder: Any = nn.Linear(1, 1) if fit.trainable_encoder else None
-    return FitModule(weight, encoder, fit, None).configure_optimizers()  # type: ignore[arg-type]
+    encoder: Any = nn.Linear(1, 1)
+    inputs: Any = PixelInputs(InputConfig(), encoder, []) if fit.trainable_encoder else FeatureInputs(InputConfig(), [])
+    return FitModule(weight, inputs, fit, None).configure_optimizers()  # type: ignore[arg-type]
 
 
 def _optimizer_told(s: Settled) -> str:

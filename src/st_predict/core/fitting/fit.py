@@ -21,6 +21,7 @@ from st_predict.core.methods.interface import Needs
 from st_predict.core.model.anchor import fit_anchor
 from st_predict.core.model.domain import Domain
 from st_predict.core.model.model import Model
+from st_predict.core.model.predict import features_of
 from st_predict.core.model.reliability import Reliability
 from st_predict.core.neighbors import array_places, nearest_spots, pitch_px
 from st_predict.core.splits import ground_of, held_out_groups, inner_folds, only_subject
@@ -118,7 +119,7 @@ def with_domain(model: Model, sections: Sequence[Section], tiles: Sequence[Any],
     device
         Torch device on which pixels are encoded.
     """
-    features = [torch.from_numpy(model.encoded(values, device=device)) for values in tiles]
+    features = [torch.from_numpy(features_of(values, model.encoder, device)) for values in tiles]
     used = [torch.from_numpy(np.flatnonzero(usable_spots(s, model.min_counts))) for s in sections]
     return dataclasses.replace(model, domain=Domain.fit(features, inner_folds(sections, _FOLDS), used))
 

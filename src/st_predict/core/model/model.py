@@ -10,11 +10,8 @@ import numpy as np
 import torch
 
 from st_predict.core.arguments.checked import checked
-from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.errors import InputError
 from st_predict.core.expression import describe_panel
-from st_predict.core.inputs.encode import encode_rows
-from st_predict.core.inputs.pixels import TileRows
 from st_predict.core.inputs.spots import SpotSet
 from st_predict.core.model.anchor import anchor_share
 from st_predict.core.model.folder import write_folder
@@ -29,11 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from st_predict.core.inputs.pixels import SectionTiles
     from st_predict.core.section import Section
 
 _SCALE_TOLERANCE = 0.05
-_TILES = 32  # encoded at a time
 _GENE_COLUMNS = ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for"]
 
 
@@ -274,29 +269,6 @@ class Model(TileModel):
             predicted[part.numpy()] = (values + self.center).numpy()[:, wanted]
             give_back(predicted)
         return predicted
-
-    def encoded(self, tiles: SectionTiles, *, device: str = "cpu") -> NDArray[np.float32]:
-        """Features of a section's tiles by the model's own encoder.
-
-        Parameters
-        ----------
-        tiles
-            ``(n, S, px, px, 3)`` uint8; where the model has no encoder of its own, these are features ``(n, S, d)`` already.
-        device
-            Torch device, or ``"auto"``.
-
-        Returns
-        -------
-        ``(n, S, d)``.
-        """
-        if not self.encoder:
-            return tiles  # type: ignore[return-value]
-        device = torch_device(device)
-        self.encoder.to(device).eval()
-        with torch.inference_mode():
-            rows = encode_rows(self.encoder, TileRows.of_sections([tiles])[0].to(device), batch_size=_TILES).cpu()
-        self.encoder.cpu()
-        return rows.view(*tiles.shape[:2], -1).numpy()
 
     @checked
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,16 +6,47 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from st_predict.core.encoders.frozen import torch_device
+from st_predict.core.inputs.encode import encode_rows
+from st_predict.core.inputs.pixels import TileRows
 from st_predict.core.methods.interface import SECTION_SPOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
+    from st_predict.core.encoders.encoder import Encoder
     from st_predict.core.inputs.kinds import Inputs
+    from st_predict.core.inputs.pixels import SectionTiles
     from st_predict.core.inputs.spots import SpotSet
     from st_predict.core.methods.interface import Method, Reference
+
+_TILES = 32  # encoded at a time
+
+
+def features_of(tiles: SectionTiles, encoder: Encoder | None, device: str = "cpu") -> NDArray[np.float32]:
+    """Features ``(n, S, d)`` of a section's tiles by a model's own encoder; where it has none, the tiles are features.
+
+    Parameters
+    ----------
+    tiles
+        ``(n, S, px, px, 3)`` uint8, or features.
+    encoder
+        The encoder.
+    device
+        Torch device, or ``"auto"``.
+    """
+    if not encoder:
+        return tiles  # type: ignore[return-value]
+    device = torch_device(device)
+    encoder.to(device).eval()
+    with torch.inference_mode():
+        rows = encode_rows(encoder, TileRows.of_sections([tiles])[0].to(device), batch_size=_TILES).cpu()
+    encoder.cpu()
+    return rows.view(*tiles.shape[:2], -1).numpy()
 
 
 def fit_reference(method: Method, inputs: Inputs, spots: SpotSet) -> Reference:

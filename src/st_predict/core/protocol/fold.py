@@ -17,6 +17,7 @@ from st_predict.core.fitting.fit import train_model, with_domain
 from st_predict.core.fitting.network import Run
 from st_predict.core.fitting.plan import check_plan, usable_spots
 from st_predict.core.metrics import agreement
+from st_predict.core.model.predict import features_of
 from st_predict.core.protocol.choose import choose
 from st_predict.core.protocol.scores import score_genes, score_reliability, score_sets
 from st_predict.core.protocol.terms import inputs_in_words, stopping_in_words
@@ -95,7 +96,7 @@ def _scored(
     """Predict and score one section; ``domain`` is what training looks like, ``sets`` the gene sets of means."""
     section = study.sections[number]
     # Every spot is predicted, also those that are not scored: which those are follows from the held-out truth.
-    features = model.encoded(study.tiles_of(candidate).values[number])
+    features = features_of(study.tiles_of(candidate).values[number], model.encoder)
     whole = model.predict_features(features, section.centers_px)
     scored = usable_spots(section, candidate.plan.min_counts)
     kept, known = section.keep(scored), known_targets(section, model.panel)
