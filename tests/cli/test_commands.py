@@ -269,7 +269,7 @@ def test_a_bug_keeps_its_traceback(stores: dict[str, Path], tmp_path: Path, monk
     assert isinstance(result.exception, ZeroDivisionError)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["train"], ["predict"], ["evaluate"], ["presets"]])
+@pytest.mark.parametrize("command", [[], *([name] for name in main.commands)])
 def test_help(command: list[str]) -> None:
     result = run(*command, "--help")
     assert result.exit_code == 0
