@@ -21,6 +21,8 @@ import numpy as np
 
 from st_predict.core.alpha import over_white
 from st_predict.core.errors import InputError
+from st_predict.core.files import remove_left
+from st_predict.core.maker import making
 from st_predict.io._checks import not_rgb, unreadable
 from st_predict.io._tiff import TiffImage, is_tiff, strip_bands
 
@@ -113,7 +115,10 @@ def decode_flat(path: Path, *, where: str, series: int | None = None) -> FlatIma
     height, width, bands = (
         strip_bands(path, where=where, series=series) if is_tiff(path) else _pillow_bands(path, where=where)
     )
-    handle, temp = tempfile.mkstemp(prefix="st_predict_", suffix=".rgb")
+    place = Path(tempfile.gettempdir())
+    remove_left(place)
+    temp = str(place / making("image", ".rgb"))
+    handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     with contextlib.ExitStack() as on_error:
         on_error.callback(Path(temp).unlink, missing_ok=True)
         # Written, not mapped: a full disk is then an error here, not a crash on the first touch of a page.

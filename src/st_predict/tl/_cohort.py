@@ -17,7 +17,7 @@ from st_predict.core.ending import telling_what_is_left
 from st_predict.core.errors import InputError
 from st_predict.core.files import plain_name, remove_unfinished, replacing_file
 from st_predict.core.lock import LOCK, alone_in
-from st_predict.core.outputs import check_apart, check_holder, has_columns
+from st_predict.core.outputs import check_apart, check_holder, has_columns, is_free, is_marked, mark
 from st_predict.tl._cohort_store import check_store, done_earlier, slide_state, write_store
 from st_predict.tl._prediction import Request, kept_genes, predict_sdata
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.csv"
 COLUMNS = ["slide", "status", "reason", "n_spots", "unlike_training", "slide_shift", "seconds", "path", "store", "series",
            "remarks"]  # fmt: skip
-_MODEL = "model"
+_MODEL, _KIND = "model", "cohort"
 _SEPARATOR = " | "
 
 
@@ -77,6 +77,8 @@ def run_cohort(
             remove_unfinished(Path(job.store))
             if _done_earlier(job, wanted) is None:
                 check_store(Path(job.store))
+            else:
+                shutil.rmtree(_part(job), ignore_errors=True)  # of a run that was killed when all was done
         model.save(out_dir / _MODEL)
         rows = {
             job.name: _row(job, "skipped", reason="done earlier", **found)
@@ -114,8 +116,7 @@ def predict_slide(shared: tuple[str, Request, dict[str, Any]], job: _Job) -> dic
     begin = time.perf_counter()
     model = _load(model_path, wanted["model"])
     state = slide_state(Path(job.path)) if Path(job.path).exists() else None  # as it is now, should it change meanwhile
-    store = Path(job.store)
-    part = store.with_name(f".{store.stem}.st-predict.part")
+    store, part = Path(job.store), _part(job)
     with hidden_progress(), _heard() as remarks:
         sdata = io.slide(job.path, um_per_px=wanted["um_per_px"], series=job.series)
         predicted = predict_sdata(sdata, model, request, keep=part)
@@ -130,6 +131,12 @@ def predict_slide(shared: tuple[str, Request, dict[str, Any]], job: _Job) -> dic
         write_store(sdata, request.key_added, store, {"made_from": made_from, "found": found})
     shutil.rmtree(part, ignore_errors=True)
     return _row(job, "done", seconds=time.perf_counter() - begin, **found)
+
+
+def _part(job: _Job) -> Path:
+    """The folder of a slide's features while it is predicted, from which a run that was broken off goes on."""
+    store = Path(job.store)
+    return store.with_name(f".{store.stem}.st-predict.part")
 
 
 @contextmanager
@@ -214,13 +221,19 @@ def _check_out(out_dir: Path) -> None:
     check_holder(out_dir, where="out_dir")
     manifest = out_dir / MANIFEST
     try:
-        usable = not out_dir.exists() or (
-            out_dir.is_dir()
-            and (has_columns(manifest, COLUMNS) or (out_dir / LOCK).exists() or not any(out_dir.iterdir()))
-            and (has_columns(manifest, COLUMNS) or not manifest.exists())
-        )
+        known = has_columns(manifest, COLUMNS)
+        ours = known or is_marked(out_dir, _KIND) or (out_dir / LOCK).exists()
+        usable = is_free(out_dir) or (out_dir.is_dir() and ours)
+        if usable and not known and manifest.exists() and not _is_cut(manifest):
+            raise InputError(
+                f"{manifest} is not the table of a cohort: it was changed, or damaged",
+                where="out_dir",
+                expected="a folder in which our names are free, or that of an earlier cohort",
+                remedy=f"move {MANIFEST} away and do the same again; slides that are done are not predicted anew",
+            )
         if usable:
             out_dir.mkdir(parents=True, exist_ok=True)
+            mark(out_dir, _KIND)
     except OSError as error:
         raise InputError(
             f"{out_dir} cannot be made or read ({error.strerror})",
@@ -236,6 +249,12 @@ def _check_out(out_dir: Path) -> None:
             remedy="choose another folder",
         )
     check_model_path(out_dir / _MODEL)
+
+
+def _is_cut(manifest: Path) -> bool:
+    """Whether a manifest ends before its header does, as after a crash of the machine."""
+    begin = ",".join(COLUMNS).encode()
+    return manifest.is_file() and begin.startswith(manifest.read_bytes()[: len(begin) + 1])
 
 
 def _done_earlier(job: _Job, wanted: dict[str, Any]) -> dict[str, Any] | None:

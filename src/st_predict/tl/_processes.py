@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import tempfile
+import shutil
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import islice
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.ending import PARENT
+from st_predict.core.files import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -87,9 +88,10 @@ def _run_in_processes(
     # Of this run alone: whoever may speak to a scheduler or a worker may have it run anything.
     security = Security.temporary()
     # Subprocesses, not multiprocessing: a user's script need not guard its main module.
-    with tempfile.TemporaryDirectory() as folder:
+    folder = temporary_folder("processes")
+    try:
         # By file, and a job by its number: what travels through the scheduler is unpacked there too, torch and all.
-        path = Path(folder) / "jobs.pickle"
+        path = folder / "jobs.pickle"
         path.write_bytes(dumps((work, shared, jobs)))
         with _environment({**_for_workers(max(1, n_cores() // n_jobs)), **_keys(security)}):
             cluster = SubprocessCluster(
@@ -98,12 +100,14 @@ def _run_in_processes(
                 dashboard_address=None,  # type: ignore[arg-type]  # what its documentation says turns it off
                 # Who is tried again, and when, is settled here. A worker ends with its nanny by itself.
                 scheduler_kwargs={"allowed_failures": 0, "protocol": "tls", "preload": [_ENDS_WITH_US]},
-                worker_kwargs={"memory_limit": 0, "local_directory": folder, "preload_nanny": [_ENDS_WITH_US]},
+                worker_kwargs={"memory_limit": 0, "local_directory": str(folder), "preload_nanny": [_ENDS_WITH_US]},
                 silence_logs=logging.CRITICAL,
                 security=security,
             )
         with cluster, Client(cluster) as client:
             yield from _run_by(partial(_submit, client, str(path)), len(jobs), lambda: n_jobs)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _submit(client: Any, path: str, i: int) -> Any:

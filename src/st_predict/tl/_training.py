@@ -131,7 +131,7 @@ def train_sections(
     from st_predict.core.protocol.fold import fit_study
     from st_predict.core.protocol.study import Study
 
-    keep = None if run.checkpoints is None else run.checkpoints.folder / "features"
+    keep = None if run.checkpoints is None else run.checkpoints.features
     trainable = among[0].plan.recipe.fit.trainable_encoder
     tiles = encode_sections(read, frozen, spec, store, trainable=trainable, keep=keep)
     chosen, told = among[0], None
