@@ -11,7 +11,7 @@ from click.core import ParameterSource
 import st_predict as stp
 from st_predict._spatialdata.stored import is_store, open_store
 from st_predict.cli.data_sets import by_name
-from st_predict.cli.group import Commands, Told, typed
+from st_predict.cli.group import Commands, typed
 from st_predict.cli.options import (
     OUT,
     SLIDE,
@@ -161,7 +161,7 @@ def evaluate(
         click.echo(f"scores of every gene: {out}")
 
 
-@main.command(cls=Told)
+@main.command()
 @click.argument("data", nargs=-1, required=True)
 @click.option("--methods", default="all", show_default=True, help="all, or names with commas between: nh2st,triplex.")
 @click.option(

@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import shutil
+import signal
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import islice
@@ -93,7 +94,7 @@ def _run_in_processes(
         # By file, and a job by its number: what travels through the scheduler is unpacked there too, torch and all.
         path = folder / "jobs.pickle"
         path.write_bytes(dumps((work, shared, jobs)))
-        with _environment({**_for_workers(max(1, n_cores() // n_jobs)), **_keys(security)}):
+        with _environment({**_for_workers(max(1, n_cores() // n_jobs)), **_keys(security)}), _deaf_to_ctrl_c():
             cluster = SubprocessCluster(
                 n_workers=n_jobs,
                 threads_per_worker=1,
@@ -166,6 +167,19 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name)
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that start now do not hear Ctrl-C, which a terminal sends to all: this one does, and ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _for_workers(threads: int) -> dict[str, str]:
