@@ -172,7 +172,9 @@ def draw(inputs: Path) -> None:
     sections = stp.datasets.synthetic_tissue(n_sections=3, n_subjects=3, size_um=900)
     for name, sdata in sections.items():
         sdata.write(inputs / f"{name}.zarr")
-        pixels = np.asarray(sdata[f"{name}_image"].data if f"{name}_image" in sdata else next(iter(sdata.images.values())))
+        pixels = np.asarray(
+            sdata[f"{name}_image"].data if f"{name}_image" in sdata else next(iter(sdata.images.values()))
+        )
         Image.fromarray(np.moveaxis(pixels, 0, -1)).save(inputs / f"slide_{name}.png")
     model = stp.tl.train(sections, encoder="tiny", genes=10, method="ridge")
     model.save(inputs / "model")
@@ -310,10 +312,6 @@ def main() -> int:
 
 
 def _import_all() -> None:
-    import lightning.pytorch
-    import scanpy
-    import spatialdata
-    import timm
 
     import st_predict.cli.benchmark
     import st_predict.cli.commands

@@ -58,7 +58,10 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(
         remove_left(place)
         remove_left(tmp_path)
         assert len(list(place.iterdir())) == len(mine) + 3 and temporary.is_dir(), "it is still at work"
-        with pytest.raises(InputError, match=rf"another run is at work in .* \(process {process.pid} on "), alone_in(place):
+        with (
+            pytest.raises(InputError, match=rf"another run is at work in .* \(process {process.pid} on "),
+            alone_in(place),
+        ):
             pass
         os.kill(process.pid, signal.SIGKILL)
     finally:

@@ -80,12 +80,16 @@ def demo(out: Path, seed: int) -> None:
 @fit_options
 def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Train a model on SECTIONS (Zarr stores with H&E and expression) and write it to --out."""
+    from st_predict.cli.save import save_somewhere
     from st_predict.core.model.folder import check_model_path
 
     check_model_path(out)
     check_apart(out, [path for path in sections if is_store(path)], where="--out")
     model = stp.tl.train(by_name(sections), **options)
-    click.echo(f"{model!r}\nwritten to {model.save(out)}")
+    place = save_somewhere(model, out)
+    click.echo(f"{model!r}\nwritten to {place}")
+    if place != out:
+        raise SystemExit(1)
 
 
 @main.command()

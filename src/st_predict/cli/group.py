@@ -64,4 +64,6 @@ def typed(ctx: click.Context) -> str:
 def _tell_how_to_go_on(ended: str, ctx: click.Context) -> None:
     """What the command was ended by, and the line that goes on from what is kept; without any it begins anew."""
     again = ctx.meta.get(_AGAIN)
-    click.echo(ended if again is None else f"{ended}. To go on from what is kept, or to begin anew:\n  {again}", err=True)
+    click.echo(
+        ended if again is None else f"{ended}. To go on from what is kept, or to begin anew:\n  {again}", err=True
+    )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+logger = logging.getLogger("st_predict")
+_MB = 1e6
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
@@ -47,6 +50,48 @@ def said_if_not_written(path: Path, made: Path) -> Iterator[None]:
         raise told from error
 
 
+def check_room(path: Path, n_bytes: int) -> None:
+    """Refuse to write what is known to be larger than what is free.
+
+    Raises
+    ------
+    NotWritten
+        Saying how much is missing.
+    """
+    free = _free(path)
+    if free < n_bytes:
+        raise NotWritten(
+            f"{path} was not written: it takes {n_bytes / _MB:.1f} MB, and {(n_bytes - free) / _MB:.1f} MB of them are missing",
+            where=str(path.parent),
+            expected=f"{n_bytes / _MB:.1f} MB of free space",
+            remedy="free space, or choose a path on another disk",
+        )
+
+
+_unkept: set[Path] = set()
+
+
+@contextmanager
+def going_on_unkept(what: str, folder: Path) -> Iterator[None]:
+    """Within it something is kept that is only there to go on from; work goes on without it, and that is said once.
+
+    Parameters
+    ----------
+    what
+        The work that goes on.
+    folder
+        Where it is kept.
+    """
+    try:
+        yield
+    except NotWritten as error:
+        if folder not in _unkept:
+            _unkept.add(folder)
+            logger.warning("%s; %s goes on, and a run that is broken off will lack this", error.what, what)
+    else:
+        _unkept.discard(folder)
+
+
 def _told(path: Path, made: Path, error: Exception) -> NotWritten | None:
     numbers = [one.errno for one in _chain(error) if isinstance(one, OSError)]
     if any(number in _TOO_MANY for number in numbers):
@@ -66,10 +111,10 @@ def _told(path: Path, made: Path, error: Exception) -> NotWritten | None:
     if _is_full(error, numbers, made):
         written, free = _size(made), _free(made)
         return NotWritten(
-            f"{path} was not written: there is no room left ({written / 1e6:.1f} MB were written, "
-            f"{free / 1e6:.1f} MB are free)",
+            f"{path} was not written: there is no room left ({written / _MB:.1f} MB were written, "
+            f"{free / _MB:.1f} MB are free)",
             where=str(path.parent),
-            expected=f"room for more than {(written + free) / 1e6:.1f} MB",
+            expected=f"room for more than {(written + free) / _MB:.1f} MB",
             remedy="free space, or choose a path on another disk",
         )
     return None
@@ -104,7 +149,8 @@ def _size(made: Path) -> int:
 
 
 def _free(made: Path) -> int:
-    try:
-        return shutil.disk_usage(made.parent).free
-    except OSError:
-        return 0
+    """Bytes that are free where something is made."""
+    for folder in made.parents:
+        with suppress(OSError):
+            return shutil.disk_usage(folder).free
+    return 0

@@ -16,6 +16,7 @@ from st_predict import io
 from st_predict.core.ending import telling_what_is_left
 from st_predict.core.errors import InputError
 from st_predict.core.files import plain_name, remove_unfinished, replacing_file
+from st_predict.core.full import NotWritten
 from st_predict.core.lock import LOCK, alone_in
 from st_predict.core.outputs import check_apart, check_holder, has_columns, is_free, is_marked, mark
 from st_predict.tl._cohort_store import check_store, done_earlier, slide_state, write_store
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from st_predict.core.model.model import Model
 
+logger = logging.getLogger("st_predict")
 MANIFEST = "manifest.csv"
 COLUMNS = ["slide", "status", "reason", "n_spots", "unlike_training", "slide_shift", "seconds", "path", "store", "series",
            "remarks"]  # fmt: skip
@@ -61,7 +63,7 @@ def run_cohort(
 ) -> pd.DataFrame:
     """Predict every slide, see :func:`st_predict.tl.predict_cohort`."""
     from st_predict.core.encoders.frozen import torch_device
-    from st_predict.core.log import be_heard, logger
+    from st_predict.core.log import be_heard
     from st_predict.core.progress import progress_bar
     from st_predict.tl._processes import n_cores, run_jobs
 
@@ -286,6 +288,9 @@ def _write_manifest(jobs: Sequence[_Job], rows: dict[str, dict[str, Any]], out_d
 
     ordered = [rows.get(job.name, _row(job, "waiting")) for job in jobs]
     table = pd.DataFrame(ordered, columns=COLUMNS).astype({"n_spots": "Int64", "series": "Int64"})
-    with replacing_file(out_dir / MANIFEST) as file:
-        table.to_csv(file, index=False)
+    try:
+        with replacing_file(out_dir / MANIFEST) as file:
+            table.to_csv(file, index=False)
+    except NotWritten as error:  # the slides are what counts, and the table is returned
+        logger.error("%s; the slides go on, and the next run writes it", error.what)
     return table

@@ -129,7 +129,6 @@ def cross_validate(
     from st_predict._spatialdata.keys import Elements
     from st_predict._spatialdata.sections import check_outside
     from st_predict.core.ending import telling_what_is_left
-    from st_predict.core.files import replacing_file
     from st_predict.core.log import be_heard, logger
     from st_predict.core.protocol.keep import KeptFolds, check_comparison_folder, make_comparison_folder
     from st_predict.core.tiles.store import TileStore
@@ -157,10 +156,22 @@ def cross_validate(
         results, failures = _run(study, asked.candidates, asked.folds, kept, _processes(n_jobs, study))
     table = assemble(results, failures, split=asked.split)
     if folder is not None:
-        for name, part in {"scores": table, "gene_scores": table.genes, "failures": table.failures}.items():
+        _write(table, folder)
+    return table
+
+
+def _write(table: ScoreTable, folder: Path) -> None:
+    """Write the tables; where that cannot be done they are not lost: they are returned."""
+    from st_predict.core.files import replacing_file
+    from st_predict.core.full import NotWritten
+    from st_predict.core.log import logger
+
+    for name, part in {"scores": table, "gene_scores": table.genes, "failures": table.failures}.items():
+        try:
             with replacing_file(folder / f"{name}.csv") as file:
                 part.to_csv(file, index=False)
-    return table
+        except NotWritten as error:
+            logger.error("%s; the table is returned all the same: write it elsewhere with to_csv", error.what)
 
 
 def _left(folder: Path | None) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from st_predict.core.files import replacing_file
+from st_predict.core.full import going_on_unkept
 from st_predict.core.sealed import Damaged, check_sealed, seal_file
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class KeptFeatures:
         np.subtract.at(self._missing, (spots // BLOCK_SPOTS, scales), 1)
         for block, scale in set(zip((spots // BLOCK_SPOTS).tolist(), scales.tolist(), strict=True)):
             if self._missing[block, scale] == 0:
-                with replacing_file(self._path(block, scale)) as file:
+                path = self._path(block, scale)
+                with going_on_unkept("the encoding", self._folder), replacing_file(path) as file:
                     np.save(file, features[self._rows(block), scale])
                     seal_file(file)
 

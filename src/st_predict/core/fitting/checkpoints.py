@@ -14,6 +14,7 @@ import torch
 
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
+from st_predict.core.full import going_on_unkept, said_if_not_written
 from st_predict.core.outputs import foreign_files, is_free
 from st_predict.core.processes import rank_and_size
 from st_predict.core.sealed import Damaged, check_sealed, read_json, seal_file, write_json
@@ -66,7 +67,8 @@ class Checkpoints:
                 remedy="give what it was begun with, or train into another checkpoint_dir",
             )
         if found is None and rank_and_size()[0] == 0:
-            folder.mkdir(parents=True, exist_ok=True)
+            with said_if_not_written(folder, folder):
+                folder.mkdir(parents=True, exist_ok=True)
             with replacing_file(folder / _OF) as file:
                 write_json(file, wanted)
 
@@ -161,11 +163,15 @@ class FitCheckpoint:
         return state
 
     def save(self, state: dict[str, Any]) -> None:
-        """Take the place of what was kept before, from the first of several processes alone."""
-        if rank_and_size()[0] == 0:
-            with replacing_file(self._path) as file:
-                torch.save(state, file)
-                seal_file(file)
+        """Take the place of what was kept before, from the first of several processes alone.
+
+        Where there is no room for it, that is said once, and the fit goes on.
+        """
+        if rank_and_size()[0]:
+            return
+        with going_on_unkept("the training", self._path.parent), replacing_file(self._path) as file:
+            torch.save(state, file)
+            seal_file(file)
 
 
 class KeepState(lightning.Callback):

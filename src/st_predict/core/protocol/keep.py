@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
+from st_predict.core.full import going_on_unkept
 from st_predict.core.methods.registry import AUTO
 from st_predict.core.outputs import check_holder, foreign_files, has_columns, has_mark, is_free, is_marked, mark
 from st_predict.core.protocol.scores import EXPECTED, GENE_SCORES
@@ -169,7 +170,7 @@ class KeptFolds:
         path = self._path(candidate, fold)
         if path is None:
             return
-        with replacing_file(path) as file:
+        with going_on_unkept("the comparison", path.parent), replacing_file(path) as file:
             write_json(file, result)
 
     def _path(self, candidate: Candidate, fold: OuterFold) -> Path | None:
