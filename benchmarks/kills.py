@@ -187,11 +187,11 @@ def cases(inputs: Path) -> list[Case]:
     """All commands that write, with one and two processes."""
     stores = [str(path) for path in sorted(inputs.glob("S*.zarr"))]
     slides = [str(path) for path in sorted(inputs.glob("slide_*.png"))]
-    few = ["--max-epochs", "3", "--batch-size", "16"]
+    few = ["--max-epochs", "3", "--batch-size", "32", "--members", "1"]
 
     def train(work: Path) -> list[str]:
         kept = ["--checkpoints", str(work / "kept"), "--resume"]
-        return ["train", *stores, "--out", str(work / "model"), *QUICK, *few, *kept]
+        return ["train", *stores[:2], "--out", str(work / "model"), *QUICK, *few, *kept]
 
     def train_encoder(work: Path) -> list[str]:
         return [*train(work), "--trainable-encoder", "--tile-store", str(work / "tiles")]
@@ -201,11 +201,19 @@ def cases(inputs: Path) -> list[Case]:
 
     def cohort(jobs: int) -> Callable[[Path], list[str]]:
         scale = ["--um-per-px", "2", "--jobs", str(jobs)]
-        return lambda work: ["predict", *slides, "--model", str(inputs / "model"), "--out", str(work / "out"), *scale]
+        return lambda work: [
+            "predict",
+            *slides[:2],
+            "--model",
+            str(inputs / "model"),
+            "--out",
+            str(work / "out"),
+            *scale,
+        ]
 
     def benchmark(jobs: int) -> Callable[[Path], list[str]]:
-        some = ["--methods", "ridge", "--seeds", "2", "--jobs", str(jobs)]
-        return lambda work: ["benchmark", *stores, "--out", str(work / "out"), *QUICK, *some]
+        some = ["--methods", "ridge", "--seeds", "1", "--jobs", str(jobs)]
+        return lambda work: ["benchmark", *stores[:2], "--out", str(work / "out"), *QUICK, *some]
 
     def evaluate(work: Path) -> list[str]:
         return ["evaluate", str(inputs / "predicted.zarr"), "--out", str(work / "scores.csv")]
@@ -275,6 +283,35 @@ def try_one(case: Case, folder: Path, whole: Any, seconds: float, draws: random.
     return {"command": case.name, "kill": ("aimed " if aimed else "") + signal.Signals(number).name, **found}
 
 
+def try_all(place: Path, n_random: int, n_aimed: int, draws: random.Random) -> list[dict[str, Any]]:
+    """Every command in turn, as often as asked; a row for each time."""
+    inputs = place / "inputs"
+    inputs.mkdir()
+    in_fork(lambda: draw(inputs))
+    known = cases(inputs)
+    wholes: dict[str, tuple[Any, float]] = {}
+    rows = []
+    for i in range(n_random + n_aimed):
+        case = known[i % len(known)]
+        if case.name not in wholes:
+            wholes[case.name] = unbroken(case, place / f"whole_{i}")
+        rows.append(try_one(case, place / str(i), *wholes[case.name], draws, aimed=i >= n_random))
+        shutil.rmtree(place / str(i), ignore_errors=True)
+    return rows
+
+
+def unbroken(case: Case, folder: Path) -> tuple[Any, float]:
+    """The result of a command that nobody kills, and the seconds it takes."""
+    work = folder / "work"
+    work.mkdir(parents=True)
+    done = run_whole(case.arguments(work), folder)
+    if done.status:
+        raise SystemExit(f"{case.name} fails:\n{(folder / 'log.txt').read_text()}")
+    result = in_fork(lambda: case.result(work))
+    print(f"{case.name}: {done.seconds:.1f} s", flush=True)
+    return result, done.seconds
+
+
 def main() -> int:
     """Run all and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -286,27 +323,11 @@ def main() -> int:
     n_random, n_aimed = (8, 4) if asked.share else (asked.random, asked.aimed)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is raised in a fork before it is ready would end up here
     _import_all()
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="st_predict_kills_") as place:
-        inputs = Path(place, "inputs")
-        inputs.mkdir()
-        in_fork(lambda: draw(inputs))
-        known = cases(inputs)
-        wholes: dict[str, tuple[Any, float]] = {}
-        draws = random.Random(asked.seed)
-        for i in range(n_random + n_aimed):
-            case = known[i % len(known)]
-            if case.name not in wholes:
-                folder = Path(place, f"whole_{i}")
-                (folder / "work").mkdir(parents=True)
-                done = run_whole(case.arguments(folder / "work"), folder)
-                if done.status:
-                    print((folder / "log.txt").read_text())
-                    return 1
-                wholes[case.name] = in_fork(lambda: case.result(folder / "work")), done.seconds  # noqa: B023
-            folder = Path(place, str(i))
-            rows.append(try_one(case, folder, *wholes[case.name], draws, aimed=i >= n_random))
-            shutil.rmtree(folder, ignore_errors=True)
+    place = Path(tempfile.mkdtemp(prefix="st_predict_kills_"))  # forks would remove a TemporaryDirectory as they end
+    try:
+        rows = try_all(place, n_random, n_aimed, random.Random(asked.seed))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
     _print(rows)
     return int(any(row[name] for row in rows for name in (*COLUMNS[1:], "status")))
 

@@ -16,8 +16,6 @@ import st_predict as stp
 from st_predict.core.errors import InputError
 from st_predict.core.model.model import Model
 
-from ..conftest import colorful_pixels
-
 
 def flip(path: Path) -> None:
     """One bit, in the middle."""
@@ -103,16 +101,19 @@ def test_features_in_a_table(make_section: Callable[..., SpatialData], caplog: A
     assert tile_count.tiles == 2 * encoded
 
 
-def draw(folder: Path, n: int) -> list[Path]:
+def draw(folder: Path, make_section: Callable[..., SpatialData], n: int) -> list[Path]:
     """Slides in a format that states no scale."""
     paths = [folder / f"case_{i}.png" for i in range(n)]
     for i, path in enumerate(paths):
-        Image.fromarray(colorful_pixels(400, 500, i)).save(path)
+        pixels = np.asarray(make_section("A", i).images["A_image"].data)
+        Image.fromarray(np.moveaxis(pixels, 0, -1)).save(path)
     return paths
 
 
-def test_a_cohort(quick_model: Model, tmp_path: Path, caplog: Any, tile_count: Any) -> None:
-    slides, out = draw(tmp_path, 2), tmp_path / "out"
+def test_a_cohort(
+    make_section: Callable[..., SpatialData], quick_model: Model, tmp_path: Path, caplog: Any, tile_count: Any
+) -> None:
+    slides, out = draw(tmp_path, make_section, 2), tmp_path / "out"
 
     def run() -> Any:
         return stp.tl.predict_cohort(slides, quick_model, out, um_per_px=4.0, n_jobs=1)

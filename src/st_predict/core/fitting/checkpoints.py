@@ -170,7 +170,8 @@ class FitCheckpoint:
         if rank_and_size()[0]:
             return
         with going_on_unkept("the training", self._path.parent), replacing_file(self._path) as file:
-            torch.save(state, file)
+            with file.open("wb") as opened:  # by Python, which says why it cannot write
+                torch.save(state, opened)
             seal_file(file)
 
 
