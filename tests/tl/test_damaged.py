@@ -125,14 +125,18 @@ def test_a_cohort(
         damage(out / "manifest.csv")
         again = run()
         assert set(again["status"]) == {"skipped"} and again["n_spots"].equals(known["n_spots"])
-        damage(out / "st_predict.json")  # the manifest tells as well whose folder it is
-        assert set(run()["status"]) == {"skipped"}
     (out / "manifest.csv").write_text("patient,age\n1,70\n")
     with pytest.raises(InputError, match=r"manifest.csv is not the table of a cohort") as error:
         run()
     assert "move manifest.csv away" in error.value.remedy
     (out / "manifest.csv").unlink()
     assert set(run()["status"]) == {"skipped"} and tile_count.tiles == 0
+    (out / "manifest.csv").unlink()
+    stp.tl.train(make_section("A", 5), method="ridge", encoder="tiny", genes=5).save(out / "model")
+    with pytest.raises(InputError, match="exists and holds no cohort"):
+        run()  # which would replace somebody's model
+    quick_model.save(out / "model")
+    run()
     flip(out / "case_0.zarr" / "st_predict.json")
     with pytest.raises(InputError, match=r"case_0.zarr exists and is not an earlier prediction"):
         run()

@@ -18,7 +18,7 @@ from st_predict.core.errors import InputError
 from st_predict.core.files import plain_name, remove_unfinished, replacing_file
 from st_predict.core.full import NotWritten
 from st_predict.core.lock import LOCK, alone_in
-from st_predict.core.outputs import check_apart, check_holder, has_columns, is_free, is_marked, mark
+from st_predict.core.outputs import check_apart, check_holder, has_columns, is_free, read_seal
 from st_predict.tl._cohort_store import check_store, done_earlier, slide_state, write_store
 from st_predict.tl._prediction import Request, kept_genes, predict_sdata
 
@@ -34,7 +34,7 @@ logger = logging.getLogger("st_predict")
 MANIFEST = "manifest.csv"
 COLUMNS = ["slide", "status", "reason", "n_spots", "unlike_training", "slide_shift", "seconds", "path", "store", "series",
            "remarks"]  # fmt: skip
-_MODEL, _KIND = "model", "cohort"
+_MODEL = "model"
 _SEPARATOR = " | "
 
 
@@ -224,8 +224,7 @@ def _check_out(out_dir: Path) -> None:
     manifest = out_dir / MANIFEST
     try:
         known = has_columns(manifest, COLUMNS)
-        ours = known or is_marked(out_dir, _KIND) or (out_dir / LOCK).exists()
-        usable = is_free(out_dir) or (out_dir.is_dir() and ours)
+        usable = known or is_free(out_dir) or (out_dir / LOCK).exists() or _holds_slides(out_dir)
         if usable and not known and manifest.exists() and not _is_cut(manifest):
             raise InputError(
                 f"{manifest} is not the table of a cohort: it was changed, or damaged",
@@ -235,7 +234,6 @@ def _check_out(out_dir: Path) -> None:
             )
         if usable:
             out_dir.mkdir(parents=True, exist_ok=True)
-            mark(out_dir, _KIND)
     except OSError as error:
         raise InputError(
             f"{out_dir} cannot be made or read ({error.strerror})",
@@ -251,6 +249,18 @@ def _check_out(out_dir: Path) -> None:
             remedy="choose another folder",
         )
     check_model_path(out_dir / _MODEL)
+
+
+def _holds_slides(out_dir: Path) -> bool:
+    """Whether a folder whose manifest is gone holds slides that the model beside them predicted, as a cohort has it."""
+    from st_predict.core.model.load import load_model
+
+    made_from = [(read_seal(store) or {}).get("made_from") for store in out_dir.glob("*.zarr")]
+    try:
+        found = bool(made_from) and load_model(out_dir / _MODEL).id
+    except InputError:
+        return False
+    return any(isinstance(one, dict) and one.get("model") == found for one in made_from)
 
 
 def _is_cut(manifest: Path) -> bool:
