@@ -36,6 +36,7 @@ warnings.simplefilter("ignore")
 QUICK = ["--encoder", "tiny", "--genes", "10"]
 SIGNALS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143, -15), signal.SIGINT: (130, -2)}
 ENDED_S = 30.0
+CACHES = ("torchinductor_", ".ses")  # of torch and of ONNX Runtime, which keep them for whoever runs next
 COLUMNS = ("ended before", "lost", "differs", "tracebacks", "processes left", "files left")
 
 
@@ -159,7 +160,7 @@ def in_the_making(folder: Path) -> list[Path]:
         for name in (*names, *folders):
             if is_in_the_making(name) or name == LOCK or name.endswith(".part"):
                 found.append(Path(within, name))
-    return found + list((folder / "tmp").iterdir())
+    return found + [path for path in (folder / "tmp").iterdir() if not path.name.startswith(CACHES)]
 
 
 def draw(inputs: Path) -> None:
