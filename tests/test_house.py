@@ -38,6 +38,8 @@ READS_THROUGH = {
 }  # public data, and slides of a cohort, are in the formats that io reads
 OUTSIDE_CORE = {"anndata", "dask", "geopandas", "scanpy", "spatialdata", "spatialdata_io", "squidpy", "xarray"}
 INSIDE_FUNCTIONS = {
+    "st_predict.cli": "the commands load when they are asked for",
+    "st_predict.cli.__main__": "Ctrl-C is cared for before the commands load",
     "st_predict.cli.commands": "asked for help, the command line loads no torch",
 }  # who may import own modules inside functions, and why
 MOST_INSIDE_FUNCTIONS = 25

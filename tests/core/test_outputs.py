@@ -49,6 +49,7 @@ def test_a_seal_of_an_earlier_version_is_known_by_times(store: Path) -> None:
     told = json.loads((store / SEAL).read_text())
     for name, entry in told["files"].items():
         entry[1] = round((store / name).stat().st_mtime, 3)
+    del told["sha256"]
     (store / SEAL).write_text(json.dumps(told))
     assert is_sealed(store, "prediction")
     os.utime(store / "a", (0, 0))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from st_predict.core.tiles.geometry import TileSpec
 
 logger = logging.getLogger("st_predict")
+_VALUES = "values"  # in the record that is kept, the digest of the features themselves
 _SAMPLE_PX = 2**25  # a third of a second of decoding
 _SAMPLE_TILES = (4, 32)
 
@@ -117,13 +118,23 @@ def stored_features(table: AnnData, key: str, record: dict[str, Any], n_scales: 
         logger.info("features in obsm[%r] were made with other %s; they are made again", key, ", ".join(changed))
         return None
     values: NDArray[np.float32] = np.asarray(table.obsm[key], np.float32)[own_spots(table)]
+    if (
+        stored.get(_VALUES, digest := _digest(values)) != digest
+    ):  # those of earlier versions are told by their record alone
+        logger.warning("features in obsm[%r] are not those that were written there; they are made again", key)
+        return None
     return values.reshape(len(values), n_scales, -1)
 
 
 def store_features(table: AnnData, key: str, record: dict[str, Any], features: NDArray[np.float32]) -> None:
     """Keep features ``(n, S, d)`` as ``obsm[key]`` ``(n_obs, S * d)``, NaN in spots left out; their record in ``uns[key]``."""
-    table.obsm[key] = on_all_rows(table, features.reshape(len(features), -1))
-    table.uns[key] = record
+    values = features.reshape(len(features), -1)
+    table.obsm[key] = on_all_rows(table, values)
+    table.uns[key] = {**record, _VALUES: _digest(values)}
+
+
+def _digest(values: NDArray[np.float32]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()[:16]
 
 
 def cached_features(

@@ -12,7 +12,7 @@ import st_predict as stp
 from st_predict._spatialdata.stored import is_store, open_store
 from st_predict.cli.data_sets import by_name
 from st_predict.cli.demo import run_demo
-from st_predict.cli.group import Commands, Told, typed
+from st_predict.cli.group import Commands, typed
 from st_predict.cli.options import (
     OUT,
     OUT_TEXT,
@@ -81,6 +81,7 @@ def demo(out: Path, seed: int) -> None:
 @fit_options
 def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Train a model on SECTIONS (Zarr stores with H&E and expression) and write it to --out."""
+    from st_predict.cli.save import save_somewhere
     from st_predict.core.model.folder import check_model_path
 
     check_side_by_side(
@@ -89,7 +90,10 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     check_model_path(out)
     check_apart(out, [path for path in sections if is_store(path)], where="--out")
     model = stp.tl.train(by_name(sections), **options)
-    click.echo(f"{model!r}\nwritten to {model.save(out)}")
+    place = save_somewhere(model, out)
+    click.echo(f"{model!r}\nwritten to {place}")
+    if place != out:
+        raise SystemExit(1)
 
 
 @main.command()
@@ -161,7 +165,7 @@ def evaluate(
         click.echo(f"scores of every gene: {out}")
 
 
-@main.command(cls=Told)
+@main.command()
 @click.argument("data", nargs=-1, required=True)
 @click.option("--methods", default="all", show_default=True, help="all, or names with commas between: nh2st,triplex.")
 @click.option(

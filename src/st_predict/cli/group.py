@@ -14,12 +14,26 @@ from st_predict.core.ending import Terminated, ended_by_signals
 from st_predict.core.errors import InputError
 from st_predict.core.log import be_heard
 
-USER_ERROR = 2
-_TYPED = "st_predict.typed"
+USER_ERROR, BROKEN_OFF = 2, 130
+_TYPED, _AGAIN = "st_predict.typed", "st_predict.again"
+
+
+class Told(click.Command):
+    """Keeps what was typed, for those who will read the results or do the same again."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, once it is kept."""
+        ctx.meta[_TYPED] = shlex.join(["st-predict", str(ctx.info_name), *args])
+        left = super().parse_args(ctx, args)
+        again = " --resume" if ctx.params.get("checkpoint_dir") and not ctx.params.get("resume") else ""
+        ctx.meta[_AGAIN] = ctx.meta[_TYPED] + again
+        return left
 
 
 class Commands(click.Group):
     """Say what a user can mend without a traceback; anything else is a bug and keeps its own."""
+
+    command_class = Told
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what ends it early is told in one line."""
@@ -31,23 +45,25 @@ class Commands(click.Group):
         try:
             with ended_by_signals():
                 return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _tell_how_to_go_on("Aborted", ctx)
+            ctx.exit(BROKEN_OFF)
         except Terminated as error:
-            click.echo(f"Error: {error}", err=True)
+            _tell_how_to_go_on(f"Error: {error}", ctx)
             raise
         except (InputError, ConnectionError, PermissionError) as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(USER_ERROR)
 
 
-class Told(click.Command):
-    """Keeps what was typed, for those who will read the results."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does, once it is kept."""
-        ctx.meta[_TYPED] = shlex.join(["st-predict", str(ctx.info_name), *args])
-        return super().parse_args(ctx, args)
-
-
 def typed(ctx: click.Context) -> str:
     """The command of a :class:`Told`, as it was typed."""
     return str(ctx.meta[_TYPED])
+
+
+def _tell_how_to_go_on(ended: str, ctx: click.Context) -> None:
+    """What the command was ended by, and the line that goes on from what is kept; without any it begins anew."""
+    again = ctx.meta.get(_AGAIN)
+    click.echo(
+        ended if again is None else f"{ended}. To go on from what is kept, or to begin anew:\n  {again}", err=True
+    )

@@ -2,7 +2,8 @@
 
 They are written under another name and then put in place. Where the file system can, a new folder changes places with
 the earlier one in a single step. Elsewhere the earlier folder is moved aside first, and kept until the new one is in
-its place. The only copy of anything is never removed: not by an error, nor by Ctrl-C, nor by a kill.
+its place. The only copy of anything is never removed: not by an error, nor by Ctrl-C, nor by a kill. What a process that
+is gone left in the making is removed by the next one that writes into the same folder.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import sys
 import tempfile
 import time
 import unicodedata
-import uuid
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from st_predict.core.full import said_if_not_written
+from st_predict.core.maker import begin, is_left, making, name_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-_BESIDE = ".st-predict-"  # of folders in the making; nobody else's are named so
 _ASIDE = "earlier-"
 _LONGEST_PLAIN = 180  # bytes of a plain name: file systems take 255, and endings are added
 _TIMES = 100  # so often may others replace a folder while it is being replaced, or read
@@ -57,21 +59,28 @@ def replacing_folder(path: Path, check: Callable[[Path], object] | None = None) 
     check
         Raises where what is at ``path`` must not be replaced; called before the folder is filled and, since that may
         take hours, again before it is put in place. ``None``: the caller knows that it may be.
+
+    Raises
+    ------
+    NotWritten
+        If there is no room for it, or nothing may be written beside ``path``.
     """
     given, path = path, _behind_links(path)
     put_back(path)
     if check is not None:
         check(given)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}{_BESIDE}", dir=path.parent))
+    scratch = path.with_name(making(path.name))
     try:
-        yield scratch / "new"
-        if check is not None:
-            check(given)
-        _put_in_place(scratch / "new", path, scratch)
+        with said_if_not_written(given, scratch):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _tidy(path.parent)
+            scratch.mkdir(mode=0o700)  # until it is whole, it is nobody else's to read
+            yield scratch / "new"
+            if check is not None:
+                check(given)
+            _put_in_place(scratch / "new", path, scratch)
     finally:
-        if os.path.lexists(path) or not _moved_aside(scratch):
-            shutil.rmtree(scratch, ignore_errors=True)
+        _remove_scratch(scratch, path)
 
 
 @contextmanager
@@ -85,12 +94,19 @@ def replacing_file(path: Path) -> Iterator[Path]:
     ----------
     path
         The file to make or to replace, in a folder that exists; whether it may be replaced is the caller's to check.
+
+    Raises
+    ------
+    NotWritten
+        If there is no room for it, or its folder may not be written to.
     """
-    path = _behind_links(path)
-    beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
+    given, path = path, _behind_links(path)
+    beside = path.with_name(making(path.stem, path.suffix))
     try:
-        yield beside
-        beside.replace(path)
+        with said_if_not_written(given, beside):
+            _tidy(path.parent)
+            yield beside
+            beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -146,12 +162,51 @@ def put_back(path: Path) -> None:
         time.sleep(0.01)
 
 
+def remove_left(folder: Path) -> None:
+    """Remove what processes that are gone left in the making in a folder; what others are at work on stays."""
+    for one in _listed(folder):
+        if not is_left(one):
+            continue
+        if one.is_dir() and not one.is_symlink():
+            _remove_scratch(one, folder / name_of(one))
+        else:
+            with suppress(OSError):  # another process does the same, or it is another user's
+                one.unlink()
+
+
+def temporary_folder(what: str) -> Path:
+    """Make an empty folder where temporary files lie, and remove there what runs that are gone left.
+
+    Whoever asks for it removes it.
+    """
+    place = Path(tempfile.gettempdir())
+    remove_left(place)
+    folder = place / making(what)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
 def remove_unfinished(path: Path) -> None:
     """Remove what killed runs left beside a folder. Call it only if no other run can be at work there."""
     put_back(path)
     for scratch in _scratches(_behind_links(path)):
-        if os.path.lexists(path) or not _moved_aside(scratch):
-            shutil.rmtree(scratch, ignore_errors=True)
+        _remove_scratch(scratch, path)
+
+
+_tidied: set[tuple[int, Path]] = set()
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what others left, once a process and folder: some folders get thousands of files."""
+    this = os.getpid(), folder.absolute()
+    if this not in _tidied:
+        _tidied.add(this)
+        remove_left(folder)
+
+
+def _remove_scratch(scratch: Path, path: Path) -> None:
+    if os.path.lexists(path) or not _moved_aside(scratch):
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _behind_links(path: Path) -> Path:
@@ -159,9 +214,12 @@ def _behind_links(path: Path) -> Path:
 
 
 def _scratches(path: Path) -> list[Path]:
-    start = f".{path.name}{_BESIDE}"
+    return [one for one in _listed(path.parent) if one.name.startswith(begin(path.name))]
+
+
+def _listed(folder: Path) -> list[Path]:
     try:
-        return sorted(one for one in path.parent.iterdir() if one.name.startswith(start))
+        return sorted(folder.iterdir())
     except OSError:
         return []
 
@@ -252,7 +310,7 @@ def follow_umask(path: Path) -> None:
 
     Found by making one: the mask itself cannot be read without changing it for all threads.
     """
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    beside = path.with_name(making(path.name))
     beside.touch(exist_ok=False)
     try:
         path.chmod(beside.stat().st_mode)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from st_predict.core.errors import InputError
-from st_predict.core.files import follow_umask
+from st_predict.core.files import remove_left
+from st_predict.core.maker import Maker, making
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 LOCK = ".running"
 """The file in a folder that says which process is at work there."""
@@ -22,21 +21,18 @@ LOCK = ".running"
 
 @contextmanager
 def alone_in(out_dir: Path) -> Iterator[None]:
-    """One run a folder; what a run that was killed left behind is taken over.
+    """One run a folder; what a run that was killed left behind is taken over, or removed.
 
     Raises
     ------
     InputError
         If another run is at work there, or the folder cannot be written to.
     """
-    lock = out_dir / LOCK
-    mine = {"host": socket.gethostname(), "pid": os.getpid()}
+    lock, written = out_dir / LOCK, out_dir / making(LOCK)
     try:
-        with tempfile.NamedTemporaryFile("w", dir=out_dir, prefix=".lock.", encoding="utf-8") as file:
-            json.dump(mine, file)
-            file.flush()
-            follow_umask(Path(file.name))  # whoever shares the folder has to see who is at work
-            _take(lock, Path(file.name), mine)
+        remove_left(out_dir)
+        written.write_text(json.dumps(Maker.this()._asdict()), encoding="utf-8")
+        mine = written.stat()
     except OSError as error:
         raise InputError(
             f"{out_dir} cannot be written to ({error.strerror})",
@@ -45,22 +41,26 @@ def alone_in(out_dir: Path) -> Iterator[None]:
             remedy="choose another folder",
         ) from error
     try:
+        _take(lock, written)
+        written.unlink()
         yield
     finally:
-        if _read_lock(lock) == mine:
-            lock.unlink(missing_ok=True)
+        written.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(lock.stat(), mine):  # another thread of this process has one, too
+                lock.unlink()
 
 
-def _take(lock: Path, written: Path, mine: dict[str, Any]) -> None:
+def _take(lock: Path, written: Path) -> None:
     """Link a lock that is already written, so that nobody ever reads half of one."""
     for _ in range(2):
         try:
             os.link(written, lock)
         except FileExistsError:
             holder = _read_lock(lock)
-            if holder is not None and (holder["host"] != mine["host"] or _lives(holder["pid"])):
+            if holder is not None and not holder.is_gone():
                 raise InputError(
-                    f"another run is at work in {lock.parent} (process {holder['pid']} on {holder['host']})",
+                    f"another run is at work in {lock.parent} (process {holder.pid} on {holder.host})",
                     where="out_dir",
                     expected="one run at a time in a folder",
                     remedy=f"wait for it; if it is gone, remove {lock}",
@@ -76,19 +76,12 @@ def _take(lock: Path, written: Path, mine: dict[str, Any]) -> None:
     )
 
 
-def _read_lock(lock: Path) -> dict[str, Any] | None:
+def _read_lock(lock: Path) -> Maker | None:
+    """Who is at work; ``None`` where the lock is gone meanwhile, or is none: each is linked whole."""
     try:
-        found: dict[str, Any] = json.loads(lock.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # gone meanwhile, or cut when its run was killed
+        found = json.loads(lock.read_text(encoding="utf-8"))
+        started = found.get("started")
+        holder = Maker(str(found["host"]), int(found["pid"]), None if started is None else float(started))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return found if {"host", "pid"} <= found.keys() else None
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    return holder if holder.pid > 0 else None

@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
+from st_predict.core.files import replacing_file
+from st_predict.core.maker import is_in_the_making
+from st_predict.core.sealed import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 SEAL = "st_predict.json"
+_OWN_DIGEST = "sha256"
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file browsers leave in every folder that is looked at
 _MARK = "made by st-predict"
 _MARK_WITHIN = 65536  # of the begin or the end of a file
@@ -56,23 +60,34 @@ def seal(folder: Path, kind: str, record: dict[str, Any] | None = None) -> None:
         "package_version": version("st-predict"),
         "files": _listing(folder, _size_and_digest),
     }
-    (folder / SEAL).write_text(json.dumps(told), encoding="utf-8")
+    (folder / SEAL).write_text(json.dumps({**told, _OWN_DIGEST: digest_of(told)}), encoding="utf-8")
+
+
+def read_seal(folder: Path) -> dict[str, Any] | None:
+    """What was told of a folder; ``None`` where nothing was, or the file that tells it was damaged.
+
+    What an earlier version sealed carries no digest of its own.
+    """
+    try:
+        told: dict[str, Any] = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        digest = told.pop(_OWN_DIGEST, None)
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return None
+    return told if digest is None or digest == digest_of(told) else None
 
 
 def mark(folder: Path, kind: str) -> None:
     """Note that a folder is ours, where its files change while a run is at work."""
     if not is_marked(folder, kind):
-        (folder / SEAL).write_text(
-            json.dumps({"kind": kind, "package_version": version("st-predict")}), encoding="utf-8"
-        )
+        with replacing_file(folder / SEAL) as file:
+            told = {"kind": kind, "package_version": version("st-predict")}
+            file.write_text(json.dumps({**told, _OWN_DIGEST: digest_of(told)}), encoding="utf-8")
 
 
 def is_marked(folder: Path, kind: str) -> bool:
     """Whether a folder was marked, or sealed, as such."""
-    try:
-        return bool(json.loads((folder / SEAL).read_text(encoding="utf-8"))["kind"] == kind)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    told = read_seal(folder)
+    return told is not None and told.get("kind") == kind
 
 
 def made_by() -> str:
@@ -83,7 +98,7 @@ def made_by() -> str:
 def is_sealed(folder: Path, kind: str) -> bool:
     """Whether a folder was sealed as such, and holds what it held then, no more and no less."""
     try:
-        told = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        told = read_seal(folder) or {}
         listed = told["files"] if told["kind"] == kind else {}
         sizes, digests = ({name: one[i] for name, one in listed.items()} for i in range(2))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
@@ -99,8 +114,9 @@ def is_sealed(folder: Path, kind: str) -> bool:
 
 
 def foreign_files(folder: Path, own: Iterable[str]) -> list[str]:
-    """Names of files in a folder that are not ours; files that file browsers leave there do not count."""
-    return sorted({one.name for one in folder.iterdir()} - {*own, *_LITTER})
+    """Names of files in a folder that are not ours; what file browsers and killed runs leave there does not count."""
+    names = {one.name for one in folder.iterdir()} - {*own, *_LITTER}
+    return sorted(name for name in names if not is_in_the_making(name))
 
 
 def is_free(path: Path) -> bool:
@@ -355,7 +371,4 @@ def _size_and_digest(path: Path) -> tuple[int, str]:
 
 def _says_ours(path: Path) -> bool:
     """Whether a folder was sealed by this package at some time."""
-    try:
-        return "kind" in json.loads((path / SEAL).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
+    return (path / SEAL).is_file()

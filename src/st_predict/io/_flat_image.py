@@ -22,6 +22,8 @@ import numpy as np
 
 from st_predict.core.alpha import over_white
 from st_predict.core.errors import InputError
+from st_predict.core.files import remove_left
+from st_predict.core.maker import making
 from st_predict.io._checks import unreadable
 from st_predict.io._no_rgb import cmyk, deep, gray, no_rgb
 from st_predict.io._orientation import UPRIGHT, not_upright, orientation, turned, turned_size
@@ -119,7 +121,10 @@ def decode_flat(path: Path, *, where: str, series: int | None = None) -> FlatIma
     height, width, bands = (
         _strip_bands(path, where=where, series=series) if is_tiff(path) else _pillow_bands(path, where=where)
     )
-    handle, temp = tempfile.mkstemp(prefix="st_predict_", suffix=".rgb")
+    place = Path(tempfile.gettempdir())
+    remove_left(place)
+    temp = str(place / making("image", ".rgb"))
+    handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     with contextlib.ExitStack() as on_error:
         on_error.callback(Path(temp).unlink, missing_ok=True)
         # Written, not mapped: a full disk is then an error here, not a crash on the first touch of a page.

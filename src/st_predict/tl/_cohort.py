@@ -17,11 +17,12 @@ from st_predict.core.encoders.frozen import torch_device
 from st_predict.core.ending import telling_what_is_left
 from st_predict.core.errors import InputError
 from st_predict.core.files import plain_name, remove_unfinished, replacing_file
+from st_predict.core.full import NotWritten
 from st_predict.core.lock import LOCK, alone_in
 from st_predict.core.log import be_heard, logger
 from st_predict.core.model.folder import check_model_path
 from st_predict.core.model.load import load_model
-from st_predict.core.outputs import check_apart, check_holder, has_columns
+from st_predict.core.outputs import check_apart, check_holder, has_columns, is_free, read_seal
 from st_predict.core.progress import hidden_progress, progress_bar
 from st_predict.tl._cohort_store import check_store, done_earlier, slide_state, write_store
 from st_predict.tl._prediction import Request, kept_genes, predict_sdata
@@ -79,6 +80,8 @@ def run_cohort(
             remove_unfinished(Path(job.store))
             if _done_earlier(job, wanted) is None:
                 check_store(Path(job.store))
+            else:
+                shutil.rmtree(_part(job), ignore_errors=True)  # of a run that was killed when all was done
         model.save(out_dir / _MODEL)
         rows = {
             job.name: _row(job, "skipped", reason="done earlier", **found)
@@ -113,8 +116,7 @@ def predict_slide(shared: tuple[str, Request, dict[str, Any]], job: _Job) -> dic
     begin = time.perf_counter()
     model = _load(model_path, wanted["model"])
     state = slide_state(Path(job.path)) if Path(job.path).exists() else None  # as it is now, should it change meanwhile
-    store = Path(job.store)
-    part = store.with_name(f".{store.stem}.st-predict.part")
+    store, part = Path(job.store), _part(job)
     with hidden_progress(), _heard() as remarks:
         sdata = io.slide(job.path, um_per_px=wanted["um_per_px"], series=job.series)
         predicted = predict_sdata(sdata, model, request, keep=part)
@@ -129,6 +131,12 @@ def predict_slide(shared: tuple[str, Request, dict[str, Any]], job: _Job) -> dic
         write_store(sdata, request.key_added, store, {"made_from": made_from, "found": found})
     shutil.rmtree(part, ignore_errors=True)
     return _row(job, "done", seconds=time.perf_counter() - begin, **found)
+
+
+def _part(job: _Job) -> Path:
+    """The folder of a slide's features while it is predicted, from which a run that was broken off goes on."""
+    store = Path(job.store)
+    return store.with_name(f".{store.stem}.st-predict.part")
 
 
 @contextmanager
@@ -209,11 +217,15 @@ def _check_out(out_dir: Path) -> None:
     check_holder(out_dir, where="out_dir")
     manifest = out_dir / MANIFEST
     try:
-        usable = not out_dir.exists() or (
-            out_dir.is_dir()
-            and (has_columns(manifest, COLUMNS) or (out_dir / LOCK).exists() or not any(out_dir.iterdir()))
-            and (has_columns(manifest, COLUMNS) or not manifest.exists())
-        )
+        known = has_columns(manifest, COLUMNS)
+        usable = known or is_free(out_dir) or (out_dir / LOCK).exists() or _holds_slides(out_dir)
+        if usable and not known and manifest.exists() and not _is_cut(manifest):
+            raise InputError(
+                f"{manifest} is not the table of a cohort: it was changed, or damaged",
+                where="out_dir",
+                expected="a folder in which our names are free, or that of an earlier cohort",
+                remedy=f"move {MANIFEST} away and do the same again; slides that are done are not predicted anew",
+            )
         if usable:
             out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -231,6 +243,22 @@ def _check_out(out_dir: Path) -> None:
             remedy="choose another folder",
         )
     check_model_path(out_dir / _MODEL)
+
+
+def _holds_slides(out_dir: Path) -> bool:
+    """Whether a folder whose manifest is gone holds slides that the model beside them predicted, as a cohort has it."""
+    made_from = [(read_seal(store) or {}).get("made_from") for store in out_dir.glob("*.zarr")]
+    try:
+        found = bool(made_from) and load_model(out_dir / _MODEL).id
+    except InputError:
+        return False
+    return any(isinstance(one, dict) and one.get("model") == found for one in made_from)
+
+
+def _is_cut(manifest: Path) -> bool:
+    """Whether a manifest ends before its header does, as after a crash of the machine."""
+    begin = ",".join(COLUMNS).encode()
+    return manifest.is_file() and begin.startswith(manifest.read_bytes()[: len(begin) + 1])
 
 
 def _done_earlier(job: _Job, wanted: dict[str, Any]) -> dict[str, Any] | None:
@@ -262,6 +290,9 @@ def _write_manifest(jobs: Sequence[_Job], rows: dict[str, dict[str, Any]], out_d
 
     ordered = [rows.get(job.name, _row(job, "waiting")) for job in jobs]
     table = pd.DataFrame(ordered, columns=COLUMNS).astype({"n_spots": "Int64", "series": "Int64"})
-    with replacing_file(out_dir / MANIFEST) as file:
-        table.to_csv(file, index=False)
+    try:
+        with replacing_file(out_dir / MANIFEST) as file:
+            table.to_csv(file, index=False)
+    except NotWritten as error:  # the slides are what counts, and the table is returned
+        logger.error("%s; the slides go on, and the next run writes it", error.what)
     return table

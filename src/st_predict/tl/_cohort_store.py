@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from st_predict._spatialdata.image import image_source, reduced_sources
 from st_predict.core.files import replacing_folder
-from st_predict.core.outputs import SEAL, check_output, is_sealed, seal
+from st_predict.core.outputs import check_output, is_sealed, read_seal, seal
 from st_predict.core.tiles.thumbnail import Box, read_thumbnail
 from st_predict.io._slide import slide_files
 
@@ -32,7 +31,7 @@ def check_store(store: Path) -> None:
 def done_earlier(store: Path, slide: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     """What the manifest says of a slide whose store is what would be made now; ``None`` where it is to be made."""
     try:
-        record = json.loads((store / SEAL).read_text(encoding="utf-8"))
+        record = read_seal(store) or {}
         done = record["made_from"] == {**wanted, "slide": slide_state(slide)}
         return dict(record["found"]) if done else None
     except (OSError, ValueError, KeyError, TypeError):

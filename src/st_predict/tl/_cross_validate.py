@@ -14,6 +14,7 @@ from st_predict.core.encoders.frozen import FrozenEncoder, torch_device
 from st_predict.core.ending import ended_by_signals, telling_what_is_left
 from st_predict.core.files import replacing_file
 from st_predict.core.fitting.hardware import find_hardware
+from st_predict.core.full import NotWritten
 from st_predict.core.log import be_heard, logger, quiet
 from st_predict.core.outputs import check_places
 from st_predict.core.progress import hidden_progress, progress_bar
@@ -164,10 +165,18 @@ def cross_validate(
         results, failures = _run(study, asked.candidates, asked.folds, kept, _processes(n_jobs, study))
     table = assemble(results, failures, split=asked.split)
     if folder is not None:
-        for name, part in {"scores": table, "gene_scores": table.genes, "failures": table.failures}.items():
+        _write(table, folder)
+    return table
+
+
+def _write(table: ScoreTable, folder: Path) -> None:
+    """Write the tables; where that cannot be done they are not lost: they are returned."""
+    for name, part in {"scores": table, "gene_scores": table.genes, "failures": table.failures}.items():
+        try:
             with replacing_file(folder / f"{name}.csv") as file:
                 part.to_csv(file, index=False)
-    return table
+        except NotWritten as error:
+            logger.error("%s; the table is returned all the same: write it elsewhere with to_csv", error.what)
 
 
 def _left(folder: Path | None) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import tempfile
+import shutil
+import signal
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import islice
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.ending import PARENT
+from st_predict.core.files import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -87,23 +89,26 @@ def _run_in_processes(
     # Of this run alone: whoever may speak to a scheduler or a worker may have it run anything.
     security = Security.temporary()
     # Subprocesses, not multiprocessing: a user's script need not guard its main module.
-    with tempfile.TemporaryDirectory() as folder:
+    folder = temporary_folder("processes")
+    try:
         # By file, and a job by its number: what travels through the scheduler is unpacked there too, torch and all.
-        path = Path(folder) / "jobs.pickle"
+        path = folder / "jobs.pickle"
         path.write_bytes(dumps((work, shared, jobs)))
-        with _environment({**_for_workers(max(1, n_cores() // n_jobs)), **_keys(security)}):
+        with _environment({**_for_workers(max(1, n_cores() // n_jobs)), **_keys(security)}), _deaf_to_ctrl_c():
             cluster = SubprocessCluster(
                 n_workers=n_jobs,
                 threads_per_worker=1,
                 dashboard_address=None,  # type: ignore[arg-type]  # what its documentation says turns it off
                 # Who is tried again, and when, is settled here. A worker ends with its nanny by itself.
                 scheduler_kwargs={"allowed_failures": 0, "protocol": "tls", "preload": [_ENDS_WITH_US]},
-                worker_kwargs={"memory_limit": 0, "local_directory": folder, "preload_nanny": [_ENDS_WITH_US]},
+                worker_kwargs={"memory_limit": 0, "local_directory": str(folder), "preload_nanny": [_ENDS_WITH_US]},
                 silence_logs=logging.CRITICAL,
                 security=security,
             )
         with cluster, Client(cluster) as client:
             yield from _run_by(partial(_submit, client, str(path)), len(jobs), lambda: n_jobs)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _submit(client: Any, path: str, i: int) -> Any:
@@ -162,6 +167,19 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name)
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that start now do not hear Ctrl-C, which a terminal sends to all: this one does, and ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _for_workers(threads: int) -> dict[str, str]:

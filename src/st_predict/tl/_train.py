@@ -250,7 +250,7 @@ def train(
     run = Run(hardware, Watch(logger, callbacks), checkpoints)
     left = partial(what_is_kept, None if checkpoints is None else checkpoints.folder)
     with TileStore(tile_store, limit_gb=tile_store_gb) as store, telling_what_is_left(left):
-        keep = None if checkpoints is None else checkpoints.folder / "features"
+        keep = None if checkpoints is None else checkpoints.features
         tiles = encode_sections(read, frozen, spec, store, trainable=trainable, keep=keep)
         model = train_best(read.sections, tiles, among, run, panel=panel, device=frozen.device)
     remember(model)

@@ -143,6 +143,33 @@ def test_what_was_left_in_the_making_goes_after_a_day(tmp_path: Path) -> None:
     assert kept(tmp_path) == {alive, path.name}
 
 
+def test_damaged_tiles_are_named_and_cut_again(
+    tmp_path: Path, cuts: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = store(tmp_path).tiles([make_section(0)], SPEC, 32)[0].path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    tiles = store(tmp_path).tiles([make_section(0)], SPEC, 32)[0]
+    assert np.array_equal(tiles[:], truth(make_section(0))) and len(cuts.names) == 2
+    assert caplog.messages == [f"{path} is damaged; its tiles are cut again"]
+
+
+def test_what_a_killed_run_left_goes_at_once(tmp_path: Path) -> None:
+    name = tiles_of_the_gone(tmp_path)
+    store(tmp_path)
+    assert name not in kept(tmp_path)
+
+
+def tiles_of_the_gone(folder: Path) -> str:
+    """Tiles in the making of a process that is gone."""
+    from st_predict.core.maker import making
+
+    name = making("tiles-2-" + "a" * 32, ".npy").replace(f"-{os.getpid()}-", "-999999999-")
+    (folder / name).touch()
+    return name
+
+
 def test_a_run_that_needs_more_than_the_limit_is_refused(tmp_path: Path, cuts: SimpleNamespace) -> None:
     store(tmp_path).tiles([make_section(0)], SPEC, 32)
     with pytest.raises(InputError, match=r"take 0\.0 GB, and the store is limited to 0\.000") as error:

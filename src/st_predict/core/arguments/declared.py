@@ -149,7 +149,7 @@ DECLARED: dict[str, Kind] = {
     "min_hole_um2": Number(0, 1e12, what="an area in square um"),
     "tile_um": WIDTHS,
     "tile_px": WIDTHS,
-    "shift": OrUnknown(Number(-1e9, 1e9)),
+    "shift": OrUnknown(Number(-1e300, 1e300)),
     # how a method is trained
     "params": optional(Mapped(TEXT, Anything(), "a dict of the method's own settings by name")),
     "context": optional(Listed(Whole(1, 100_000, "a number of neighbors"), least=0)),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from st_predict.core.files import replacing_file
+from st_predict.core.full import going_on_unkept
+from st_predict.core.sealed import Damaged, check_sealed, seal_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+logger = logging.getLogger("st_predict")
 BLOCK_SPOTS = 512
 
 
@@ -38,9 +42,15 @@ class KeptFeatures:
         todo = np.ones(features.shape[:2], bool)
         for block, scale in np.ndindex(self._missing.shape):
             path = self._path(block, scale)
-            if path.is_file():
-                features[self._rows(block), scale] = np.load(path)
-                todo[self._rows(block), scale] = False
+            if not path.is_file():
+                continue
+            try:
+                check_sealed(path)
+            except Damaged:
+                logger.warning("%s is damaged; its features are made again", path)
+                continue
+            features[self._rows(block), scale] = np.load(path)
+            todo[self._rows(block), scale] = False
         return todo
 
     def note(self, features: NDArray[np.float32], spots: NDArray[np.int64], scales: NDArray[np.int64]) -> None:
@@ -48,8 +58,10 @@ class KeptFeatures:
         np.subtract.at(self._missing, (spots // BLOCK_SPOTS, scales), 1)
         for block, scale in set(zip((spots // BLOCK_SPOTS).tolist(), scales.tolist(), strict=True)):
             if self._missing[block, scale] == 0:
-                with replacing_file(self._path(block, scale)) as file:
+                path = self._path(block, scale)
+                with going_on_unkept("the encoding", self._folder), replacing_file(path) as file:
                     np.save(file, features[self._rows(block), scale])
+                    seal_file(file)
 
     def _rows(self, block: int) -> slice:
         return slice(block * BLOCK_SPOTS, (block + 1) * BLOCK_SPOTS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
+import logging
 import re
 import time
 from pathlib import Path
@@ -14,11 +14,17 @@ import torch
 
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
+from st_predict.core.full import going_on_unkept, said_if_not_written
+from st_predict.core.outputs import foreign_files, is_free
 from st_predict.core.processes import rank_and_size
+from st_predict.core.sealed import Damaged, check_sealed, read_json, seal_file, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+logger = logging.getLogger("st_predict")
+_FEATURES = "features"
+_KEPT = re.compile(r"[0-9a-f]{16}")
 _OF = "training.json"
 _EVERY_SECONDS = 300.0
 
@@ -61,16 +67,28 @@ class Checkpoints:
                 remedy="give what it was begun with, or train into another checkpoint_dir",
             )
         if found is None and rank_and_size()[0] == 0:
-            folder.mkdir(parents=True, exist_ok=True)
+            with said_if_not_written(folder, folder):
+                folder.mkdir(parents=True, exist_ok=True)
             with replacing_file(folder / _OF) as file:
-                file.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+                write_json(file, wanted)
 
     def _read(self) -> dict[str, Any] | None:
-        if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
+        if is_free(self.folder):
             return None
+        fits = [one.name for one in self.folder.glob("*.ckpt")] if self.folder.is_dir() else []
         try:
-            found: dict[str, Any] = json.loads((self.folder / _OF).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            found: dict[str, Any] = read_json(self.folder / _OF)
+        except (FileNotFoundError, NotADirectoryError, Damaged) as error:
+            if fits or isinstance(error, Damaged):
+                raise InputError(
+                    f"{self.folder / _OF} is {'damaged' if isinstance(error, Damaged) else 'missing'}: what the fits beside it "
+                    "are of is not known",
+                    where="checkpoint_dir",
+                    expected="the folder of a training as it was written",
+                    remedy=f"remove {_OF} and all .ckpt files there to begin anew; features that are kept there stay",
+                ) from error
+            if self._holds_features_alone():
+                return None
             raise InputError(
                 f"{self.folder} exists and holds no training",
                 where="checkpoint_dir",
@@ -78,6 +96,15 @@ class Checkpoints:
                 remedy="choose another folder",
             ) from error
         return found
+
+    def _holds_features_alone(self) -> bool:
+        kept = foreign_files(self.features, ()) if self.features.is_dir() else []
+        return bool(kept) and all(map(_KEPT.fullmatch, kept)) and not foreign_files(self.folder, (_FEATURES,))
+
+    @property
+    def features(self) -> Path:
+        """The folder of frozen features."""
+        return self.folder / _FEATURES
 
     def of_fit(self, label: str) -> FitCheckpoint:
         """The file of one fit."""
@@ -90,7 +117,7 @@ def what_is_kept(folder: Path | None) -> str:
         return "There is no model, and nothing of the training is kept; checkpoint_dir (--checkpoints) would keep it"
     if not (folder / _OF).is_file():
         return f"There is no model, and nothing is kept in {folder} yet"
-    blocks, fits = len(list(folder.glob("features/*/*.npy"))), sorted(one.stem for one in folder.glob("*.ckpt"))
+    blocks, fits = len(list(folder.glob(f"{_FEATURES}/*/*.npy"))), sorted(one.stem for one in folder.glob("*.ckpt"))
     kept = [f"{blocks} blocks of features"] * bool(blocks) + [f"the fits {', '.join(fits)} as they stood"] * bool(fits)
     return (
         f"There is no model; kept in {folder}: {' and '.join(kept) or 'what it was begun with'}. "
@@ -124,31 +151,28 @@ class FitCheckpoint:
         self._path = path
 
     def load(self) -> dict[str, Any] | None:
-        """What was kept last; ``None`` where nothing was.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be read.
-        """
+        """What was kept last; ``None`` where nothing was, or what was is damaged: the fit is then run anew."""
         if not self._path.exists():
             return None
         try:
+            check_sealed(self._path)
             state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise InputError(
-                f"{self._path} cannot be read ({type(error).__name__})",
-                where="checkpoint_dir",
-                expected="a checkpoint as it was written",
-                remedy="remove the file to run this fit anew",
-            ) from error
+        except (Damaged, OSError):
+            logger.warning("%s is damaged; this fit is run anew", self._path)
+            return None
         return state
 
     def save(self, state: dict[str, Any]) -> None:
-        """Take the place of what was kept before, from the first of several processes alone."""
-        if rank_and_size()[0] == 0:
-            with replacing_file(self._path) as file:
-                torch.save(state, file)
+        """Take the place of what was kept before, from the first of several processes alone.
+
+        Where there is no room for it, that is said once, and the fit goes on.
+        """
+        if rank_and_size()[0]:
+            return
+        with going_on_unkept("the training", self._path.parent), replacing_file(self._path) as file:
+            with file.open("wb") as opened:  # by Python, which says why it cannot write
+                torch.save(state, opened)
+            seal_file(file)
 
 
 class KeepState(lightning.Callback):

@@ -17,6 +17,7 @@ from safetensors.torch import load, save_file
 
 from st_predict.core.errors import InputError
 from st_predict.core.files import follow_umask, opened_together, replacing_folder
+from st_predict.core.full import check_room
 from st_predict.core.methods.registry import METHODS
 from st_predict.core.model.config_file import LARGEST_BYTES, config_digest
 from st_predict.core.outputs import MODEL_FILES, check_output, foreign_files
@@ -38,6 +39,7 @@ def write_folder(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Te
     if rank_and_size()[0]:
         return
     with replacing_folder(path, check_model_path) as folder:
+        check_room(path, sum(value.nbytes for value in tensors.values()))
         folder.mkdir()
         save_file({key: value.contiguous() for key, value in tensors.items()}, folder / _WEIGHTS)
         made = {"format": _FORMAT, "package_version": version("st-predict"), **config}

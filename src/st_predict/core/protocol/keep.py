@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
+from st_predict.core.full import going_on_unkept
 from st_predict.core.methods.registry import AUTO
-from st_predict.core.outputs import check_holder, has_columns, has_mark, is_free, is_marked, mark
+from st_predict.core.outputs import check_holder, foreign_files, has_columns, has_mark, is_free, is_marked, mark
 from st_predict.core.protocol.scores import EXPECTED, GENE_SCORES
+from st_predict.core.sealed import Damaged, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +51,7 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Tables of a comparison: the columns they begin with, and all others that they may have."""
 _PICTURES = ("scores.png", "gene_scores.png", "reliability.png")
-_FORMAT = 2  # another where results hold more or other things than before: folds that were kept are then run again
+_FORMAT = 3  # another where results hold more or other things than before: folds that were kept are then run again
 
 
 def check_comparison_folder(folder: Path) -> None:
@@ -78,7 +80,7 @@ def is_comparison(folder: Path) -> bool:
     if not folds.is_dir():
         return False
     if is_free(folds):  # broken off before it was marked
-        return len(list(folder.iterdir())) == 1
+        return not foreign_files(folder, (_FOLDS,))
     return is_marked(folds, _KIND) or any(_KEPT.fullmatch(one.name) for one in folds.iterdir())
 
 
@@ -157,9 +159,9 @@ class KeptFolds:
         if path is None or not path.is_file():
             return None
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            logger.warning("%s is cut; this fold is run again", path)
+            found: dict[str, Any] = read_json(path)
+        except Damaged:
+            logger.warning("%s is damaged; this fold is run again", path)
             return None
         return found
 
@@ -168,8 +170,8 @@ class KeptFolds:
         path = self._path(candidate, fold)
         if path is None:
             return
-        with replacing_file(path) as file:
-            file.write_text(json.dumps(result), encoding="utf-8")
+        with going_on_unkept("the comparison", path.parent), replacing_file(path) as file:
+            write_json(file, result)
 
     def _path(self, candidate: Candidate, fold: OuterFold) -> Path | None:
         if self._folder is None:

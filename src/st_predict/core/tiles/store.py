@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import re
 import shutil
-import tempfile
 import time
 import uuid
 import weakref
@@ -22,7 +22,10 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from st_predict.core.errors import InputError
+from st_predict.core.files import remove_left, temporary_folder
+from st_predict.core.maker import making
 from st_predict.core.room import give_back, reserve
+from st_predict.core.sealed import Damaged, check_sealed, seal_file
 from st_predict.core.tiles.cut import cut_section, tiles_digest
 
 if TYPE_CHECKING:
@@ -33,8 +36,9 @@ if TYPE_CHECKING:
     from st_predict.core.section import Section
     from st_predict.core.tiles.geometry import TileSpec
 
-_FORMAT = 1
-_OURS = re.compile(r"(tiles-\d+-[0-9a-f]{32}|\.tiles-\d+-[0-9a-f]{32}\.[0-9a-f]{32})\.npy")
+logger = logging.getLogger("st_predict")
+_FORMAT = 2
+_OURS = re.compile(r"(tiles-\d+-[0-9a-f]{32}|\.tiles-\d+-[0-9a-f]{32}\.([0-9a-f]{32}|st-predict-[0-9a-f-]+))\.npy")
 _ABANDONED_S = 24 * 3600.0  # since a file in the making was last written to
 _GB = 1e9
 
@@ -115,12 +119,13 @@ class TileStore:
         self._limit_gb = limit_gb
         self._temporary = folder is None
         if folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="st_predict_tiles_"))
+            self._folder = temporary_folder("tiles")
             self._close = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
             return
         self._folder = Path(folder)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            remove_left(self._folder)
         except OSError as error:
             raise self._refused(error) from error
 
@@ -164,6 +169,7 @@ class TileStore:
                     cut = open_memmap(beside[path], mode="r+")
                     cut_section(section, spec, cut)
                     cut.flush()
+                    seal_file(beside[path])
                     tiles[path] = StoredTiles(path, open_memmap(beside[path], mode="r"), self)
                     beside[path].replace(path)
         return [tiles[path] for path in paths]
@@ -176,7 +182,7 @@ class TileStore:
     @contextlib.contextmanager
     def _reserved(self, shapes: dict[Path, tuple[int, ...]]) -> Iterator[dict[Path, Path]]:
         """Files beside those to be made, with their blocks taken; what is not renamed in the end is removed."""
-        beside = {path: path.with_name(f".{path.stem}.{uuid.uuid4().hex}.npy") for path in shapes}
+        beside = {path: path.with_name(making(path.stem, ".npy")) for path in shapes}
         try:
             try:
                 for path, shape in shapes.items():
@@ -230,10 +236,14 @@ class TileStore:
 
 
 def _find(path: Path, shape: tuple[int, ...]) -> StoredTiles | None:
-    """Open tiles in a store and note their use; ``None`` where they are not there, or their file was cut short."""
+    """Open tiles in a store and note their use; ``None`` where they are not there, or their file was damaged."""
     try:
+        check_sealed(path)
         found = StoredTiles.open(path)
-    except InputError:
+    except Damaged:
+        logger.warning("%s is damaged; its tiles are cut again", path)
+        return None
+    except (InputError, FileNotFoundError):
         return None
     if found.shape != shape:
         return None

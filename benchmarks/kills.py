@@ -1,0 +1,354 @@
+"""What is lost when commands are killed: at random moments, and in the middle of writing a file.
+
+python benchmarks/kills.py [--random 100] [--aimed 20] [--seed 0] [--share]
+
+Every command is run once to its end. Then it is run again and again in an empty folder or over an earlier output, killed
+(SIGKILL), told to end (SIGTERM), or broken off as Ctrl-C does (SIGINT to all its processes), given once more, and compared
+with the run that was not broken off. ``--share`` takes a tenth. Exits with 1 if anything was lost, differs or is left.
+
+Commands run in forks of this process, which has imported all they need: starting one takes no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.update(OMP_NUM_THREADS="1", ST_PREDICT_PROGRESS="0", MPLBACKEND="agg")
+
+import psutil
+
+warnings.simplefilter("ignore")
+QUICK = ["--encoder", "tiny", "--genes", "10"]
+SIGNALS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143, -15), signal.SIGINT: (130, -2)}
+ENDED_S = 30.0
+CACHES = ("torchinductor_", ".ses")  # of torch and of ONNX Runtime, which keep them for whoever runs next
+COLUMNS = ("ended before", "lost", "differs", "tracebacks", "processes left", "files left")
+
+
+class Case(NamedTuple):
+    """A command over the inputs, and what is compared of its result."""
+
+    name: str
+    arguments: Callable[[Path], list[str]]
+    result: Callable[[Path], Any]
+    replaces: bool = False
+    """Whether it makes the same anew where it is given twice."""
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    seconds: float
+    processes_left: int
+
+
+def in_fork(work: Callable[[], Any]) -> Any:
+    """What a function returns, from a process of its own: this one stays without threads."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with os.fdopen(write, "w") as file:
+            try:
+                json.dump({"found": work()}, file)
+            except Exception as error:  # noqa: BLE001 - whatever keeps a result from being read is told as such
+                json.dump({"found": f"{type(error).__name__}: {error}"[:500]}, file)
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as file:
+        told = file.read()
+    os.waitpid(child, 0)
+    return json.loads(told)["found"]
+
+
+def start(arguments: list[str], folder: Path) -> int:
+    """Run ``st-predict`` in a fork and a group of processes of its own, with a temporary folder of its own."""
+    (folder / "tmp").mkdir(exist_ok=True)
+    child = os.fork()
+    if child:
+        return child
+    os.setpgid(0, 0)  # whatever a terminal sends goes to all of a group
+    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ["TMPDIR"], tempfile.tempdir = str(folder / "tmp"), None
+    sys.argv = ["st-predict", *arguments]
+    status: Any = 0
+    try:
+        from st_predict.cli.__main__ import run
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        run()
+    except SystemExit as error:
+        status = error.code or 0
+    except BaseException:  # noqa: BLE001 - as Python ends with it
+        traceback.print_exc()
+        status = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else 1)
+
+
+def ended(child: int, begin: float, family: list[psutil.Process]) -> Ended:
+    """Wait for a command, and then for the processes that it had started."""
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    seconds = time.monotonic() - begin
+    _, left = psutil.wait_procs(family, timeout=ENDED_S)
+    return Ended(status, seconds, sum(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in left))
+
+
+def family_of(child: int) -> list[psutil.Process]:
+    """Processes that a command has started."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(child).children(recursive=True)
+    return []
+
+
+def run_whole(arguments: list[str], folder: Path) -> Ended:
+    """Run a command to its end."""
+    begin = time.monotonic()
+    return ended(start(arguments, folder), begin, [])
+
+
+def run_killed(arguments: list[str], folder: Path, number: int, after: float | None, nth: int) -> Ended:
+    """Run a command and send it a signal after some seconds or, ``None``, when it makes its ``nth`` file."""
+    begin = time.monotonic()
+    child = start(arguments, folder)
+    seen: set[str] = set()
+    while True:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return ended(child, begin, [])
+        if after is not None and time.monotonic() - begin >= after:
+            break
+        if after is None:
+            seen |= {str(path) for path in in_the_making(folder)}
+            if len(seen) >= nth:
+                break
+        time.sleep(0.001)
+    family = family_of(child)
+    with suppress(ProcessLookupError):
+        if number == signal.SIGINT:
+            os.killpg(child, number)
+        else:
+            os.kill(child, number)
+    return ended(child, begin, family)
+
+
+def in_the_making(folder: Path) -> list[Path]:
+    """Files and folders that a run leaves only if it is killed, and its temporary files."""
+    from st_predict.core.lock import LOCK
+    from st_predict.core.maker import is_in_the_making
+
+    found = []
+    for within, folders, names in os.walk(folder / "work"):
+        for name in (*names, *folders):
+            if is_in_the_making(name) or name == LOCK or name.endswith(".part"):
+                found.append(Path(within, name))
+    return found + [path for path in (folder / "tmp").iterdir() if not path.name.startswith(CACHES)]
+
+
+def draw(inputs: Path) -> None:
+    """Sections, slides, a model and a prediction that the commands work on."""
+    import numpy as np
+    from PIL import Image
+
+    import st_predict as stp
+
+    sections = stp.datasets.synthetic_tissue(n_sections=3, n_subjects=3, size_um=900)
+    for name, sdata in sections.items():
+        sdata.write(inputs / f"{name}.zarr")
+        pixels = np.asarray(
+            sdata[f"{name}_image"].data if f"{name}_image" in sdata else next(iter(sdata.images.values()))
+        )
+        Image.fromarray(np.moveaxis(pixels, 0, -1)).save(inputs / f"slide_{name}.png")
+    model = stp.tl.train(sections, encoder="tiny", genes=10, method="ridge")
+    model.save(inputs / "model")
+    last = list(sections)[-1]
+    stp.tl.predict(sections[last], model)
+    sections[last].write(inputs / "predicted.zarr")
+
+
+def cases(inputs: Path) -> list[Case]:
+    """All commands that write, with one and two processes."""
+    stores = [str(path) for path in sorted(inputs.glob("S*.zarr"))]
+    slides = [str(path) for path in sorted(inputs.glob("slide_*.png"))]
+    few = ["--max-epochs", "3", "--batch-size", "32", "--members", "1"]
+
+    def train(work: Path) -> list[str]:
+        kept = ["--checkpoints", str(work / "kept"), "--resume"]
+        return ["train", *stores[:2], "--out", str(work / "model"), *QUICK, *few, *kept]
+
+    def train_encoder(work: Path) -> list[str]:
+        return [*train(work), "--trainable-encoder", "--tile-store", str(work / "tiles")]
+
+    def predict(work: Path) -> list[str]:
+        return ["predict", *stores[:2], "--model", str(inputs / "model"), "--out", str(work / "out")]
+
+    def cohort(jobs: int) -> Callable[[Path], list[str]]:
+        scale = ["--um-per-px", "2", "--jobs", str(jobs)]
+        return lambda work: [
+            "predict",
+            *slides[:2],
+            "--model",
+            str(inputs / "model"),
+            "--out",
+            str(work / "out"),
+            *scale,
+        ]
+
+    def benchmark(jobs: int) -> Callable[[Path], list[str]]:
+        some = ["--methods", "ridge", "--seeds", "1", "--jobs", str(jobs)]
+        return lambda work: ["benchmark", *stores[:2], "--out", str(work / "out"), *QUICK, *some]
+
+    def evaluate(work: Path) -> list[str]:
+        return ["evaluate", str(inputs / "predicted.zarr"), "--out", str(work / "scores.csv")]
+
+    return [
+        Case("train", train, _model, replaces=True),
+        Case("train --trainable-encoder", train_encoder, _model, replaces=True),
+        Case("predict stores", predict, _predictions, replaces=True),
+        Case("predict slides", cohort(1), _predictions),
+        Case("benchmark", benchmark(1), _scores),
+        Case("evaluate", evaluate, lambda work: (work / "scores.csv").read_text(), replaces=True),
+        Case("predict slides --jobs 2", cohort(2), _predictions),
+        Case("benchmark --jobs 2", benchmark(2), _scores),
+    ]
+
+
+def _model(work: Path) -> str:
+    import st_predict as stp
+
+    return stp.load_model(work / "model").id
+
+
+def _predictions(work: Path) -> dict[str, float]:
+    import numpy as np
+    import spatialdata
+
+    found = {}
+    for store in sorted((work / "out").glob("*.zarr")):
+        values = np.asarray(spatialdata.read_zarr(store).tables["predicted"].X, np.float64)
+        found[store.name] = float((values * np.arange(1, values.size + 1).reshape(values.shape)).sum())
+    return found
+
+
+def _scores(work: Path) -> str:
+    import pandas as pd
+
+    table = pd.read_csv(work / "out" / "scores.csv").drop(columns="seconds")
+    return table.to_csv(index=False)
+
+
+def try_one(case: Case, folder: Path, whole: Any, seconds: float, draws: random.Random, aimed: bool) -> dict[str, Any]:
+    """Kill a command once, give it once more, and compare."""
+    work = folder / "work"
+    work.mkdir(parents=True)
+    number = draws.choice(list(SIGNALS))
+    earlier = case.replaces and draws.random() < 0.5
+    if earlier:
+        run_whole(case.arguments(work), folder)
+    after, nth = (None, draws.choice([1, 1, 2, 3, 5, 8])) if aimed else (draws.uniform(0, 1) * seconds, 0)
+    killed = run_killed(case.arguments(work), folder, number, after, nth)
+    lost = earlier and in_fork(lambda: case.result(work)) != whole
+    again = run_whole(case.arguments(work), folder)
+    log = (folder / "log.txt").read_text()
+    left = [] if again.status else in_the_making(folder)
+    found = {
+        "ended before": killed.status == 0,
+        "lost": bool(lost),
+        "differs": again.status != 0 or in_fork(lambda: case.result(work)) != whole,
+        "tracebacks": "Traceback" in log,
+        "processes left": killed.processes_left + again.processes_left,
+        "files left": len(left),
+        "status": killed.status not in (0, *SIGNALS[signal.Signals(number)]),
+    }
+    if any(value for name, value in found.items() if name != "ended before"):
+        print(f"{case.name}, {signal.Signals(number).name}, {after=}, {nth=}: {killed}, {again}, {found}")
+        print("\n".join([*map(str, left), log[-3000:]]), flush=True)
+    return {"command": case.name, "kill": ("aimed " if aimed else "") + signal.Signals(number).name, **found}
+
+
+def try_all(place: Path, n_random: int, n_aimed: int, draws: random.Random) -> list[dict[str, Any]]:
+    """Every command in turn, as often as asked; a row for each time."""
+    inputs = place / "inputs"
+    inputs.mkdir()
+    in_fork(lambda: draw(inputs))
+    known = cases(inputs)
+    wholes: dict[str, tuple[Any, float]] = {}
+    rows = []
+    for i in range(n_random + n_aimed):
+        case = known[i % len(known)]
+        if case.name not in wholes:
+            wholes[case.name] = unbroken(case, place / f"whole_{i}")
+        rows.append(try_one(case, place / str(i), *wholes[case.name], draws, aimed=i >= n_random))
+        shutil.rmtree(place / str(i), ignore_errors=True)
+    return rows
+
+
+def unbroken(case: Case, folder: Path) -> tuple[Any, float]:
+    """The result of a command that nobody kills, and the seconds it takes."""
+    work = folder / "work"
+    work.mkdir(parents=True)
+    done = run_whole(case.arguments(work), folder)
+    if done.status:
+        raise SystemExit(f"{case.name} fails:\n{(folder / 'log.txt').read_text()}")
+    result = in_fork(lambda: case.result(work))
+    print(f"{case.name}: {done.seconds:.1f} s", flush=True)
+    return result, done.seconds
+
+
+def main() -> int:
+    """Run all and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--random", type=int, default=100)
+    parser.add_argument("--aimed", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", action="store_true", help="a tenth, of every command once")
+    asked = parser.parse_args()
+    n_random, n_aimed = (8, 4) if asked.share else (asked.random, asked.aimed)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is raised in a fork before it is ready would end up here
+    _import_all()
+    place = Path(tempfile.mkdtemp(prefix="st_predict_kills_"))  # forks would remove a TemporaryDirectory as they end
+    try:
+        rows = try_all(place, n_random, n_aimed, random.Random(asked.seed))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    _print(rows)
+    return int(any(row[name] for row in rows for name in (*COLUMNS[1:], "status")))
+
+
+def _import_all() -> None:
+
+    import st_predict.cli.benchmark
+    import st_predict.cli.commands
+    import st_predict.cli.predict
+    import st_predict.tl._cohort  # noqa: F401
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    print(f"{'command':<27}{'kill':<16}{'n':>4}" + "".join(f"{name:>16}" for name in COLUMNS))
+    for key in sorted({(row["command"], row["kill"]) for row in rows}):
+        mine = [row for row in rows if (row["command"], row["kill"]) == key]
+        sums = "".join(f"{sum(int(row[name]) for row in mine):>16}" for name in COLUMNS)
+        print(f"{key[0]:<27}{key[1]:<16}{len(mine):>4}{sums}")
+    print(f"{'all':<43}{len(rows):>4}" + "".join(f"{sum(int(row[name]) for row in rows):>16}" for name in COLUMNS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""What is said where something cannot be written: what it was, where, and how much room is missing."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger("st_predict")
+_MB = 1e6
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_TOO_MANY = (errno.EMFILE, errno.ENFILE)
+_SAID = ("No space left", "os error 28", "File too large", "os error 27", "Disk quota exceeded", "os error 122")
+_NO_BYTES = 2**16  # libraries that do not say why they cannot write: with as little free, it is that
+
+
+class NotWritten(InputError):
+    """Something could not be written; whatever was to be is still in memory, and what was there before is untouched."""
+
+
+@contextmanager
+def said_if_not_written(path: Path, made: Path) -> Iterator[None]:
+    """Within it, a full disk or a folder that is closed is told as such.
+
+    Parameters
+    ----------
+    path
+        What is being written, as the user knows it.
+    made
+        Where it is written before it takes its place.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        told = _told(path, made, error)
+        if told is None:
+            raise
+        raise told from error
+
+
+def check_room(path: Path, n_bytes: int) -> None:
+    """Refuse to write what is known to be larger than what is free.
+
+    Raises
+    ------
+    NotWritten
+        Saying how much is missing.
+    """
+    free = _free(path)
+    if free < n_bytes:
+        raise NotWritten(
+            f"{path} was not written: it takes {n_bytes / _MB:.1f} MB, and {(n_bytes - free) / _MB:.1f} MB of them are missing",
+            where=str(path.parent),
+            expected=f"{n_bytes / _MB:.1f} MB of free space",
+            remedy="free space, or choose a path on another disk",
+        )
+
+
+_unkept: set[Path] = set()
+
+
+@contextmanager
+def going_on_unkept(what: str, folder: Path) -> Iterator[None]:
+    """Within it something is kept that is only there to go on from; work goes on without it, and that is said once.
+
+    Parameters
+    ----------
+    what
+        The work that goes on.
+    folder
+        Where it is kept.
+    """
+    try:
+        yield
+    except NotWritten as error:
+        if folder not in _unkept:
+            _unkept.add(folder)
+            logger.warning("%s; %s goes on, and a run that is broken off will lack this", error.what, what)
+    else:
+        _unkept.discard(folder)
+
+
+def _told(path: Path, made: Path, error: Exception) -> NotWritten | None:
+    numbers = [one.errno for one in _chain(error) if isinstance(one, OSError)]
+    if any(number in _TOO_MANY for number in numbers):
+        return NotWritten(
+            f"{path} was not written: this process has too many files open",
+            where=str(path),
+            expected="a limit of some hundred open files",
+            remedy="raise the limit (ulimit -n 4096) and do it again",
+        )
+    if any(number in _CLOSED for number in numbers) and _is_of(error, path.parent):
+        return NotWritten(
+            f"{path} was not written: {path.parent} is not to be written to ({error})",
+            where=str(path),
+            expected="a path in a folder that can be written to",
+            remedy="choose another path",
+        )
+    if _is_full(error, numbers, made):
+        written, free = _size(made), _free(made)
+        return NotWritten(
+            f"{path} was not written: there is no room left ({written / _MB:.1f} MB were written, "
+            f"{free / _MB:.1f} MB are free)",
+            where=str(path.parent),
+            expected=f"room for more than {(written + free) / _MB:.1f} MB",
+            remedy="free space, or choose a path on another disk",
+        )
+    return None
+
+
+def _is_of(error: Exception, folder: Path) -> bool:
+    """Whether an error is of something in a folder; what is copied there may be read from elsewhere."""
+    named = [one.filename for one in _chain(error) if isinstance(one, OSError) and one.filename is not None]
+    return any(os.fsdecode(name).startswith(str(folder)) for name in named if not isinstance(name, int))
+
+
+def _is_full(error: Exception, numbers: list[int | None], made: Path) -> bool:
+    if any(number in _FULL for number in numbers):
+        return True
+    if any(said in str(one) for one in _chain(error) for said in _SAID):  # as libraries not in Python say it
+        return True
+    return isinstance(error, (OSError, RuntimeError)) and _free(made) < _NO_BYTES
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    found = [error]
+    while (before := found[-1].__cause__ or found[-1].__context__) is not None and before not in found:
+        found.append(before)
+    return found
+
+
+def _size(made: Path) -> int:
+    try:
+        return sum(one.lstat().st_size for one in (made, *made.rglob("*")) if one.is_file())
+    except OSError:
+        return 0
+
+
+def _free(made: Path) -> int:
+    """Bytes that are free where something is made."""
+    for folder in made.parents:
+        with suppress(OSError):
+            return shutil.disk_usage(folder).free
+    return 0

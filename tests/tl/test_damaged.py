@@ -1,0 +1,142 @@
+"""What the package keeps for itself is damaged: it is named and made again where it can be, and results are the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from spatialdata import SpatialData
+
+import st_predict as stp
+from st_predict.core.errors import InputError
+from st_predict.core.model.model import Model
+
+
+def flip(path: Path) -> None:
+    """One bit, in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def replace(path: Path) -> None:
+    path.write_text(json.dumps({"kept": [1, 2], "sha256": "0"}))
+
+
+DAMAGE = [flip, cut, empty, replace, Path.unlink]
+
+
+@pytest.fixture
+def train(make_section: Callable[..., SpatialData], quick: dict[str, Any]) -> Callable[..., Model]:
+    return lambda **settings: stp.tl.train([make_section("A", 0), make_section("B", 1)], **quick, **settings)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_training(damage: Any, train: Callable[..., Model], tmp_path: Path, caplog: Any, tile_count: Any) -> None:
+    folder = tmp_path / "kept"
+    known, encoded = train(checkpoint_dir=folder).id, tile_count.tiles
+    damaged = [sorted(folder.glob("*.ckpt"))[0], sorted(folder.glob("features/*/*.npy"))[0]]
+    for path in damaged:
+        damage(path)
+    caplog.clear()
+    assert train(checkpoint_dir=folder, resume=True).id == known
+    said = [message for message in caplog.messages if "is damaged" in message]
+    assert len(said) == (0 if damage is Path.unlink else 2) and encoded < tile_count.tiles < 2 * encoded
+    damage(folder / "training.json")
+    with pytest.raises(InputError, match=r"training.json is (damaged|missing): what the fits") as error:
+        train(checkpoint_dir=folder, resume=True)
+    assert error.value.remedy.startswith("remove training.json and all .ckpt files there")
+    for path in (folder / "training.json", *folder.glob("*.ckpt")):
+        path.unlink(missing_ok=True)
+    tile_count.tiles = 0
+    assert train(checkpoint_dir=folder, resume=True).id == known and tile_count.tiles == 0
+
+
+def test_features_of_the_users_own_are_no_training(train: Callable[..., Model], tmp_path: Path) -> None:
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "mine.txt").touch()
+    with pytest.raises(InputError, match="exists and holds no training"):
+        train(checkpoint_dir=tmp_path)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_folds(damage: Any, three_sections: dict[str, SpatialData], quick: dict[str, Any], tmp_path: Path) -> None:
+    def compare() -> Any:
+        settings = {name: quick[name] for name in ("encoder", "genes")}
+        table = stp.tl.cross_validate(three_sections, methods="mean", out=tmp_path, n_jobs=1, **settings)
+        return table.drop(columns="seconds")
+
+    known = compare()
+    damage(sorted((tmp_path / "folds").glob("mean-*.json"))[0])
+    damage(tmp_path / "folds" / "st_predict.json")
+    assert compare().equals(known)
+
+
+def test_features_in_a_table(make_section: Callable[..., SpatialData], caplog: Any, tile_count: Any) -> None:
+    sdata = make_section()
+    key = stp.pp.embed(sdata, encoder="tiny")
+    table = sdata.tables["table"]
+    known, encoded = table.obsm[key].copy(), tile_count.tiles
+    stp.pp.embed(sdata, encoder="tiny")
+    assert tile_count.tiles == encoded
+    table.obsm[key][3, 2] = np.nextafter(table.obsm[key][3, 2], np.float32(9))
+    stp.pp.embed(sdata, encoder="tiny")
+    assert tile_count.tiles == 2 * encoded and np.array_equal(table.obsm[key], known)
+    assert f"features in obsm[{key!r}] are not those that were written there; they are made again" in caplog.messages
+    del table.uns[key]["values"]  # as an earlier version kept them
+    stp.pp.embed(sdata, encoder="tiny")
+    assert tile_count.tiles == 2 * encoded
+
+
+def draw(folder: Path, make_section: Callable[..., SpatialData], n: int) -> list[Path]:
+    """Slides in a format that states no scale."""
+    paths = [folder / f"case_{i}.png" for i in range(n)]
+    for i, path in enumerate(paths):
+        pixels = np.asarray(make_section("A", i).images["A_image"].data)
+        Image.fromarray(np.moveaxis(pixels, 0, -1)).save(path)
+    return paths
+
+
+def test_a_cohort(
+    make_section: Callable[..., SpatialData], quick_model: Model, tmp_path: Path, caplog: Any, tile_count: Any
+) -> None:
+    slides, out = draw(tmp_path, make_section, 2), tmp_path / "out"
+
+    def run() -> Any:
+        return stp.tl.predict_cohort(slides, quick_model, out, um_per_px=4.0, n_jobs=1)
+
+    known = run()
+    assert set(known["status"]) == {"done"}, known["reason"].tolist()
+    tile_count.tiles = 0
+    for damage in (cut, empty, Path.unlink):
+        damage(out / "manifest.csv")
+        again = run()
+        assert set(again["status"]) == {"skipped"} and again["n_spots"].equals(known["n_spots"])
+    (out / "manifest.csv").write_text("patient,age\n1,70\n")
+    with pytest.raises(InputError, match=r"manifest.csv is not the table of a cohort") as error:
+        run()
+    assert "move manifest.csv away" in error.value.remedy
+    (out / "manifest.csv").unlink()
+    assert set(run()["status"]) == {"skipped"} and tile_count.tiles == 0
+    (out / "manifest.csv").unlink()
+    stp.tl.train(make_section("A", 5), method="ridge", encoder="tiny", genes=5).save(out / "model")
+    with pytest.raises(InputError, match="exists and holds no cohort"):
+        run()  # which would replace somebody's model
+    quick_model.save(out / "model")
+    run()
+    flip(out / "case_0.zarr" / "st_predict.json")
+    with pytest.raises(InputError, match=r"case_0.zarr exists and is not an earlier prediction"):
+        run()

@@ -1,0 +1,109 @@
+"""There is no room: what was being written is said, what was there before stays, and what is in memory is not lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from spatialdata import SpatialData
+
+import st_predict as stp
+from st_predict.cli import main
+from st_predict.core import full
+from st_predict.core.errors import InputError
+from st_predict.core.full import NotWritten
+from st_predict.core.model.model import Model
+
+resource = pytest.importorskip("resource", reason="limits of POSIX")
+
+
+@contextmanager
+def room_for(n_bytes: int) -> Iterator[None]:
+    """No file of this process can become larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def train(make_section: Callable[..., SpatialData], quick: dict[str, Any]) -> Callable[..., Model]:
+    return lambda **settings: stp.tl.train([make_section("A", 0), make_section("B", 1)], **quick, **settings)
+
+
+def test_a_model_stays_in_memory_and_the_earlier_one_on_disk(quick_model: Model, tmp_path: Path) -> None:
+    quick_model.save(tmp_path / "m")
+    size = (tmp_path / "m" / "weights.safetensors").stat().st_size
+    with room_for(size // 2), pytest.raises(NotWritten, match=r"m was not written: there is no room left \(") as error:
+        quick_model.save(tmp_path / "m")
+    assert error.value.remedy == "free space, or choose a path on another disk"
+    assert [one.name for one in tmp_path.iterdir()] == ["m"] and stp.load_model(tmp_path / "m").id == quick_model.id
+    assert stp.load_model(quick_model.save(tmp_path / "other")).id == quick_model.id
+
+
+def test_how_much_is_missing_is_said(quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(full, "_free", lambda _: 1000)
+    with pytest.raises(NotWritten, match=r"m was not written: it takes [0-9.]+ MB, and [0-9.]+ MB of them are missing"):
+        quick_model.save(tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_goes_on_without_what_cannot_be_kept(
+    train: Callable[..., Model], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with room_for(15_000):
+        model = train(checkpoint_dir=tmp_path / "kept")
+    said = [message for message in caplog.messages if "was not written" in message]
+    assert len(said) == 1 and "there is no room left" in said[0], "and once, not for each epoch"
+    assert "; the training goes on, and a run that is broken off will lack this" in said[0]
+    assert not [one for one in (tmp_path / "kept").rglob("*") if one.name.startswith(".")]
+    assert model.id == train().id == train(checkpoint_dir=tmp_path / "kept", resume=True).id
+
+
+def test_a_comparison_returns_its_table(
+    three_sections: dict[str, SpatialData], quick: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"encoder": quick["encoder"], "genes": quick["genes"], "methods": "mean", "n_jobs": 1}
+    with room_for(1000):
+        table = stp.tl.cross_validate(three_sections, out=tmp_path / "cv", **settings)
+    assert "scores.csv was not written: there is no room left" in caplog.text
+    assert caplog.messages[-1].endswith("the table is returned all the same: write it elsewhere with to_csv")
+    again = stp.tl.cross_validate(three_sections, out=tmp_path / "cv", **settings)
+    assert again.drop(columns="seconds").equals(table.drop(columns="seconds")) and (tmp_path / "cv/scores.csv").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_is_closed_meanwhile(quick_model: Model, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(InputError, match="not to be written to"):
+        quick_model.save(tmp_path / "closed" / "m")
+
+
+def test_on_the_command_line_the_model_is_written_elsewhere(
+    make_section: Callable[..., SpatialData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_section().write(tmp_path / "A.zarr")
+    save, out, here = Model.save, tmp_path / "full" / "m", tmp_path / "here"
+    here.mkdir()
+
+    def refused(self: Model, path: Path) -> Path:
+        with full.said_if_not_written(path, path):
+            if path == out:
+                raise OSError(28, "No space left on device")
+        return save(self, path)
+
+    monkeypatch.setattr(Model, "save", refused)
+    monkeypatch.chdir(here)
+    options = ["--encoder", "tiny", "--genes", "10", "--method", "ridge"]
+    done = CliRunner().invoke(main, ["train", str(tmp_path / "A.zarr"), "--out", str(out), *options])
+    assert done.exit_code == 1 and "m was not written: there is no room left" in done.output, done.output
+    (place,) = here.iterdir()
+    assert f"The model was written to {place} instead" in done.output
+    assert place.name == f"m-{stp.load_model(place).id}"
