@@ -145,7 +145,7 @@ def surface() -> dict[str, tuple[Callable[[Desk], dict[str, Any]], dict[str, Kin
             "sdata": section, "genes": names("TUMOR_01"), "shared_scale": flag(), "cmap": choice("nosuch"), **gene,
             **drawing}),
         "pl.gene_correlation": (lambda d: {"sdata": d.predicted()}, {
-            "sdata": section, "genes": names("TUMOR_01", one=False).or_none(), **gene, **drawing}),
+            "sdata": section, "genes": names("TUMOR_01", twice=True).or_none(), **gene, **drawing}),
         "pl.gene_scores": (lambda d: {"table": d.scores.genes}, {
             "table": a_table, "method": names("ridge").or_none(), "n_labels": whole(0), **drawing}),
         "pl.history": (lambda d: {"model": d.network}, {"model": a_model, **drawing}),

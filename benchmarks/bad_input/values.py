@@ -179,8 +179,8 @@ def new_name() -> Kind:
     return Kind(values)
 
 
-def names(known: str, *, one: bool = True, count: bool = False, known_only: bool = True) -> Kind:
-    """A list of names; ``one``: a single one is right as well, ``count``: a number is."""
+def names(known: str, *, one: bool = True, count: bool = False, known_only: bool = True, twice: bool = False) -> Kind:
+    """A list of names; ``one``: a single one is right as well, ``count``: a number is, ``twice``: a name may come again."""
 
     def values(rng: random.Random) -> Values:
         yield "empty", []
@@ -195,7 +195,8 @@ def names(known: str, *, one: bool = True, count: bool = False, known_only: bool
         yield "wrong type", known.encode()
         yield "wrong type", [known.encode()]
         yield "wrong type", object()
-        yield "duplicates in a list", [known, known]
+        if not twice:
+            yield "duplicates in a list", [known, known]
         yield "None", [known, None]
         yield "number for a name", [rng.randint(1, 9)]
         yield "number for a name", [known, 5.5]

@@ -214,7 +214,7 @@ def test_show_and_save(made: SimpleNamespace, tmp_path: Path, monkeypatch: pytes
         ("ACTB1", {}, "names near those: ACTB1: Actb"),
         (["Actb", "Gapdh"], {}, r"not predicted: Gapdh \(measured, but not in the model's panel: Gapdh\)"),
         ("zzz", {}, r"train with genes=\[...\] to have them predicted"),
-        ([], {}, "no gene was asked for"),
+        ([], {}, "genes is .*empty"),
         ("Actb", {"key": "other"}, "there is no prediction under 'other'"),
         ("Actb", {"layer": "raw"}, "has no layer 'raw'"),
         ("Actb", {"image_key": "he"}, "there is no image 'he'"),
