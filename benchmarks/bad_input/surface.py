@@ -73,7 +73,7 @@ def surface() -> dict[str, tuple[Callable[[Desk], dict[str, Any]], dict[str, Kin
     fit = {
         "encoder": choice("nosuch_net"), "genes": names("TUMOR_01", count=True), "gene_sets": gene_sets(),
         "gene_ranking": choice("heg"), "min_counts": min_counts, "tile_um": widths_or_none, "tile_px": widths_or_none,
-        "encoder_weights": weights, "tile_store": writable().or_none(), "tile_store_gb": number(0, 1e12),
+        "encoder_weights": weights, "tile_store": writable(shared=True).or_none(), "tile_store_gb": number(0, 1e12),
         "layer": key, "seed": whole(0), **element_keys,
     }  # fmt: skip
     recipe = {

@@ -327,14 +327,15 @@ def readable(*, folder: bool = False, frame: bool = False, any_file: bool = Fals
     return Kind(values)
 
 
-def writable(*, read: tuple[str, ...] = ("user/A.zarr",)) -> Kind:
-    """A folder to write; ``read`` is what is read meanwhile."""
+def writable(*, shared: bool = False, read: tuple[str, ...] = ("user/A.zarr",)) -> Kind:
+    """A folder to write, which may hold other files where it is ``shared``; ``read`` is what is read meanwhile."""
 
     def values(rng: random.Random) -> Values:
         yield from _no_path(rng)
         yield "cannot be written", "user/notes.txt"
         yield "cannot be written", Path("user/notes.txt/out")
-        yield "cannot be written", "user/full"
+        if not shared:
+            yield "cannot be written", "user/full"
         yield "cannot be written", "user/A.zarr/out"
         yield "cannot be written", "user/model/out"
         yield "cannot be written", "/proc/out"

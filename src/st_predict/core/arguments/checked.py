@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from st_predict.core.arguments.kinds import Kind
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def declared(verb: str, argument: str) -> str:
