@@ -133,7 +133,7 @@ def surface() -> dict[str, tuple[Callable[[Desk], dict[str, Any]], dict[str, Kin
             "paths": several_paths(), "model": a_model, "out_dir": writable(), "client": a_client(),
             "key_added": new_name(), "um_per_px": um_per_px, "pitch_um": number(0, 1e9).or_none(),
             "n_jobs": whole(1).or_none(), "device": device, "interval": share(),
-            "min_reliability": number(-2, 1e6, below=-50).or_none(), "series": series()}),
+            "min_reliability": number(-2, 1e6, below=-50).or_none(), "series": series(of_each=True)}),
         "tl.cross_validate": (lambda d: {"sections": d.fresh(), "methods": ["ridge"], "n_jobs": 1, **CUT}, {
             "sections": sections, "methods": methods(), "groups": groups(), **fit, "out": writable().or_none(),
             "n_jobs": whole(1).or_none(), "accelerator": choice("quantum"), "seeds": whole(1, absurd=10**9)}),
