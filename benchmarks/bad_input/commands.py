@@ -42,7 +42,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "--strategy": NO_NAME[:2],
         "--precision": ("nosuch", "33", "''"),
         "--checkpoints": (*NO_FOLDER, "out", "out/kept", "."),
-        "--tile-store": (*NO_FOLDER, "out", "out/tiles"),
+        "--tile-store": (*(one for one in NO_FOLDER if one != "user/full"), "out", "out/tiles"),
         "--encoder": NO_NAME[:2],
         "--encoder-weights": NO_FILE,
         "--genes": ("nosuch.txt", "0", "-5", "user/genes.txt", "user/empty.tif", "user/random.bin", "user", "''"),

@@ -167,10 +167,13 @@ def a_client() -> Kind:
     return Kind(values, optional=True)
 
 
-def series() -> Kind:
+def series(*, of_each: bool = False) -> Kind:
+    """The number of a slide in its file; ``of_each`` of several: one that a file lacks is told of that file."""
+
     def values(rng: random.Random) -> Iterator[tuple[str, Any]]:
         yield from whole(0, absurd=10**9).values(rng)
-        yield "unknown name", rng.randint(7, 99)
+        if not of_each:
+            yield "unknown name", rng.randint(7, 99)
 
     return Kind(values, optional=True)
 

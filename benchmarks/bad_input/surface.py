@@ -73,7 +73,7 @@ def surface() -> dict[str, tuple[Callable[[Desk], dict[str, Any]], dict[str, Kin
     fit = {
         "encoder": choice("nosuch_net"), "genes": names("TUMOR_01", count=True), "gene_sets": gene_sets(),
         "gene_ranking": choice("heg"), "min_counts": min_counts, "tile_um": widths_or_none, "tile_px": widths_or_none,
-        "encoder_weights": weights, "tile_store": writable().or_none(), "tile_store_gb": number(0, 1e12),
+        "encoder_weights": weights, "tile_store": writable(shared=True).or_none(), "tile_store_gb": number(0, 1e12),
         "layer": key, "seed": whole(0), **element_keys,
     }  # fmt: skip
     recipe = {
@@ -133,7 +133,7 @@ def surface() -> dict[str, tuple[Callable[[Desk], dict[str, Any]], dict[str, Kin
             "paths": several_paths(), "model": a_model, "out_dir": writable(), "client": a_client(),
             "key_added": new_name(), "um_per_px": um_per_px, "pitch_um": number(0, 1e9).or_none(),
             "n_jobs": whole(1).or_none(), "device": device, "interval": share(),
-            "min_reliability": number(-2, 1e6, below=-50).or_none(), "series": series()}),
+            "min_reliability": number(-2, 1e6, below=-50).or_none(), "series": series(of_each=True)}),
         "tl.cross_validate": (lambda d: {"sections": d.fresh(), "methods": ["ridge"], "n_jobs": 1, **CUT}, {
             "sections": sections, "methods": methods(), "groups": groups(), **fit, "out": writable().or_none(),
             "n_jobs": whole(1).or_none(), "accelerator": choice("quantum"), "seeds": whole(1, absurd=10**9)}),
@@ -145,7 +145,7 @@ def surface() -> dict[str, tuple[Callable[[Desk], dict[str, Any]], dict[str, Kin
             "sdata": section, "genes": names("TUMOR_01"), "shared_scale": flag(), "cmap": choice("nosuch"), **gene,
             **drawing}),
         "pl.gene_correlation": (lambda d: {"sdata": d.predicted()}, {
-            "sdata": section, "genes": names("TUMOR_01", one=False).or_none(), **gene, **drawing}),
+            "sdata": section, "genes": names("TUMOR_01", twice=True).or_none(), **gene, **drawing}),
         "pl.gene_scores": (lambda d: {"table": d.scores.genes}, {
             "table": a_table, "method": names("ridge").or_none(), "n_labels": whole(0), **drawing}),
         "pl.history": (lambda d: {"model": d.network}, {"model": a_model, **drawing}),

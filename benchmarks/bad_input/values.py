@@ -179,8 +179,8 @@ def new_name() -> Kind:
     return Kind(values)
 
 
-def names(known: str, *, one: bool = True, count: bool = False, known_only: bool = True) -> Kind:
-    """A list of names; ``one``: a single one is right as well, ``count``: a number is."""
+def names(known: str, *, one: bool = True, count: bool = False, known_only: bool = True, twice: bool = False) -> Kind:
+    """A list of names; ``one``: a single one is right as well, ``count``: a number is, ``twice``: a name may come again."""
 
     def values(rng: random.Random) -> Values:
         yield "empty", []
@@ -195,7 +195,8 @@ def names(known: str, *, one: bool = True, count: bool = False, known_only: bool
         yield "wrong type", known.encode()
         yield "wrong type", [known.encode()]
         yield "wrong type", object()
-        yield "duplicates in a list", [known, known]
+        if not twice:
+            yield "duplicates in a list", [known, known]
         yield "None", [known, None]
         yield "number for a name", [rng.randint(1, 9)]
         yield "number for a name", [known, 5.5]
@@ -326,14 +327,15 @@ def readable(*, folder: bool = False, frame: bool = False, any_file: bool = Fals
     return Kind(values)
 
 
-def writable(*, read: tuple[str, ...] = ("user/A.zarr",)) -> Kind:
-    """A folder to write; ``read`` is what is read meanwhile."""
+def writable(*, shared: bool = False, read: tuple[str, ...] = ("user/A.zarr",)) -> Kind:
+    """A folder to write, which may hold other files where it is ``shared``; ``read`` is what is read meanwhile."""
 
     def values(rng: random.Random) -> Values:
         yield from _no_path(rng)
         yield "cannot be written", "user/notes.txt"
         yield "cannot be written", Path("user/notes.txt/out")
-        yield "cannot be written", "user/full"
+        if not shared:
+            yield "cannot be written", "user/full"
         yield "cannot be written", "user/A.zarr/out"
         yield "cannot be written", "user/model/out"
         yield "cannot be written", "/proc/out"

@@ -15,6 +15,7 @@ from st_predict.core.outputs import (
     check_apart,
     check_holder,
     check_output,
+    check_places,
     has_columns,
     has_mark,
     is_free,
@@ -172,3 +173,25 @@ def test_nothing_is_added_to_what_is_one_whole(tmp_path: Path, files: list[str],
 def test_settings_of_something_else_are_no_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     assert check_holder(tmp_path / "out", where="out") is None, "nothing is refused"
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ({"out": "run", "tile_store": "run/tiles"}, r"tile_store \(.*run/tiles\) lies in out \(.*run\)"),
+        ({"out": "run/kept/out", "checkpoint_dir": "run/kept"}, "out .* lies in checkpoint_dir"),
+        ({"out": "run", "tile_store": "run"}, "lies in"),
+        ({"out": "file"}, "file is a file"),
+        ({"out": "file/out"}, "file is no folder"),
+        ({"out": "link"}, "link is a link to nowhere, which does not exist"),
+        ({"out": "run", "tile_store": "there/../run/tiles"}, "tile_store .* lies in out"),
+    ],
+)
+def test_folders_to_write_lie_side_by_side(tmp_path: Path, places: dict[str, str], said: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(InputError, match=said):
+        check_places(**{where: tmp_path / place for where, place in places.items()})
+    check_places(out=tmp_path / "run", tile_store=tmp_path / "runs", checkpoint_dir=None)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "link", "there"]

@@ -119,7 +119,7 @@ DECLARED: dict[str, Kind] = {
     # genes
     "genes": OneOf((Whole(1, 1_000_000, "how many genes"), GENE, Listed(GENE))),
     "spatial_expression.genes": OneOf((GENE, Listed(GENE))),
-    "gene_correlation.genes": optional(GENE, Listed(GENE)),
+    "gene_correlation.genes": optional(GENE, Listed(GENE, twice=True)),
     "predict_features.genes": optional(Array(1, "numbers of genes (m,)", whole=True)),
     "panel": optional(Listed(GENE)),
     "gene_sets": optional(

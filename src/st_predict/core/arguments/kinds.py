@@ -155,7 +155,7 @@ class Number(Kind):
 
     def take(self, value: Any) -> float:
         """As an ``int`` or a ``float``."""
-        if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        if isinstance(value, bool | np.bool_) or not _is_real(value):
             raise self.misfit(value)
         number: Any = value
         # NaN is in no order; a whole number is compared whatever its size.
@@ -490,6 +490,10 @@ class OneOf(Kind):
                 misfits.append(misfit)
         meant = next((misfit for misfit in misfits if misfit.near), None)
         raise meant or self.misfit(value)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real)
 
 
 def optional(*kinds: Kind) -> OneOf:
