@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from st_predict import datasets, io, pl, pp, tl
     from st_predict.core.errors import InputError
     from st_predict.core.model.model import Model
+    from st_predict.io._to_anndata import to_anndata
     from st_predict.tl import load_model
 
-__all__ = ["InputError", "Model", "datasets", "io", "load_model", "pl", "pp", "tl"]
+__all__ = ["InputError", "Model", "datasets", "io", "load_model", "pl", "pp", "tl", "to_anndata"]
 __version__ = version("st-predict")
 
 _ROOMS = ("datasets", "io", "pl", "pp", "tl")
@@ -23,6 +24,7 @@ _NAMES = {
     "InputError": "st_predict.core.errors",
     "Model": "st_predict.core.model.model",
     "load_model": "st_predict.tl",
+    "to_anndata": "st_predict.io._to_anndata",
 }
 
 

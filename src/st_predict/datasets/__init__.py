@@ -9,12 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from st_predict.datasets._hest import hest
     from st_predict.datasets._public import als, her2st, mob
     from st_predict.datasets._synthetic import synthetic_tissue
+    from st_predict.datasets._write_hest import write_hest
 
-__all__ = ["als", "her2st", "mob", "synthetic_tissue"]
+__all__ = ["als", "her2st", "hest", "mob", "synthetic_tissue", "write_hest"]
 
-_HOME = {"als": "_public", "her2st": "_public", "mob": "_public", "synthetic_tissue": "_synthetic"}
+_HOME = {
+    "als": "_public",
+    "her2st": "_public",
+    "hest": "_hest",
+    "mob": "_public",
+    "synthetic_tissue": "_synthetic",
+    "write_hest": "_write_hest",
+}
 
 
 def __getattr__(name: str) -> Any:
