@@ -16,7 +16,7 @@ from st_predict.io._h5ad import read_h5ad, spot_places, with_counts
 from st_predict.io._hest_folder import SCALE, Sample, find_sample, list_samples
 from st_predict.io._images import image_element, lazy_array
 from st_predict.io._library import positive
-from st_predict.io._patches import PATCH_UM_PER_PX, PatchImage, Patches, covered_share, read_patches, side_on_slide
+from st_predict.io._patches import PATCH_UM_PER_PX, Patches, PatchImage, covered_share, read_patches, side_on_slide
 from st_predict.io._slide import slide
 
 if TYPE_CHECKING:
@@ -141,7 +141,9 @@ def _check_places(element: Any, centers_px: NDArray[np.float64], path: Path, fac
     height, width = int(level.sizes["y"]), int(level.sizes["x"])
     stated = [positive(facts.get(f"fullres_px_{side}")) for side in ("width", "height")]
     if None not in stated and sorted(map(float, filter(None, stated))) != sorted((width, height)):
-        logger.warning("%s has %d x %d px, and by its metadata %g x %g (width x height)", path.name, width, height, *stated)
+        logger.warning(
+            "%s has %d x %d px, and by its metadata %g x %g (width x height)", path.name, width, height, *stated
+        )
     check_spots_on_image(centers_px, width=width, height=height, where=str(path))
 
 

@@ -176,9 +176,7 @@ def rgb_pixels(image: Any, *, where: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(over_white(pixels).transpose(2, 0, 1))
 
 
-def told_um_per_px(
-    library: Library, obs: pd.DataFrame, centers_px: NDArray[np.float64], *, where: str
-) -> float | None:
+def told_um_per_px(library: Library, obs: pd.DataFrame, centers_px: NDArray[np.float64], *, where: str) -> float | None:
     """Scale of the full-resolution image: as stated, or by the spots of an array of known geometry; else ``None``.
 
     Visium is known by the places of its spots on the array, or by the chemistry; its spots lie 100 um apart.

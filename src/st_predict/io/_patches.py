@@ -69,7 +69,9 @@ def read_patches(path: Path) -> Patches:
         raise _bad_patches(path, f"has images of shape {shape} and type {kind}, and {len(barcodes)} barcodes")
     if len(set(barcodes)) < len(barcodes):
         raise _bad_patches(path, f"has {len(barcodes) - len(set(barcodes))} barcodes more than once")
-    return Patches(path, key, int(shape[1]), barcodes, places if places is None or len(places) == shape[0] else None, attrs)
+    return Patches(
+        path, key, int(shape[1]), barcodes, places if places is None or len(places) == shape[0] else None, attrs
+    )
 
 
 def _bad_patches(path: Path, what: str) -> InputError:

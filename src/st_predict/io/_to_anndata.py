@@ -62,11 +62,6 @@ def to_anndata(
     >>> adata = stp.to_anndata(sections["S1"])
     >>> list(adata.uns["spatial"]), list(adata.layers)
     (['S1'], ['truth', 'predicted'])
-
-    Squidpy draws what was predicted of the first gene of the panel:
-
-    >>> import squidpy as sq
-    >>> sq.pl.spatial_scatter(adata, color=model.panel[0], layer="predicted", library_id="S1", img_res_key="hires")
     """
     placed = _place(sdata, Elements(image_key, shapes_key, table_key))
     table = sdata.tables[placed.table]
