@@ -73,9 +73,9 @@ def hest(ids: str | Sequence[str], *, slides: bool = True, revision: str | None 
 
 def _download(wanted: list[str], revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is that of the client it has
         GatedRepoError,
-        HfHubHTTPError,
+        HTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -97,7 +97,7 @@ def _download(wanted: list[str], revision: str | None) -> Path:
             expected="an account that has accepted the terms of the data set, and its token",
             remedy=f"open {_PAGE}, accept the terms, then run: hf auth login (or set HF_TOKEN to a token of yours)",
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HTTPError, OSError) as error:
         raise ConnectionError(
             f"{_REPOSITORY} cannot be downloaded: {' '.join(str(error).split())[:200]}\n"
             f"  remedy:   connect to the network (and unset HF_HUB_OFFLINE, if it is set); or download the files elsewhere "

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.image import image_source
+from st_predict._spatialdata.kept import own_genes, own_spots
 from st_predict._spatialdata.keys import Elements
+from st_predict._spatialdata.prediction import distance_column, is_prediction, var_columns
 from st_predict._spatialdata.read import read_section, spot_diameter_px
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.geometry import tile_corners
@@ -17,6 +19,7 @@ from st_predict.core.tiles.geometry import tile_corners
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from anndata import AnnData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
@@ -74,7 +77,7 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
         table = sdata.tables[placed.table]
         source = image_source(sdata, placed.image)
         _write_counts(files["st"], section, table)
-        _write_patches(files["patches"], section, _barcodes(section, table))
+        _write_patches(files["patches"], section, [str(name) for name in table.obs_names[own_spots(table)]])
         files["metadata"].write_text(json.dumps(_metadata(name, section, spot_diameter_px(sdata, placed))))
         if slides:
             _write_slide(files["wsis"], source, float(section.um_per_px or 0))
@@ -85,25 +88,18 @@ def _files(folder: Path, name: str) -> dict[str, Path]:
     return {kind: folder / kind / f"{name}{ending}" for kind, ending in endings.items()}
 
 
-def _barcodes(section: Section, table: Any) -> list[str]:
-    from st_predict._spatialdata.kept import own_spots
-
-    return [str(name) for name in table.obs_names[own_spots(table)]]
-
-
-def _write_counts(path: Path, section: Section, table: Any) -> None:
+def _write_counts(path: Path, section: Section, table: AnnData) -> None:
+    """What was measured, without predictions and the names of our elements."""
     from anndata import AnnData
     from scipy.sparse import csr_matrix
 
-    from st_predict._spatialdata.kept import own_genes, own_spots
-
-    spots, genes = own_spots(table), own_genes(table)
-    ours = ["region", "instance_id", "section", "subject"]
-    obs = table.obs.loc[spots].drop(columns=ours, errors="ignore")
+    keys = [key for key in table.uns if is_prediction(table.uns, key)]
+    of_spots = ["region", "instance_id", "section", "subject", *map(distance_column, keys)]
+    of_genes = [column for key in keys for column in var_columns(key)]
     AnnData(
         csr_matrix(section.counts, dtype=np.float32),
-        obs=obs,
-        var=table.var.loc[genes],
+        obs=table.obs.loc[own_spots(table)].drop(columns=of_spots, errors="ignore"),
+        var=table.var.loc[own_genes(table)].drop(columns=of_genes, errors="ignore"),
         obsm={"spatial": section.centers_px},
     ).write_h5ad(path)
 

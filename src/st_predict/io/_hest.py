@@ -161,9 +161,12 @@ def _of_patches(
             expected="barcodes as in the counts",
             remedy="download counts and patches of one sample, of one version",
         )
-    table, rows = table[rows >= 0].copy(), rows[rows >= 0]
-    logger.info("%d spots have a patch; left out: %d spots without one, %d patches without a spot",
-                len(rows), (~np.isin(table.obs_names, patches.barcodes)).sum(), len(patches.barcodes) - len(rows))  # fmt: skip
+    kept = rows >= 0
+    logger.info(
+        "%d spots have a patch; left out: %d spots without one, %d patches without a spot",
+        kept.sum(), (~kept).sum(), len(row_of) - kept.sum(),
+    )  # fmt: skip
+    table, rows = table[kept].copy(), rows[kept]
     centers_px = spot_places(table, where=str(path))
     side = side_on_slide(patches, rows, centers_px, um_per_px)
     factor = patches.side_px / side
