@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from anndata import AnnData
+from anndata import AnnData, read_h5ad
 from PIL import Image
 from scipy.sparse import csr_matrix
 
@@ -128,6 +128,16 @@ def test_one_of_several_libraries_by_its_rows() -> None:
     assert list(sdata.tables["table"].obs_names) == [f"spot{i}" for i in range(1, N_SPOTS, 2)]
     np.testing.assert_array_equal(sdata.tables["table"].X.toarray(), COUNTS[1::2])
     assert list(sdata.shapes) == ["second"]
+
+
+def test_rows_of_one_library_say_which_is_meant() -> None:
+    adata = legacy(L1=library(), L2=library(255 - hires_pixels()))
+    adata.obs["library_id"] = ["L1", "L2"] * (N_SPOTS // 2)
+    with pytest.raises(InputError, match="there are 2 libraries: L1, L2"):
+        stp.io.anndata(adata)
+    sdata = stp.io.anndata(adata[adata.obs["library_id"] == "L2"])
+    np.testing.assert_array_equal(only_image(sdata), 255 - hires_pixels())
+    assert sdata.tables["table"].n_obs == N_SPOTS // 2
 
 
 def test_libraries_without_rows_and_unknown_ones_are_refused() -> None:
@@ -303,6 +313,8 @@ def test_files_come_in_as_objects_do(tmp_path: Path) -> None:
     sdata = stp.io.anndata(tmp_path / "a.h5ad")
     assert list(sdata.images) == ["my_slide_2_image"]
     np.testing.assert_array_equal(only_image(sdata), hires_pixels())
+    backed = stp.io.anndata(read_h5ad(tmp_path / "a.h5ad", backed="r"))
+    np.testing.assert_array_equal(backed.tables["table"].X.toarray(), COUNTS)
     whole = (tmp_path / "a.h5ad").read_bytes()
     (tmp_path / "cut.h5ad").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="cut.h5ad cannot be read"):
@@ -311,3 +323,17 @@ def test_files_come_in_as_objects_do(tmp_path: Path) -> None:
         stp.io.anndata(tmp_path / "none.h5ad")
     with pytest.raises(InputError, match="a dict was given"):
         stp.io.anndata({})
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:Variable names are not unique:UserWarning")
+def test_what_scanpy_reads_is_what_we_read(real_data: Path) -> None:
+    import scanpy as sc
+
+    adata = sc.read_visium(real_data / "visium", library_id="V")
+    theirs, ours = stp.io.anndata(adata), stp.io.visium(real_data / "visium")
+    table, expected = theirs.tables["table"][ours.tables["table"].obs_names], ours.tables["table"]
+    assert (table.X != expected.X).nnz == 0 and theirs.tables["table"].n_obs == expected.n_obs
+    np.testing.assert_allclose(table.obsm["spatial"], expected.obsm["spatial"])
+    np.testing.assert_array_equal(theirs.images["V_image"].to_numpy(), ours.images["visium_hires_image"].to_numpy())
+    known = ours.attrs["st_predict"]["um_per_px"]["visium_hires_image"]
+    assert theirs.attrs["st_predict"]["um_per_px"]["V_image"] == pytest.approx(known, rel=1e-4)

@@ -94,7 +94,8 @@ def anndata(
     _check_anndata(whole)
     found, rows = find_library(whole, library, where=_WHERE)
     name = _section_name(section, found, given)
-    table = with_counts(whole if rows.all() else whole[rows], layer, where=_WHERE)
+    chosen = whole if rows.all() else whole[rows]
+    table = with_counts(chosen.to_memory() if whole.isbacked else chosen, layer, where=_WHERE)
     table.uns.pop("spatial", None)
     centers_px = spot_places(table, where=_WHERE)
     scale = um_per_px if um_per_px is not None else told_um_per_px(found, table.obs, centers_px, where=_WHERE)

@@ -65,7 +65,7 @@ def with_counts(adata: AnnData, layer: str | None, *, where: str) -> AnnData:
     Parameters
     ----------
     adata
-        Spots in rows; it stays as it is.
+        Spots in rows, in memory; it stays as it is.
     layer
         ``None``: ``X``; ``"raw"``: ``adata.raw``, where no layer has that name; else the name of a layer.
     where
@@ -95,7 +95,7 @@ def with_counts(adata: AnnData, layer: str | None, *, where: str) -> AnnData:
     if not rows.all():
         logger.info("%d of %d spots are not in tissue and left out", (~rows).sum(), len(rows))
     bare = adata.raw.to_adata() if place == RAW else adata
-    kept = bare[rows].to_memory() if bare.isbacked else bare[rows].copy()
+    kept = bare[rows].copy()
     kept.X = csr_matrix(counts[rows], dtype=np.float32)
     return kept
 

@@ -51,6 +51,8 @@ def find_library(adata: AnnData, wanted: str | None, *, where: str) -> tuple[Lib
     entries = _entries(adata)
     column = adata.obs[LIBRARY_COLUMN].astype(str) if LIBRARY_COLUMN in adata.obs else None
     names = list(entries) or ([] if column is None else list(column.unique()))
+    if wanted is None and column is not None and column.nunique() == 1 and column.iloc[0] in names:
+        wanted = str(column.iloc[0])  # rows of one library were taken out, the images of all are still there
     if wanted is None and len(names) > 1:
         raise InputError(
             f"there are {len(names)} libraries: {', '.join(names)}",

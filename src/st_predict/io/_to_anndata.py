@@ -150,7 +150,8 @@ def _written(
     import pandas as pd
 
     adata = table.copy()
-    adata.uns.pop("spatialdata_attrs", None)
+    attrs = adata.uns.pop("spatialdata_attrs")
+    adata.obs = adata.obs.drop(columns=[attrs["region_key"], attrs["instance_key"]])
     adata.obsm["spatial"] = centers_px
     adata.obs[LIBRARY_COLUMN] = pd.Categorical([section] * adata.n_obs)
     adata.uns["spatial"] = {section: {"images": images, "scalefactors": factors}}
