@@ -102,6 +102,12 @@ def stand_ins(start: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
             write_legacy(folder / "data" / dataset / name, section, pixels)
             lines.append(f"{dataset},{name}," + ("," if dataset == "mob" else "one,0.75"))
     (folder / "data" / "sections.csv").write_text("\n".join(lines) + "\n")
+    two = {name: start["sections"][name] for name in ("S1", "S2")}
+    stp.datasets.write_hest(two, folder / "hest")
+    hub = folder / "hub" / "datasets--MahmoodLab--hest"
+    (hub / "refs").mkdir(parents=True)
+    (hub / "refs" / "main").write_text("0" * 40)
+    stp.datasets.write_hest(two, hub / "snapshots" / ("0" * 40))
     return folder
 
 
@@ -164,9 +170,12 @@ def namespace(
     start: dict[str, Any], stand_ins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, Any]]:
     """What one example finds: sections of its own, in a folder with the stand-ins."""
+    from huggingface_hub import constants
     from matplotlib import pyplot as plt
     from spatialdata import SpatialData
 
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(stand_ins / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for path in stand_ins.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)

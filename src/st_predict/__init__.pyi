@@ -6,6 +6,7 @@ from . import pp as pp
 from . import tl as tl
 from .core.errors import InputError as InputError
 from .core.model.model import Model as Model
+from .io._to_anndata import to_anndata as to_anndata
 from .tl import load_model as load_model
 
 __version__: str

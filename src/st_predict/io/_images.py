@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import dask.array as da
+    from numpy.typing import NDArray
     from xarray import DataArray
 
 
@@ -99,13 +100,13 @@ def _check_kind(path: Path, where: str) -> None:
         )
 
 
-def image_element(pixels: da.Array, transformations: Mapping[str, Any]) -> DataArray:
+def image_element(pixels: da.Array | NDArray[np.uint8], transformations: Mapping[str, Any]) -> DataArray:
     """Pixels ``(3, height, width)`` as a single-scale SpatialData image with channels r, g, b.
 
     Parameters
     ----------
     pixels
-        As :func:`open_image` gives them.
+        As :func:`open_image` gives them, or in memory.
     transformations
         Coordinate system -> transformation.
     """

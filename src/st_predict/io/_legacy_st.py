@@ -14,6 +14,7 @@ import numpy as np
 from st_predict.core.arguments.checked import checked
 from st_predict.core.checks import check_positive, check_spots_on_image, check_um_per_px
 from st_predict.core.errors import InputError
+from st_predict.io._assemble import circles, neighbor_px
 from st_predict.io._checks import check_file, check_section
 from st_predict.io._counts_file import read_counts, separator
 from st_predict.io._images import image_element, open_image
@@ -21,7 +22,6 @@ from st_predict.io._images import image_element, open_image
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-    from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
     from spatialdata import SpatialData
 
@@ -103,11 +103,14 @@ def legacy_st(
     centers_px = positions[["pixel_x", "pixel_y"]].to_numpy(dtype=float)
     check_spots_on_image(centers_px, width=pixels.shape[2], height=pixels.shape[1], where="image")
 
-    radius_px = _median_neighbor_px(centers_px) / 4 if um_per_px is None else spot_diameter_um / um_per_px / 2
+    if um_per_px is None:
+        radius_px = neighbor_px(centers_px, where="spots") / 4
+    else:
+        radius_px = spot_diameter_um / um_per_px / 2
     image_key = f"{section}_image"
     return SpatialData(
         images={image_key: image_element(pixels, {"global": Identity()})},
-        shapes={section: _circles(centers_px, radius_px)},
+        shapes={section: circles(centers_px, radius_px)},
         tables={"table": _table(matrix, genes, positions, section, subject)},
         attrs={"st_predict": {"um_per_px": {} if um_per_px is None else {image_key: float(um_per_px)}}},
     )
@@ -184,32 +187,6 @@ def _join(matrix: csr_matrix, spot_ids: list[str], positions: pd.DataFrame) -> t
         n_spots,
     )
     return matrix[rows], positions.loc[[spot_ids[row] for row in rows]]
-
-
-def _median_neighbor_px(centers_px: NDArray[np.floating]) -> float:
-    """Median distance to the nearest other spot in px; 4 for a lone spot, which has none."""
-    from scipy.spatial import KDTree
-
-    if len(centers_px) < 2:
-        return 4.0
-    distances_px, _ = KDTree(centers_px).query(centers_px, k=2)
-    median_px = float(np.median(distances_px[:, 1]))
-    if median_px == 0:
-        raise _bad_spots("most spots lie on top of one another")
-    return median_px
-
-
-def _circles(centers_px: NDArray[np.floating], radius_px: float) -> pd.DataFrame:
-    from spatialdata.models import ShapesModel
-    from spatialdata.transformations import Identity
-
-    return ShapesModel.parse(
-        centers_px,
-        geometry=0,
-        radius=radius_px,
-        index=np.arange(len(centers_px)),
-        transformations={"global": Identity()},
-    )
 
 
 def _table(matrix: csr_matrix, genes: list[str], positions: pd.DataFrame, section: str, subject: str | None) -> AnnData:

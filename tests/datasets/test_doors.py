@@ -1,0 +1,91 @@
+"""Round trips: one drawn tissue through every door gives the same spots, counts, pixels and scale, hence one prediction."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from spatialdata import SpatialData
+
+import st_predict as stp
+from st_predict._spatialdata.keys import Elements
+from st_predict._spatialdata.read import read_section
+from st_predict.core.errors import InputError
+from st_predict.core.model.model import Model
+
+
+@pytest.fixture(scope="module")
+def tissue() -> dict[str, SpatialData]:
+    return stp.datasets.synthetic_tissue(n_sections=2, n_genes=40, size_um=700)
+
+
+@pytest.fixture(scope="module")
+def model(tissue: dict[str, SpatialData]) -> Model:
+    return stp.tl.train(tissue, method="ridge", encoder="tiny", genes=15, tile_um=112)
+
+
+def predicted(sdata: SpatialData, model: Model) -> np.ndarray:
+    stp.tl.predict(sdata, model)
+    return sdata.tables["table"].obsm["predicted"].to_numpy()
+
+
+@pytest.fixture(params=["object", "file", "hest"])
+def through(request: pytest.FixtureRequest, tissue: dict[str, SpatialData], tmp_path: Path) -> SpatialData:
+    """Section S1, out and in again."""
+    if request.param == "hest":
+        stp.datasets.write_hest(tissue, tmp_path / "hest")
+        return stp.io.hest(tmp_path / "hest", "S1")
+    adata = stp.to_anndata(tissue["S1"])
+    if request.param == "object":
+        return stp.io.anndata(adata)
+    adata.write_h5ad(tmp_path / "S1.h5ad")
+    return stp.io.anndata(tmp_path / "S1.h5ad")
+
+
+def test_every_door_gives_the_same_section(tissue: dict[str, SpatialData], through: SpatialData, model: Model) -> None:
+    (before, _), (after, _) = (read_section(one, Elements(), need_counts=True) for one in (tissue["S1"], through))
+    assert (after.name, after.subject, after.um_per_px) == (before.name, before.subject, before.um_per_px)
+    assert list(after.gene_names) == list(before.gene_names)
+    np.testing.assert_array_equal(after.centers_px, before.centers_px)
+    np.testing.assert_array_equal(after.counts.toarray(), before.counts.toarray())
+    image = through.images["S1_image"]
+    finest = image["scale0"]["image"] if hasattr(image, "children") else image
+    np.testing.assert_array_equal(finest.to_numpy(), tissue["S1"].images["S1_image"].to_numpy())
+    # Tiles of a pyramid come in another order, and so to the encoder in other batches.
+    np.testing.assert_allclose(predicted(through, model), predicted(tissue["S1"], model), atol=1e-3)
+
+
+def test_patches_alone_give_nearly_the_same_prediction(
+    tissue: dict[str, SpatialData], model: Model, tmp_path: Path
+) -> None:
+    stp.datasets.write_hest(tissue, tmp_path, slides=False)
+    patches = predicted(stp.io.hest(tmp_path, "S1"), model)
+    whole = predicted(tissue["S1"], model)
+    assert np.corrcoef(patches.ravel(), whole.ravel())[0, 1] > 0.98
+    assert np.abs(patches - whole).mean() < 0.2 * whole.std()
+
+
+def test_nothing_is_written_over_nor_without_a_scale(tissue: dict[str, SpatialData], tmp_path: Path) -> None:
+    stp.datasets.write_hest({"S1": tissue["S1"]}, tmp_path)
+    with pytest.raises(InputError, match="S1.h5ad is there already"):
+        stp.datasets.write_hest(tissue, tmp_path)
+    assert not (tmp_path / "st" / "S2.h5ad").exists()
+    bare = SpatialData(
+        images=dict(tissue["S2"].images), shapes=dict(tissue["S2"].shapes), tables=dict(tissue["S2"].tables)
+    )
+    with pytest.raises(InputError, match="the scale of section 'bare' is unknown"):
+        stp.datasets.write_hest({"bare": bare}, tmp_path)
+
+
+def test_training_takes_what_the_doors_give(
+    tissue: dict[str, SpatialData], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stp.datasets.write_hest(tissue, tmp_path)
+    table = stp.io.hest(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        sections = {name: stp.io.hest(tmp_path, name) for name in table.index}
+        found = stp.tl.train(sections, method="mean", encoder="tiny", genes=5)
+    assert table["patient"].tolist() == ["P1", "P2"] and len(found.panel) == 5
+    assert not caplog.records

@@ -1,0 +1,295 @@
+"""Folders of HEST: slides and patches come in with the right spots, pixels and scale; half a folder is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+from anndata import AnnData, read_h5ad
+from spatialdata import SpatialData
+
+import st_predict as stp
+from st_predict._spatialdata.image import image_source
+from st_predict._spatialdata.keys import Elements
+from st_predict._spatialdata.read import read_section
+from st_predict.core.errors import InputError
+from st_predict.core.tiles.stream import stream_tiles
+
+UM_PER_PX = 4.0
+
+
+@pytest.fixture(scope="module")
+def written(make_section: Callable[..., SpatialData], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two samples; not to be changed."""
+    folder = tmp_path_factory.mktemp("hest")
+    sections = {name: make_section(name, seed, subject=f"P{seed}") for seed, name in enumerate("AB")}
+    stp.datasets.write_hest(sections, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    for path in written.rglob("*.*"):
+        copy = tmp_path / path.relative_to(written)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    return tmp_path
+
+
+@pytest.fixture
+def benchmark(folder: Path) -> Path:
+    """The same, as a task of HEST-Benchmark."""
+    (folder / "st").rename(folder / "adata")
+    for gone in ("wsis/A.tif", "wsis/B.tif", "metadata/A.json", "metadata/B.json"):
+        (folder / gone).unlink()
+    (folder / "splits").mkdir()
+    for number, (train, test) in enumerate(["AB", "BA"]):
+        for part, name in (("train", train), ("test", test)):
+            lines = f"sample_id,patches_path,expr_path\n{name},patches/{name}.h5,adata/{name}.h5ad\n"
+            (folder / "splits" / f"{part}_{number}.csv").write_text(lines)
+    (folder / "var_50genes.json").write_text(json.dumps({"genes": ["g0", "g3"]}))
+    return folder
+
+
+def change(path: Path, **facts: Any) -> None:
+    """Change metadata; ``...`` takes an entry out."""
+    found = json.loads(path.read_text()) | facts
+    path.write_text(json.dumps({key: value for key, value in found.items() if value is not ...}))
+
+
+def test_a_sample_is_the_section_that_was_written(written: Path, make_section: Callable[..., SpatialData]) -> None:
+    sdata, drawn = stp.io.hest(written, "B"), make_section("B", 1, subject="P1")
+    (before, _), (after, placed) = (read_section(one, Elements(), need_counts=True) for one in (drawn, sdata))
+    assert (placed.image, placed.shapes, placed.table) == ("B_image", "B", "table")
+    assert (after.name, after.subject, after.um_per_px) == ("B", "P1", UM_PER_PX)
+    np.testing.assert_allclose(after.centers_px, before.centers_px)
+    np.testing.assert_array_equal(after.counts.toarray(), before.counts.toarray())
+    assert list(after.gene_names) == list(before.gene_names)
+    image = sdata.images["B_image"]
+    np.testing.assert_array_equal(
+        (image["scale0"]["image"] if hasattr(image, "children") else image).to_numpy(),
+        drawn.images["B_image"].to_numpy(),
+    )
+    np.testing.assert_allclose(sdata.shapes["B"].radius, 8.0)
+
+
+def test_samples_are_listed_with_what_is_there(folder: Path) -> None:
+    (folder / "patches" / "A.h5").unlink()
+    (folder / "wsis" / "C.tif").write_bytes(b"II*\0")
+    change(folder / "metadata" / "A.json", organ="Breast", patient=float("nan"), spots_under_tissue=...)
+    table = stp.io.hest(folder)
+    assert list(table.index) == ["A", "B", "C"]
+    assert table.loc["A", ["organ", "patient", "spots", "um_per_px"]].tolist() == ["Breast", None, 42, UM_PER_PX]
+    assert table[["expression", "slide", "patches"]].to_numpy().tolist() == [
+        [True, True, False],
+        [True, True, True],
+        [False, True, False],
+    ]
+    assert "fold" not in table
+
+
+def test_a_patient_without_a_name_is_no_subject(folder: Path) -> None:
+    change(folder / "metadata" / "A.json", patient=float("nan"))
+    assert "subject" not in stp.io.hest(folder, "A").tables["table"].obs
+
+
+def test_spots_on_glass_are_left_out(folder: Path) -> None:
+    adata = read_h5ad(folder / "st" / "A.h5ad")
+    adata.obs["in_tissue"] = np.arange(adata.n_obs) >= 5
+    adata.write_h5ad(folder / "st" / "A.h5ad")
+    sdata = stp.io.hest(folder, "A")
+    assert list(sdata.tables["table"].obs_names[:2]) == ["A_5", "A_6"] and len(sdata.shapes["A"]) == 37
+
+
+def assert_patches_are_the_tiles(sdata: SpatialData, patches: Path) -> None:
+    """A tile as wide as a patch is the patch of that spot, but for what neighbors that overlap show of the same tissue."""
+    section, placed = read_section(sdata, Elements(), need_counts=True)
+    (batch,) = stream_tiles(section.image, section.centers_px, [224], out_px=224, batch_size=section.n_spots)
+    with h5py.File(patches) as file:
+        names = [name.decode() for name in file["barcode"][:, 0]]
+        stored = dict(zip(names, file["img"][:], strict=True))
+    middle = slice(70, 154)
+    for spot, tile in zip(batch.spots, batch.pixels, strict=True):
+        name = sdata.tables["table"].obs_names[spot]
+        np.testing.assert_array_equal(tile[middle, middle], stored[name][middle, middle])
+    assert image_source(sdata, placed.image).read_chunk(0, 0).shape[2] == 3
+
+
+def test_patches_stand_in_for_a_slide(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "wsis" / "A.tif").unlink()
+    with caplog.at_level(logging.WARNING):
+        sdata = stp.io.hest(folder, "A")
+    assert "there is no slide: 42 patches of A.h5, 112 um wide, are its pixels. They cover" in caplog.text
+    assert sdata.attrs["st_predict"]["um_per_px"] == {"A_image": pytest.approx(0.5)}
+    assert_patches_are_the_tiles(sdata, folder / "patches" / "A.h5")
+    section, _ = read_section(sdata, Elements(), need_counts=True)
+    whole, _ = read_section(stp.io.hest(folder, "B"), Elements(), need_counts=True)
+    np.testing.assert_allclose(section.centers_px / 8, whole.centers_px)
+    far = section.image.read_chunk(0, 0)[:10, :10]
+    assert (far == 255).all(), "what no patch shows is white"
+
+
+def test_an_image_of_patches_goes_to_other_processes(folder: Path) -> None:
+    (folder / "wsis" / "A.tif").unlink()
+    source = image_source(stp.io.hest(folder, "A"), "A_image")
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(source)).read_chunk(0, 0), source.read_chunk(0, 0))
+
+
+def test_spots_without_a_patch_are_left_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "wsis" / "A.tif").unlink()
+    path = folder / "patches" / "A.h5"
+    with h5py.File(path) as file:
+        order = np.random.default_rng(0).permutation(len(file["img"]))[:30]
+        kept = {name: file[name][:][order] for name in file}
+    kept["barcode"][0] = b"nobody"
+    path.unlink()
+    with h5py.File(path, "w") as file:
+        for name, values in kept.items():
+            file[name] = values  # without the attribute that tells the side
+    with caplog.at_level(logging.INFO):
+        sdata = stp.io.hest(folder, "A")
+    assert "29 spots have a patch; left out: 13 spots without one, 1 patches without a spot" in caplog.text
+    assert_patches_are_the_tiles(sdata, path)
+    assert sdata.attrs["st_predict"]["um_per_px"]["A_image"] == pytest.approx(0.5)
+
+
+def test_a_task_of_the_benchmark(benchmark: Path) -> None:
+    table = stp.io.hest(benchmark)
+    assert table["fold"].tolist() == [1, 0] and table["slide"].tolist() == [False, False]
+    assert table["spots"].tolist() == [42, 42] and table.attrs["genes"] == ["g0", "g3"]
+    path = benchmark / "patches" / "A.h5"
+    with h5py.File(path, "a") as file:  # centers as y, x, and the side on the slide under another name
+        side = int(file["img"].attrs.pop("patch_size_src"))
+        file["coords"][:] = (file["coords"][:] + side // 2)[:, ::-1]
+        file["img"].attrs["patch_size"] = side
+    sdata = stp.io.hest(benchmark, "A")
+    assert sdata.attrs["st_predict"]["um_per_px"] == {"A_image": pytest.approx(0.5)}
+    assert_patches_are_the_tiles(sdata, path)
+
+
+def test_the_folder_of_all_tasks_names_them(benchmark: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.mktemp("bench")
+    (root / "IDC").symlink_to(benchmark)
+    with pytest.raises(InputError, match="holds several folders of samples: IDC"):
+        stp.io.hest(root)
+    with pytest.raises(InputError, match="there are no samples in"):
+        stp.io.hest(benchmark / "splits")
+    with pytest.raises(InputError, match="no such folder"):
+        stp.io.hest(root / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("gone", "says"),
+    [
+        (["st/A.h5ad"], r"sample 'A' lacks st/A.h5ad \(counts\)"),
+        (["wsis/A.tif", "patches/A.h5"], r"sample 'A' lacks wsis/A.tif \(slide\) or patches/A.h5"),
+        (["metadata/A.json"], "sample 'A' has no pixel_size_um_estimated, and no metadata at all"),
+    ],
+)
+def test_half_a_sample_is_refused(folder: Path, gone: list[str], says: str) -> None:
+    for name in gone:
+        (folder / name).unlink()
+    with pytest.raises(InputError, match=says):
+        stp.io.hest(folder, "A")
+
+
+@pytest.mark.parametrize("name", ["st/A.h5ad", "wsis/A.tif", "metadata/A.json"])
+@pytest.mark.parametrize("kind", ["cut", "empty", "pointer"])
+def test_files_half_downloaded_are_refused(folder: Path, name: str, kind: str) -> None:
+    path = folder / name
+    whole = path.read_bytes()
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    path.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "pointer": pointer}[kind])
+    with pytest.raises(InputError) as caught:
+        stp.io.hest(folder, "A")
+    says = {"cut": "cannot be read|truncated or corrupt", "empty": "is empty", "pointer": "pointer of Git LFS"}[kind]
+    assert caught.match(says)
+
+
+def test_unknown_samples_are_refused_with_near_names(written: Path) -> None:
+    with pytest.raises(InputError, match="there is no sample 'AA' among the 2") as caught:
+        stp.io.hest(written, "AA")
+    assert caught.value.expected == "a name such as A"
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [
+        (..., "sample 'A' has no pixel_size_um_estimated$"),
+        (float("nan"), "sample 'A' has no pixel_size_um_estimated$"),
+        (0.0, "pixel_size_um_estimated is 0.0"),
+        ("?", "pixel_size_um_estimated is '?'"),
+        (400.0, "is 400 um per pixel"),
+    ],
+)
+def test_a_scale_that_is_none_is_refused(folder: Path, stated: object, says: str) -> None:
+    change(folder / "metadata" / "A.json", pixel_size_um_estimated=stated)
+    with pytest.raises(InputError) as caught:
+        stp.io.hest(folder, "A")
+    assert says.strip("$") in caught.value.what
+    sdata = stp.io.hest(folder, "A", um_per_px=2.0)
+    assert sdata.attrs["st_predict"]["um_per_px"] == {"A_image": 2.0}
+
+
+def test_a_scale_that_the_spots_contradict_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    change(folder / "metadata" / "A.json", inter_spot_dist=200.0, fullres_px_width=77)
+    with caplog.at_level(logging.WARNING):
+        stp.io.hest(folder, "A")
+    assert "spots of A are said to lie 200 um apart, and by 4 um a pixel lie 96 um apart" in caplog.text
+    assert "A.tif has 198 x 164 px, and by its metadata 77 x 164" in caplog.text
+
+
+def test_counts_and_places_are_checked(folder: Path) -> None:
+    path = folder / "st" / "A.h5ad"
+    whole = read_h5ad(path)
+
+    def rewritten(**changes: Any) -> None:
+        adata = AnnData(whole.X, obs=whole.obs, var=whole.var, obsm={"spatial": whole.obsm["spatial"]})
+        for name, value in changes.items():
+            setattr(adata, name, value)
+        adata.write_h5ad(path)
+
+    rewritten(X=whole.X / 3)
+    with pytest.raises(InputError, match="counts are not whole numbers"):
+        stp.io.hest(folder, "A")
+    rewritten(obsm={"spatial": whole.obsm["spatial"] * 9})
+    with pytest.raises(InputError, match="spots lie off the image"):
+        stp.io.hest(folder, "A")
+    rewritten(obsm={})
+    with pytest.raises(InputError, match=r"obsm\['spatial'\] is missing"):
+        stp.io.hest(folder, "A")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda file: file.__delitem__("barcode"), "images or barcodes are missing"),
+        (lambda file: file["barcode"].__setitem__(slice(None), b"x"), "barcodes more than once"),
+        (lambda file: file["barcode"].__setitem__(slice(None), np.arange(42).astype("S")[:, None]), "no spot has a"),
+    ],
+)
+def test_patches_that_are_of_no_spot_are_refused(folder: Path, spoil: Callable[[Any], None], says: str) -> None:
+    (folder / "wsis" / "A.tif").unlink()
+    with h5py.File(folder / "patches" / "A.h5", "a") as file:
+        spoil(file)
+    with pytest.raises(InputError, match=says):
+        stp.io.hest(folder, "A")
+
+
+def test_pyramids_stay_on_disk(folder: Path) -> None:
+    path = folder / "wsis" / "A.tif"
+    pixels = np.zeros((1100, 1300, 3), np.uint8)
+    with tifffile.TiffWriter(path) as file:
+        file.write(pixels, photometric="rgb", tile=(256, 256), subifds=1)
+        file.write(pixels[::2, ::2], photometric="rgb", tile=(256, 256), subfiletype=1)
+    image = stp.io.hest(folder, "A").images["A_image"]
+    assert [image[level]["image"].shape for level in image.children] == [(3, 1100, 1300), (3, 550, 650)]
