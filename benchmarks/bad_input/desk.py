@@ -127,6 +127,8 @@ def write_files(desk: Desk) -> None:
     (user / "cut.tif").write_bytes(whole_file[: len(whole_file) // 2])
     for name, one in desk.fresh().items():
         one.write(user / f"{name}.zarr")
+    stp.to_anndata(section).write_h5ad(user / "squidpy.h5ad")
+    stp.datasets.write_hest({"A": section}, user / "hest")
     desk.model.save(user / "model")
     predicted = desk.predicted()
     predicted.write(user / "predicted.zarr")

@@ -62,6 +62,15 @@ min_counts = number(0, 1e12, below=-1)
 um_per_px = number(0, 1e6).or_none()
 
 
+subject = Kind(
+    lambda rng: iter([
+        ("number for a name", rng.random()), ("bool for a name", True), ("empty", ""), ("wrong type", b"P1"),
+        ("wrong container", ["P1"]), ("NaN or infinite", float("nan")), ("wrong type", object()),
+    ]),
+    optional=True,
+)  # fmt: skip
+
+
 def shapes_of(desk: Desk) -> tuple[Any, Any]:
     """Features and centers that fit the model."""
     table = desk.with_prediction.tables["table"]
@@ -103,10 +112,26 @@ def surface() -> dict[str, tuple[Callable[[Desk], dict[str, Any]], dict[str, Kin
                 "image": readable(wrong=("user/gray.png", "user/C2/spots.tsv", "user/photo.png")),
                 "spots": readable(frame=True, wrong=("user/C2/image.jpg", "user/C2/counts.tsv.gz")),
                 "section": new_name(), "um_per_px": um_per_px, "spot_diameter_um": number(0, 1e9),
-                "subject": Kind(lambda rng: iter([
-                    ("number for a name", rng.random()), ("bool for a name", True), ("empty", ""),
-                    ("wrong type", b"P1"), ("wrong container", ["P1"]), ("NaN or infinite", float("nan")),
-                    ("wrong type", object())]), optional=True)}),
+                "subject": subject}),
+        "io.anndata": (lambda _: {"adata": "user/squidpy.h5ad"}, {
+            "adata": readable(wrong=("user/slide.tif", "user/A.zarr", "user/C2/counts.tsv.gz")),
+            "image": readable(wrong=("user/gray.png", "user/cut.tif", "user/photo.png")).or_none(),
+            "library": choice("nosuch").or_none(), "section": new_name().or_none(), "subject": subject, "layer": key,
+            "um_per_px": um_per_px}),
+        "io.hest": (lambda _: {"folder": "user/hest", "sample": "A"}, {
+            "folder": readable(folder=True, wrong=("user/slide.tif", "user/model")), "sample": choice("nosuch").or_none(),
+            "um_per_px": um_per_px}),
+        "datasets.hest": (lambda _: {"ids": "TENX99"}, {
+            "ids": Kind(lambda rng: iter([
+                ("None where it is not allowed", None), ("empty", ""), ("empty", []), ("number for a name", rng.random()),
+                ("bool for a name", True), ("wrong type", b"A"), ("wrong type", object()), ("wrong container", {"A": 1}),
+                ("bad name", "*"), ("bad name", ["../A"])])),
+            "slides": flag(), "revision": subject}),
+        "datasets.write_hest": (lambda d: {"sections": {"A": d.sections["A"]}, "folder": "out"}, {
+            "sections": Kind(lambda rng: iter([
+                ("None where it is not allowed", None), ("empty", {}), ("wrong container", [1]), ("wrong type", object()),
+                ("wrong type", {"A": None}), ("number for a name", rng.random())])),
+            "folder": writable(shared=True, read=()), "slides": flag()}),
         "pp.find_tissue": (lambda d: {"sdata": d.bare()}, {
             "sdata": section, "image_key": key, "key_added": new_name(),
             "min_area_um2": number(0, 1e15), "min_hole_um2": number(0, 1e15)}),

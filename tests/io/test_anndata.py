@@ -293,7 +293,7 @@ def test_a_stated_scale_is_taken_and_an_absurd_one_refused() -> None:
     sdata = stp.io.anndata(legacy(L1=library(microns_per_pixel=0.4)))
     assert sdata.attrs["st_predict"]["um_per_px"]["L1_image"] == pytest.approx(2.0)
     for arguments in ({"um_per_px": 400.0}, {}):
-        with pytest.raises(InputError, match="is 400 um per pixel"):
+        with pytest.raises(InputError, match=r"is 400( um per pixel|\.0\n)"):
             stp.io.anndata(legacy(L1=library(microns_per_pixel=400.0)), **arguments)
 
 
@@ -321,7 +321,7 @@ def test_files_come_in_as_objects_do(tmp_path: Path) -> None:
         stp.io.anndata(tmp_path / "cut.h5ad")
     with pytest.raises(InputError, match="no such file"):
         stp.io.anndata(tmp_path / "none.h5ad")
-    with pytest.raises(InputError, match="a dict was given"):
+    with pytest.raises(InputError, match=r"^adata is \{\} \(dict\)"):
         stp.io.anndata({})
 
 

@@ -15,6 +15,7 @@ from st_predict._spatialdata.prediction import distance_column, is_prediction, v
 from st_predict._spatialdata.read import read_section, spot_diameter_px
 from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
+from st_predict.core.outputs import check_places
 from st_predict.core.tiles.geometry import tile_corners
 from st_predict.core.tiles.stream import stream_tiles
 
@@ -58,6 +59,7 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
     (41, 60)
     """
     folder, read = Path(folder), {}
+    check_places(folder=folder)
     for name, sdata in sections.items():
         section, placed = read_section(sdata, Elements(), need_counts=True)
         if section.um_per_px is None:

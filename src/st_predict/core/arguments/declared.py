@@ -101,7 +101,7 @@ DECLARED: dict[str, Kind] = {
     ),
     "anndata.image": optional(PLACE),
     "folder": Place("a folder"),
-    "write_hest.sections": Mapped(Text("the name of a section"), SDATA, "a SpatialData for each name", 1),
+    "write_hest.sections": Mapped(NAME, SDATA, "a SpatialData for each name", 1),
     "write_hest.folder": Place("a folder to write"),
     # names
     "image_key": KEY,
