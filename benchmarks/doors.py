@@ -13,6 +13,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -44,7 +45,7 @@ def write_slide(path: Path, side_px: int) -> None:
             )  # fmt: skip
 
 
-def tiles(size: int, tissue: np.ndarray):
+def tiles(size: int, tissue: np.ndarray) -> Iterator[np.ndarray]:
     """Tiles in storage order, the tissue in the middle."""
     glass = np.full((TILE_PX, TILE_PX, 3), 242, np.uint8)
     start = (size - len(tissue)) // 2 // TILE_PX * TILE_PX
