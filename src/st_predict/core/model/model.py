@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any  # noqa: F401 - of the fields too
 
 import numpy as np
 import torch
@@ -26,7 +26,19 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    # Those of the fields of a model, which the documentation looks up here.
+    from st_predict.core.encoders.encoder import Encoder  # noqa: F401
+    from st_predict.core.encoders.frozen import EncoderIdentity  # noqa: F401
+    from st_predict.core.grid import Layout  # noqa: F401
+    from st_predict.core.inputs.transform import InputTransform  # noqa: F401
+    from st_predict.core.methods.recipe import Recipe  # noqa: F401
+    from st_predict.core.methods.ridge import Ridge  # noqa: F401
+    from st_predict.core.model.domain import Domain  # noqa: F401
+    from st_predict.core.model.record import Value  # noqa: F401
+    from st_predict.core.model.reliability import Reliability  # noqa: F401
     from st_predict.core.section import Section
+    from st_predict.core.splits import Ground  # noqa: F401
+    from st_predict.core.tiles.geometry import TileSpec  # noqa: F401
 
 _SCALE_TOLERANCE = 0.05
 _GENE_COLUMNS = ["expected_pcc", "pcc_sd", "ceiling", "chance", "predictable", "expected_for"]
