@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ENDS_WITH_US = "st_predict.core.ending"  # what a process of the cluster loads as it starts, see dask_setup there
 
+_SCRATCH = "DASK_TEMPORARY_DIRECTORY"
+
 
 def n_cores() -> int:
     """Cores this process may use."""
@@ -94,13 +96,19 @@ def _run_in_processes(
         # By file, and a job by its number: what travels through the scheduler is unpacked there too, torch and all.
         path = folder / "jobs.pickle"
         path.write_bytes(dumps((work, shared, jobs)))
-        with _environment({**_for_workers(max(1, n_cores() // n_jobs)), **_keys(security)}), _deaf_to_ctrl_c():
+        environment = {**_for_workers(max(1, n_cores() // n_jobs)), **_keys(security), _SCRATCH: str(folder)}
+        with _environment(environment), _deaf_to_ctrl_c():
             cluster = SubprocessCluster(
                 n_workers=n_jobs,
                 threads_per_worker=1,
                 dashboard_address=None,  # type: ignore[arg-type]  # what its documentation says turns it off
                 # Who is tried again, and when, is settled here. A worker ends with its nanny by itself.
-                scheduler_kwargs={"allowed_failures": 0, "protocol": "tls", "preload": [_ENDS_WITH_US]},
+                scheduler_kwargs={
+                    "allowed_failures": 0,
+                    "protocol": "tls",
+                    "preload": [_ENDS_WITH_US],
+                    "scheduler_file": str(folder / "scheduler.json"),  # else left among temporary files
+                },
                 worker_kwargs={"memory_limit": 0, "local_directory": str(folder), "preload_nanny": [_ENDS_WITH_US]},
                 silence_logs=logging.CRITICAL,
                 security=security,
