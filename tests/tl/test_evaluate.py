@@ -144,3 +144,52 @@ def test_section_is_not_changed(predicted: SpatialData) -> None:
     evaluate(predicted)
     assert (table.X != before.X).nnz == 0 and set(table.layers) == set(before.layers)
     assert table.obsm["predicted"].equals(before.obsm["predicted"])
+
+
+def test_columns_are_told_by_their_names(predicted: SpatialData) -> None:
+    before = evaluate(predicted)
+    table = predicted.tables["table"]
+    table.obsm["predicted"] = table.obsm["predicted"].iloc[:, ::-1]
+    assert evaluate(predicted).equals(before)
+
+
+def _renamed(table: Any) -> None:
+    table.obsm["predicted"] = table.obsm["predicted"].rename(columns={table.obsm["predicted"].columns[0]: "other"})
+
+
+def _cut(table: Any) -> None:
+    table.obsm["predicted"] = table.obsm["predicted"].iloc[:, :3]
+
+
+def _array(table: Any) -> None:
+    table.obsm["predicted"] = table.obsm["predicted"].to_numpy()[:, :3]
+
+
+def _text(table: Any) -> None:
+    table.obs["predicted_distance"] = "x"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_renamed, r"its columns are not the \d+ of its panel"),
+        (_cut, r"its columns are not the \d+ of its panel"),
+        (_array, r"it is an array \(\d+, 3\), and its panel has \d+ genes"),
+        (_text, r"obs\['predicted_distance'\] holds no numbers"),
+        (lambda table: table.uns["predicted"].pop("panel"), "its panel is no list of genes"),
+        (lambda table: table.uns["predicted"].update(panel=5), "its panel is no list of genes"),
+        (lambda table: table.uns["predicted"].pop("min_counts"), "its min_counts is None"),
+        (lambda table: table.uns["predicted"].update(min_counts="x"), "its min_counts is 'x'"),
+        (lambda table: table.uns["predicted"].update(gene_sets=5), "its gene sets are no dict"),
+        (
+            lambda table: table.uns["predicted"].update(expected_pcc=[1.0]),
+            "its expected_pcc is not one number for each",
+        ),
+    ],
+)
+def test_a_prediction_that_was_changed_is_refused(
+    predicted: SpatialData, change: Callable[[Any], Any], said: str
+) -> None:
+    change(predicted.tables["table"])
+    with pytest.raises(InputError, match=f"^the prediction 'predicted' is not as it was written: {said}"):
+        evaluate(predicted)

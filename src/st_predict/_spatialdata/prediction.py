@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from pandas.api.types import is_numeric_dtype
 
 from st_predict._spatialdata.kept import own_spots
 from st_predict._spatialdata.keys import OWN_TABLES, PROVENANCE_KIND, check_spatialdata, is_our_table
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -102,17 +105,58 @@ def read_prediction(table: AnnData, key: str) -> Prediction:
     held = table.layers if record[PROVENANCE_KIND] == PREDICTION_TABLE else table.obsm
     if key not in held:
         raise no_prediction(key)
+    _check_record(record, key)
     rows = own_spots(table)
+    names = [stored_names([str(name) for name in record["panel"]])[str(name)] for name in record["panel"]]
 
     def values(name: str) -> NDArray[np.float32]:
-        return np.asarray(held[name], dtype=np.float32)[rows]
+        return np.asarray(_by_gene(held[name], names, table, name), dtype=np.float32)[rows]
 
     lower, upper = interval_keys(key)
     # Without intervals asked for, something under these names is the user's.
     ends = (values(lower), values(upper)) if "interval" in record and {lower, upper} <= set(held) else None
     unknown = np.full(table.n_obs, np.nan)  # a user may have dropped the column
-    distance = np.asarray(table.obs.get(distance_column(key), unknown), dtype=np.float32)[rows]
-    return Prediction(values(key), distance, ends, record)
+    distance = table.obs.get(distance_column(key), unknown)
+    if not is_numeric_dtype(distance):
+        raise _changed(key, f"obs[{distance_column(key)!r}] holds no numbers")
+    return Prediction(values(key), np.asarray(distance, dtype=np.float32)[rows], ends, record)
+
+
+def _by_gene(kept: Any, names: list[str], table: AnnData, key: str) -> Any:
+    """Columns ``(n, G)`` in the order of the panel: by their names where they have any, for a user may have ordered them anew."""
+    columns = list(map(str, kept.columns if hasattr(kept, "columns") else table.var_names))
+    if hasattr(kept, "columns") or kept.shape[1] == len(columns):
+        if sorted(columns) == sorted(names):
+            order = [columns.index(name) for name in names]
+            return kept.iloc[:, order] if hasattr(kept, "columns") else kept[:, order]
+        if hasattr(kept, "columns"):
+            raise _changed(key, f"its columns are not the {len(names)} of its panel")
+    if kept.ndim != 2 or kept.shape[1] != len(names):
+        raise _changed(key, f"it is an array {kept.shape}, and its panel has {len(names)} genes")
+    return kept
+
+
+def _check_record(record: Mapping[str, Any], key: str) -> None:
+    """Refuse what is no record of a prediction as it was written."""
+    panel, sets, expected = record.get("panel"), record.get("gene_sets", {}), record.get("expected_pcc")
+    names = list(map(str, panel)) if isinstance(panel, list | tuple | np.ndarray) else []
+    if not names or len(set(names)) != len(names):
+        raise _changed(key, "its panel is no list of genes")
+    if not isinstance(sets, Mapping):
+        raise _changed(key, "its gene sets are no dict")
+    if not (isinstance(record.get("min_counts"), Real) and float(record["min_counts"]) >= 0):
+        raise _changed(key, f"its min_counts is {record.get('min_counts')!r}")
+    if expected is not None and np.shape(expected) != (len(names),):
+        raise _changed(key, f"its expected_pcc is not one number for each of {len(names)} genes")
+
+
+def _changed(key: str, what: str) -> InputError:
+    return InputError(
+        f"the prediction {key!r} is not as it was written: {what}",
+        where=f"obsm[{key!r}], uns[{key!r}]",
+        expected="a prediction as st_predict.tl.predict wrote it, its columns in any order",
+        remedy="run st_predict.tl.predict again, and change a copy of what it writes",
+    )
 
 
 def find_prediction(sdata: SpatialData, key: str) -> Prediction:

@@ -6,6 +6,7 @@ Knows the file conventions and the layout of the result; nothing of tiles or mod
 from __future__ import annotations
 
 import logging
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,11 +133,14 @@ def _read_spots(spots: str | Path | pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in _COLUMNS if name not in frame.columns]
     if missing:
         raise _bad_spots(f"columns {missing} are missing; found {[str(name) for name in frame.columns]}")
+    double = [name for name in (*_COLUMNS, "selected") if list(frame.columns).count(name) > 1]
+    if double:
+        raise _bad_spots(f"column {double[0]!r} is there more than once")
     ids = [f"{_label(x)}x{_label(y)}" for x, y in zip(frame["x"], frame["y"], strict=True)]
     columns = [*_COLUMNS, "selected"] if "selected" in frame.columns else [*_COLUMNS]
     try:
         numbers = frame[columns].astype(float)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise _bad_spots(f"a position is not a number: {error}") from error
     if not np.isfinite(numbers.to_numpy()).all():
         raise _bad_spots("positions are missing, NaN or infinite")
@@ -163,7 +167,7 @@ def _bad_spots(what: str) -> InputError:
 
 def _label(position: object) -> str:
     """An array position as the ids write it: 25 of 25.0, text as it is."""
-    return position if isinstance(position, str) else f"{position:.15g}"
+    return f"{position:.15g}" if isinstance(position, Real) else str(position)
 
 
 def _join(matrix: csr_matrix, spot_ids: list[str], positions: pd.DataFrame) -> tuple[csr_matrix, pd.DataFrame]:

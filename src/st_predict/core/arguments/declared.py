@@ -57,7 +57,7 @@ SECTIONS = Listed(SECTION, twice=True), Mapped(Text("the name of a section"), SE
 _READ = "read sections with st_predict.io, or give the paths of Zarr stores"
 FRAME = Instance("pandas.DataFrame", "a DataFrame")
 LOGGER = Instance("lightning.pytorch.loggers.Logger", "a logger of Lightning")
-FEATURES = Array(3, "encoded tiles (n, S, d): an array of numbers of three dimensions")
+FEATURES = Array(3, "encoded tiles (n, S, d): an array of finite numbers of three dimensions", dtype="float32")
 
 DECLARED: dict[str, Kind] = {
     # what is worked on

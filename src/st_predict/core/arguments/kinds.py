@@ -18,11 +18,13 @@ import numpy as np
 
 from st_predict.core.checks import whole_number
 from st_predict.core.errors import InputError
+from st_predict.core.room import give_back
 
 _SHOWN = 60  # letters of a value in an error
 _LONGEST_NAME = 200  # bytes; file systems take 255, and endings are added
 _LONGEST_PART = 255
 _LONGEST_TEXT = 1000
+_AT_ONCE = 4096  # rows
 _PLAIN = (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, range, Path, np.generic)
 
 
@@ -317,6 +319,8 @@ class Array(Kind):
     n_dims: int
     what: str
     whole: bool = False
+    dtype: str | None = None
+    """As which finite numbers are taken; ``None``: as they were given."""
 
     @property
     def expected(self) -> str:
@@ -324,12 +328,22 @@ class Array(Kind):
         return self.what
 
     def take(self, value: Any) -> Any:
-        """As it was given."""
+        """As numbers of :attr:`dtype`."""
         if not isinstance(value, np.ndarray):
             raise self.misfit(value)
         if value.ndim != self.n_dims or value.dtype.kind not in ("iu" if self.whole else "iuf") or not value.size:
             raise Misfit(f"an array {value.shape} of {value.dtype}", self.expected, near=True)
-        return value
+        if self.dtype is None:
+            return value
+        with np.errstate(over="ignore"):
+            found = value.astype(self.dtype, copy=False)
+        for start in range(0, len(found), _AT_ONCE):  # it may be a file that is larger than the memory
+            finite = np.isfinite(found[start : start + _AT_ONCE]).all()
+            give_back(found)
+            if finite:
+                continue
+            raise Misfit(f"an array {value.shape} with NaN, infinity or numbers too large", self.expected, near=True)
+        return found
 
 
 @dataclass(frozen=True)
