@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,8 @@ import st_predict as stp
 from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.glass import spots_on_glass
+from st_predict.io._counts_file import read_counts
+from st_predict.io._legacy_st import _read_spots
 
 HEIGHT, WIDTH = 300, 500
 GENES = ["Mbp", "Gfap", "Actb"]
@@ -289,3 +292,30 @@ def test_a_real_section(real_data):
     section = read_section(sdata, need_counts=False)[0]
     assert not spots_on_glass(section).any()
     assert spots_on_glass(dataclasses.replace(section, centers_px=section.centers_px + (4000, 2000))).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.astype(complex) + 3j, "counts are of type complex128"),
+        (lambda c: c.apply(pd.to_datetime), r"counts are of type datetime64\[ns\]"),
+        (lambda c: c.apply(pd.to_timedelta), r"counts are of type timedelta64\[ns\]"),
+        (lambda c: c * 0.0 + 1e45, r"counts go up to 1e\+45"),
+    ],
+)
+def test_what_would_be_made_counts_without_a_word_is_refused(change: Any, said: str) -> None:
+    counts = pd.DataFrame(np.arange(24).reshape(6, 4), index=[f"{i}x1" for i in range(6)], columns=list("ABCD"))
+    with pytest.raises(InputError, match=f"^{said}"):
+        read_counts(change(counts))
+
+
+def test_the_text_that_is_no_number_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c.tsv").write_text("\tA\tB\n1x1\t1\t0\n2x1\t2\t0x3\n")
+    with pytest.raises(InputError, match="^column 'B' holds text, e.g. '0x3'"):
+        read_counts(tmp_path / "c.tsv")
+
+
+def test_a_column_of_positions_that_is_there_twice_is_refused() -> None:
+    spots = pd.DataFrame({"x": [1, 2], "y": [1, 1], "pixel_x": [1.0, 2.0], "pixel_y": [1.0, 1.0]})
+    with pytest.raises(InputError, match="^column 'pixel_x' is there more than once"):
+        _read_spots(pd.concat([spots, spots[["pixel_x"]]], axis=1))

@@ -21,6 +21,7 @@ logger = logging.getLogger("st_predict")
 UM_PER_PX_LIMITS = (0.02, 50.0)
 # Spots of a correct section overshoot the image by less than one pitch, 2 to 3 % of its longer side.
 EDGE_SLACK = 0.03
+_MOST_COUNTS = 1e9
 
 
 def check_positive(value: float, *, where: str) -> None:
@@ -91,6 +92,13 @@ def check_counts(values: NDArray[Any], *, where: str) -> None:
     if not finite.all():
         raise InputError(
             f"{np.size(values) - finite.sum()} counts are missing, NaN or infinite",
+            where=where,
+            expected=expected,
+            remedy=remedy,
+        )
+    if values.size and values.max() > _MOST_COUNTS:
+        raise InputError(
+            f"counts go up to {values.max():g}, and no gene of a spot has more than {_MOST_COUNTS:g}",
             where=where,
             expected=expected,
             remedy=remedy,

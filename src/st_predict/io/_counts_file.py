@@ -142,8 +142,11 @@ def _numbers(block: pd.DataFrame, genes: list[str], where: str) -> np.ndarray:
     values = block.to_numpy()
     if values.dtype.kind in "iuf":
         return values
+    if values.dtype.kind in "cmM":  # complex, spans and dates, which would be made numbers without a word
+        check_counts(values, where=where)
     for gene, column in zip(genes, values.T, strict=True):
         texts = [value for value in column if isinstance(value, (str, bool, np.bool_))]
+        texts.sort(key=_is_number)  # of a column of text, the one that is the reason
         if texts:
             raise InputError(
                 f"column {gene!r} holds {'text' if isinstance(texts[0], str) else 'truth'}, e.g. {str(texts[0])!r}",
@@ -152,6 +155,13 @@ def _numbers(block: pd.DataFrame, genes: list[str], where: str) -> np.ndarray:
                 remedy="remove annotation columns from the table",
             )
     return block.to_numpy(np.float64, na_value=np.nan)
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return isinstance(value, str) and float(value) == float(value)
+    except ValueError:
+        return False
 
 
 def _check_unique(names: list[str], what: str, where: str) -> None:
