@@ -17,6 +17,7 @@ from spatialdata.transformations import Identity, get_transformation
 
 import st_predict as stp
 from st_predict._spatialdata.read import read_section
+from st_predict.core.arguments.declared import DECLARED
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.glass import spots_on_glass
 from st_predict.io._counts_file import read_counts
@@ -319,3 +320,20 @@ def test_a_column_of_positions_that_is_there_twice_is_refused() -> None:
     spots = pd.DataFrame({"x": [1, 2], "y": [1, 1], "pixel_x": [1.0, 2.0], "pixel_y": [1.0, 1.0]})
     with pytest.raises(InputError, match="^column 'pixel_x' is there more than once"):
         _read_spots(pd.concat([spots, spots[["pixel_x"]]], axis=1))
+
+
+@pytest.mark.parametrize("ending", [".xz", ".zip", ".tar", ".zst", ".bz2"])
+def test_an_ending_of_another_compression_is_no_traceback(ending: str, tmp_path: Path) -> None:
+    for read in (_read_spots, read_counts):
+        path = tmp_path / f"table{ending}"
+        path.write_bytes(b"\x89junk\xff\xfe, no table")
+        with pytest.raises(InputError):
+            read(path)
+
+
+def test_any_kind_of_path_is_taken() -> None:
+    class Own:
+        def __fspath__(self) -> str:
+            return "some/where"
+
+    assert DECLARED["counts"].check(Own(), "counts") == Path("some/where")

@@ -7,7 +7,7 @@ import gzip
 import itertools
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import numpy as np
 
@@ -103,6 +103,11 @@ def _without_end(cells: list[str]) -> list[str]:
     return cells[:-1] if len(cells) > 1 and not cells[-1].strip() else cells
 
 
+def compression(path: Path) -> Literal["gzip"] | None:
+    """How a text table is compressed, by its ending; others than gzip are not read."""
+    return "gzip" if path.suffix.lower() == ".gz" else None
+
+
 def open_text(path: Path) -> TextIO:
     if path.suffix.lower() == ".gz":
         return gzip.open(path, "rt", encoding=_TEXT, newline="")
@@ -116,7 +121,14 @@ def _parsed_blocks(path: Path, sep: str, width: int, where: str) -> Iterable[pd.
         # 007 is no 7, and null is a name as good as any: pandas takes it for missing in text, and not in bytes.
         ids = {0: lambda name: clean_name(name).encode()}
         with pd.read_csv(
-            path, sep=sep, header=None, skiprows=1, converters=ids, encoding=_TEXT, chunksize=_ROWS
+            path,
+            sep=sep,
+            header=None,
+            skiprows=1,
+            converters=ids,
+            encoding=_TEXT,
+            chunksize=_ROWS,
+            compression=compression(path),
         ) as blocks:
             for part in blocks:
                 block = part.set_index(0)

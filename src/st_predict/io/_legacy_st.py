@@ -17,7 +17,7 @@ from st_predict.core.checks import check_positive, check_spots_on_image, check_u
 from st_predict.core.errors import InputError
 from st_predict.io._assemble import circles, neighbor_px
 from st_predict.io._checks import check_file, check_section
-from st_predict.io._counts_file import read_counts, separator
+from st_predict.io._counts_file import compression, read_counts, separator
 from st_predict.io._images import image_element, open_image
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _read_spots(spots: str | Path | pd.DataFrame) -> pd.DataFrame:
         path = Path(spots)
         check_file(path, where="spots")
         try:
-            frame = pd.read_csv(path, sep=separator(path), dtype=str)
+            frame = pd.read_csv(path, sep=separator(path), dtype=str, compression=compression(path))
         except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError) as error:
             raise _bad_spots(f"{path.name} cannot be read as a table: {error}") from error
     else:

@@ -284,10 +284,10 @@ class Place(Kind):
         if long := next((part for part in Path(path).parts if len(os.fsencode(part)) > _LONGEST_PART), None):
             raise Misfit(
                 f"a path with a name of {len(os.fsencode(long))} bytes",
-                f"names of files and folders of at most {_LONGEST_PART} bytes",
+                f"a path whose names have at most {_LONGEST_PART} bytes each",
                 near=True,
             )
-        return value
+        return value if isinstance(value, str | Path) else Path(path)
 
 
 @dataclass(frozen=True)
