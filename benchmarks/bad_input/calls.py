@@ -161,7 +161,7 @@ def calls_of_sections() -> Iterator[Call]:
     counts = {
         "negative counts": lambda x: x - 5, "NaN in counts": lambda x: np.where(x > 2, np.nan, x),
         "log counts": np.log1p, "infinite counts": lambda x: np.where(x > 2, np.inf, x), "no counts": np.zeros_like,
-        "text as counts": lambda x: x.astype(int).astype(str).astype(object), "truth values as counts": lambda x: x > 2,
+        "text as counts": lambda x: np.full(x.shape, "many", dtype=object), "truth values as counts": lambda x: x > 2,
     }  # fmt: skip
     read = {
         "tl.train": lambda d: lambda one: stp.tl.train(one, **QUICK),

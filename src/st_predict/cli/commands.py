@@ -178,7 +178,7 @@ def evaluate(
     "--networks",
     default=1,
     show_default=True,
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=1000),
     help="Networks whose mean every method predicts; train has three.",
 )
 @click.option(
