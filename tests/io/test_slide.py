@@ -489,3 +489,15 @@ def test_a_generic_tag_counts_within_what_microscopes_do(um: float, known: float
     )  # fmt: skip
     found = stp.io.slide(path).attrs["st_predict"]["um_per_px"]
     assert found == ({} if known is None else {"slide_image": pytest.approx(known, rel=1e-4)})
+
+
+def test_a_chunk_that_is_no_chunk_is_told_where_pixels_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "case.zarr"
+    ome_zarr_04(path, np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8))
+    sdata = stp.io.slide(path, um_per_px=0.5)
+    chunk = max((one for one in path.rglob("*") if one.is_file()), key=lambda one: one.stat().st_size)
+    chunk.write_bytes(b"junk")
+    (image,) = sdata.images.values()
+    finest = image["scale0"]["image"] if hasattr(image, "keys") and "scale0" in image else image
+    with pytest.raises(InputError, match=r"^case\.zarr is truncated or corrupt"):
+        np.asarray(finest)

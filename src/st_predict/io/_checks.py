@@ -72,7 +72,7 @@ def unreadable(path: Path, why: object, *, where: str) -> InputError:
     return InputError(
         f"{path.name} is truncated or corrupt: {why}",
         where=where,
-        expected="a complete JPEG, PNG or TIFF image",
+        expected="a complete image: all its files, and all that is in them",
         remedy="fetch or export the image again",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -273,7 +274,10 @@ class OmeZarrImage(RegionImage):
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         """Pixels of a box."""
         box = {"c": slice(None), "y": slice(top, bottom), "x": slice(left, right)}
-        pixels = np.asarray(self._array[tuple(box.get(axis, self._at.get(axis, 0)) for axis in self.axes)])
+        try:
+            pixels = np.asarray(self._array[tuple(box.get(axis, self._at.get(axis, 0)) for axis in self.axes)])
+        except (RuntimeError, ValueError, zlib.error) as error:  # what the codecs of Zarr raise
+            raise unreadable(self.path, error, where=self.where) from error
         kept = [axis for axis in self.axes if axis in box]
         pixels = pixels.transpose([kept.index(axis) for axis in "yxc"])
         pixels = np.ascontiguousarray(over_white(np.ascontiguousarray(pixels[..., self._order])))
