@@ -493,7 +493,7 @@ def test_a_generic_tag_counts_within_what_microscopes_do(um: float, known: float
 
 def test_a_chunk_that_is_no_chunk_is_told_where_pixels_are_read(tmp_path: Path) -> None:
     path = tmp_path / "case.zarr"
-    ome_zarr_04(path, np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8))
+    _ome_zarr(path, np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8), "0.4")
     sdata = stp.io.slide(path, um_per_px=0.5)
     chunk = max((one for one in path.rglob("*") if one.is_file()), key=lambda one: one.stat().st_size)
     chunk.write_bytes(b"junk")

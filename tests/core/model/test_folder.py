@@ -18,6 +18,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from st_predict.core.errors import InputError
+from st_predict.core.full import NotWritten
 from st_predict.core.model import folder as store
 from st_predict.core.model import load
 from st_predict.core.model.load import load_model
@@ -308,7 +309,7 @@ def test_a_failing_save_leaves_the_earlier_model_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*((store, "save_file") if failing == "weights" else (Path, "write_text")), full_disk)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(NotWritten, match=r"model was not written: there is no room left"):
         other_model.save(folder)
     monkeypatch.undo()
     assert load_model(folder).id == quick_model.id
@@ -322,7 +323,7 @@ def test_a_failing_first_save_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store, "save_file", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(NotWritten, match=r"model was not written: there is no room left"):
         quick_model.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
