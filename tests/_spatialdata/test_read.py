@@ -19,6 +19,7 @@ from spatialdata import SpatialData
 from spatialdata.models import ShapesModel
 from spatialdata.transformations import Affine, Identity, MapAxis, Scale, Sequence, Translation, set_transformation
 
+import st_predict as stp
 from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.read import read_section, spot_diameter_px
 from st_predict.core.errors import InputError
@@ -415,3 +416,22 @@ def test_ids_that_are_no_numbers_are_not_guessed(make_section: Make) -> None:
     with pytest.raises(InputError, match=said) as error:
         read(sdata)
     assert error.value.expected.endswith("such as [0]")
+
+
+@pytest.mark.parametrize("attrs", [5, {"region": 5}])
+def test_a_table_whose_link_is_no_link_is_not_linked(make_section: Callable[..., SpatialData], attrs: Any) -> None:
+    sdata = make_section("A", 0)
+    sdata.tables["table"].uns["spatialdata_attrs"] = attrs
+    with pytest.raises(InputError):
+        read_section(sdata, Elements(), need_counts=True)
+
+
+@pytest.mark.parametrize("radius", [0.0, -1.0, np.nan, np.inf, "a"])
+def test_circles_without_a_radius_are_refused(make_section: Callable[..., SpatialData], radius: Any) -> None:
+    sdata = make_section("A", 0)
+    (name,) = sdata.shapes
+    sdata.shapes[name]["radius"] = radius
+    with pytest.raises(InputError, match=f"^a circle of shapes '{name}' has the radius"):
+        stp.pp.set_scale(sdata, spot_diameter_um=55)
+    with pytest.raises(InputError, match=f"^a circle of shapes '{name}' has the radius"):
+        stp.pl.alignment(sdata, show=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from st_predict._spatialdata.wsi import slide_image, tile_keys
@@ -121,7 +122,7 @@ def table_link(table: AnnData, name: str, shapes: str = "<shapes>") -> TableLink
     InputError
         If the table is not linked to shapes.
     """
-    attrs = table.uns.get("spatialdata_attrs") or {}
+    attrs = _link(table)
     regions, region_key, instance_key = _regions(table), attrs.get("region_key", ""), attrs.get("instance_key", "")
     own = f"sdata.tables[{name!r}]"
     if not regions or region_key not in table.obs or instance_key not in table.obs:
@@ -137,10 +138,16 @@ def table_link(table: AnnData, name: str, shapes: str = "<shapes>") -> TableLink
     return TableLink(regions, region_key, instance_key)
 
 
+def _link(table: AnnData) -> Mapping[str, Any]:
+    """What ``uns`` says of the shapes that a table annotates; nothing where it says nothing that could be read."""
+    found = table.uns.get("spatialdata_attrs")
+    return found if isinstance(found, Mapping) else {}
+
+
 def _regions(table: AnnData) -> list[str]:
     """Names of the shapes that a table annotates, each once, in whatever container they are."""
-    region = (table.uns.get("spatialdata_attrs") or {}).get("region")
-    names = [region] if isinstance(region, str) or region is None else list(region)
+    region = _link(table).get("region")
+    names = list(region) if isinstance(region, Iterable) and not isinstance(region, str) else [region]
     return list(dict.fromkeys(str(name) for name in names if name))
 
 

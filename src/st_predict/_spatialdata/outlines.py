@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from st_predict._spatialdata.shapes import own_shapes
+from st_predict._spatialdata.shapes import circle_radii, own_shapes
 from st_predict._spatialdata.systems import shapes_to_image
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def spot_outlines(
     affine = shapes_to_image(sdata, placed)
     if "radius" in shapes:
         scale = np.sqrt(abs(np.linalg.det(affine[:2, :2])))
-        return shapes["radius"].to_numpy(np.float64) * scale, None
+        return circle_radii(shapes, placed.shapes or "") * scale, None
     polygons = shapes.geometry
     rings = (polygons if (polygons.geom_type == "Polygon").all() else polygons.convex_hull).exterior
     corners = rings.get_coordinates().to_numpy() @ affine[:2, :2].T + affine[:2, 2]

@@ -13,7 +13,7 @@ from st_predict._spatialdata.kept import gene_names, own_genes, say_left_out
 from st_predict._spatialdata.keys import Elements, Placed, place, table_link
 from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
-from st_predict._spatialdata.shapes import own_shapes
+from st_predict._spatialdata.shapes import circle_radii, own_shapes
 from st_predict._spatialdata.systems import shapes_to_image
 from st_predict.core.checks import check_spots_on_image
 from st_predict.core.errors import InputError
@@ -138,7 +138,7 @@ def spot_diameter_px(sdata: SpatialData, placed: Placed) -> float:
             remedy="give um_per_px or pitch_um instead",
         )
     scale = np.sqrt(abs(np.linalg.det(shapes_to_image(sdata, placed)[:2, :2])))
-    return float(2 * shapes["radius"].median() * scale)
+    return float(2 * np.median(circle_radii(shapes, placed.shapes)) * scale)
 
 
 def _single(table: AnnData | None, column: str) -> str | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from st_predict._spatialdata.columns import is_choice, tissue_columns
 from st_predict._spatialdata.kept import own_spots, spots_in_tissue
 from st_predict._spatialdata.keys import table_link
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from geopandas import GeoDataFrame
     from numpy.typing import NDArray
@@ -101,3 +102,26 @@ def _find(ids: pd.Series, index: pd.Index) -> NDArray[np.intp]:
     if wanted.isna().any() or known.isna().any() or not known.is_unique:
         return rows
     return pd.Index(known.to_numpy(float)).get_indexer(wanted.to_numpy(float))
+
+
+def circle_radii(shapes: GeoDataFrame, name: str) -> NDArray[np.float64]:
+    """Radii of circles ``(n,)`` as they are stored.
+
+    Raises
+    ------
+    InputError
+        If one is no positive finite number.
+    """
+    try:
+        found = shapes["radius"].to_numpy(np.float64)
+    except (ValueError, TypeError):
+        found = np.full(len(shapes), np.nan)
+    if not ((found > 0) & np.isfinite(found)).all():
+        wrong = shapes["radius"].to_numpy()[~((found > 0) & np.isfinite(found))][0]
+        raise InputError(
+            f"a circle of shapes {name!r} has the radius {wrong!r}",
+            where=f"sdata.shapes[{name!r}]['radius']",
+            expected="positive finite numbers",
+            remedy=f"set them: sdata.shapes[{name!r}]['radius'] = ...",
+        )
+    return found

@@ -51,7 +51,11 @@ def split_methods(typed: str) -> list[str]:
 
 def check_methods(methods: str | Sequence[str], *, parts: bool, networks: int) -> dict[str, dict[str, Any]]:
     """Settings of known names, each once."""
-    names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
+    names = [methods] if isinstance(methods, str) else list(methods)
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(
+            f"method {twice!r} is named twice", where="methods", expected="each name once", remedy="name it once"
+        )
     if not names:
         raise InputError("no method is named", where="methods", expected="all, or names", remedy="name methods")
     if names == ["all"]:
