@@ -325,7 +325,9 @@ def test_files_come_in_as_objects_do(tmp_path: Path) -> None:
         stp.io.anndata({})
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:Variable names are not unique:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore:Variable names are not unique:UserWarning", "ignore:The inplace keyword"
+)  # of scanpy
 def test_what_scanpy_reads_is_what_we_read(real_data: Path) -> None:
     import scanpy as sc
 

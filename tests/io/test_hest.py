@@ -11,6 +11,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from anndata import AnnData, read_h5ad
@@ -88,7 +89,8 @@ def test_samples_are_listed_with_what_is_there(folder: Path) -> None:
     change(folder / "metadata" / "A.json", organ="Breast", patient=float("nan"), spots_under_tissue=...)
     table = stp.io.hest(folder)
     assert list(table.index) == ["A", "B", "C"]
-    assert table.loc["A", ["organ", "patient", "spots", "um_per_px"]].tolist() == ["Breast", None, 42, UM_PER_PX]
+    assert table.loc["A", ["organ", "spots", "um_per_px"]].tolist() == ["Breast", 42, UM_PER_PX]
+    assert pd.isna(table.loc["A", "patient"])
     assert table[["expression", "slide", "patches"]].to_numpy().tolist() == [
         [True, True, False],
         [True, True, True],

@@ -198,7 +198,9 @@ def _n_spots(path: Path | None) -> int | None:
         return None
     try:
         with h5py.File(path) as file:
-            return len(file["obs"][file["obs"].attrs["_index"]])
+            index = file["obs"][file["obs"].attrs["_index"]]
+            # anndata 0.13 writes text that may be missing as a group of values and a mask.
+            return len(index["values"] if isinstance(index, h5py.Group) else index)
     except (OSError, KeyError):
         return None
 

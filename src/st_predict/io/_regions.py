@@ -276,6 +276,8 @@ class OmeZarrImage(RegionImage):
         box = {"c": slice(None), "y": slice(top, bottom), "x": slice(left, right)}
         try:
             pixels = np.asarray(self._array[tuple(box.get(axis, self._at.get(axis, 0)) for axis in self.axes)])
+        except InputError:
+            raise
         except (RuntimeError, ValueError, zlib.error) as error:  # what the codecs of Zarr raise
             raise unreadable(self.path, error, where=self.where) from error
         kept = [axis for axis in self.axes if axis in box]

@@ -63,8 +63,8 @@ def to_anndata(
     --------
     >>> stp.tl.predict(sections["S1"], model)
     >>> adata = stp.to_anndata(sections["S1"])
-    >>> list(adata.uns["spatial"]), list(adata.layers)
-    (['S1'], ['truth', 'predicted'])
+    >>> list(adata.uns["spatial"]), "predicted" in adata.layers
+    (['S1'], True)
     """
     placed = _place(sdata, Elements(image_key, shapes_key, table_key))
     table = sdata.tables[placed.table]
