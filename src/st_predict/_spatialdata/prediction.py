@@ -9,7 +9,6 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from pandas.api.types import is_numeric_dtype
 
 from st_predict._spatialdata.kept import own_spots
 from st_predict._spatialdata.keys import OWN_TABLES, PROVENANCE_KIND, check_spatialdata, is_our_table
@@ -99,6 +98,8 @@ def read_prediction(table: AnnData, key: str) -> Prediction:
     InputError
         If there is none.
     """
+    from pandas.api.types import is_numeric_dtype
+
     if not is_prediction(table.uns, key):
         raise no_prediction(key)
     record: dict[str, Any] = table.uns[key]
@@ -107,7 +108,9 @@ def read_prediction(table: AnnData, key: str) -> Prediction:
         raise no_prediction(key)
     _check_record(record, key)
     rows = own_spots(table)
-    names = [stored_names([str(name) for name in record["panel"]])[str(name)] for name in record["panel"]]
+    panel = [str(gene) for gene in record["panel"]]
+    stored = stored_names(panel)
+    names = [stored[gene] for gene in panel]
 
     def values(name: str) -> NDArray[np.float32]:
         return np.asarray(_by_gene(held[name], names, table, name), dtype=np.float32)[rows]
