@@ -48,7 +48,7 @@ def alignment(
     sdata
         A section; expression is neither read nor needed.
     image_key, shapes_key, table_key
-        Elements, where there are several.
+        Names of the elements, if there are several.
     axes
         Two axes to draw on; ``None``: a new figure.
     show

@@ -66,7 +66,7 @@ def gene_correlation(
     min_counts
         Spots with fewer counts are left out; ``None``: as in training.
     image_key, shapes_key, table_key
-        Elements, where there are several.
+        Names of the elements, if there are several.
     layer
         Layer with raw counts; ``None``: ``X``.
     axes

@@ -83,7 +83,7 @@ def spatial_expression(
     cmap
         Name of a matplotlib color map.
     image_key, shapes_key, table_key
-        Elements, where there are several.
+        Names of the elements, if there are several.
     layer
         Layer with raw counts; ``None``: ``X``.
     axes
