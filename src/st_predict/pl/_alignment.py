@@ -58,7 +58,7 @@ def alignment(
 
     Returns
     -------
-    Axes ``(2,)``: all spots, and the part of them that the rectangle marks.
+    Axes ``(2,)``: one with all spots, one with the part that the rectangle marks.
 
     Raises
     ------

@@ -51,8 +51,8 @@ def gene_correlation(
     the measured one. The third panel shows the pairs of genes, predicted against measured. Its agreement is the Pearson
     correlation over these pairs; ``gene_correlation`` of ``st_predict.tl.cross_validate`` is the same over a gene set.
 
-    Noise draws measured correlations toward 0, and no model predicts noise. So predicted correlations are stronger as a
-    rule, which does not lower the agreement. A constant gene has a correlation of 0 with all others.
+    Noise draws measured correlations toward 0, and no model predicts noise. So predicted correlations are usually
+    stronger. This does not lower the agreement. A constant gene has a correlation of 0 with all others.
 
     Parameters
     ----------
