@@ -142,7 +142,9 @@ def test_when_all_fails_it_is_said_and_nothing_is_lost(
     monkeypatch.setattr("st_predict.tl._cross_validate.run_fold", broken)
     result = run(*stores, "--methods", "mean", "--out", tmp_path / "out", *TINY)
     assert result.exit_code == 1
-    assert "failed, and in no mean: mean with P1 held out (seed 0): ValueError: out of order" in result.output
+    assert (
+        "failed, and left out of all means: mean with P1 held out (seed 0): ValueError: out of order" in result.output
+    )
     assert len(pd.read_csv(tmp_path / "out" / "sections" / "failures.csv")) == (1 + 2 + 1) * 2
     assert "out of order" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 

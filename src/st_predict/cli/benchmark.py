@@ -1,6 +1,6 @@
 """The benchmark: methods compared on one or several data sets, with tables, pictures and a page to show around.
 
-A user of the public rooms, as a notebook would be.
+It uses the public functions, as a notebook would.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 SEEDS = 3
 NETWORKS = 1
-"""Of every method's row: what is compared are methods, and several networks cost all of them as many times as much."""
+"""How many networks each row has: methods are compared here, and more networks cost all of them more time."""
 _TOLD = (
     "encoder",
     "encoder_weights",
@@ -62,7 +62,7 @@ def run_benchmark(
     settings: Mapping[str, Any] | None = None,
     command: str = "",
 ) -> pd.DataFrame:
-    """Cross-validate methods on every data set and write a folder; finished folds found there are not run again.
+    """Cross-validate methods on every data set and write a folder; folds that are finished there are not run again.
 
     Parameters
     ----------
@@ -71,16 +71,16 @@ def run_benchmark(
     methods
         Names of methods or of ``benchmark_checks.PARTS``, or ``"all"``.
     parts
-        With all methods, those parts as well.
+        Whether ``"all"`` includes these parts.
     networks
-        Whose mean every method predicts, but for controls and where a part says otherwise.
+        How many networks every method predicts the mean of. Controls have none, and a part may say otherwise.
     out
-        The folder. Tables and page are written anew after every data set.
+        The folder. Tables and page are written again after every data set.
     settings
-        Arguments of :func:`st_predict.tl.cross_validate`; they win over what a public set brings, and over
-        :data:`SEEDS` seeds. Keys of elements and the layer are those of the stores.
+        Arguments of :func:`st_predict.tl.cross_validate`. They take precedence over the settings of a public set, and
+        over :data:`SEEDS` seeds. Keys of elements and the layer are those of the stores.
     command
-        What the page says it was made by.
+        The command that the page says it was made by.
 
     Returns
     -------
@@ -89,9 +89,9 @@ def run_benchmark(
     Raises
     ------
     InputError
-        If a method or a data set is unknown, elements are named where only public sets are given, or ``out`` holds
-        something else or cannot be written to; found before anything is read. If a data set cannot be compared on;
-        found before any tile is encoded.
+        If a method or a data set is unknown, elements are named but only public sets are given, or ``out`` holds
+        something else or cannot be written to. This is found before anything is read. Also if methods cannot be compared
+        on a data set. This is found before any tile is encoded.
     """
     settings = check_arguments("cross_validate", settings or {})
     named = check_methods(methods, parts=parts, networks=networks)
@@ -101,7 +101,7 @@ def run_benchmark(
     check_apart(out, [path for path in map(Path, data) if is_store(path)], where="out")
     check_out(out, studies)
     asked = {study.name: _settings(study, named, settings) for study in studies}
-    if len(studies) > 1:  # what cannot be done on the last set is not found out after hours on the first
+    if len(studies) > 1:  # else a mistake in the last set would be found after hours on the first
         for study in studies:
             check_study(study, asked[study.name])
     done: list[Compared] = []
@@ -127,7 +127,7 @@ def _compare(study: Study, folder: Path, settings: Mapping[str, Any]) -> Compare
 
 
 def _told(settings: Mapping[str, Any]) -> dict[str, str]:
-    """What a reader needs to repeat it, defaults included."""
+    """The settings that a reader needs to repeat the benchmark, defaults included."""
     known = signature(stp.tl.cross_validate).parameters
     found = {name: settings.get(name, known[name].default) for name in _TOLD}
     if not found["tile_um"] and not found["tile_px"]:

@@ -1,4 +1,4 @@
-"""What a benchmark is asked for, and what of it is refused before anything is read or, of a data set, encoded."""
+"""What a benchmark is asked for, and what is refused before anything is read or encoded."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ PARTS: dict[str, dict[str, Any]] = {
     "nh2st, no neighbor branch": {**_NH2ST, "params": {"neighbor_weight": 0.0}},
     "nh2st, three networks": {**_NH2ST, "members": 3},
 }
-"""Rows that tell what parts of NH2ST give, and several networks as ``train`` has them; with all methods or by name."""
+"""Rows that show what parts of NH2ST are worth, and what three networks are worth, as ``train`` has them."""
 ELEMENTS = ("image_key", "table_key", "layer")  # of the user's stores; public sets leave no choice
 
 
 def split_methods(typed: str) -> list[str]:
-    """Names with commas between; those of :data:`PARTS` hold one themselves."""
+    """Split names at commas; the names in :data:`PARTS` have a comma of their own."""
     spaced = ", ".join(name.strip() for name in typed.split(","))
     names = re.findall(rf"\s*((?:{'|'.join(map(re.escape, PARTS))})(?=,|$)|[^,]+)", spaced)
     return [name for name in map(str.strip, names) if name]

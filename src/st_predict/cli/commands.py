@@ -1,4 +1,4 @@
-"""The commands. Each parses what is typed, calls a room and prints; what takes more than that lies beside this file."""
+"""The commands. Each parses what is typed, calls a room and prints; longer work has files beside this one."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def main() -> None:
 @click.option("--out", type=OUT, default=Path("st-predict-demo"), show_default=True, help="Folder to write.")
 @seed_option
 def demo(out: Path, seed: int) -> None:
-    """Train on drawn tissue with known truth, predict a section of an unseen subject, score it.
+    """Train on drawn tissue with known truth, predict a section of an unseen subject, and score the prediction.
 
-    Needs no data and no network; takes about two minutes on two cores. Writes maps, tables, the model and the
-    predicted section to the --out folder.
+    The demo needs no data and no network, and takes about two minutes on two cores. It writes maps, tables, the model
+    and the predicted section to the --out folder.
     """
     summary = run_demo(out, seed=seed)
     click.echo(f"\nA section of an unseen subject, {summary.attrs['genes']} genes:\n")
@@ -63,21 +63,21 @@ def demo(out: Path, seed: int) -> None:
     "--method",
     default="nh2st",
     show_default=True,
-    help="nh2st, cmrcnet, ridge or any other method; auto: the best of nh2st, hist2st and ridge on what is held out.",
+    help="nh2st, cmrcnet, ridge or any other method; auto: the best of nh2st, hist2st and ridge on held-out sections.",
 )
 @click.option("--preset", default="default", show_default=True, help="Settings of the method: default or paper.")
 @click.option("--trainable-encoder", is_flag=True, default=None, help="Train the encoder end to end.")
-@click.option("--max-epochs", type=int, help="Epochs at most.")
-@click.option("--batch-size", type=int, help="Spots a batch.")
-@click.option("--members", type=click.IntRange(min=1), help="Networks trained side by side that predict their mean.")
-@click.option("--inner-folds", type=int, help="Groups of sections held out in turn; 0: none.")
+@click.option("--max-epochs", type=int, help="Most epochs of a fit.")
+@click.option("--batch-size", type=int, help="Spots in a batch.")
+@click.option("--members", type=click.IntRange(min=1), help="Networks to train side by side; their mean is predicted.")
+@click.option("--inner-folds", type=int, help="How many groups of sections to hold out in turn; 0: none.")
 @click.option("--devices", default="1", show_default=True, callback=name_or_number, help="How many devices, or auto.")
-@click.option("--num-nodes", default=1, show_default=True, help="Machines, under SLURM or torchrun.")
+@click.option("--num-nodes", default=1, show_default=True, help="How many machines, under SLURM or torchrun.")
 @click.option("--strategy", default="auto", show_default=True, help="As in Lightning: ddp, ...")
 @click.option("--precision", default="auto", show_default=True, help="As in Lightning: 32-true, bf16-mixed, ...")
 @click.option("--checkpoints", "checkpoint_dir", type=OUT, help="Folder where the training is kept as it goes.")
 @click.option("--resume", is_flag=True, help="Go on with the training in --checkpoints.")
-@click.option("--tile-store", type=OUT_TEXT, help="Folder that keeps an encoder's tiles for other runs.")
+@click.option("--tile-store", type=OUT_TEXT, help="Folder that keeps the tiles of an encoder in training.")
 @fit_options
 def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Train a model on SECTIONS (Zarr stores with H&E and expression) and write it to --out."""
@@ -99,26 +99,27 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
 @main.command()
 @click.argument("slides", nargs=-1, required=True, type=SLIDE)
 @click.option("--model", "model_path", type=OUT, required=True, help="Folder of a trained model.")
-@click.option("--out", type=OUT, required=True, help="Folder for the predicted stores, one a slide, same names.")
+@click.option("--out", type=OUT, required=True, help="Folder for the predicted stores, one for each slide, same names.")
 @click.option("--key-added", default="predicted", show_default=True, help="Name of the prediction.")
 @click.option("--um-per-px", type=float, help="Scale of bare slides that state none.")
 @click.option("--pitch-um", type=float, help="Pitch of the grid on bare slides; default: that of the training spots.")
-@click.option("--jobs", "n_jobs", type=click.IntRange(min=1), help="Bare slides at a time; default: one a core.")
+@click.option("--jobs", "n_jobs", type=click.IntRange(min=1),
+              help="How many bare slides at a time; default: one for each core.")  # fmt: skip
 @click.option("--series", callback=name_or_number, metavar="N|all",
-              help="Which slide of files that hold several, or all; default: the largest.")  # fmt: skip
+              help="Which slide to predict if a file holds several, or all; default: the largest.")  # fmt: skip
 @click.option(
     "--interval",
     type=float,
     help="Write intervals that cover this share of spots, on average over slides: 0.5, 0.8, 0.9 or 0.95.",
 )
-@click.option("--min-reliability", type=float, help="Leave out genes of which a lower PCC is expected on a new slide.")
+@click.option("--min-reliability", type=float, help="Leave out genes whose expected PCC is lower.")
 @key_options
 def predict(slides: tuple[Path, ...], model_path: Path, out: Path, key_added: str, **options: Any) -> None:
     """Predict the expression of SLIDES with a trained model.
 
-    SLIDES are bare H&E slides (SVS, NDPI, TIFF, OME-Zarr, JPEG, ...), of which each that fails costs itself alone and
-    those that are done are skipped when the command is given again; or Zarr stores with H&E and spots, which are
-    written anew with the prediction.
+    SLIDES are either bare H&E slides or Zarr stores. Bare slides (SVS, NDPI, TIFF, OME-Zarr, JPEG, ...) are predicted
+    one by one: a slide that fails does not stop the others. If you give the command again, slides that are done are
+    skipped. Zarr stores have H&E and spots; a copy of each, with its prediction, is written to --out.
     """
     given = {name: value for name, value in options.items() if value is not None}
     bare = are_bare(slides, given)
@@ -133,7 +134,7 @@ def predict(slides: tuple[Path, ...], model_path: Path, out: Path, key_added: st
 @click.argument("slides", nargs=-1, required=True, type=STORE)
 @click.option("--key", default="predicted", show_default=True, help="Name of the prediction.")
 @click.option("--out", type=OUT, help="CSV file for the scores of every gene.")
-@click.option("--min-counts", type=float, help="Least counts of a spot to be scored; default as in training.")
+@click.option("--min-counts", type=float, help="Spots with fewer counts are not scored; default: as in training.")
 @layer_option
 @key_options
 def evaluate(
@@ -172,28 +173,27 @@ def evaluate(
     "--parts/--no-parts",
     default=True,
     show_default=True,
-    help="With all methods: NH2ST without its contrast, without its neighbor branch, and with three networks, as well.",
+    help="With all methods, also NH2ST without its contrast, without its neighbor branch, and with three networks.",
 )
 @click.option(
     "--networks",
     default=1,
     show_default=True,
     type=click.IntRange(min=1, max=1000),
-    help="Networks whose mean every method predicts; train has three.",
+    help="How many networks every method predicts the mean of; train has three.",
 )
 @click.option(
     "--seeds",
     default=3,
     show_default=True,
     type=click.IntRange(min=1),
-    help="How many seeds every network is trained with, from --seed on.",
+    help="How many seeds every network is trained with; the first is --seed.",
 )
 @click.option("--out", type=OUT, required=True, help="Folder for the page, the tables and the finished folds.")
 @click.option("--groups", type=click.Choice(["subject", "section"]),
-              help="What is held out together; default: subjects where several are known, else sections.")  # fmt: skip
-@click.option(
-    "--jobs", "n_jobs", type=click.IntRange(min=1), help="Folds run at a time; default: one a core, one on a GPU."
-)
+              help="What is held out together; default: subjects if several are known, else sections.")  # fmt: skip
+@click.option("--jobs", "n_jobs", type=click.IntRange(min=1),
+              help="How many folds at a time; default: one for each core, or one on a GPU.")  # fmt: skip
 @fit_options
 @click.pass_context
 def benchmark(
@@ -203,8 +203,8 @@ def benchmark(
 
     DATA are Zarr stores, which together are the sections of one study; names of public sets (her2st, als, mob: read
     from the folder in ST_PREDICT_DATA, or downloaded once); or a folder that holds these sets and their sections.csv.
-    mob brings its own tile widths and takes every spot, unless options say otherwise. The training mean, shuffled
-    images and ridge are in every comparison. One that was interrupted goes on where it stopped.
+    mob has its own tile widths and uses every spot, unless options say otherwise. The training mean, shuffled images
+    and ridge are in every comparison. If a comparison was interrupted, the same command goes on where it stopped.
     """
     from st_predict.cli.benchmark import run_benchmark
     from st_predict.cli.benchmark_checks import FILES, split_methods
@@ -225,9 +225,10 @@ def benchmark(
 @click.argument("methods", nargs=-1, metavar="[METHOD]...")
 @click.option("--format", "layout", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
 def presets(methods: tuple[str, ...], layout: str) -> None:
-    """Print what each preset of METHODs trains with, beside what was published; without METHOD, of all.
+    """Print the settings of each preset of METHODs, beside those that were published; without METHOD, of all methods.
 
-    A table a preset: setting, published (and where), here, and why it differs.
+    There is one table for each preset. Its columns are the setting, what was published (and where), what is used here,
+    and why it differs.
     """
     from st_predict.cli.presets import documented_methods, render
 

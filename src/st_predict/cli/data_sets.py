@@ -1,4 +1,4 @@
-"""What commands are given, found and read: Zarr stores by name, and the public sets with their settings."""
+"""Find and read what a command is given: Zarr stores by name, and the public sets with their settings."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _LISTING = "sections.csv"
 
 
 class Study(NamedTuple):
-    """Sections that are compared on together."""
+    """Sections that methods are compared on together."""
 
     name: str
     read: Callable[[], dict[str, SpatialData]]
     settings: Mapping[str, Any]
-    """What it needs other than the defaults."""
+    """The settings that it needs in place of the defaults."""
 
 
 def by_name(paths: Sequence[Path]) -> dict[str, Path]:
@@ -64,7 +64,7 @@ def read_stores(paths: Mapping[str, Path]) -> dict[str, SpatialData]:
 
 
 def find_studies(data: Sequence[str | Path]) -> list[Study]:
-    """Tell what is meant; nothing is read.
+    """Tell which data sets are meant; nothing is read.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def find_studies(data: Sequence[str | Path]) -> list[Study]:
 
     Returns
     -------
-    The study of all stores, first because there a user's mistakes are found, then the public sets as they were named.
+    First the study of all stores, so that a user's mistakes are found early; then the public sets as they were named.
 
     Raises
     ------

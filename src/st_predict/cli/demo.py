@@ -1,4 +1,4 @@
-"""The demo: the whole job on drawn tissue. A user of the public rooms, as a notebook would be."""
+"""The demo: the whole job on drawn tissue. It uses the public functions, as a notebook would."""
 
 from __future__ import annotations
 

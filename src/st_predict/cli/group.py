@@ -1,4 +1,4 @@
-"""How commands are run: what the terminal hears, what a failure says, what was typed. Knows none of them."""
+"""How commands are run: what the terminal shows, what a failure says, what was typed. Knows no single command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TYPED, _AGAIN = "st_predict.typed", "st_predict.again"
 
 
 class Told(click.Command):
-    """Keeps what was typed, for those who will read the results or do the same again."""
+    """A command that keeps what was typed, so that results can name it and a user can repeat it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does, once it is kept."""
@@ -31,12 +31,12 @@ class Told(click.Command):
 
 
 class Commands(click.Group):
-    """Say what a user can mend without a traceback; anything else is a bug and keeps its own."""
+    """Print an error that a user can mend without a traceback; any other error is a bug and keeps its traceback."""
 
     command_class = Told
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what ends it early is told in one line."""
+        """Run a command; if it ends early, one line says why."""
         # Before torch is loaded: threads that wait by spinning slow each other down many times over where cores are shared.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         be_heard()
@@ -62,8 +62,8 @@ def typed(ctx: click.Context) -> str:
 
 
 def _tell_how_to_go_on(ended: str, ctx: click.Context) -> None:
-    """What the command was ended by, and the line that goes on from what is kept; without any it begins anew."""
+    """Say what ended the command, and the line that goes on from what is kept, or starts again if nothing is."""
     again = ctx.meta.get(_AGAIN)
     click.echo(
-        ended if again is None else f"{ended}. To go on from what is kept, or to begin anew:\n  {again}", err=True
+        ended if again is None else f"{ended}. To go on from what is kept, or to start again:\n  {again}", err=True
     )

@@ -82,25 +82,25 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 layer_option = click.option("--layer", help="Layer with raw counts; default X.")
 seed_option = click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 key_options = _options(
-    click.option("--image-key", help="Name of the H&E image, where a store has several."),
-    click.option("--table-key", help="Name of the table, where a store has several."),
+    click.option("--image-key", help="Name of the H&E image, if a store has several."),
+    click.option("--table-key", help="Name of the table, if a store has several."),
 )
 fit_options = _options(
     click.option("--encoder", default="efficientnet_lite0", show_default=True, help="Image encoder; any timm name."),
     click.option("--encoder-weights", type=click.Path(path_type=str), help="Local weights file of the encoder."),
     click.option(
         "--genes", default="250", show_default=True, callback=genes_or_number,
-        help="How many genes, or a text file with one name a line.",
+        help="How many genes, or a text file with one name on each line.",
     ),
     click.option("--gene-sets", callback=_gene_sets, metavar="FILE",
                  help="GMT file of gene sets to predict as well, each as the mean of its genes."),
     click.option("--gene-ranking", type=click.Choice(["heg", "hvg"]), default="heg", show_default=True,
-                 help="Genes most expressed or most variable in training."),
-    click.option("--min-counts", default=500.0, show_default=True, help="Least counts of a spot to be used."),
+                 help="Take the genes most expressed (heg) or most variable (hvg) in training."),
+    click.option("--min-counts", default=500.0, show_default=True, help="Spots with fewer counts are not used."),
     click.option("--tile-um", multiple=True, type=float, callback=_some, help="Tile width in um; repeat for several."),
     click.option("--tile-px", multiple=True, type=float, callback=_some,
-                 help="Tile width in px, where the scale is unknown."),
+                 help="Tile width in px, if the scale is unknown; repeat for several."),
     click.option("--accelerator", default="auto", show_default=True, help="As in Lightning: auto, cpu, gpu."),
     layer_option, key_options, seed_option,
 )  # fmt: skip
-"""What training and comparing share: the spots and genes, and what is seen of the image."""
+"""Options that training and comparing share: which spots and genes are used, and how much of the image is seen."""

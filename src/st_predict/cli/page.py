@@ -1,6 +1,6 @@
 """The page of a benchmark: one HTML file that holds its pictures and needs no network. Computes no score.
 
-Here is what the page shows; how it says it is in ``templates/page.html``.
+This file chooses what the page shows; the words are in ``templates/page.html``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-_LEAST_IS_BEST, _ONE_IS_BEST = ("mse",), ("relative_variance",)  # of all others the most
+_LEAST_IS_BEST, _ONE_IS_BEST = ("mse",), ("relative_variance",)  # in all other columns the largest is best
 _NOT_RANKED = (
     "pcc_sd",
     "folds",
@@ -56,15 +56,15 @@ class Cell(NamedTuple):
 
     text: str
     note: str = ""
-    """Below it, of less weight; of the head alone."""
+    """Smaller text below it; only cells of the head have one."""
     best: bool = False
     """Whether it is the best of its column."""
     verdict: str = ""
-    """``better``, ``worse``, ``same`` or ``unclear``, behind it."""
+    """``better``, ``worse``, ``same`` or ``unclear``, shown after the text."""
 
 
 class Row(NamedTuple):
-    """One row: its name, what follows, and whether it is a ``control`` or a ``limit``."""
+    """One row: its name, its cells, and whether it is a ``control`` or a ``limit``."""
 
     name: str
     cells: Sequence[Cell]
@@ -103,7 +103,7 @@ def build_page(parts: Sequence[Compared], *, command: str, waiting: Sequence[str
 
 
 def _shown(part: Compared) -> dict[str, Any]:
-    """What the template has of one data set."""
+    """The values that the template gets for one data set."""
     return {
         "name": part.name,
         "n_methods": len(part.summary.query("method != @summaries.CEILING")),
@@ -128,7 +128,7 @@ def _row(name: str, cells: Sequence[Cell]) -> Row:
 
 
 def _in_common(summary: pd.DataFrame) -> dict[str, str]:
-    """What all methods had alike, or where it stands if they had not."""
+    """What is the same for all methods, or a hint at the column if it is not the same."""
     said = summaries.in_common(summary)
     return {name: said.get(term, "not the same for all: see the column") for term, name in summaries.TERMS.items()}
 
@@ -157,7 +157,7 @@ def _summary_cell(row: pd.Series, column: str, best: str | None) -> Cell:
 
 
 def _best(summary: pd.DataFrame, column: str) -> str | None:
-    """The best number as it is printed, so that what looks equal is marked alike."""
+    """The best number as it is printed, so that numbers that look equal are all marked."""
     values = summaries.comparable(summary)[column].dropna()
     if not len(values):
         return None

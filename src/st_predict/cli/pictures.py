@@ -21,16 +21,16 @@ def draw_compared(table: pd.DataFrame, best: str | None, folder: Path) -> dict[s
     drawn: dict[str, Path] = {}
     if not len(table):
         return drawn
-    caption = "Every method on what was held out of its training: a dot a fold (the mean over its seeds), a bar and a number for the mean over folds."
+    caption = "Every method on the sections held out of its training. A dot is a fold (the mean over its seeds); the bar and the number are the mean over folds."
     drawn[caption] = _draw(folder / "scores.png", partial(stp.pl.scores, table))
     scored = set(table.genes["method"])
     shown = [name for name in (best, REFERENCE) if name is not None and name in scored]
     if shown:
-        caption = f"Which genes can be trusted: the PCC of every gene against its noise ceiling, by {' and '.join(shown)}. A gene of the panels of some folds only is a dot as well."
+        caption = f"Which genes can be trusted: the PCC of every gene against its noise ceiling, by {' and '.join(shown)}. A gene that only some folds have in their panel is a dot as well."
         drawn[caption] = _draw(folder / "gene_scores.png", partial(stp.pl.gene_scores, table.genes, method=shown))
     of_best = table.genes[table.genes["method"] == best]
     if best is not None and "expected_pcc" in of_best and of_best["expected_pcc"].notna().any():
-        caption = f"Whether {best} knew how sure it was: what it expected of every gene and what it reached, and how many spots lie within its intervals."
+        caption = f"Whether {best} knew how sure it was: the PCC that it expected of every gene and the PCC that it reached, and how many spots lie within its intervals."
         drawn[caption] = _draw(folder / "reliability.png", partial(stp.pl.reliability, table.genes, method=best))
     return drawn
 

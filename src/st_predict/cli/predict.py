@@ -1,4 +1,4 @@
-"""What ``predict`` does with paths: bare slides as a cohort, stores one by one, neither written over what is read."""
+"""What ``predict`` does with paths: it predicts bare slides as a cohort and stores one by one, and changes no input."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FOR_STORES = ("image_key", "table_key", *_FOR_ALL)
 
 
 def is_slide(path: Path) -> bool:
-    """Whether a path is a slide and no SpatialData: a file, or a folder of DICOM files or an OME-Zarr image."""
+    """Whether a path is a slide and not a SpatialData: a file, or a folder of DICOM files or an OME-Zarr image."""
     if path.is_file() or (path / "DICOMDIR").is_file():
         return True
     for name in ("zarr.json", ".zattrs"):
@@ -80,7 +80,7 @@ def are_bare(slides: Sequence[Path], options: Mapping[str, Any]) -> bool:
 
 
 def predict_bare(slides: Sequence[Path], model: Model, out: Path, **cohort: Any) -> None:
-    """Write a cohort of bare slides, and say how it went; some that failed end the command with status 1."""
+    """Write a cohort of bare slides, and say how it went; if a slide failed, the command ends with status 1."""
     manifest = stp.tl.predict_cohort(slides, model, out, **cohort)
     counts = manifest["status"].value_counts()
     click.echo(", ".join(f"{n} {status}" for status, n in counts.items()) + f"; see {out / 'manifest.csv'}")
@@ -91,7 +91,7 @@ def predict_bare(slides: Sequence[Path], model: Model, out: Path, **cohort: Any)
 
 
 def predict_stores(slides: Sequence[Path], model_path: Path, out: Path, *, key_added: str, **keys: Any) -> None:
-    """Write every store anew with the prediction."""
+    """Write a copy of every store, with the prediction."""
     targets = [out / Path(os.path.abspath(slide)).name for slide in slides]  # "." has a name, too
     for target in targets:
         _check_target(target, slides, targets.count(target))
@@ -106,7 +106,7 @@ def predict_stores(slides: Sequence[Path], model_path: Path, out: Path, *, key_a
 
 
 def _written(sdata: SpatialData, model: Model, key: str) -> str:
-    """How many genes and sets a prediction is of; fewer than the model's where some were left out."""
+    """How many genes and sets a prediction has; fewer than the model has if some were left out."""
     panel = find_prediction(sdata, key).panel
     return describe_panel(panel, {name: () for name in model.gene_sets if name in panel})
 

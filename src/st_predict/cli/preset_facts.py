@@ -1,7 +1,7 @@
-"""What a preset trains with: asked of those that train, by the names that the tables of presets use.
+"""The settings that a preset trains with, by the names that the tables of presets use.
 
-The recipe is that of :func:`~st_predict.core.methods.settle.settle_method`, the optimizer that of a fit, the rest the defaults of
-:func:`st_predict.tl.train`. Nothing published is known here.
+They are read from the code that trains: the recipe from :func:`~st_predict.core.methods.settle.settle_method`, the optimizer from a
+fit, the rest from the defaults of :func:`st_predict.tl.train`. This file knows nothing of publications.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Settled(NamedTuple):
 
 @lru_cache
 def settle(method: str, preset: str) -> Settled:
-    """What ``train`` would use of a preset, and nothing asked for beside it."""
+    """What ``train`` uses if a preset is given and nothing else is asked for."""
     recipe = settle_method(method, preset=preset)
     signature = inspect.signature(stp.tl.train).parameters
     return Settled(recipe, {name: one.default for name, one in signature.items()})

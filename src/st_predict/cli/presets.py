@@ -1,6 +1,6 @@
-"""What every preset trains with, beside what its publication has: a table a preset.
+"""The settings of every preset beside those of its publication, one table for each preset.
 
-Only what is published is written down, beside each method; what is trained is looked up (``preset_facts``).
+Published settings are written down beside each method. Those of the preset are looked up (``preset_facts``).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Row(NamedTuple):
 
 
 def documented_methods() -> list[str]:
-    """Methods that have a publication to be held against."""
+    """Methods that have a publication to compare with."""
     return [name for name, entry in METHODS.items() if entry.published]
 
 
 def preset_names(method: str) -> list[str]:
-    """Presets of a method that has a publication to be held against.
+    """Presets of a method that has a publication to compare with.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A model that took hours is not lost because a disk is full: it is written to another place."""
+"""If a disk is full, a model that took hours is not lost: it is written to another place."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 def save_somewhere(model: Model, out: Path) -> Path:
     """Write a model and return where; if it cannot be written to ``out``, ask for another folder, or look for one.
 
-    At a terminal the user is asked until it is written. Elsewhere the folder the command was given in, the user's own and
-    the temporary one are tried.
+    At a terminal the user is asked until the model is written. Elsewhere the current folder, the home folder and the
+    temporary folder are tried.
 
     Raises
     ------
     InputError
-        If it cannot be written to any of them.
+        If the model cannot be written to any of them.
     """
     try:
         return model.save(out)

@@ -1,4 +1,4 @@
-"""What ``demo`` and ``evaluate`` show of scores: means over genes, a row a section or a method."""
+"""The scores that ``demo`` and ``evaluate`` show: means over genes, one row for each section or method."""
 
 from __future__ import annotations
 

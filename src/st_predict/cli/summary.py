@@ -1,4 +1,4 @@
-"""What a comparison comes to: a row a method, and whether it differs from ridge by more than noise.
+"""The summary of a comparison: one row for each method, and whether it differs from ridge by more than noise.
 
 Tables here are what ``st_predict.tl.cross_validate`` returned, with the folds that failed in ``.failures``.
 """
@@ -25,7 +25,7 @@ _METRICS = (
 _VARIABLE = "hvg50"
 _TEXTS = ("verdict", "networks", "inputs", "stopping")
 TERMS = {"inputs": "inputs", "stopping": "chosen on held-out training sections"}
-"""What methods can have had in common or not."""
+"""Columns that may be the same for all methods."""
 DIGITS = {"constant": 0, "epochs": 0, "seconds": 1}
 """Decimals of columns that are no scores."""
 COLUMNS = {
@@ -51,11 +51,11 @@ COLUMNS = {
     "folds": "folds",
     **TERMS,
 }
-"""Columns of the summary, and what readers see above them."""
+"""Columns of the summary, and their headings."""
 
 
 def panel_of(table: pd.DataFrame) -> str:
-    """The gene set that scores are of, where nothing else is said."""
+    """The gene set of the scores, if no other is named."""
     return str(table["gene_set"].iloc[0]) if len(table) else ""
 
 
@@ -92,7 +92,7 @@ def by_fold(table: pd.DataFrame, metric: str, gene_set: str | None = None) -> pd
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a method, best PCC first, those with folds that failed after the others, the noise ceiling last.
+    """One row for each method: best PCC first, methods with failed folds after the others, the noise ceiling last.
 
     Parameters
     ----------
@@ -101,13 +101,14 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    Means over folds, of the means over the seeds, of the means over the sections of each: ``pcc`` with its s.d. over
-    folds, ``pcc_hvg50``, ``pcc_of_ceiling``, ``spearman``, ``mse``, ``relative_variance``, ``gene_correlation`` and
+    A table with these columns. Scores are averaged over sections, then over seeds, then over folds: ``pcc`` with its s.d.
+    over folds, ``pcc_hvg50``, ``pcc_of_ceiling``, ``spearman``, ``mse``, ``relative_variance``, ``gene_correlation`` and
     ``morans_i`` (both: agreement with the measured), ``expected_rank_correlation``, ``covered90``, ``constant`` (genes).
-    ``vs_ridge``, the mean over folds of the difference of PCC, fold by fold, half the width of its interval,
-    ``vs_ridge_margin``, and the ``verdict``, see :func:`st_predict.core.protocol.verdict.judge`. What each method had: ``networks``,
-    ``epochs``, ``seconds`` of a fit, ``inputs`` and ``stopping``; ``seeds`` and ``folds`` that were done, and
-    ``folds_failed``. The attribute ``compared`` holds what :func:`counted` gives, ``failures`` the fits that failed.
+    ``vs_ridge`` is the difference of PCC in each fold, averaged over folds, and ``vs_ridge_margin`` half the width of its
+    interval; for the ``verdict`` see :func:`st_predict.core.protocol.verdict.judge`. Further columns tell how each
+    method was fitted: ``networks``, ``epochs``, ``seconds`` of a fit, ``inputs`` and ``stopping``; ``seeds`` and
+    ``folds`` that were done, and ``folds_failed``. The attribute ``compared`` holds what :func:`counted` gives,
+    ``failures`` the fits that failed.
     """
     import pandas as pd
 
@@ -150,12 +151,12 @@ def _had(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _each(values: pd.Series) -> str:
-    """All that occur, once."""
+    """All values that occur, each once."""
     return " or ".join(dict.fromkeys(str(value) for value in values))
 
 
 def in_common(summary: pd.DataFrame) -> dict[str, str]:
-    """What all methods had alike, of :data:`TERMS`, or all networks and all in closed form."""
+    """Which of :data:`TERMS` are the same for all methods, or for all networks and for all methods in closed form."""
     found = {}
     methods = summary[(summary["method"] != CEILING) & summary["pcc"].notna()]
     for name in TERMS:
@@ -168,7 +169,7 @@ def in_common(summary: pd.DataFrame) -> dict[str, str]:
 
 
 def shown_columns(summary: pd.DataFrame) -> list[str]:
-    """Columns that say something: with a value, and not the same of all methods where a line says it of all."""
+    """Columns worth showing: those with a value, except those that a line above the table gives for all methods."""
     said = in_common(summary)
     return [c for c in COLUMNS if c not in said and (summary[c].notna() & (summary[c] != "")).any()]
 
@@ -190,9 +191,9 @@ def _against_ridge(pcc: pd.DataFrame, networks: pd.Series) -> pd.DataFrame:
 
 
 def _ceiling(table: pd.DataFrame) -> dict[str, Any]:
-    """About what the true rates would reach: an estimate from counts alone, whatever the method.
+    """The noise ceiling: an estimate, from counts alone, of what the true rates would reach.
 
-    Its s.d. is that of the estimate for one gene where that is known, else over folds.
+    Its s.d. is that of the estimate for one gene if that is known, else the s.d. over folds.
     """
     of_folds, uncertain = by_fold(table, "ceiling").mean(), by_fold(table, "ceiling_sd").mean()
     return {
@@ -206,14 +207,14 @@ def _ceiling(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def slide_shift(table: pd.DataFrame) -> pd.Series:
-    """How far the held-out slide of each fold that lies farthest off its training sections does, by images alone."""
+    """How far, in each fold, the farthest held-out slide lies off the training sections, by images alone."""
     rows = table[(table["metric"] == "slide_shift") & (table["gene_set"] == panel_of(table))]
     found: pd.Series = rows.groupby("fold")["value"].max()
     return found
 
 
 def comparable(summary: pd.DataFrame) -> pd.DataFrame:
-    """Rows of methods whose means are over the same, that is all, folds."""
+    """Rows of the methods whose means are over all folds."""
     methods = summary[summary["method"] != CEILING]
     return methods[methods["folds"] == methods["folds"].max()]
 
@@ -234,6 +235,6 @@ def counted(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def best_method(summary: pd.DataFrame) -> str | None:
-    """The best of those that are no controls, and have a score in every fold if any has."""
+    """The best method that is not a control, among those with a score in every fold if there are any."""
     scored = summary[summary["pcc"].notna() & ~summary["method"].isin([*CONTROLS, CEILING])]
     return str(scored["method"].iloc[0]) if len(scored) else None

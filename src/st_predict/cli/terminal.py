@@ -28,7 +28,7 @@ def tell_files(out: Path, files: Mapping[str, str]) -> None:
 
 
 def tell_compared(name: str, rows: pd.DataFrame, about: dict[str, Any]) -> None:
-    """One data set: how much was compared, what all methods had alike, the summary, and what failed."""
+    """Print one data set: how much was compared, what all methods have in common, the summary, and what failed."""
     compared = about["compared"]
     click.echo(
         "\n{name}: {sections} sections, {spots} spots ({left_out} left out), {genes} genes, {folds} folds, {seeds} seed{s}, "
@@ -40,5 +40,7 @@ def tell_compared(name: str, rows: pd.DataFrame, about: dict[str, Any]) -> None:
     rounded = {c: [f"{n:.{DIGITS[c]}f}" if n == n else "" for n in rows[c]] for c in columns if c in DIGITS}
     click.echo("\n" + as_text(rows[columns].assign(**rounded).set_index("method").rename(columns=COLUMNS)))
     for failure in about["failures"]:
-        told = "failed, and in no mean: {method} with {fold} held out (seed {seed}): {error}".format(**failure)
+        told = "failed, and left out of all means: {method} with {fold} held out (seed {seed}): {error}".format(
+            **failure
+        )
         click.echo(told, err=True)

@@ -1,4 +1,4 @@
-"""The one error users see for input that cannot be used; knows nothing of what the input was."""
+"""The one error that users see for input that cannot be used; it does not know what the input was."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """Input that cannot be used, said so that it can be mended.
+    """The error for input that cannot be used. It says what to do about it.
 
     Parameters
     ----------
     what
         What is wrong, with the values found.
     where
-        The argument, key or file it was found in.
+        The argument, key or file that it was found in.
     expected
         What was expected there instead.
     remedy

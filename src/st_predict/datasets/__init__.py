@@ -1,4 +1,4 @@
-"""The datasets room: synthetic tissue with known truth, and public data by checksum or from a local folder."""
+"""Data sets: synthetic tissue with known truth, and public data, checked by checksum or read from a local folder."""
 
 import lazy_loader
 

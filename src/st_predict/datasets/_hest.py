@@ -24,17 +24,17 @@ _SLIDE, _PATCHES = "wsis/{}.tif", "patches/{}.h5"
 def hest(ids: str | Sequence[str], *, slides: bool = True, revision: str | None = None) -> dict[str, SpatialData]:
     """Load samples of HEST-1k (Jaume et al. 2024), downloaded once into the cache of ``huggingface_hub``.
 
-    The data are open to who accepts their terms (CC BY-NC-SA 4.0) on the page of the data set, and is logged in: by ``hf
-    auth login``, or with a token in the environment variable ``HF_TOKEN``. A slide has hundreds of megabytes to many
+    To download the data, accept their terms (CC BY-NC-SA 4.0) on the page of the data set, and log in: run ``hf auth
+    login``, or put a token into the environment variable ``HF_TOKEN``. A slide has hundreds of megabytes to many
     gigabytes.
 
     Parameters
     ----------
     ids
-        Names of samples, such as ``"TENX99"``. The table of all is on the page of the data set.
+        Names of samples, such as ``"TENX99"``. The page of the data set has a table of all samples.
     slides
-        ``False`` downloads the patches of the spots in place of the slides: a small part of the size, and enough for
-        tiles of 112 um; see :func:`st_predict.io.hest`.
+        ``False`` downloads the patches of the spots in place of the slides. They are much smaller, and enough for tiles
+        of 112 um; see :func:`st_predict.io.hest`.
     revision
         The version of the data set: a tag or commit of its repository. ``None``: the newest.
 

@@ -27,7 +27,7 @@ _COLUMNS = ("dataset", "section", "subject", "um_per_px")
 def her2st(path: str | Path | None = None, *, sections: str | Sequence[str] | None = None) -> dict[str, SpatialData]:
     """Load four sections of one HER2-positive breast tumor (Andersson et al. 2021).
 
-    About 180 spots of 100 um at 200 um pitch and 15,700 genes each, about 0.69 um/px.
+    Each has about 180 spots of 100 um at 200 um pitch and 15,700 genes, about 0.69 um/px.
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ def her2st(path: str | Path | None = None, *, sections: str | Sequence[str] | No
 def als(path: str | Path | None = None, *, sections: str | Sequence[str] | None = None) -> dict[str, SpatialData]:
     """Load six sections of mouse spinal cord, ALS model and wild type, of three mice (Maniatis et al. 2019).
 
-    40 to 100 spots of 100 um at 200 um pitch and 12,000 to 13,000 genes each, about 0.68 um/px. ``CN51_C2_1`` and
+    Each has 40 to 100 spots of 100 um at 200 um pitch and 12,000 to 13,000 genes, about 0.68 um/px. ``CN51_C2_1`` and
     ``CN51_C2_2`` are two mice (765 and 794) on one image, and so are ``CN52_C2_1`` and ``CN52_C2_2``: split by subject,
-    never by section alone. Even then, where one of these mice is held out, the other one is trained on, which was
-    stained and scanned with it. To hold out a mouse together with every image it is on, give ``groups=["765, 794"] * 4
-    + ["652"] * 2`` for the sections in their order. This makes two folds.
+    never by section alone. Even then, when one of these mice is held out, the model is trained on the other, which was
+    stained and scanned with it. To hold out a mouse together with every image that it is on, give
+    ``groups=["765, 794"] * 4 + ["652"] * 2`` for the sections in their order. This makes two folds.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def mob(path: str | Path | None = None, *, sections: str | Sequence[str] | None 
     """Load three sections of mouse olfactory bulb, 400 spots and 1,000 genes (Ensembl ids) each.
 
     The source states no scale, so these sections have none. It names no animals either, so they have no subject: nobody
-    knows whether a section that is held out is of another animal than those trained on.
+    knows whether a held-out section is of another animal than the training sections.
 
     Parameters
     ----------

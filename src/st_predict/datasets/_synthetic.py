@@ -61,7 +61,7 @@ def synthetic_tissue(
 
     Tumor nests, stroma, immune infiltrate, fat and ducts are filled with nuclei of six cell types and stained in
     optical density. Each spot (55 um, hexagonal array of 100 um pitch) expresses what its cells express. Genes of the
-    ``niche_*`` programs also depend on the cells around the spot, and ``noise`` genes on nothing that can be seen.
+    ``niche_*`` programs also depend on the cells around the spot. ``noise`` genes depend on nothing that can be seen.
     Counts are negative binomial. Sections of one subject are always alike; ``subjects`` sets how subjects differ.
 
     Parameters
@@ -88,9 +88,9 @@ def synthetic_tissue(
     dict
         Section name (``"S1"``, ...) to SpatialData with image ``S1_image``, circles ``S1`` and table ``"table"``:
         raw counts in ``X``, the noise-free log1p of counts per 10,000 in ``layers["truth"]``, nuclei of each type
-        within the spot in ``obsm["cell_types"]``, the tissue region in ``obs["tissue_region"]``, each gene's program
-        in ``var["program"]``, its expression in each cell type in ``varm["loadings"]`` (common to all subjects) and
-        as this section's subject has it in ``varm["subject_loadings"]``.
+        within the spot in ``obsm["cell_types"]``, the tissue region in ``obs["tissue_region"]``, and each gene's
+        program in ``var["program"]``. ``varm["loadings"]`` holds a gene's expression in each cell type as it is common
+        to all subjects, ``varm["subject_loadings"]`` as it is in the subject of this section.
 
     Raises
     ------
@@ -112,10 +112,10 @@ def synthetic_tissue(
       patient in four has hardly a lymphocyte, the others .4 to 3 times the usual number outside the infiltrate.
       Tumor nests are 35 to 190 um wide, scattered or in one mass, with .55 to 1.5 times the cells, of .78 to 1.4
       times the size and .5 to 2 times the raggedness;
-    - program: each (cell types, niches, house) has a strength of its own, lognormal of sigma .7. Of the genes of a
-      cell type 15 % are off (no more in their own type than in the others) and 30 % rewired (expressed in another type in
-      place of their own), each patient drawing its own genes. Each niche changes nothing in 30 % of patients, and is .3 to
-      1.5 times as strong as usual in the others;
+    - program: each program (cell types, niches, house) has a strength of its own, lognormal of sigma .7. In each cell
+      type 15 % of the genes are off (no more expressed in their own type than in the others) and 30 % are rewired
+      (expressed in another type in place of their own); which genes differs between patients. Each niche changes nothing
+      in 30 % of patients, and is .3 to 1.5 times as strong as usual in the others;
     - assay: the typical spot holds 2,800 to 10,500 transcripts, and .6 to 4 cells' worth of them (1.5 where alike)
       come from the glass, not from its cells.
 

@@ -1,4 +1,4 @@
-"""``write_hest``: sections as a folder in the layout of HEST-1k, so that what reads such folders can be tried on drawn tissue."""
+"""``write_hest``: sections as a folder in the layout of HEST-1k, so that readers of such folders can be tried on drawn tissue."""
 
 from __future__ import annotations
 
@@ -43,9 +43,11 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
     sections
         Sample name -> section. Each image is held in memory while it is written.
     folder
-        Where to write; made if it is not there. Files of these samples that are there already are refused.
+        Where to write; the folder is made if it is not there. If files of these samples are there already, the call is
+        refused.
     slides
-        ``False`` leaves the slides out, as HEST-Benchmark does: patches of 112 um around the spots are then all pixels.
+        ``False`` leaves the slides out, as HEST-Benchmark does. The patches of 112 um around the spots are then the only
+        pixels.
 
     Raises
     ------

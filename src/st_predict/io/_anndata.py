@@ -37,9 +37,9 @@ def anndata(
     layer: str | None = None,
     um_per_px: float | None = None,
 ) -> SpatialData:
-    """Read one section from an AnnData with ``obsm["spatial"]`` and ``uns["spatial"]``, as scanpy and squidpy have it.
+    """Read one section from an AnnData with ``obsm["spatial"]`` and ``uns["spatial"]``, as scanpy and squidpy make it.
 
-    Spots with ``obs["in_tissue"]`` 0 are left out. The AnnData given stays as it is.
+    Spots with ``obs["in_tissue"]`` 0 are left out. The given AnnData is not changed.
 
     Parameters
     ----------
@@ -47,35 +47,35 @@ def anndata(
         The AnnData, or the path of an ``.h5ad`` file.
     image
         The slide that the positions refer to, in full resolution, of any format that :func:`~st_predict.io.slide`
-        opens. Without it, the finest image in ``uns["spatial"][library]["images"]`` that has a scale factor is taken:
-        mostly ``"hires"`` of 2,000 px, in which a nucleus is a pixel or two. A warning says how coarse it is.
+        opens. Without it, the finest image in ``uns["spatial"][library]["images"]`` that has a scale factor is taken.
+        Mostly this is ``"hires"`` of 2,000 px, in which a nucleus is a pixel or two. A warning says how coarse it is.
     library
-        Which library to read of an AnnData that holds several. Its spots are found by ``obs["library_id"]``, or by a
-        column that holds the names of the libraries alone.
+        Which library to read if the AnnData holds several. Its spots are found by ``obs["library_id"]``, or by a column
+        that holds only names of libraries.
     section
-        Name of the section. It names the elements and stands in ``obs["section"]``, where there is no such column yet.
-        Default: the library, else the name of the file.
+        Name of the section. It names the elements. It is also written to ``obs["section"]`` if there is no such column
+        yet. Default: the library, else the name of the file.
     subject
         Patient or animal, for splits by subject. ``None``: as a column ``obs["subject"]`` says, if there is one.
     layer
         Where the raw counts are: ``None`` is ``X``, ``"raw"`` is ``adata.raw``, anything else a layer.
     um_per_px
-        Width of a pixel of the full-resolution image in um. ``None``: as ``microns_per_pixel`` in the scale factors
-        says, or the array of Visium (100 um between spots), or the metadata of ``image``. If none of them tells it, the
-        result holds no scale: it is never guessed.
+        Width of a pixel of the full-resolution image in um. ``None``: it is taken from ``microns_per_pixel`` in the
+        scale factors, or from the array of Visium (100 um between spots), or from the metadata of ``image``. If none of
+        them tells it, the result holds no scale: it is never guessed.
 
     Returns
     -------
     SpatialData with one image ``"{section}_image"``, circles ``section`` with the diameter ``spot_diameter_fullres``
-    (where there is none, half the distance between spots, which serves drawing only), and a table ``"table"`` of raw
+    (if there is none, half the distance between spots, which is only good for drawing), and a table ``"table"`` of raw
     counts, CSR float32. All lie in ``"global"``, in px of the full-resolution image. The scale of the image is in
     ``attrs["st_predict"]["um_per_px"]``. Other columns, layers and ``obsm`` of the AnnData are kept.
 
     Raises
     ------
     InputError
-        The file cannot be read; there are several libraries and none is chosen; there is no image, or it is no RGB
-        image; the counts asked for are no raw counts (the error names a layer that has them); positions are missing or
+        The file cannot be read; there are several libraries and none is chosen; there is no image, or it is not an RGB
+        image; the chosen counts are not raw counts (the error names a layer that has them); positions are missing or
         lie off the image; or the scale cannot be right.
 
     Examples

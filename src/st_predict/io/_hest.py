@@ -37,7 +37,7 @@ def hest(folder: str | Path, sample: str, *, um_per_px: float | None = None) -> 
 def hest(
     folder: str | Path, sample: str | None = None, *, um_per_px: float | None = None
 ) -> SpatialData | pd.DataFrame:
-    """Read a sample of HEST-1k, or of a folder in its layout such as STP-Bench; without a sample, list those there are.
+    """Read a sample of HEST-1k, or of a folder in its layout such as STP-Bench; without a name, list all samples.
 
     The layout is ``st/ID.h5ad``, ``wsis/ID.tif``, ``metadata/ID.json``, ``patches/ID.h5``. A task of HEST-Benchmark
     (``adata/ID.h5ad``, ``patches/ID.h5``, ``splits/``, ``var_50genes.json``) is read too. Only spots in tissue are kept.
@@ -54,14 +54,15 @@ def hest(
 
     Returns
     -------
-    Of a sample, SpatialData with the image ``"{sample}_image"``, circles ``sample`` and a table ``"table"`` of raw counts
-    (CSR float32; ``obs`` has ``section`` and, where the metadata name a patient, ``subject``), all in ``"global"``, px of
-    the slide. The slide stays on disk. Where there is no slide, the patches are put together to an image, each in its
-    place; what none of them shows is white, and a warning says how much of a wide tile that is.
+    For a sample, SpatialData with the image ``"{sample}_image"``, circles ``sample`` and a table ``"table"`` of raw counts
+    (CSR float32; ``obs`` has ``section`` and, if the metadata name a patient, ``subject``). All lie in ``"global"``, in px
+    of the slide. The slide stays on disk. If there is no slide, the patches are put together to an image, each in its
+    place. Places that no patch shows are white, and a warning says how much of a wide tile is so.
 
-    Without a sample, a DataFrame with a row a sample: ``technology``, ``species``, ``organ``, ``patient``, ``dataset``,
-    ``spots``, ``um_per_px`` as far as the metadata tell, and whether ``expression``, ``slide`` and ``patches`` are there.
-    Of a task of HEST-Benchmark also ``fold``, in which the sample is tested, and the panel as ``.attrs["genes"]``.
+    Without a sample, a DataFrame with a row for each sample: ``technology``, ``species``, ``organ``, ``patient``,
+    ``dataset``, ``spots`` and ``um_per_px`` as far as the metadata tell, and whether ``expression``, ``slide`` and
+    ``patches`` are there. A task of HEST-Benchmark also has ``fold``, in which the sample is tested, and its panel in
+    ``.attrs["genes"]``.
 
     Raises
     ------

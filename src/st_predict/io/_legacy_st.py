@@ -44,8 +44,8 @@ def legacy_st(
 ) -> SpatialData:
     """Read a legacy Spatial Transcriptomics section: H&E image, counts and spot positions.
 
-    Spots and counts are joined on the id ``XxY``. Spots with ``selected`` other than 1, and spots found in only one of
-    the two files, are left out and counted in the log.
+    Spots and counts are joined on the id ``XxY``. Spots with ``selected`` other than 1, and spots that only one of the
+    two files has, are left out; the log says how many.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def legacy_st(
         Positions, one row for each spot: columns ``x``, ``y`` (array position, as in the ids), ``pixel_x``, ``pixel_y``
         (center on the image, px) and, if present, ``selected`` (1: under tissue). A text table or a data frame.
     section
-        Name of the section. It names the elements and stands in ``obs["section"]``.
+        Name of the section. It names the elements and is written to ``obs["section"]``.
     subject
         Patient or animal, for splits by subject; left out of ``obs`` if unknown.
     um_per_px
@@ -71,15 +71,15 @@ def legacy_st(
     -------
     SpatialData with ``images["{section}_image"]`` (c, y, x), ``shapes[section]`` (circles in px) and
     ``tables["table"]`` (raw counts ``(n_spots, n_genes)``, CSR float32, centers as x, y in ``obsm["spatial"]``) in the
-    coordinate system ``"global"``; the scale in ``attrs["st_predict"]["um_per_px"]``. Where the scale is unknown the
-    circles' radius is a quarter of the median distance between neighboring spots, which serves drawing only.
+    coordinate system ``"global"``. The scale is in ``attrs["st_predict"]["um_per_px"]``. If the scale is unknown, the
+    circles' radius is a quarter of the median distance between neighboring spots, and is only good for drawing.
 
     Raises
     ------
     InputError
         A file is missing, empty, truncated or corrupt; counts are not raw counts; spots or genes come twice; columns
-        are missing; counts and spots share no id; spots lie off the image or have x and y swapped; or the scale is one
-        that no image of a section has.
+        are missing; counts and spots share no id; spots lie off the image or have x and y swapped; or no image of a
+        section has such a scale.
 
     Examples
     --------

@@ -49,22 +49,22 @@ def slide(path: str | Path, *, um_per_px: float | None = None, series: int | Non
     path
         The slide's file, or the folder of an OME-Zarr image.
     um_per_px
-        Width of a pixel of the finest level in um; ``None``: as the slide's metadata say. Where they do not say it,
-        tiles and grids in um cannot be made before :func:`st_predict.pp.set_scale`.
+        Width of a pixel of the finest level in um; ``None``: as the slide's metadata say. If they do not say it, tiles
+        and grids in um cannot be made before :func:`st_predict.pp.set_scale`.
     series
-        Which slide to open of a file that holds several, such as an OME-TIFF of three scenes: its number among the
-        file's pictures, from 0. ``None``: the largest; a warning names the others, where there are any.
+        Which slide to open if a file holds several, such as an OME-TIFF of three scenes: its number among the file's
+        pictures, from 0. ``None``: the largest; a warning names the others, if there are any.
 
     Returns
     -------
-    A SpatialData with one lazy image ``<name>_image`` in px of the finest level (``"global"``), multiscale where the
-    file is a pyramid. ``<name>`` is that of the file. ``attrs["st_predict"]["um_per_px"]`` holds the scale.
+    A SpatialData with one lazy image ``<name>_image`` in px of the finest level (``"global"``), multiscale if the file
+    is a pyramid. ``<name>`` is that of the file. ``attrs["st_predict"]["um_per_px"]`` holds the scale.
 
     Raises
     ------
     InputError
-        The file is missing, empty, cut short, no slide, or may not be read; it is not 8-bit RGB, or its colors cannot
-        be converted for certain; its scale cannot be right; reading it would run code; or it has no such series.
+        The file is missing, empty, cut short or not a slide, or you may not read it; it is not 8-bit RGB, or its colors
+        cannot be converted for certain; its scale cannot be right; reading it would run code; or it has no such series.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def slide_series(path: str | Path) -> list[int]:
     Raises
     ------
     InputError
-        If the file is missing, empty, or may not be read.
+        If the file is missing or empty, or you may not read it.
 
     Examples
     --------

@@ -34,7 +34,7 @@ def to_anndata(
     shapes_key: str | None = None,
     table_key: str | None = None,
 ) -> AnnData:
-    """Make an AnnData of a section, with its image and positions where scanpy and squidpy look for them.
+    """Turn a section into an AnnData, with its image and positions where scanpy and squidpy look for them.
 
     ``squidpy.pl.spatial_scatter`` and ``scanpy.pl.spatial`` draw it as it is, and :func:`st_predict.io.anndata` reads it
     back. Predictions are in ``layers`` and ``obsm``, as in the table.
@@ -42,17 +42,17 @@ def to_anndata(
     Parameters
     ----------
     sdata
-        One section; it stays as it is.
+        One section; it is not changed.
     image_key, shapes_key, table_key
-        The elements of the section, needed only where there are several. Without a measured table, the prediction on
-        the slide is taken.
+        Names of the elements, if there are several. If there is no measured table, the prediction on the slide is
+        taken.
 
     Returns
     -------
-    A copy of the table. ``uns["spatial"][section]`` holds images ``"hires"`` and ``"lowres"`` (uint8, at least 2,000 and
-    600 px on the longer side where the image has as many) and the scale factors, ``microns_per_pixel`` among them where
-    the scale is known; ``obsm["spatial"]`` the spots, x then y in px of the image at full resolution;
-    ``obs["library_id"]`` the section.
+    A copy of the table. ``uns["spatial"][section]`` holds the images ``"hires"`` and ``"lowres"`` (uint8, at least 2,000
+    and 600 px on the longer side if the image has as many) and the scale factors, with ``microns_per_pixel`` if the scale
+    is known. ``obsm["spatial"]`` holds the spots, x then y in px of the image at full resolution, and
+    ``obs["library_id"]`` the name of the section.
 
     Raises
     ------

@@ -64,19 +64,24 @@ def visium(path: str | Path, *, image: str | Path | None = None, section: str | 
     image
         The full-resolution image that was given to Space Ranger: TIFF, OME-TIFF, JPEG or PNG, 8-bit RGB. A tiled TIFF
         stays on disk and is read tile by tile; other files are decoded once into a temporary file, which lives as long
-        as the image is in use. Without it the result has the hires and lowres images only.
+        as the image is in use. Without ``image`` the result has only the hires and lowres images.
     section
-        Name of the section. It names the elements and stands in ``obs["section"]``. Default: the prefix of the matrix
-        file, else the name of the folder above ``outs``.
+        Name of the section. It names the elements and is written to ``obs["section"]``. Default: the prefix of the
+        matrix file, else the name of the folder above ``outs``.
 
     Returns
     -------
-    SpatialData with spatialdata-io's names: images ``{section}_full_image`` (if given; single-scale),
-    ``{section}_hires_image`` and ``{section}_lowres_image`` (c, y, x); circles ``{section}``, for HD
-    ``{section}_square_XXXum``, in the coordinate system ``{section}`` (full-resolution px) with the radius Space Ranger
-    gives; a table ``"table"``, for HD ``"square_XXXum"``, of raw counts ``(n_spots, n_genes)``, CSR float32.
-    ``attrs["st_predict"]["um_per_px"]`` holds the scale of each image: stated by Visium HD, for Visium from the 100 um
-    between neighboring spots of a row (Space Ranger's spot diameter stands for 65 um in some versions, 55 in others).
+    SpatialData with the names of spatialdata-io:
+
+    - images ``{section}_full_image`` (if given; single-scale), ``{section}_hires_image`` and ``{section}_lowres_image``
+      (c, y, x);
+    - circles ``{section}``, for HD ``{section}_square_XXXum``, in the coordinate system ``{section}`` (full-resolution
+      px), with the radius that Space Ranger gives;
+    - a table ``"table"``, for HD ``"square_XXXum"``, of raw counts ``(n_spots, n_genes)``, CSR float32.
+
+    ``attrs["st_predict"]["um_per_px"]`` holds the scale of each image. Visium HD states it. For Visium it follows from
+    the 100 um between neighboring spots of a row (Space Ranger's spot diameter stands for 65 um in some versions, and
+    for 55 in others).
 
     Raises
     ------

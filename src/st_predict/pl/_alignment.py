@@ -48,7 +48,7 @@ def alignment(
     sdata
         A section; expression is neither read nor needed.
     image_key, shapes_key, table_key
-        Elements, where there are several.
+        Names of the elements, if there are several.
     axes
         Two axes to draw on; ``None``: a new figure.
     show
@@ -58,7 +58,7 @@ def alignment(
 
     Returns
     -------
-    Axes ``(2,)``: all spots, and the part of them that the rectangle marks.
+    Axes ``(2,)``: one with all spots, one with the part that the rectangle marks.
 
     Raises
     ------

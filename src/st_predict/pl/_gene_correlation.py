@@ -51,8 +51,8 @@ def gene_correlation(
     the measured one. The third panel shows the pairs of genes, predicted against measured. Its agreement is the Pearson
     correlation over these pairs; ``gene_correlation`` of ``st_predict.tl.cross_validate`` is the same over a gene set.
 
-    Noise draws measured correlations toward 0, and no model predicts noise. So predicted correlations are stronger as a
-    rule, which does not lower the agreement. A constant gene has a correlation of 0 with all others.
+    Noise draws measured correlations toward 0, and no model predicts noise. So predicted correlations are usually
+    stronger. This does not lower the agreement. A constant gene has a correlation of 0 with all others.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def gene_correlation(
     min_counts
         Spots with fewer counts are left out; ``None``: as in training.
     image_key, shapes_key, table_key
-        Elements, where there are several.
+        Names of the elements, if there are several.
     layer
         Layer with raw counts; ``None``: ``X``.
     axes

@@ -46,8 +46,8 @@ def gene_scores(
     allows. A gene far below it varies in ways that the model does not see. A gene at the left has too few counts to
     tell.
 
-    The genes that reach most and least of their ceiling are named. They are chosen among the half with the highest
-    ceilings; in the other half chance would choose them.
+    The genes that reach most and least of their ceiling are named. They are chosen from the half with the highest
+    ceilings; in the other half chance would decide.
 
     Parameters
     ----------

@@ -41,8 +41,8 @@ def history(
 
     There are up to three panels, one for each kind of record that the model has:
 
-    - the training loss of every fit by epoch, the final fit bold;
-    - the PCC on the sections that each inner fold held out, by epoch, the best epoch marked;
+    - the training loss of every fit by epoch; the final fit is bold;
+    - the PCC on the sections that each inner fold held out, by epoch; the best epoch is marked;
     - the PCC of each section while it was held out, for this method, the training mean and ridge.
 
     A dashed line marks the number of epochs that was chosen.

@@ -55,20 +55,20 @@ def scores(
 ) -> NDArray[Any]:
     """Compare methods on what was held out of their training.
 
-    Each method is a row, the best on top. A small dot is a fold: the mean over its sections, then its seeds. Where
-    there are several seeds, a speck for each lies below the dot. A bold mark and a number give the mean over folds. The
+    Each method is a row, the best on top. A small dot is a fold: the mean over its sections, then its seeds. If there
+    are several seeds, a speck for each lies below the dot. A bold mark and a number give the mean over folds. The
     controls, training mean and shuffled images, are gray. The dashed line is tuned ridge on frozen features, which a
     deep method has to beat. For the PCC another line is the noise ceiling, an estimate of what the true rates would
     reach.
 
-    Where folds of a method failed, its mark is thin, and the row says how many folds it is the mean of. Such methods
-    come after those that have all folds.
+    If folds of a method failed, its mark is thin, and the row says how many folds the mean is over. Such methods come
+    after those that have all folds.
 
     Parameters
     ----------
     table
         The result of ``st_predict.tl.cross_validate``: columns ``method``, ``fold``, ``gene_set``, ``metric`` and
-        ``value``; ``split`` and ``seed``, where they are there, stand in the title. Tables of several data sets can be
+        ``value``. The title shows ``split`` and ``seed`` if these columns are there. Tables of several data sets can be
         joined with a column ``dataset``; each data set is then a panel, with the methods in the same order.
     metric
         A value of the column ``metric``.

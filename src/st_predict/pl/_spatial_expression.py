@@ -64,13 +64,13 @@ def spatial_expression(
 
     Measured expression is what models are trained on: log1p of counts per 10,000 over all genes. Spots are drawn in
     their true size. Spots with too few counts are hollow in the measured panel, and count neither for the color scale
-    nor for the PCC, which is that of :func:`st_predict.tl.evaluate`. A gene is called unpredictable if the model
+    nor for the PCC. The PCC is that of :func:`st_predict.tl.evaluate`. A gene is called unpredictable if the model
     expected no more of it than chance gives (``model.genes``).
 
     Parameters
     ----------
     sdata
-        A section that :func:`~st_predict.tl.predict` was run on. On an H&E-only one there is no measured panel.
+        A section that :func:`~st_predict.tl.predict` was run on. A section with H&E only has no measured panel.
     genes
         One or more predicted genes or gene sets.
     key
@@ -83,7 +83,7 @@ def spatial_expression(
     cmap
         Name of a matplotlib color map.
     image_key, shapes_key, table_key
-        Elements, where there are several.
+        Names of the elements, if there are several.
     layer
         Layer with raw counts; ``None``: ``X``.
     axes

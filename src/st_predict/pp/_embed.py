@@ -35,11 +35,12 @@ def embed(
 ) -> str:
     """Encode the tile around every spot, at one or several widths, with a frozen encoder.
 
-    Features that are there already and were made from the same encoder, weights, tiles, image and spots are kept. Of the
-    image, its name, size and scale are compared, the pixels of up to 32 tiles of the widest width all over the section, and
-    its smallest copy if it has copies: a new stain or a flip is noticed, paint on one of thousands of spots may not be.
-    After such a change, drop ``table.obsm[key]``.
     :func:`~st_predict.tl.train` and :func:`~st_predict.tl.predict` do this themselves.
+
+    Features that are there already are kept if they were made from the same encoder, weights, tiles, image and spots. To
+    compare images, their name, size and scale are used, the pixels of up to 32 tiles of the widest width all over the
+    section, and the smallest copy of the image if it has copies. A new stain or a flip is noticed; paint on one of
+    thousands of spots may not be. After such a change, drop ``table.obsm[key]``.
 
     Parameters
     ----------
@@ -52,25 +53,25 @@ def embed(
     tile_um
         Tile widths in um; default 112, 154, 308 and 616. Each tile is resampled to the encoder's own size.
     tile_px
-        Tile widths in px of the image instead, where the scale is unknown.
+        Tile widths in px of the image instead, if the scale is unknown.
     key_added
         Key for the features; default ``"X_<encoder>"``.
     image_key, shapes_key, table_key
-        Elements, where there are several.
+        Names of the elements, if there are several.
     device
         Torch device of the encoder; ``"auto"``: a GPU if there is one.
     batch_size
-        Tiles encoded at a time.
+        How many tiles to encode at a time.
 
     Returns
     -------
     The key. ``table.obsm[key]`` holds the features ``(n_obs, n_widths * n_features)`` float32, widths in the order
-    given, and ``table.uns[key]`` what they were made from. Spots not in tissue (``obs["in_tissue"]``) are NaN.
+    given. ``table.uns[key]`` holds what they were made from. Spots not in tissue (``obs["in_tissue"]``) are NaN.
 
     Raises
     ------
     InputError
-        If the section is not usable, its scale is needed and unknown, or the key holds something else.
+        If the section cannot be used, its scale is needed and unknown, or the key holds something else.
 
     Examples
     --------

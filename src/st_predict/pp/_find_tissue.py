@@ -24,17 +24,17 @@ def find_tissue(
     """Outline the tissue of an H&E image, without its holes.
 
     Tissue is what is more saturated than glass, by Otsu's threshold on a reduced image of about 8 um a px. Green, blue
-    and black marker is left out; red marker cannot be told from blood. Where the scale is unknown, ``min_area_um2``
-    cannot be used, and pieces smaller than one two-thousandth of the image are left out instead.
+    and black marker is left out; red marker cannot be told from blood. If the scale is unknown, ``min_area_um2`` cannot
+    be used, and pieces smaller than one two-thousandth of the image are left out instead.
 
     Parameters
     ----------
     sdata
         A slide, or a section.
     image_key
-        The H&E image, where there are several.
+        Name of the H&E image, if there are several.
     key_added
-        Where to write.
+        Name to write the shapes under.
     min_area_um2
         Smaller pieces are left out.
     min_hole_um2
@@ -48,8 +48,8 @@ def find_tissue(
     Raises
     ------
     InputError
-        If there is no tissue, the image is no H&E image, or ``key_added`` holds your data, such as outlines that you
-        changed, or that a table of yours annotates.
+        If there is no tissue, the image is not an H&E image, or ``key_added`` holds your data, such as outlines that
+        you changed, or that a table of yours annotates.
 
     Examples
     --------

@@ -38,11 +38,11 @@ def set_scale(
     um_per_px
         Width of an image pixel in um.
     spot_diameter_um
-        Diameter of the spots, which the circles' radius then measures in px.
+        Diameter of the spots. In px it follows from the radius of their circles.
     pitch_um
-        Distance between neighboring spots, measured as the median distance to the nearest spot.
+        Distance between neighboring spots. In px it is the median distance to the nearest spot.
     image_key, shapes_key, table_key
-        Elements, where there are several.
+        Names of the elements, if there are several.
 
     Returns
     -------
@@ -51,8 +51,7 @@ def set_scale(
     Raises
     ------
     InputError
-        If not exactly one length is given, the scale is one that no image of a section has, or the spots do not show
-        it.
+        If not exactly one length is given, no image of a section has such a scale, or the spots do not show it.
 
     Examples
     --------

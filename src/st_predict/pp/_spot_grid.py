@@ -26,8 +26,8 @@ def spot_grid(
     """Lay an array of spots on the tissue of a slide.
 
     The defaults are a Visium array. A finer pitch gives sharper maps. Its spots overlap, and so do their tiles, but
-    every pixel is decoded once. For a method that looks at a spot's neighbors, lay a grid of the layout and the pitch
-    it was trained on (``model.layout``, ``model.pitch_um``), or of a half, a third, ... of that pitch: see
+    every pixel is decoded once. For a model that looks at a spot's neighbors, lay a grid of the layout and the pitch
+    that it was trained on (``model.layout``, ``model.pitch_um``), or of a half, a third, ... of that pitch: see
     :func:`st_predict.tl.predict`.
 
     Parameters
@@ -41,18 +41,18 @@ def spot_grid(
     layout
         ``"hex"``: every other row lies half a pitch aside; ``"square"``: rows and columns.
     key_added
-        Where to write.
+        Name to write the shapes under.
     image_key
-        The H&E image, where there are several.
+        Name of the H&E image, if there are several.
     tissue_key
-        Outlines of tissue in ``sdata.shapes``; ``None``: ``"tissue"``, or LazySlide's ``"tissues"``. Where there is
+        Outlines of tissue in ``sdata.shapes``; ``None``: ``"tissue"``, or LazySlide's ``"tissues"``. If there is
         neither, :func:`find_tissue` is run with its defaults.
 
     Returns
     -------
     ``None``. Writes ``sdata.shapes[key_added]``: circles whose centers lie on tissue, row by row, in px of the image,
-    with the columns ``array_row`` and ``array_col``. An earlier grid is replaced, and our predictions and features of it
-    are removed, which is said.
+    with the columns ``array_row`` and ``array_col``. An earlier grid is replaced. Predictions and features that this
+    package wrote on it are then removed, and a message says so.
 
     Raises
     ------

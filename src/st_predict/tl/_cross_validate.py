@@ -75,14 +75,14 @@ def cross_validate(
     sections
         One SpatialData for each section, or the path of its Zarr store; a dict names the sections.
     methods
-        Names of methods, ``"all"``, or a dict of labels to settings: any of ``method`` (default: the label),
-        ``preset``, ``params``, ``context``, ``standardize``, ``trainable_encoder``, ``max_epochs``, ``batch_size``,
-        ``learning_rate``, ``encoder_learning_rate``, ``inner_folds``, ``members``, ``anchor`` and ``stain_jitter``, as
-        :func:`st_predict.tl.train` takes them. The labels ``mean``, ``shuffled`` and ``ridge`` belong to the controls,
-        which have no settings.
+        Names of methods, ``"all"``, or a dict from labels to settings. Settings are any of ``method`` (default: the
+        label), ``preset``, ``params``, ``context``, ``standardize``, ``trainable_encoder``, ``max_epochs``,
+        ``batch_size``, ``learning_rate``, ``encoder_learning_rate``, ``inner_folds``, ``members``, ``anchor`` and
+        ``stain_jitter``, as :func:`st_predict.tl.train` takes them. The labels ``mean``, ``shuffled`` and ``ridge``
+        belong to the controls, which have no settings.
     groups
-        What is held out together: ``"subject"``, ``"section"``, or a name for each section. ``None``: by subject
-        where several are known, else by section; the table then says that the scores are within one subject.
+        What is held out together: ``"subject"``, ``"section"``, or a name for each section. ``None``: by subject if
+        several are known, else by section; the table then says that the scores are within one subject.
     encoder, genes, gene_ranking, min_counts, tile_um, tile_px, encoder_weights, tile_store, tile_store_gb
         As in :func:`st_predict.tl.train`; spots with fewer than ``min_counts`` counts are not scored either.
     gene_sets
@@ -90,40 +90,42 @@ def cross_validate(
         fold. Scores over the panel are those of its genes alone; the sets have rows of their own.
     out
         Folder for the results. Every finished fold is kept there, and a comparison that was interrupted goes on from
-        them; tables are written as ``scores.csv``, ``gene_scores.csv`` and ``failures.csv``.
+        these folds. Tables are written as ``scores.csv``, ``gene_scores.csv`` and ``failures.csv``.
     n_jobs
-        How many folds to run at a time, each in its own process; ``None``: one for each core (one where fits run on a
+        How many folds to run at a time, each in its own process; ``None``: one for each core (one if fits run on a
         GPU).
     image_key, shapes_key, table_key, layer
-        Names of the elements in each SpatialData, where there are several.
+        Names of the elements in each SpatialData, if there are several.
     accelerator
         As in :func:`st_predict.tl.train`.
     seed
         Seed of everything random.
     seeds
-        With how many seeds (``seed`` and those after it) to train every network in every fold, and to shuffle images.
-        One seed does not show what chance does to a network; ask for three or more before you call one method better
-        than another. Closed-form methods, which no seed changes, are fitted once.
+        How many seeds (``seed`` and those after it) to train every network with in every fold, and to shuffle images
+        with. One seed does not show what chance does to a network; ask for three or more before you call one method
+        better than another. Closed-form methods, which no seed changes, are fitted once.
 
     Returns
     -------
     A DataFrame, one row for each ``method``, ``fold``, ``seed``, ``section``, ``gene_set`` and ``metric``, with its
-    ``value``. Further columns tell how the method was fitted: ``networks`` whose mean it predicts (0: closed form),
-    ``inputs`` and ``stopping`` in words, ``epochs`` of the final fit, and the ``seconds`` that the whole fit took.
-    ``.genes`` is the gene-level table, ``.failures`` lists the folds that failed.
+    ``value``. Further columns tell how the method was fitted: ``networks``, the number of networks whose mean it
+    predicts (0: closed form), ``inputs`` and ``stopping`` in words, ``epochs`` of the final fit, and the ``seconds`` that
+    the whole fit took. ``.genes`` is the table of scores by gene, ``.failures`` lists the folds that failed.
 
-    Gene sets are the panel (``"heg250"``), its 50 genes most variable in training (``"hvg50"``), and ``"gene_sets"``,
-    the sets of the argument, each of which counts as one gene. The metrics are
+    The column ``gene_set`` names the panel (``"heg250"``), its 50 genes most variable in training (``"hvg50"``), or
+    ``"gene_sets"``: the sets that you asked for, each of which counts as one gene. The metrics are
 
     - means over genes: ``pcc``, ``spearman``, ``mse``, ``mae``, ``r2``, ``relative_variance``, ``ceiling``,
-      ``ceiling_sd`` and ``pcc_of_ceiling``; ``constant`` (genes whose PCC could not be computed and counts 0) and
-      ``n_genes``; and how well ``gene_correlation`` (between genes) and ``morans_i`` agree with the measured;
-    - from the images alone, and so the same for every method: ``slide_shift``, how far the section lies off those trained
-      on (beyond 1: half as far again as any of them off the others), and ``unlike_training``, the share of its spots
-      beyond the limit that one training spot in a hundred passes;
+      ``ceiling_sd`` and ``pcc_of_ceiling``;
+    - numbers of genes: ``n_genes``, and ``constant``, the genes whose PCC could not be computed and counts 0;
+    - ``gene_correlation`` and ``morans_i``: how well the correlations between genes, and Moran's I, agree with the
+      measured ones;
+    - from the images alone, and so the same for every method: ``slide_shift``, how far the section lies off the training
+      sections (beyond 1: half as far again as any of them off the others), and ``unlike_training``, the share of its
+      spots beyond the limit that one training spot in a hundred passes;
     - for methods that are stopped by inner folds: ``covered50`` to ``covered95``, the share of spots within intervals for
-      50 to 95 %, and ``expected_rank_correlation``, between the PCC that the model expected of each gene and the one it
-      reached;
+      50 to 95 %, and ``expected_rank_correlation``, the rank correlation between the PCC that the model expected of each
+      gene and the one it reached;
     - for comparison with papers only, since they flatter: ``pcc_h_testselected``, ``pcc_hvg_from_test_truth`` and
       ``pcc_pooled_slides``.
 

@@ -40,11 +40,11 @@ def evaluate(
     sdata
         A section with measured expression that :func:`~st_predict.tl.predict` was run on.
     key
-        Its ``key_added``.
+        ``key_added`` of the prediction.
     min_counts
         Spots with fewer counts are left out; ``None``: as in training.
     image_key, shapes_key, table_key
-        Elements, where there are several.
+        Names of the elements, if there are several.
     layer
         Layer with raw counts; ``None``: ``X``.
     seed
@@ -52,14 +52,14 @@ def evaluate(
 
     Returns
     -------
-    A DataFrame with one row for each gene of the panel that the section has, and for each gene set of which it has
-    every gene. The columns are ``pcc`` and ``spearman`` (0 where prediction or truth is constant), ``mse``, ``mae``,
+    A DataFrame with one row for each gene of the panel that the section has, and for each gene set whose genes it has
+    all. The columns are ``pcc`` and ``spearman`` (0 where prediction or truth is constant), ``mse``, ``mae``,
     ``r2``, ``relative_variance`` (predicted over measured; well under 1 is over-smoothed), ``constant``, and
     ``mean_count`` (for a set the sum over its genes). ``ceiling`` is an estimate of the PCC that a predictor of the
     true rates would reach on counts this noisy, and ``ceiling_sd`` the standard deviation of that estimate with so many
     spots. ``morans_i`` and ``morans_i_measured`` are Moran's I of prediction and truth, over the six spots nearest to
-    each. ``expected_pcc`` is there where the model knew how sure it was, and ``covered``, the share of spots within
-    their interval, where intervals were predicted. ``attrs`` tells ``n_spots``, ``n_spots_left_out`` and
+    each spot. ``expected_pcc`` is there if the model knew how sure it was. ``covered``, the share of spots within their
+    interval, is there if intervals were predicted. ``attrs`` holds ``n_spots``, ``n_spots_left_out`` and
     ``genes_missing``.
 
     Raises

@@ -36,14 +36,14 @@ def predict(
     slide without spots gets the grid of :func:`st_predict.pp.spot_grid` first, with the pitch and layout of the
     training spots.
 
-    Models that look at neighboring spots were trained on that array. A grid that is two, three, ... times finer is made
-    of interleaved arrays of that pitch, and a spot's neighbors are those of its own array. At any other pitch, or in
-    the other layout, such a model sees other surroundings than in training, and a warning says so.
+    A model that looks at neighboring spots was trained on an array of one pitch and layout. A grid that is two, three,
+    ... times finer is made of interleaved arrays of that pitch, and a spot's neighbors are those of its own array. At
+    any other pitch, or in the other layout, the model sees other surroundings than in training, and a warning says so.
 
     Turning or mirroring a slide does not change which spots are neighbors. The methods ``"histogene"``, ``"hist2st"``
-    and ``"triplex"`` know the columns and rows of the array, as in their publications, so their predictions do depend
-    on how the slide lies; those of all others do not. These three read whole sections, and see a slide of more than
-    2,048 spots in pieces, whose borders follow its sides.
+    and ``"triplex"`` know the columns and rows of the array, as in their publications. So their predictions depend on
+    how the slide lies; those of all other methods do not. These three read whole sections. They see a slide of more
+    than 2,048 spots in pieces, whose borders follow the sides of the slide.
 
     Parameters
     ----------
@@ -52,45 +52,47 @@ def predict(
     model
         A trained model; ``None``: the one this session trained or loaded last.
     key_added
-        Where to write.
+        Name of the prediction: the key that it is written to.
     image_key, shapes_key, table_key
-        Elements, where there are several.
+        Names of the elements, if there are several.
     encoder_weights
-        Where the encoder's local weights file is now, if the model was trained with one and it was moved.
+        Where the encoder's local weights file is now, if the model was trained with one and the file was moved.
     device
         Torch device of the encoder; ``"auto"``: a GPU if there is one.
     interval
         Add intervals that cover this share of the spots: 0.5, 0.8, 0.9 or 0.95. The share holds on average over genes
-        and slides, not on every one. Intervals are calibrated on training sections while they were held out (see
-        :class:`~st_predict.core.model.reliability.Reliability`). ``None``: no intervals.
+        and slides, not for every gene or slide. Intervals are calibrated on training sections while they were held out
+        (see :class:`~st_predict.core.model.reliability.Reliability`). ``None``: no intervals.
     min_reliability
-        Leave out genes whose expected PCC is lower: on a new slide (``model.genes``), or on this one where it is unlike
-        training or of another subject. ``None``: predict all.
+        Leave out genes whose expected PCC is lower. This is what is expected on a new slide (``model.genes``), or on
+        this slide if it is unlike training or of another subject. ``None``: predict all.
 
     Returns
     -------
-    ``None``. With a table that annotates the spots: ``table.layers[key_added]`` ``(n_obs, n_vars)`` float32, NaN for
-    genes outside the panel, ``table.obsm[key_added]``, a DataFrame ``(n_obs, panel)`` ("/" in a name is "_"), and
-    ``table.uns[key_added]``, the provenance. Without one: a new table ``sdata.tables[key_added]`` on the spots. Values
-    are log1p of counts per 10,000. Spots that ``table.obs["in_tissue"]`` says lie on glass are not predicted: NaN.
+    ``None``. If a table annotates the spots, the prediction is written to ``table.layers[key_added]``
+    ``(n_obs, n_vars)`` float32, with NaN for genes outside the panel; to ``table.obsm[key_added]``, a DataFrame
+    ``(n_obs, panel)`` ("/" in a name is "_"); and its provenance to ``table.uns[key_added]``. If there is none, a new
+    table ``sdata.tables[key_added]`` is made on the spots. Values are log1p of counts per 10,000. Spots that lie on
+    glass (``table.obs["in_tissue"]``) are not predicted: they are NaN.
 
-    In both, ``table.var`` tells what to expect of every gene on a new slide: ``<key_added>_expected_pcc``,
-    ``_pcc_sd``, ``_ceiling``, ``_chance`` and ``_predictable`` (see ``model.genes``). Ends of intervals are
-    ``<key_added>_lower`` and ``<key_added>_upper``: DataFrames in obsm beside a table's own, layers of a new table.
+    In both cases ``table.var`` tells what to expect of every gene on a new slide: ``<key_added>_expected_pcc``,
+    ``_pcc_sd``, ``_ceiling``, ``_chance`` and ``_predictable`` (see ``model.genes``). The ends of intervals are
+    ``<key_added>_lower`` and ``<key_added>_upper``: DataFrames in ``obsm`` of a table that was there, layers of a new
+    one.
 
     ``table.obs["<key_added>_distance"]`` tells how unlike the training tiles a spot's tiles are, as a distance in
-    feature space. Of a section like those trained on, one tile in a hundred lies beyond 1 (see
+    feature space. In a section like the training sections, one tile in a hundred lies beyond 1 (see
     :class:`~st_predict.core.model.domain.Domain`). ``uns`` holds the share of spots beyond 1 as
-    ``"unlike_training"``, and how far the slide as a whole lies off the training sections as ``"slide_shift"``. Where
+    ``"unlike_training"``, and how far the slide as a whole lies off the training sections as ``"slide_shift"``. If
     either is large, a warning says so.
 
     Raises
     ------
     InputError
-        If there is no model; ``interval`` or ``min_reliability`` is asked of a model that does not know how sure it is,
-        or no gene is as reliable as that, here or on any slide; the section cannot be used, has another scale, or is
-        several sections; a bare slide has no known scale or no tissue; or ``key_added`` holds your data, such as
-        what you added to an earlier prediction.
+        If there is no model; ``interval`` or ``min_reliability`` is asked of a model that does not know how sure it is;
+        no gene is as reliable as ``min_reliability``, on this slide or on any; the section cannot be used, has another
+        scale, or is several sections; a bare slide has no known scale or no tissue; or ``key_added`` holds your data,
+        such as what you added to an earlier prediction.
 
     Examples
     --------

@@ -38,7 +38,7 @@ def predict_cohort(
 ) -> pd.DataFrame:
     """Predict bare slides, several at a time; a slide that fails does not stop the others.
 
-    The same call can be given again: slides that are done are skipped, and a slide that a killed run left in the middle
+    You can give the same call again: slides that are done are skipped, and a slide that a killed run left in the middle
     goes on from the tiles that were encoded. The numbers do not depend on how slides are spread over processes.
 
     Parameters
@@ -48,7 +48,7 @@ def predict_cohort(
     model
         A trained model.
     out_dir
-        Folder for the stores, the manifest and the model. It is new, empty, or that of an earlier run.
+        Folder for the stores, the manifest and the model: a new or empty folder, or that of an earlier run.
     client
         A ``dask.distributed.Client`` whose workers see ``paths`` and ``out_dir``; ``None``: processes on this machine.
     key_added
@@ -56,7 +56,7 @@ def predict_cohort(
     um_per_px
         Scale of all slides; ``None``: the scale that each slide states.
     pitch_um
-        Pitch of the grid; ``None``: that of the training spots. The layout is theirs in any case.
+        Pitch of the grid; ``None``: that of the training spots. The layout is always that of the training spots.
     n_jobs
         How many slides to predict at a time; ``None``: one for each core, or for each worker of the client.
     device
@@ -64,8 +64,8 @@ def predict_cohort(
     interval, min_reliability
         As in :func:`st_predict.tl.predict`.
     series
-        Which slide to predict of a file that holds several, see :func:`st_predict.io.slide`; ``"all"``: all of them,
-        each as ``<file>_series<number>``; ``None``: the largest.
+        Which slide to predict if a file holds several (see :func:`st_predict.io.slide`). ``"all"``: all of them, each
+        as ``<file>_series<number>``; ``None``: the largest.
 
     Returns
     -------
@@ -79,8 +79,8 @@ def predict_cohort(
     ------
     InputError
         If two slides have the same name; the model is not as sure as is asked; ``out_dir`` holds something else, lies
-        within a slide or cannot be written to; a store there that would be replaced is no earlier prediction, or was
-        changed since; or another run is at work there. What is wrong with a single slide stands in the manifest.
+        within a slide or cannot be written to; a store there that would be replaced is not an earlier prediction, or
+        was changed since; or another run is at work there. What is wrong with a single slide is in the manifest.
 
     Examples
     --------

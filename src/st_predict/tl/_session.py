@@ -55,7 +55,7 @@ def load_model(path: str | Path) -> Model:
     Raises
     ------
     InputError
-        If the folder or one of its files is missing, cut short, changed, or no part of a model.
+        If the folder or one of its files is missing, cut short, changed, or not part of a model.
 
     Examples
     --------

@@ -99,21 +99,21 @@ def train(
     Parameters
     ----------
     sdata
-        One SpatialData for each section, or the path of its Zarr store, whose counts are then left there; a dict names
-        the sections. Gene lists are reconciled by name.
+        One SpatialData for each section, or the path of its Zarr store; the counts of a store stay on disk. A dict
+        names the sections. Gene lists are matched by name.
     method
         ``"nh2st"``, ``"cmrcnet"``, ``"ridge"`` or another of :data:`~st_predict.core.methods.registry.METHODS`; or
         ``"auto"``: the best of ``"nh2st"``, ``"hist2st"`` and ``"ridge"`` on groups of the training sections that are held
         out in turn. A group that is held out has no part in stopping or penalties. A message says which method won, and
-        by how much. For this, each of the three is trained once for every group.
+        by how much. Each of the three is trained once for every group.
     encoder
         Image encoder: ``"efficientnet_lite0"``, ``"resnet18"``, any timm model name, or ``"hf-hub:owner/model"``.
     genes
         How many genes to predict, or their names.
     gene_sets
-        Sets of genes to predict as well, by name (``{"T cells": ["CD3D", "CD3E"]}``): each is one more target, the
-        mean over its genes of their log1p of counts per 10,000. A gene that one of the sections lacks is left out of
-        its sets, and named.
+        Sets of genes to predict as well, by name (``{"T cells": ["CD3D", "CD3E"]}``). Each is one more target: the
+        mean over its genes of log1p of counts per 10,000. A gene that one of the sections lacks is left out of its
+        sets, and a warning names it.
     gene_ranking
         Which genes a number means: highest mean raw count (``"heg"``), or most variable after log1p (``"hvg"``).
     min_counts
@@ -121,47 +121,47 @@ def train(
     tile_um
         Widths of the tiles around each spot in um; default 112, 154, 308 and 616 (112 where the encoder is trained).
     tile_px
-        Widths in image px instead, where the scale is unknown; all sections must then share one scale.
+        Widths in image px instead, if the scale is unknown; all sections must then have the same scale.
     preset
         ``"default"``: values measured under this package's protocol; ``"paper"``: the publication's.
     params
         Changes to the method's own settings, by name (see :class:`~st_predict.core.methods.nh2st.NH2STConfig`).
     context
-        Means of the features over this many nearest spots are added to a tile's own; ``()``: none.
+        Means of the features over so many nearest spots are appended to a tile's own features; ``()``: none.
     standardize
-        z-score features within each slide, by the training spots, or not.
+        z-score features within each slide (``"slide"``), by the training spots (``"training"``), or not (``"none"``).
     trainable_encoder
         Train the encoder end to end instead of computing its features once.
     encoder_weights
         Local weights file for the encoder.
     max_epochs, batch_size, learning_rate, encoder_learning_rate
-        Training by gradient; ``batch_size`` in spots, on all devices together (160 by default where the encoder is
-        trained). An encoder in training has its own learning rate.
+        Settings of training by gradient. ``batch_size`` counts spots, on all devices together (160 by default if the
+        encoder is trained). An encoder in training has its own learning rate.
     inner_folds
         How often training sections are held out to find when to stop; 0: train for ``max_epochs``.
     members
-        Networks that are trained side by side; the prediction is their mean. By default three on frozen features, for
-        every method, and one where the encoder is trained.
+        How many networks are trained side by side; the prediction is their mean. By default three on frozen features,
+        for every method, and one if the encoder is trained.
     anchor
         On slides that look unlike training, move the networks' prediction toward that of tuned ridge: the more unlike,
-        the further. By default on frozen features.
+        the further. This is the default on frozen features.
     stain_jitter
-        Where the encoder is trained, change the stain of each spot's tiles at random by at most so much (0.05 is
-        little, 0.2 much), on top of turning and flipping them.
+        If the encoder is trained, change the stain of each spot's tiles at random by at most so much (0.05 is little,
+        0.2 much), on top of turning and flipping them.
     tile_store
         Folder where the tiles of an encoder in training are kept for other runs, see :ref:`tile-store`; ``None``: they
-        lie in the temporary folder and are removed after the run.
+        are in the temporary folder and are removed after the run.
     tile_store_gb
-        Most that the tiles in ``tile_store`` may take; those used least recently are removed.
+        How much the tiles in ``tile_store`` may take; those used least recently are removed.
     image_key, shapes_key, table_key
-        Elements of each SpatialData, where there are several.
+        Names of the elements in each SpatialData, if there are several.
     layer
         Layer with raw counts; ``None``: ``X``.
     accelerator
         ``"auto"``, ``"cpu"``, ``"gpu"`` or another name Lightning knows; the encoder runs there too.
     devices, num_nodes, strategy, precision
         As in ``lightning.pytorch.Trainer``. A precision of ``"auto"`` is ``"bf16-mixed"`` for an encoder in training
-        where the device is faster in bfloat16 (recent NVIDIA GPUs; CPUs with AMX, except for depthwise convolutions),
+        if the device is faster in bfloat16 (recent NVIDIA GPUs; CPUs with AMX, except for depthwise convolutions),
         else ``"32-true"``. Devices share the tiles of every batch that an encoder in training sees; the gradient is
         that of one device with the whole batch. With frozen features there is nothing to share.
     logger, callbacks
@@ -178,17 +178,17 @@ def train(
     Returns
     -------
     The model; :func:`~st_predict.tl.predict` uses it when no other is given. ``model.genes`` tells what PCC to expect
-    of every gene on a new slide; it is unknown where nothing was held out (sections of one group, or
+    of every gene on a new slide. This is unknown if nothing was held out (sections of one group, or
     ``inner_folds=0``). Frozen features are kept in each table (see :func:`st_predict.pp.embed`).
 
     Raises
     ------
     InputError
-        If the input cannot be used, or ``checkpoint_dir`` or ``tile_store`` lies within a store or a model; found before
-        any tile is encoded.
+        If the input cannot be used, or ``checkpoint_dir`` or ``tile_store`` lies within a store or a model. This is found
+        before any tile is encoded.
     SystemExit
-        If the process is told to end (SIGTERM, SIGHUP) in the main thread: its status is 128 and the signal's number, after
-        it was said what is kept in ``checkpoint_dir``.
+        If the process receives SIGTERM or SIGHUP in the main thread. A message first says what is kept in
+        ``checkpoint_dir``. The status is 128 plus the signal's number.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A trained model: what it needs to predict, and nothing of how it came to be but a record."""
+"""A trained model: what it needs to predict, and a record of how it was trained."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    # Those of the fields of a model, which the documentation looks up here.
+    # Types of the fields of a model; the documentation looks them up here.
     from st_predict.core.encoders.encoder import Encoder  # noqa: F401
     from st_predict.core.encoders.frozen import EncoderIdentity  # noqa: F401
     from st_predict.core.grid import Layout  # noqa: F401
@@ -53,23 +53,23 @@ class Model(TileModel):
     recipe
         The method, by name, and all its settings.
     panel
-        Genes it predicts, in order, and after them its gene sets.
+        Genes that it predicts, in order, and after them its gene sets.
     encoder_identity
         Encoder of the tiles.
     tiles
         Tile widths.
     um_per_px
-        Median scale of the training sections, where it was known.
+        Median scale of the training sections, if it was known.
     pitch_um
-        Median distance between neighboring training spots, where the scale was known; grids are laid at it.
+        Median distance between neighboring training spots, if the scale was known. Grids are laid at this pitch.
     min_counts
-        Least counts of a spot to be trained on or scored.
+        Spots with fewer counts are neither trained on nor scored.
     seed
         Seed of the fit.
     sections
         Names of the training sections.
     n_inputs
-        Input features of the method.
+        Number of input features of the method.
     epochs
         Epochs of the final fit.
     history_rows, held_out_rows
@@ -80,24 +80,23 @@ class Model(TileModel):
     domain
         What the training tiles look like.
     anchor
-        Ridge toward which predictions are moved on slides unlike those; ``None``: they are not moved.
+        The ridge that predictions are moved toward on slides unlike the training sections; ``None``: they are not moved.
     reliability
-        How sure its predictions are; ``None`` where nothing was held out.
+        How sure its predictions are; ``None`` if nothing was held out.
     gene_sets
         Genes of each gene set in the panel.
     ground
-        For what slides the expectations are valid: a ``"new subject"``, where subjects were held out; the
-        ``"same subject"``, where only sections of one were; or a ``"new section"``, where subjects are not known.
-        ``None``: nothing was held out.
+        What slides the expectations are valid for: ``"new subject"``, if subjects were held out; ``"same subject"``, if
+        only sections of one were; ``"new section"``, if subjects are not known. ``None``: nothing was held out.
     subject
-        The one subject that was trained on; ``None`` where there were several, or not all are known.
+        The subject of the training sections; ``None`` if there were several, or not all are known.
     layout
-        Layout of the array of the training sections, ``"hex"`` or ``"square"``, in which grids are laid. ``None`` where
-        sections differ, or the layout is not known.
+        Layout of the array of the training sections, ``"hex"`` or ``"square"``. Grids are laid in this layout. ``None``
+        if sections differ, or the layout is not known.
 
     Examples
     --------
-    What it is, and how well it did on sections that were held out:
+    What the model is, and how well it did on sections that were held out:
 
     >>> model.panel_size
     '20 genes'
@@ -114,7 +113,7 @@ class Model(TileModel):
     >>> model.provenance()["target"]
     'log1p of counts per 10,000'
 
-    What to expect of it on a new slide, and on one that looks unlike training:
+    What to expect of the model on a new slide, and on a slide that looks unlike training:
 
     >>> likely = model.genes["expected_pcc"].mean()
     >>> bool(model.genes_on(3.0)["expected_pcc"].mean() < likely)
@@ -144,22 +143,22 @@ class Model(TileModel):
 
     @property
     def panel_size(self) -> str:
-        """How many genes and gene sets it predicts, in words."""
+        """How many genes and gene sets the model predicts, in words."""
         return describe_panel(self.panel, self.gene_sets)
 
     @property
     def history(self) -> pd.DataFrame:
-        """Losses and held-out scores, one row an epoch of each fit (inner folds, then the final one)."""
+        """Losses and held-out scores, one row for each epoch of each fit (the inner folds, then the final fit)."""
         import pandas as pd
 
         return pd.DataFrame(self.history_rows)
 
     @property
     def held_out(self) -> pd.DataFrame:
-        """Scores of mean, ridge and this method on each training section while it was held out, PCC and MSE.
+        """PCC and MSE of mean, ridge and this method on each training section while it was held out.
 
-        Empty where nothing was held out. Everything was fitted without the held-out sections but the choice of the
-        panel and of the stopping epoch, so for an unseen section expect slightly less.
+        Empty if nothing was held out. Everything except the panel and the stopping epoch was chosen without the
+        held-out sections, so expect slightly less on an unseen section.
         """
         import pandas as pd
 
@@ -170,27 +169,31 @@ class Model(TileModel):
 
     @property
     def genes(self) -> pd.DataFrame:
-        """What to expect of every gene on a slide that was not trained on, one row a gene.
+        """What to expect of every gene on a slide that was not trained on, one row for each gene.
 
-        ``expected_pcc``: mean over training sections of the PCC while they were held out, ``pcc_sd`` its standard
-        deviation between them, ``ceiling``, an estimate of the PCC that a predictor of the true rates would reach on
-        counts this noisy, ``chance``, what shuffled images reach on the same sections, ``predictable``: whether
-        more is expected (of ridge on shuffled images at most 2 % of genes are called so, on average), and
-        ``expected_for``: of what slides this tells, as ``ground``. Of the same subject, it says little of another's. All of
-        it is unknown where nothing was held out.
+        All of it is unknown if nothing was held out. The columns are
+
+        - ``expected_pcc``: the mean over training sections of the PCC that each reached while it was held out;
+        - ``pcc_sd``: the standard deviation of that PCC between sections;
+        - ``ceiling``: an estimate of the PCC that a predictor of the true rates would reach on counts this noisy;
+        - ``chance``: the PCC that shuffled images reach on the same sections;
+        - ``predictable``: whether ``expected_pcc`` is above ``chance`` (with ridge on shuffled images this is so for at
+          most 2 % of genes, on average);
+        - ``expected_for``: the slides that this is valid for, as in ``ground``. What is expected on slides of the same
+          subject says little about another subject.
         """
         return self.genes_on(float("nan"))
 
     @checked
     def genes_on(self, shift: float, *, of_another: bool = False) -> pd.DataFrame:
-        """:attr:`genes` on a slide that lies so far off training (see :meth:`shift`): less is expected of one unlike it.
+        """The table :attr:`genes` for one slide: the less it looks like training, the less is expected.
 
         Parameters
         ----------
         shift
-            NaN where it is not known.
+            How far the slide lies off the training sections, see :meth:`shift`; NaN if this is not known.
         of_another
-            Whether it is of another subject than the one that was trained on.
+            Whether the slide is of another subject than the one that was trained on.
         """
         import pandas as pd
 
@@ -210,11 +213,11 @@ class Model(TileModel):
 
     @checked
     def is_of_another(self, subject: str | None) -> bool:
-        """Whether a slide is known to be of another subject than the only one that was trained on."""
+        """Whether a slide of this subject is known to be of another subject than the only one that was trained on."""
         return self.subject is not None and subject is not None and not same_subject(self.subject, subject)
 
     def check_section(self, section: Section) -> None:
-        """Refuse a section this model cannot predict.
+        """Refuse a section that this model cannot predict.
 
         Raises
         ------
@@ -248,14 +251,15 @@ class Model(TileModel):
         centers_px
             Spot centers ``(n, 2)``.
         arrays
-            Which of several interleaved arrays each spot belongs to ``(n,)``: its surroundings are the spots of its own.
-            Each needs more than :attr:`reach` spots. ``None``: one array.
+            Which of several interleaved arrays each spot belongs to ``(n,)``. The surroundings of a spot are the spots of
+            its own array. Each array needs more than :attr:`reach` spots. ``None``: one array.
         genes
             Numbers of the genes that are wanted; ``None``: all.
 
         Returns
         -------
-        ``(n, G)`` float32, log1p of counts per 10,000, genes as in ``panel`` (or as wanted); in a temporary file where they are many.
+        ``(n, G)`` float32, log1p of counts per 10,000, genes as in ``panel`` (or as wanted). A large result lies in a
+        temporary file.
         """
         check_tiles(features, self.domain)
         check_spots(len(features), centers_px, arrays)
@@ -284,7 +288,7 @@ class Model(TileModel):
 
     @checked
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """How unlike the training tiles some are: distance in feature space, in units of the training tiles' limit.
+        """How unlike the training tiles these tiles are: their distance in feature space, in units of a limit.
 
         Parameters
         ----------
@@ -293,15 +297,15 @@ class Model(TileModel):
 
         Returns
         -------
-        ``(n,)``; beyond 1 lies one in a hundred tiles of a section like those trained on. NaN for a model that keeps
-        nothing of its training tiles.
+        ``(n,)``. In a section like the training sections, one tile in a hundred lies beyond 1. NaN for a model that
+        keeps nothing of its training tiles.
         """
         check_tiles(features, self.domain)
         return np.full(len(features), np.nan, np.float32) if self.domain is None else self.domain.distance(features)
 
     @checked
     def shift(self, features: NDArray[np.float32]) -> float:
-        """How far a slide as a whole lies off the training sections, beyond 1 where farther than any of them.
+        """How far a slide as a whole lies off the training sections; beyond 1 it is farther than any of them.
 
         Parameters
         ----------
@@ -317,7 +321,7 @@ class Model(TileModel):
 
     @checked
     def anchored(self, features: NDArray[np.float32]) -> float:
-        """How much of the prediction of a slide is ridge's, 0 to 1: more the less it looks like training.
+        """How far the prediction of a slide is moved toward that of ridge, 0 to 1: further if it looks less like training.
 
         Parameters
         ----------
@@ -331,13 +335,13 @@ class Model(TileModel):
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder: ``config.json`` and ``weights.safetensors``.
 
-        Written beside and then put in the place of a model that was there before: whoever loads it meanwhile gets the
-        earlier one or the new one. Where several processes trained it, the first of them writes.
+        The model is written under another name and then takes the place of an earlier one. Whoever loads it meanwhile
+        gets the earlier model or the new one. If several processes trained the model, the first of them writes it.
 
         Parameters
         ----------
         path
-            The folder. An earlier model there is replaced; where it is a link, the one that it points at.
+            The folder. An earlier model there is replaced. If the path is a link, the model that it points to is replaced.
 
         Returns
         -------
@@ -346,7 +350,8 @@ class Model(TileModel):
         Raises
         ------
         InputError
-            If something that is not a model is there, or files beside a model's own, or it cannot be written there.
+            If something that is not a model is there, if files lie beside those of a model, or if the folder cannot be
+            written to.
 
         Examples
         --------
