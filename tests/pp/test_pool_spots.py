@@ -114,7 +114,12 @@ def test_counts_do_not_depend_on_parts_nor_on_how_features_are_kept(xenium: Spat
     """Several parts whose categories differ, plain text, bytes, and a block that does not hold all."""
     stp.pp.pool_spots(xenium, key_added="before")
     expected = as_dict(xenium.tables["before_counts"])
-    frame = xenium.points["transcripts"].compute().sort_values("feature_name", key=lambda names: names.astype(str))
+    frame = (
+        xenium.points["transcripts"]
+        .compute()
+        .sort_values("feature_name", key=lambda names: names.astype(str))
+        .reset_index(drop=True)
+    )
     system = xenium.points["transcripts"].attrs["transform"]
     text, raw = frame.copy(), frame.copy()
     text["feature_name"] = frame["feature_name"].astype(str)
