@@ -76,8 +76,13 @@ def _marked(values: pd.Series, *, yes: bool) -> NDArray[np.bool_]:
 
 def own_genes(table: AnnData) -> NDArray[np.bool_]:
     """Columns that are genes ``(n_vars,)``: neither antibodies, hashtags and guides, nor control probes."""
-    kept = np.array([_CONTROL.match(name) is None for name in gene_names(table)], bool)
+    kept = np.array([names_gene(name) for name in gene_names(table)], bool)
     return kept & (no_genes(table) == "")
+
+
+def names_gene(name: str) -> bool:
+    """Whether a feature may be a gene by its name: no control probe, spike-in or hashtag has such a one."""
+    return _CONTROL.match(name) is None
 
 
 def check_genes(table: AnnData) -> None:

@@ -48,23 +48,23 @@ def read_section(sdata: SpatialData, elements: Elements = Elements(), *, need_co
     """
     placed = place(sdata, elements, need_table=need_counts)
     table = None if placed.table is None else _rows(sdata, placed)
-    centers_px = _centers_px(sdata, placed)
-    if not len(centers_px):
+    centers = centers_px(sdata, placed)
+    if not len(centers):
         raise InputError(
             f"there are no spots in {placed.shapes!r}", where="sdata", expected="at least one spot", remedy="add spots"
         )
-    if not np.isfinite(centers_px).all():
+    if not np.isfinite(centers).all():
         raise InputError(
-            f"{(~np.isfinite(centers_px).all(axis=1)).sum()} of {len(centers_px)} spots lie nowhere",
+            f"{(~np.isfinite(centers).all(axis=1)).sum()} of {len(centers)} spots lie nowhere",
             where=f"sdata.shapes[{placed.shapes!r}]",
             expected="finite coordinates",
             remedy="leave these spots out of the table and the shapes",
         )
-    check_one_section(sdata, placed, centers_px)
+    check_one_section(sdata, placed, centers)
     image = image_source(sdata, placed.image)
     say_what_is_lost(sdata, placed.image)
     check_spots_on_image(
-        centers_px,
+        centers,
         width=int(image.col_edges[-1]),
         height=int(image.row_edges[-1]),
         where=f"sdata.shapes[{placed.shapes!r}] on sdata.images[{placed.image!r}]",
@@ -75,8 +75,8 @@ def read_section(sdata: SpatialData, elements: Elements = Elements(), *, need_co
     return Section(
         name=name,
         image=image,
-        centers_px=centers_px,
-        um_per_px=find_scale(sdata, placed, centers_px, shapes_to_image(sdata, placed)),
+        centers_px=centers,
+        um_per_px=find_scale(sdata, placed, centers, shapes_to_image(sdata, placed)),
         subject=_single(table, "subject"),
         counts=read_counts(table, placed) if table is not None and need_counts else None,
         gene_names=np.empty(0, np.str_) if table is None else gene_names(table)[own_genes(table)],
@@ -112,7 +112,7 @@ def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
     return table
 
 
-def _centers_px(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
+def centers_px(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
     """Spot centers in the order of the table's own rows, in px of the image."""
     shapes = own_shapes(sdata, placed)
     points = shapes.geometry if (shapes.geom_type == "Point").all() else shapes.geometry.centroid

@@ -21,6 +21,7 @@ from st_predict.core.tissue import is_dark, look_for_tissue, mask_polygons
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
+    from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     from st_predict.core.tissue import Look
@@ -72,7 +73,7 @@ def add_tissue(sdata: SpatialData, image: str, key: str, *, min_area_um2: float,
     _say_all(image, seen, sum(polygon.area for polygon in found))
     outlines = [affinity.scale(polygon, step, step_y, origin=(0, 0)) for polygon in found]
     frame = GeoDataFrame({"area_px": [outline.area for outline in outlines]}, geometry=outlines)
-    _add_shapes(sdata, image, key, frame)
+    add_shapes(sdata, image, key, frame)
     keep_record(sdata, TISSUE, key, {"image": image})
 
 
@@ -98,9 +99,22 @@ def add_grid(
 ) -> None:
     """Write spots on the tissue, see :func:`st_predict.pp.spot_grid`; finds the tissue if it is not there yet."""
     from geopandas import GeoDataFrame, points_from_xy
-    from shapely import contains_xy, prepare
 
     _check_shapes_key(sdata, GRID, key)
+    um_per_px = known_scale(sdata, image)
+    points, rows, cols = lay_array(
+        sdata, image, pitch_um=pitch_um, um_per_px=um_per_px, layout=layout, tissue_key=tissue_key
+    )
+    frame = GeoDataFrame(
+        {"radius": diameter_um / um_per_px / 2, "array_row": rows, "array_col": cols},
+        geometry=points_from_xy(*points.T),
+    )
+    add_shapes(sdata, image, key, frame)
+    keep_record(sdata, GRID, key, {"image": image, "pitch_um": float(pitch_um), "layout": layout})
+
+
+def known_scale(sdata: SpatialData, image: str) -> float:
+    """The scale of an image as it was written down; refused where it was not, as lengths are in um."""
     um_per_px = stored_scale(sdata, image)
     if um_per_px is None:
         raise InputError(
@@ -109,6 +123,21 @@ def add_grid(
             expected="the width of an image pixel in um",
             remedy="st_predict.io.slide(path, um_per_px=...), or st_predict.pp.set_scale(sdata, um_per_px=...)",
         )
+    return um_per_px
+
+
+def lay_array(
+    sdata: SpatialData, image: str, *, pitch_um: float, um_per_px: float, layout: str, tissue_key: str | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """The places of an array that lie on the tissue, see :func:`st_predict.core.grid.grid_points`; finds it if need be.
+
+    Raises
+    ------
+    InputError
+        If there are too many places, or none.
+    """
+    from shapely import contains_xy, prepare
+
     tissue_key = _found_tissue(sdata, image, tissue_key)
     source = image_source(sdata, image)
     size = float(source.col_edges[-1]), float(source.row_edges[-1])
@@ -131,12 +160,7 @@ def add_grid(
             expected="a pitch smaller than the tissue",
             remedy="use a smaller pitch, or look at the outlines in sdata.shapes",
         )
-    frame = GeoDataFrame(
-        {"radius": diameter_um / um_per_px / 2, "array_row": rows, "array_col": cols},
-        geometry=points_from_xy(*points.T),
-    )
-    _add_shapes(sdata, image, key, frame)
-    keep_record(sdata, GRID, key, {"image": image, "pitch_um": float(pitch_um), "layout": layout})
+    return points, rows, cols
 
 
 def _found_tissue(sdata: SpatialData, image: str, wanted: str | None) -> str:
@@ -214,7 +238,7 @@ def _check_shapes_key(sdata: SpatialData, kind: str, key: str) -> None:
             )
 
 
-def _add_shapes(sdata: SpatialData, image: str, key: str, frame: GeoDataFrame) -> None:
+def add_shapes(sdata: SpatialData, image: str, key: str, frame: GeoDataFrame) -> None:
     """Shapes in px of an image, placed where the image is."""
     from spatialdata.models import ShapesModel
     from spatialdata.transformations import get_transformation

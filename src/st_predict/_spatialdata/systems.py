@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ _FLAT = 1e-9  # shorter over longer axis of what a circle becomes, at which it i
 
 
 def shapes_to_image(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
-    """The affine ``(3, 3)`` from the shapes' own coordinates to image px, through a system both are placed in.
+    """The affine ``(3, 3)`` from the own coordinates of shapes, or of points, to image px, through a system both are placed in.
 
     Raises
     ------
@@ -68,20 +68,16 @@ def check_agreement(sdata: SpatialData, placed: Placed, centers_px: NDArray[np.f
 
 def _affines(sdata: SpatialData, placed: Placed) -> dict[str, NDArray[np.float64]]:
     """The affine from shapes to image through each system that both are placed in."""
-    from spatialdata.transformations import get_transformation
-
-    spots, image = (
-        get_transformation(element, get_all=True)
-        for element in (sdata.shapes[placed.shapes], sdata.images[placed.image])
-    )
+    kind = "points" if placed.shapes in sdata.points else "shapes"
+    spots, image = _placings(sdata, kind, placed.shapes), _placings(sdata, "images", placed.image)
     shared = [system for system in spots if system in image]
     if not shared:
         raise InputError(
-            f"shapes {placed.shapes!r} and image {placed.image!r} share no coordinate system "
+            f"{kind} {placed.shapes!r} and image {placed.image!r} share no coordinate system "
             f"({', '.join(spots)} against {', '.join(image)})",
             where="coordinate systems",
             expected="one system both are placed in",
-            remedy="if the spots are in px of the image: spatialdata.transformations.set_transformation(sdata.shapes["
+            remedy=f"if they are in px of the image: spatialdata.transformations.set_transformation(sdata.{kind}["
             f"{placed.shapes!r}], spatialdata.transformations.get_transformation(sdata.images[{placed.image!r}], "
             f"to_coordinate_system={next(iter(image))!r}), to_coordinate_system={next(iter(image))!r})",
         )
@@ -90,9 +86,25 @@ def _affines(sdata: SpatialData, placed: Placed) -> dict[str, NDArray[np.float64
     for system in shared:
         of_image, of_shapes = (placing[system].to_affine_matrix(*axes) for placing in (image, spots))
         _check_plane(of_image, "images", placed.image, system)
-        _check_plane(of_shapes, "shapes", placed.shapes, system)
+        _check_plane(of_shapes, kind, placed.shapes, system)
         found[system] = np.linalg.inv(of_image) @ of_shapes
     return found
+
+
+def _placings(sdata: SpatialData, kind: str, key: str) -> dict[str, Any]:
+    """Transformations of an element by coordinate system; refused where it has lost them."""
+    from spatialdata.transformations import get_transformation
+
+    try:
+        return dict(get_transformation(getattr(sdata, kind)[key], get_all=True))
+    except AssertionError as error:  # as spatialdata says it, of points after copy.deepcopy
+        raise InputError(
+            f"{kind} {key!r} are in no coordinate system",
+            where=f"sdata.{kind}[{key!r}]",
+            expected="an element with a transformation",
+            remedy="copy with spatialdata.deepcopy(sdata), which keeps them, or set one: spatialdata.transformations."
+            f"set_transformation(sdata.{kind}[{key!r}], spatialdata.transformations.Identity())",
+        ) from error
 
 
 def _check_plane(affine: NDArray[np.float64], kind: str, key: str, system: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 
 Layout = Literal["hex", "square"]
+HEX_APART = math.sqrt(3) / 2
+"""Pitches from one row of a hexagonal array to the next."""
 _BAND_POINTS = 1_000_000
 _FOLDS: dict[Layout, int] = {"hex": 6, "square": 4}
 _BESIDE = 1.25  # pitches; the second distance of a square array is 1.41
@@ -46,7 +49,7 @@ def grid_points(
     Centers ``(n, 2)``, x then y, in px; row and column on the array ``(n,)`` each.
     """
     width, height = size_px
-    apart = pitch_px * (np.sqrt(3) / 2 if layout == "hex" else 1.0)
+    apart = pitch_px * (HEX_APART if layout == "hex" else 1.0)
     n_rows, n_cols = (
         max(1, int(np.ceil((length - pitch_px / 2) / step))) for length, step in ((height, apart), (width, pitch_px))
     )

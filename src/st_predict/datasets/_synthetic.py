@@ -12,9 +12,11 @@ import numpy as np
 
 from st_predict.core.arguments.checked import checked
 from st_predict.datasets import _program, _stain, _tissue
+from st_predict.datasets._platforms import as_visium_hd, as_xenium, draw_placing
 from st_predict.datasets._program import gene_program
 from st_predict.datasets._subject import Subject
 from st_predict.datasets._tissue import CELL_TYPES, REGIONS
+from st_predict.datasets._transcripts import draw_transcripts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,15 +25,14 @@ if TYPE_CHECKING:
     from st_predict.datasets._program import Expression, Program
 
 _Subjects = Literal["alike", "patients"]
+_Technology = Literal["visium", "xenium", "visium_hd"]
 
 _SPOT_UM = 55.0
 _PITCH_UM = 100.0
 _NEIGHBORHOOD_UM = 110.0
 _ON_TISSUE = 0.5  # share of its circle that a spot must have on tissue to be kept
-_SUBJECTS, _SECTIONS = (
-    1,
-    2,
-)  # first key of the random streams, so that none of them depends on how many others there are
+# First key of the random streams, so that none of them depends on how many others there are.
+_SUBJECTS, _SECTIONS, _PLACING = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def synthetic_tissue(
     n_genes: int = 300,
     size_um: float = 1800.0,
     um_per_px: float = 0.75,
+    technology: _Technology = "visium",
     seed: int = 0,
 ) -> dict[str, SpatialData]:
     """Draw H&E-like sections whose expression follows from their cells by a known program.
@@ -80,6 +82,8 @@ def synthetic_tissue(
         Side of the square image in um.
     um_per_px
         Scale of the image.
+    technology
+        What measures the section, see Returns. The tissue and its image are the same for all.
     seed
         Seed of everything else.
 
@@ -91,6 +95,14 @@ def synthetic_tissue(
         within the spot in ``obsm["cell_types"]``, the tissue region in ``obs["tissue_region"]``, and each gene's
         program in ``var["program"]``. ``varm["loadings"]`` holds a gene's expression in each cell type as it is common
         to all subjects, ``varm["subject_loadings"]`` as it is in the subject of this section.
+
+        The others have the elements that spatialdata-io's readers make, and what every cell expresses:
+
+        - ``"xenium"``: ``points["transcripts"]`` in um, with ``feature_name`` (control probes among them), ``cell_id`` and
+          ``qv``; ``shapes["cell_circles"]`` and ``tables["table"]``, the counts of cells; the image ``"he_image"``, which
+          was scanned on another machine and is placed by an affine;
+        - ``"visium_hd"``: bins of 8 and of 16 um, ``shapes["S1_square_008um"]`` with ``tables["square_008um"]`` and so on;
+          the images ``S1_full_image`` and ``S1_hires_image``.
 
     Raises
     ------
@@ -133,8 +145,19 @@ def synthetic_tissue(
         name, number = f"S{index + 1}", index % n_subjects
         block, slide = _stream(seed, _SUBJECTS, number), _stream(seed, _SECTIONS, index)
         subject = Subject.draw(block, program, name=f"P{number + 1}", patient=subjects == "patients")
-        drawn = _draw(slide, subject, size_um=size_um, um_per_px=um_per_px)
-        sections[name] = _assemble(drawn, program, subject, section=name, um_per_px=um_per_px)
+        ground = _grow(slide, subject, size_um=size_um, um_per_px=um_per_px)
+        if technology == "visium":
+            drawn = _draw(slide, subject, ground, size_um=size_um)
+            sections[name] = _assemble(drawn, program, subject, section=name, um_per_px=um_per_px)
+            continue
+        transcripts = draw_transcripts(slide, subject, ground.cells, size_um)
+        if technology == "xenium":
+            placing = draw_placing(_stream(seed, _PLACING, index), size_um)
+            sections[name] = as_xenium(
+                ground, transcripts, placing, subject=subject.name, section=name, um_per_px=um_per_px
+            )
+        else:
+            sections[name] = as_visium_hd(ground, transcripts, subject=subject.name, section=name, um_per_px=um_per_px)
     return sections
 
 
@@ -142,15 +165,28 @@ def _stream(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def _draw(rng: np.random.Generator, subject: Subject, *, size_um: float, um_per_px: float) -> _Drawn:
-    from scipy.spatial import cKDTree
-    from scipy.spatial.distance import cdist
+@dataclass(frozen=True)
+class Ground:
+    """What lies on one slide, whatever measures it."""
 
+    tissue: _tissue.Tissue
+    cells: _tissue.Cells
+    image: NDArray[np.uint8]
+
+
+def _grow(rng: np.random.Generator, subject: Subject, *, size_um: float, um_per_px: float) -> Ground:
     tissue = _tissue.grow_tissue(rng, size_um, subject.traits)
     cells = _tissue.place_cells(rng, tissue, size_um)
     size_px = round(size_um / um_per_px)
-    image = _stain.draw_section(rng, tissue, cells, subject.stain.vary(rng), size_px=size_px, um_per_px=um_per_px)
+    stain = subject.stain.vary(rng)
+    return Ground(tissue, cells, _stain.draw_section(rng, tissue, cells, stain, size_px=size_px, um_per_px=um_per_px))
 
+
+def _draw(rng: np.random.Generator, subject: Subject, ground: Ground, *, size_um: float) -> _Drawn:
+    from scipy.spatial import cKDTree
+    from scipy.spatial.distance import cdist
+
+    tissue, cells = ground.tissue, ground.cells
     array_xy, centers_um = _spot_array(size_um)
     on_tissue, region = _tissue.regions_at(tissue, centers_um, _SPOT_UM / 2)
     kept = on_tissue >= _ON_TISSUE
@@ -167,7 +203,7 @@ def _draw(rng: np.random.Generator, subject: Subject, *, size_um: float, um_per_
         rng, subject.program, cells=counted, neighborhood=nearby, shift=subject.shift, assay=subject.assay
     )
     labels = [_tissue.REGIONS[label] for label in region]
-    return _Drawn(image, array_xy, centers_um, counted, labels, expression)
+    return _Drawn(ground.image, array_xy, centers_um, counted, labels, expression)
 
 
 def _spot_array(size_um: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

@@ -288,3 +288,9 @@ def regions_at(
     labels = tissue.region[_cell_of(points, tissue.region.shape)].reshape(len(centers_um), -1)
     shares = np.stack([(labels == label).mean(axis=1) for label in range(len(REGIONS))], axis=1)
     return 1.0 - shares[:, BACKGROUND], shares[:, 1:].argmax(axis=1) + 1
+
+
+def radii_um(cells: Cells) -> NDArray[np.float64]:
+    """Typical radius of each cell's nucleus ``(n,)``."""
+    found: NDArray[np.float64] = _RADIUS_UM[cells.kind]
+    return found

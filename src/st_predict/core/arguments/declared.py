@@ -108,6 +108,8 @@ DECLARED: dict[str, Kind] = {
     "shapes_key": KEY,
     "table_key": KEY,
     "tissue_key": KEY,
+    "points_key": KEY,
+    "feature_key": optional(Text("the name of a column")),
     "layer": KEY,
     "key": Text("the key of a prediction"),
     "key_added": NAME,
@@ -157,6 +159,10 @@ DECLARED: dict[str, Kind] = {
     "set_scale.spot_diameter_um": optional(LENGTH_UM),
     "pitch_um": optional(LENGTH_UM),
     "spot_grid.pitch_um": LENGTH_UM,
+    "pool_spots.pitch_um": LENGTH_UM,
+    "min_quality": optional(
+        Mapped(Text("the name of a column"), Number(-1e300, 1e300), "a dict of numbers by column", 0)
+    ),
     "diameter_um": LENGTH_UM,
     "layout": Choice(("hex", "square")),
     "min_area_um2": Number(0, 1e12, what="an area in square um"),
@@ -208,6 +214,7 @@ DECLARED: dict[str, Kind] = {
     "n_subjects": Whole(1, 1_000),
     "n_genes": Whole(20, 100_000),
     "subjects": Choice(("alike", "patients")),
+    "technology": Choice(("visium", "xenium", "visium_hd")),
 }
 """By name; the kind of an argument of one verb under ``"verb.argument"``."""
 

@@ -1,0 +1,258 @@
+"""Transcripts, cells and bins pooled to spots: exact, wherever the image lies, and whatever the table of points is like."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import TYPE_CHECKING, Any
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+import spatialdata
+from shapely import box
+from spatialdata import SpatialData
+from spatialdata.models import PointsModel, ShapesModel
+from spatialdata.transformations import Affine, Identity, set_transformation
+
+import st_predict as stp
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+UM_PER_PX = 0.75
+DRAWN = {"n_sections": 1, "n_genes": 30, "size_um": 700, "um_per_px": UM_PER_PX}
+
+
+@pytest.fixture(scope="module")
+def drawn_xenium() -> SpatialData:
+    sdata = stp.datasets.synthetic_tissue(**DRAWN, technology="xenium")["S1"]
+    stp.pp.find_tissue(sdata, image_key="he_image")
+    return sdata
+
+
+@pytest.fixture
+def xenium(drawn_xenium: SpatialData) -> SpatialData:
+    """A section whose elements may be replaced."""
+    copied: SpatialData = spatialdata.deepcopy(drawn_xenium)
+    return copied
+
+
+def as_dict(table: AnnData) -> dict[tuple[int, int], dict[str, int]]:
+    """Counts above 0 by the place on the array and by gene."""
+    values = pd.DataFrame(table.X.toarray(), columns=table.var_names)
+    places = zip(table.obs["array_row"], table.obs["array_col"], strict=True)
+    return {place: row[row > 0].to_dict() for place, (_, row) in zip(places, values.iterrows(), strict=True)}
+
+
+def transcripts_px(sdata: SpatialData) -> pd.DataFrame:
+    """Transcripts with their places in px of the image, by spatialdata's own means."""
+    from spatialdata import get_extent, transform  # noqa: F401
+    from spatialdata.transformations import get_transformation_between_coordinate_systems
+
+    there = get_transformation_between_coordinate_systems(
+        sdata, sdata.points["transcripts"], sdata.images["he_image"]
+    ).to_affine_matrix(("x", "y"), ("x", "y"))
+    frame = sdata.points["transcripts"].compute()
+    frame[["x", "y"]] = frame[["x", "y"]].to_numpy() @ there[:2, :2].T + there[:2, 2]
+    return frame
+
+
+@pytest.mark.parametrize(("layout", "diameter_um"), [("square", 100.0), ("square", 60.0), ("hex", 55.0)])
+def test_every_transcript_is_counted_once(xenium: SpatialData, layout: Any, diameter_um: float) -> None:
+    """Against spots and transcripts joined one by one in geopandas, through the shapes as they were written."""
+    import geopandas
+
+    stp.pp.pool_spots(xenium, layout=layout, diameter_um=diameter_um, table_key=None)
+    spots, table = xenium.shapes["spots"], xenium.tables["spots_counts"]
+    outlines = spots.geometry if layout == "square" else spots.geometry.buffer(spots["radius"], quad_segs=90)
+    frame = transcripts_px(xenium)
+    frame = frame[(frame["qv"] >= 20) & ~frame["feature_name"].str.match("Neg|Unassigned")]
+    at = geopandas.GeoDataFrame(frame, geometry=geopandas.points_from_xy(frame["x"], frame["y"]))
+    joined = at.sjoin(geopandas.GeoDataFrame(geometry=outlines), predicate="within")
+    expected = pd.crosstab(joined["index_right"], joined["feature_name"].astype(str))
+    found = pd.DataFrame(table.X.toarray(), index=table.obs["instance_id"], columns=table.var_names)
+    off = (found.reindex_like(expected) - expected).abs().to_numpy().sum()
+    assert found.to_numpy().sum() > 5000
+    assert off <= (0 if layout == "square" else found.to_numpy().sum() / 5000)  # a circle of 360 corners
+
+
+def test_a_training_and_a_prediction_on_pooled_spots(xenium: SpatialData, quick: dict[str, Any]) -> None:
+    stp.pp.pool_spots(xenium)
+    assert xenium.tables["spots_counts"].obs[["section", "subject"]].drop_duplicates().to_numpy().tolist() == [
+        ["S1", "P1"]
+    ]
+    other = spatialdata.deepcopy(xenium)
+    other.tables["spots_counts"].obs["section"] = "S2"
+    model = stp.tl.train({"a": xenium, "b": other}, table_key="spots_counts", **quick | {"min_counts": 1})
+    stp.tl.predict(xenium, model, table_key="spots_counts")
+    assert np.isfinite(xenium.tables["spots_counts"].obsm["predicted"].to_numpy()).all()
+
+
+@pytest.mark.parametrize(
+    "turned",
+    [
+        [[0.0, -1.0, 900.0], [1.0, 0.0, 30.0], [0, 0, 1]],
+        [[-2.0, 0.0, 5000.0], [0.0, 2.0, 10.0], [0, 0, 1]],  # mirrored
+        [[0.5, 0.2, -700.0], [0.1, 0.6, 3.0], [0, 0, 1]],  # sheared
+    ],
+)
+def test_counts_do_not_depend_on_where_both_lie(xenium: SpatialData, turned: list[list[float]]) -> None:
+    stp.pp.pool_spots(xenium, key_added="before")
+    moved = Affine(np.array(turned), input_axes=("x", "y"), output_axes=("x", "y"))
+    from spatialdata.transformations import Sequence, get_transformation
+
+    for element in (xenium.points["transcripts"], xenium.images["he_image"], xenium.shapes["tissue"]):
+        set_transformation(element, Sequence([get_transformation(element), moved]))
+    stp.pp.pool_spots(xenium, key_added="after")
+    assert as_dict(xenium.tables["after_counts"]) == as_dict(xenium.tables["before_counts"])
+
+
+def test_counts_do_not_depend_on_parts_nor_on_how_features_are_kept(xenium: SpatialData) -> None:
+    """Several parts whose categories differ, plain text, bytes, and a block that does not hold all."""
+    stp.pp.pool_spots(xenium, key_added="before")
+    expected = as_dict(xenium.tables["before_counts"])
+    frame = (
+        xenium.points["transcripts"]
+        .compute()
+        .sort_values("feature_name", key=lambda names: names.astype(str))
+        .reset_index(drop=True)
+    )
+    system = xenium.points["transcripts"].attrs["transform"]
+    text, raw = frame.copy(), frame.copy()
+    text["feature_name"] = frame["feature_name"].astype(str)
+    raw["feature_name"] = frame["feature_name"].astype(str).str.encode("ascii")
+    parts = [
+        part.assign(feature_name=part["feature_name"].cat.remove_unused_categories())
+        for part in (frame.iloc[rows] for rows in np.array_split(np.arange(len(frame)), 5))
+    ]
+    for number, points in enumerate([text, raw, parts]):
+        if isinstance(points, list):
+            table = dd.concat([dd.from_pandas(part, npartitions=1) for part in points])
+            assert table.npartitions == 5
+        else:
+            table = dd.from_pandas(points, npartitions=3, sort=False)
+        xenium.points[f"points_{number}"] = PointsModel.parse(
+            table, coordinates={"x": "x", "y": "y"}, transformations=system
+        )
+        stp.pp.pool_spots(xenium, key_added=f"after_{number}", points_key=f"points_{number}")
+        assert as_dict(xenium.tables[f"after_{number}_counts"]) == expected
+
+
+def test_bins_are_added_up(caplog: pytest.LogCaptureFixture) -> None:
+    """By the middle of each; genes keep their columns, and the bins tell the scale."""
+    sdata = stp.datasets.synthetic_tissue(**DRAWN, technology="visium_hd")["S1"]
+    table = sdata.tables["square_008um"]
+    table.var["gene_ids"] = [f"ENSG{number:011d}" for number in range(table.n_vars)]
+    caplog.set_level(logging.INFO, "st_predict")
+    stp.pp.pool_spots(sdata, table_key="square_008um", pitch_um=80, diameter_um=80)
+    pooled = sdata.tables["spots_counts"]
+    assert sdata.attrs["st_predict"]["um_per_px"]["S1_full_image"] == pytest.approx(UM_PER_PX, rel=0.01)
+    assert pooled.var["gene_ids"].tolist() == table.var["gene_ids"].tolist()
+    rows, cols = (((table.obs[f"array_{axis}"] + 0.5) * 8 // 80).astype(int) for axis in ("row", "col"))
+    values = pd.DataFrame(table.X.toarray(), columns=table.var_names).groupby([rows.to_numpy(), cols.to_numpy()]).sum()
+    for row, col, counts in zip(pooled.obs["array_row"], pooled.obs["array_col"], pooled.X.toarray(), strict=True):
+        np.testing.assert_array_equal(counts, values.loc[(row, col)])
+    assert pooled.n_obs > 20
+
+
+def test_cells_are_counted_where_their_centers_lie(xenium: SpatialData) -> None:
+    stp.pp.pool_spots(xenium, table_key="table", shapes_key="cell_circles")
+    pooled, cells = xenium.tables["spots_counts"], xenium.tables["table"]
+    assert 0.7 * cells.X.sum() < pooled.X.sum() <= cells.X.sum()
+    assert pooled.X.dtype == np.int32
+
+
+def test_what_is_left_out_is_said(xenium: SpatialData, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "st_predict")
+    stp.pp.pool_spots(xenium)
+    said = caplog.text
+    assert "transcripts are left out: qv < 20" in said
+    assert "4 of 34 features are no genes and are left out: NegControlCodeword_0500, NegControlProbe_00001, " in said
+    assert "transcripts lie in spots: " in said
+    assert not xenium.tables["spots_counts"].var_names.str.startswith(("Neg", "Unassigned")).any()
+
+
+@pytest.mark.parametrize(("least", "more"), [({}, True), ({"qv": 20}, False), ({"qv": 35.0}, None)])
+def test_quality(xenium: SpatialData, least: dict[str, float], more: bool | None) -> None:
+    stp.pp.pool_spots(xenium, key_added="usual")
+    stp.pp.pool_spots(xenium, min_quality=least)
+    usual, found = (xenium.tables[name].X.sum() for name in ("usual_counts", "spots_counts"))
+    assert (found > usual) if more else (found == usual) if more is False else (0 < found < usual)
+
+
+def without(sdata: SpatialData, kind: str, *names: str) -> SpatialData:
+    for name in names or list(getattr(sdata, kind)):
+        del getattr(sdata, kind)[name]
+    return sdata
+
+
+def far(sdata: SpatialData) -> SpatialData:
+    set_transformation(sdata.points["transcripts"], Identity())
+    return sdata
+
+
+def no_scale(sdata: SpatialData) -> SpatialData:
+    del sdata.attrs["st_predict"]["um_per_px"]
+    return sdata
+
+
+def other_systems(sdata: SpatialData) -> SpatialData:
+    set_transformation(sdata.points["transcripts"], {"own": Identity()}, set_all=True)
+    return sdata
+
+
+def taken(sdata: SpatialData) -> SpatialData:
+    sdata.shapes["spots"] = ShapesModel.parse(__import__("geopandas").GeoDataFrame(geometry=[box(0, 0, 9, 9)]))
+    return sdata
+
+
+def two_points(sdata: SpatialData) -> SpatialData:
+    sdata.points["more"] = sdata.points["transcripts"]
+    return sdata
+
+
+def only_controls(sdata: SpatialData) -> SpatialData:
+    frame = sdata.points["transcripts"].compute()
+    frame = frame[frame["feature_name"].astype(str).str.startswith("Neg")]
+    sdata.points["transcripts"] = PointsModel.parse(
+        frame, coordinates={"x": "x", "y": "y"}, feature_key="feature_name",
+        transformations=sdata.points["transcripts"].attrs["transform"],
+    )  # fmt: skip
+    return sdata
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "found"),
+    [
+        (None, {"diameter_um": 101}, "spots of 101 um would overlap at a pitch of 100 um"),
+        (None, {"points_key": "cells"}, "there are no points 'cells'"),
+        (None, {"points_key": "transcripts", "table_key": "table"}, "points 'transcripts' and table 'table' are both to be pooled"),
+        (None, {"feature_key": "gene"}, "points 'transcripts' have no column 'gene'"),
+        (None, {"min_quality": {"score": 3}}, "points 'transcripts' have no column 'score'"),
+        (None, {"min_quality": {"cell_id": 3}}, "column 'cell_id' of points 'transcripts' holds no numbers"),
+        (None, {"min_quality": {"qv": 99}}, "points 'transcripts' hold "),
+        (None, {"min_quality": {"qv": "high"}}, "min_quality['qv'] is 'high' (text)"),
+        (None, {"feature_key": "cell_id", "pitch_um": 1e5}, "no place of a grid of 100000 um lies on tissue"),
+        (None, {"table_key": "none"}, "there is no table 'none'"),
+        (copy.deepcopy, {}, "points 'transcripts' are in no coordinate system"),
+        (two_points, {}, "there are 2 elements of points: transcripts, more"),
+        (lambda sdata: without(without(sdata, "points"), "tables"), {}, "the SpatialData has neither points nor a table of counts"),
+        (far, {}, "transcripts lie off the image of 933 x 933 px"),
+        (no_scale, {}, "the scale of image 'he_image' is unknown, and the grid is in um"),
+        (other_systems, {}, "points 'transcripts' and image 'he_image' share no coordinate system (own against global)"),
+        (taken, {}, "sdata['spots'] is there already"),
+        (only_controls, {}, "none of the 3 features of points 'transcripts' is a gene"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_pooled_is_refused_and_changes_nothing(
+    xenium: SpatialData, change: Any, arguments: dict[str, Any], found: str
+) -> None:
+    sdata = change(xenium) if change else xenium
+    before = sorted(name for _, name, _ in sdata.gen_elements())
+    with pytest.raises(InputError) as error:
+        stp.pp.pool_spots(sdata, **arguments)
+    assert found in error.value.what, error.value
+    assert sorted(name for _, name, _ in sdata.gen_elements()) == before
