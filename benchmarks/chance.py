@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import st_predict as stp
+from st_predict._spatialdata.features import store_features
 from st_predict.cli.data_sets import SETTINGS
 
 if TYPE_CHECKING:
@@ -31,8 +32,12 @@ def trained(
 ) -> stp.Model:
     """A model of sections whose tiles have these features."""
     for name, values in features.items():
-        sections[name].tables[TABLE].obsm[keys[name]] = values
-    return stp.tl.train(sections, **settings)
+        table, key = sections[name].tables[TABLE], keys[name]
+        store_features(table, key, dict(table.uns[key]), values)
+    model = stp.tl.train(sections, **settings)
+    for name, values in features.items():  # else they were taken for damaged, and made again of the true image
+        assert np.array_equal(sections[name].tables[TABLE].obsm[keys[name]], values), name
+    return model
 
 
 def main() -> None:
