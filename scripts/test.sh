@@ -13,4 +13,4 @@ cores=$("$st_venv/bin/python" -c 'import os; print(min(4, os.cpu_count() or 1))'
 [ "$cores" = 1 ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 mkdir -p "$PYTEST_DEBUG_TEMPROOT"
 # A file stays in one process, which makes once what its tests share. tests/conftest.py says which files start first.
-exec "$st_venv/bin/python" -m pytest -n "$cores" --dist loadfile --no-loadscope-reorder "$@"
+exec "$st_venv/bin/python" -m pytest -n "$cores" --dist loadfile --no-loadscope-reorder --durations 25 "$@"

@@ -84,6 +84,7 @@ def test_command_writes_what_it_names(made: SimpleNamespace) -> None:
     assert not [p for p in made.out.rglob("*") if p.name.startswith(".")]
 
 
+@pytest.mark.one_python
 def test_gene_sets_are_scored_beside_the_panel(stores: list[Path], tmp_path: Path) -> None:
     names = [str(name) for name in stp.datasets.synthetic_tissue(n_genes=40, size_um=1200.0)["S1"]["table"].var_names]
     (tmp_path / "sets.gmt").write_text(f"odd set\t\t{names[1]}\t{names[3]}\nfirst set\t\t{names[0]}\n")
@@ -99,6 +100,7 @@ def test_gene_sets_are_scored_beside_the_panel(stores: list[Path], tmp_path: Pat
     assert "odd set, first set" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.one_python
 def test_second_run_fits_nothing(
     made: SimpleNamespace, stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +118,7 @@ def test_second_run_fits_nothing(
     pd.testing.assert_frame_equal(pd.read_csv(out / "summary.csv"), pd.read_csv(made.out / "summary.csv"))
 
 
+@pytest.mark.one_python
 def test_failed_fold_is_named(stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_fold = protocol_fold.run_fold
 
@@ -133,6 +136,7 @@ def test_failed_fold_is_named(stores: list[Path], tmp_path: Path, monkeypatch: p
     assert rows.loc["ridge"].tolist() == [2, 1] and rows.loc["mean"].tolist() == [3, 0]
 
 
+@pytest.mark.one_python
 def test_when_all_fails_it_is_said_and_nothing_is_lost(
     stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +153,7 @@ def test_when_all_fails_it_is_said_and_nothing_is_lost(
     assert "out of order" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.one_python
 def test_page_says_what_is_still_to_come(stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
 
@@ -220,6 +225,7 @@ def test_parts_have_a_comma_in_their_name(typed: str, names: list[str]) -> None:
     assert split_methods(typed) == names
 
 
+@pytest.mark.one_python
 def test_parts_of_nh2st_are_rows_of_their_own(stores: list[Path], tmp_path: Path) -> None:
     """A part by name: without its contrast NH2ST has no contrastive loss."""
     seen: list[dict[str, Any]] = []
@@ -302,6 +308,7 @@ def browse(page: Path, width: int, *options: str) -> str:
     return done.stdout
 
 
+@pytest.mark.one_python
 @pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome on the path")
 def test_page_in_a_browser(made: SimpleNamespace, tmp_path: Path) -> None:
     page = tmp_path / "index.html"

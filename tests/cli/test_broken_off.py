@@ -18,7 +18,7 @@ from spatialdata import SpatialData
 from st_predict.cli import main
 from st_predict.cli.group import Told
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals of POSIX"), pytest.mark.one_python]
 
 ARGUMENTS = {
     "demo": ["--out", "{out}"],

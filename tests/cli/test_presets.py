@@ -25,6 +25,8 @@ from st_predict.core.methods.published import NOT_STATED, Published
 from st_predict.core.methods.registry import METHODS
 from st_predict.core.methods.settle import settle_method
 
+pytestmark = pytest.mark.one_python
+
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "guide" / "methods.md"
 PUBLISHED = [name for name, entry in METHODS.items() if entry.published]
 PRESETS = [(method, preset) for method in PUBLISHED for preset in preset_names(method)]

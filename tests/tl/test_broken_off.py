@@ -17,7 +17,7 @@ import st_predict as stp
 from st_predict.cli import main
 from st_predict.core.fitting.module import FitModule
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals of POSIX"), pytest.mark.one_python]
 
 
 class Sent(lightning.Callback):

@@ -121,6 +121,7 @@ def test_several_seeds_are_what_each_gives_alone(
     assert (shuffled[3] != shuffled[4]).all(), "another permutation"
 
 
+@pytest.mark.one_python
 def test_another_seed_is_added_to_what_is_kept(
     three_sections: Sections, tmp_path: Path, fits: list[tuple[str, str]]
 ) -> None:
@@ -130,6 +131,7 @@ def test_another_seed_is_added_to_what_is_kept(
     assert fits == [(method, fold) for method in ("shuffled", "nh2st") for fold in ("P0", "P1", "P2")]
 
 
+@pytest.mark.one_python
 def test_what_every_method_had_stands_beside_its_scores(three_sections: Sections) -> None:
     table = cross_validate(
         three_sections, methods={**NH2ST, "with neighbors": {"method": "ridge", "context": (8, 24)}}, **QUICK
@@ -147,6 +149,7 @@ def test_what_every_method_had_stands_beside_its_scores(three_sections: Sections
     }  # fmt: skip
 
 
+@pytest.mark.one_python
 def test_an_interrupted_comparison_goes_on(
     three_sections: Sections, tmp_path: Path, fits: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +197,7 @@ def test_a_fold_that_fails_is_reported_and_the_others_stand(
     assert "ridge failed with P1 held out" in caplog.text
 
 
+@pytest.mark.one_python
 def test_settings_by_label(three_sections: Sections) -> None:
     methods = {
         "without context": {"method": "ridge", "context": ()},
@@ -203,6 +207,7 @@ def test_settings_by_label(three_sections: Sections) -> None:
     assert list(dict.fromkeys(table["method"])) == ["mean", "shuffled", "ridge", "without context", "without rank"]
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_an_encoder_may_be_trained(three_sections: Sections, tmp_path: Path, n_jobs: int) -> None:
     methods = {"stnet": {"trainable_encoder": True, "max_epochs": 1, "batch_size": 16, "inner_folds": 0}}
@@ -320,6 +325,7 @@ def test_folds_with_fewer_common_genes_are_of_the_same_set(make_section: Any, ca
     assert "with C held out" not in caplog.text
 
 
+@pytest.mark.one_python
 def test_auto_is_compared_like_any_other(three_sections: dict[str, SpatialData]) -> None:
     """Two epochs are too few for the network: its scores are those of ridge, and of NH2ST what NH2ST reached."""
     nh2st = NH2ST["nh2st"]

@@ -16,6 +16,8 @@ import st_predict as stp
 from st_predict.core.errors import InputError
 from st_predict.core.model.model import Model
 
+pytestmark = pytest.mark.one_python
+
 
 def flip(path: Path) -> None:
     """One bit, in the middle."""

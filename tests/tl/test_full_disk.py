@@ -19,6 +19,8 @@ from st_predict.core.errors import InputError
 from st_predict.core.full import NotWritten
 from st_predict.core.model.model import Model
 
+pytestmark = pytest.mark.one_python
+
 resource = pytest.importorskip("resource", reason="limits of POSIX")
 
 

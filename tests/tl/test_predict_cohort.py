@@ -179,6 +179,7 @@ def test_each_bad_slide_costs_itself_alone(slides: list[Path], quick_model: Mode
     assert again.loc["case_0", "status"] == "skipped" and again.loc["text", "status"] == "failed"
 
 
+@pytest.mark.one_python
 def test_the_numbers_do_not_depend_on_how_slides_are_spread(
     slides: list[Path], quick_model: Model, tmp_path: Path
 ) -> None:
@@ -217,6 +218,7 @@ stp.tl.predict_cohort(sys.argv[4:], stp.load_model(sys.argv[2]), sys.argv[3], um
 """
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("after", [2, 7])
 def test_a_run_that_was_killed_goes_on_and_ends_the_same(
     slides: list[Path], quick_model: Model, tmp_path: Path, after: int, tile_count: SimpleNamespace,
@@ -255,6 +257,7 @@ def test_an_earlier_store_stays_whole_until_the_new_one_is(
     np.testing.assert_array_equal(values(tmp_path / "out")["case_0"], before)
 
 
+@pytest.mark.one_python
 def test_a_worker_that_dies_is_given_its_slide_again(
     slides: list[Path], quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +278,7 @@ def test_a_worker_that_dies_is_given_its_slide_again(
     assert set(manifest["status"]) == {"done"} and Path(mark).exists()
 
 
+@pytest.mark.one_python
 def test_two_runs_into_one_folder(slides: list[Path], quick_model: Model, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -430,6 +434,7 @@ def test_a_client_that_grows_is_used() -> None:
     assert sorted(result for _, result, _ in found) == list(range(7)) and max(seen) == 3 and seen[0] == 1
 
 
+@pytest.mark.one_python
 def test_intervals_and_genes_left_out_in_a_cohort(
     slides: list[Path], three_sections: dict[str, Any], quick: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -18,6 +18,8 @@ import st_predict as stp
 from st_predict.core.errors import InputError
 from st_predict.core.model.model import Model
 
+pytestmark = pytest.mark.one_python
+
 Make = Callable[..., SpatialData]
 Quick = dict[str, Any]
 

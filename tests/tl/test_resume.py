@@ -32,14 +32,14 @@ import st_predict as stp
 from st_predict.core.fitting import checkpoints, fit
 
 checkpoints._EVERY_SECONDS = 0.05
-sections = stp.datasets.synthetic_tissue(n_sections=3, n_subjects=3, size_um=900)
+sections = stp.datasets.synthetic_tissue(n_sections=3, n_subjects=3, size_um=700)
 assert threading.active_count() == 1, "a fork would lack the other threads"
 for line in sys.stdin:
     folder, out, kind = line.split()
     child = os.fork()
     if child == 0:
         model = stp.tl.train(
-            sections, encoder="tiny", genes=20, max_epochs=4, batch_size=8, inner_folds=2,
+            sections, encoder="tiny", genes=20, max_epochs=4, batch_size=8, inner_folds=2, members=2,
             trainable_encoder=kind == "trainable", accelerator="cpu", checkpoint_dir=folder, resume=True,
         )
         model.save(out)
