@@ -15,11 +15,14 @@ from st_predict.core.errors import InputError
 from st_predict.core.log import be_heard
 
 USER_ERROR, BROKEN_OFF = 2, 130
-_TYPED, _AGAIN = "st_predict.typed", "st_predict.again"
+_TYPED, _AGAIN, _KEPT = "st_predict.typed", "st_predict.again", "st_predict.kept"
 
 
 class Told(click.Command):
     """Keeps what was typed, for those who will read the results or do the same again."""
+
+    keeps = False
+    """Whether it goes on from what an earlier run left in its output."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does, once it is kept."""
@@ -27,7 +30,14 @@ class Told(click.Command):
         left = super().parse_args(ctx, args)
         again = " --resume" if ctx.params.get("checkpoint_dir") and not ctx.params.get("resume") else ""
         ctx.meta[_AGAIN] = ctx.meta[_TYPED] + again
+        ctx.meta[_KEPT] = self.keeps or bool(ctx.params.get("checkpoint_dir"))
         return left
+
+
+class Keeping(Told):
+    """Goes on, when it is given again, from what is done."""
+
+    keeps = True
 
 
 class Commands(click.Group):
@@ -62,8 +72,8 @@ def typed(ctx: click.Context) -> str:
 
 
 def _tell_how_to_go_on(ended: str, ctx: click.Context) -> None:
-    """What the command was ended by, and the line that goes on from what is kept; without any it begins anew."""
-    again = ctx.meta.get(_AGAIN)
-    click.echo(
-        ended if again is None else f"{ended}. To go on from what is kept, or to begin anew:\n  {again}", err=True
-    )
+    """What the command was ended by, and the line that goes on from what is kept, or begins anew where nothing is."""
+    if _AGAIN in ctx.meta:
+        how = "To go on from what is kept" if ctx.meta[_KEPT] else "Nothing is kept; to begin anew"
+        ended = f"{ended}. {how}:\n  {ctx.meta[_AGAIN]}"
+    click.echo(ended, err=True)
