@@ -55,7 +55,8 @@ def test_a_command_that_is_broken_off(
         signal.signal(signal.SIGINT, before)
     ended, status = {signal.SIGINT: ("Aborted", 130), signal.SIGTERM: ("Error: ended by SIGTERM", 143)}[number]
     line = " ".join(["st-predict", name, *arguments])
-    assert done.output == f"{ended}. To go on from what is kept, or to start again:\n  {line}\n"
+    how = "To go on from what is kept" if name in ("predict", "benchmark") else "Nothing is kept; to start again"
+    assert done.output == f"{ended}. {how}:\n  {line}\n"
     assert done.exit_code == status
 
 

@@ -245,6 +245,9 @@ def test_gene_sets_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
             ["predict", "{model}/config.json", "--model", "{model}", "--out", "{tmp}/o", "--table-key", "t"],
             "--table-key is not for bare slides",
         ),
+        (["train", "{S1}", "--out", "{tmp}/m", "--genes", "9" * 5000], "... (text) is neither a number nor a file"),
+        (["train", "{S1}", "--out", "{tmp}/m", "--devices", "9" * 5000], "devices is '9999999"),
+        (["benchmark", "a" * 300, "--out", "{tmp}/o"], "DATA is a path with a name of 300 bytes"),
         (["evaluate", "{S1}"], "there is no prediction under 'predicted'"),
     ],
 )

@@ -153,7 +153,12 @@ def test_the_command_prints_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "found"), [("mean", "no publication of 'mean' to compare with"), ("nhst", "there is no 'nhst'")]
+    ("method", "found"),
+    [
+        ("mean", "no publication of 'mean' to compare with"),
+        ("nhst", "there is no 'nhst'"),
+        ("auto", "'auto' has no presets: it chooses one of several methods on what is held out"),
+    ],
 )
 def test_a_method_without_a_publication_is_refused(method: str, found: str) -> None:
     with pytest.raises(InputError, match=found):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,6 +78,25 @@ def test_nothing_is_written_over_nor_without_a_scale(tissue: dict[str, SpatialDa
     )
     with pytest.raises(InputError, match="the scale of section 'bare' is unknown"):
         stp.datasets.write_hest({"bare": bare}, tmp_path)
+
+
+@pytest.mark.parametrize("part", ["_write_patches", "_write_slide"])
+def test_a_sample_that_fails_midway_leaves_nothing_and_the_others_whole(
+    part: str, tissue: dict[str, SpatialData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stp.datasets.write_hest({"S1": tissue["S1"]}, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def broken(path: Path, *_: Any) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("broken off")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"st_predict.datasets._write_hest.{part}", broken)
+        with pytest.raises(RuntimeError, match="^broken off$"):
+            stp.datasets.write_hest({"S2": tissue["S2"]}, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    stp.datasets.write_hest({"S2": tissue["S2"]}, tmp_path)
 
 
 def test_training_takes_what_the_doors_give(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ import pytest
 
 from st_predict.core.errors import InputError
 from st_predict.io._counts_file import read_counts
+from st_predict.io._legacy_st import _read_spots
+from st_predict.io._space_ranger import read_positions
 
 PLAIN = "id,CD3D,CD8A,ACTB\n1x2,1,0,3\n1x3,0,5,6\n"
 BOM = codecs.BOM_UTF8.decode()
@@ -100,7 +104,6 @@ def test_what_would_move_columns_is_refused(tmp_path: Path, text: str, said: str
 @pytest.mark.parametrize(
     "text",
     [
-        PLAIN.encode("utf-16"),
         PLAIN.replace("ACTB", "\u00b5").encode("latin-1"),
         b"\n\n" + PLAIN.encode(),
         b"sep=;\nid;A;B\n1x1;1;2\n",
@@ -122,3 +125,75 @@ def test_a_gap_in_whole_numbers_is_a_count_that_is_missing() -> None:
         read_counts(frame)
     whole = frame.assign(A=pd.array([1, 3], dtype="Int64"))
     assert np.array_equal(read_counts(whole)[0].toarray(), [[1, 1], [3, 2]])
+
+
+SPOTS = "x\ty\tpixel_x\tpixel_y\n1\t2\t10.5\t20.5\n1\t3\t11.5\t33.25\n"
+POSITIONS = "barcode,in_tissue,array_row,array_col,pxl_row_in_fullres,pxl_col_in_fullres\nAA-1,1,0,0,10.5,20\nAC-1,1,0,2,11,21\n"
+READERS = {
+    "counts.csv": (read_counts, PLAIN),
+    "spots.tsv": (_read_spots, SPOTS),
+    "places.csv": (read_positions, POSITIONS),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: text.encode("utf-16"), "{name} is text in UTF-16"),
+        (lambda text: text.encode("utf-16-be"), "{name} is text in UTF-16BE"),
+        (lambda text: text.encode("utf-16-le"), "{name} is text in UTF-16LE"),
+        (
+            lambda text: text.encode() + bytes(9),
+            "{name} holds a byte of zero, number {end}: it is no text, or was not written to its end",
+        ),
+        (
+            lambda text: text[:4].encode() + b"\0" + text[4:].encode(),
+            "{name} holds a byte of zero, number 4: it is no text, or was not written to its end",
+        ),
+    ],
+)
+def test_what_is_no_plain_text_is_named(damage: Callable[[str], bytes], said: str, name: str, tmp_path: Path) -> None:
+    read, text = READERS[name]
+    (tmp_path / name).write_bytes(damage(text))
+    with pytest.raises(InputError) as error:
+        read(tmp_path / name)
+    assert error.value.what == said.format(name=name, end=len(text))
+    if "UTF" in said:
+        command = error.value.remedy.partition(": ")[2]
+        made = tmp_path / command.split(" > ")[1]
+        assert subprocess.run(command, shell=True, cwd=tmp_path, check=False).returncode == 0
+        read(made)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("counts.csv", "column 'CD3D' holds numbers with a comma, e.g. '1,0'"),
+        ("spots.tsv", "the table of spots holds numbers with a comma, e.g. '10,5'"),
+        ("places.csv", "places.csv holds numbers with a comma, e.g. '10,5'"),
+    ],
+)
+def test_decimal_commas_are_told_as_such(name: str, said: str, tmp_path: Path) -> None:
+    read, text = READERS[name]
+    text = text.replace("\t", ";").replace(",", ";").replace(".", ",").replace("1x2;1;", "1x2;1,0;")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError) as error:
+        read(tmp_path / name)
+    assert error.value.what == said
+    code = error.value.remedy.partition("decimals: ")[2]
+    exec(code, {"pandas": pd, "path": tmp_path / name, "new_path": tmp_path / f"new_{name}"})
+    read(tmp_path / f"new_{name}")
+
+
+def test_decimal_commas_between_commas_are_not_taken_for_names_of_rows(tmp_path: Path) -> None:
+    path = tmp_path / "spots.csv"
+    path.write_text(SPOTS.replace("\t", ",").replace("10.5,20.5", "10,5,20,5").replace("11.5,33.25", "11,5,33,25"))
+    with pytest.raises(InputError, match=r"^spots\.csv has 4 columns, and 2 values more in its rows\n"):
+        _read_spots(path)
+
+
+def test_positions_may_have_semicolons(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(POSITIONS)
+    (tmp_path / "b.csv").write_text(POSITIONS.replace(",", ";"))
+    pd.testing.assert_frame_equal(read_positions(tmp_path / "a.csv"), read_positions(tmp_path / "b.csv"))

@@ -159,3 +159,81 @@ def test_an_image_is_not_blamed_for_too_many_open_files(
     with pytest.raises(InputError, match=said) as error:
         stp.io.slide(path)
     assert "ulimit -n 8192" in error.value.remedy
+
+
+def tiled_of(path: Path, rgb: np.ndarray) -> bytes:
+    """A pyramid as scanners write it, of two levels."""
+    with tifffile.TiffWriter(path) as file:
+        for step in (1, 2):
+            file.write(
+                rgb[::step, ::step], photometric="rgb", tile=(16, 16), compression="zlib", metadata=None,
+                description="Aperio Image Library v11.2.1\n80x48 [0,0 80x48] (16x16)|AppMag = 20|MPP = 0.5",
+            )  # fmt: skip
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["svs", "png", "jpg"])
+def test_a_damaged_header_is_our_error_and_no_more_than_one_line(
+    kind: str, tmp_path: Path, rgb: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / f"a.{kind}"
+    if kind == "svs":
+        tiled_of(path, rgb)
+        with tifffile.TiffFile(path) as file:
+            starts = [0, *(page.offset for page in file.pages)]
+    else:
+        PIL.Image.fromarray(rgb).save(path)
+        starts = [0]
+    good, random = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for trial in range(90):
+        bad, start = bytearray(good), starts[trial % len(starts)]
+        at = int(random.integers(start, min(start + 200, len(good))))
+        if trial // len(starts) % 2:
+            bad[at : at + 8] = bytes(len(bad[at : at + 8]))
+        else:
+            bad[at] ^= 1 << int(random.integers(8))
+        path.write_bytes(bad)
+        caplog.clear()
+        try:
+            stp.io.slide(path)
+        except InputError as error:
+            refused += 1
+            assert error.what.startswith("a.")
+        assert not [one for one in caplog.records if one.name != "st_predict"]
+        assert len(caplog.records) <= 2  # pictures that are not read; a header of which parts cannot be used
+    assert refused > 10
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "said"),
+    [
+        ("PhotometricInterpretation", 45000, "a.svs is not an 8-bit RGB image: axes YXS, shape (48, 80, 3), 45000, adobe_deflate"),
+        ("TileWidth", 2**20, "a.svs is truncated or corrupt: its header states tiles of 1048576 x 1048576 px, over 268 million"),
+        ("ImageLength", 0, "a.svs is truncated or corrupt: its header states 80 x 0 px"),
+    ],
+)  # fmt: skip
+def test_the_cause_is_told_of_a_header(tag: str, value: int, said: str, tmp_path: Path, rgb: np.ndarray) -> None:
+    path = tmp_path / "a.svs"
+    tiled_of(path, rgb)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for page in file.pages:
+            for name in (tag, *(["TileLength"] if tag == "TileWidth" else [])):
+                page.tags[name].overwrite(value, dtype=4)
+    with pytest.raises(InputError) as error:
+        stp.io.slide(path)
+    assert error.value.what == said
+
+
+@pytest.mark.parametrize("kind", ["svs", "tif", "png", "jpg"])
+def test_an_image_that_is_gone_is_not_called_corrupt(kind: str, tmp_path: Path, rgb: np.ndarray) -> None:
+    path = tmp_path / f"a.{kind}"
+    if kind == "svs":
+        tiled_of(path, rgb)
+    else:
+        PIL.Image.fromarray(rgb).save(path)
+    sdata = stp.io.slide(path)
+    path.unlink()
+    with pytest.raises(InputError) as error:
+        image_array(sdata, "a_image").data.compute()
+    assert error.value.what == f"{path} is gone: it, or a part of it, was moved or deleted since it was opened"

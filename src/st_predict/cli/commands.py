@@ -12,7 +12,7 @@ import st_predict as stp
 from st_predict._spatialdata.stored import is_store, open_store
 from st_predict.cli.data_sets import by_name
 from st_predict.cli.demo import run_demo
-from st_predict.cli.group import Commands, typed
+from st_predict.cli.group import Commands, Keeping, typed
 from st_predict.cli.options import (
     OUT,
     OUT_TEXT,
@@ -96,7 +96,7 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
         raise SystemExit(1)
 
 
-@main.command()
+@main.command(cls=Keeping)
 @click.argument("slides", nargs=-1, required=True, type=SLIDE)
 @click.option("--model", "model_path", type=OUT, required=True, help="Folder of a trained model.")
 @click.option("--out", type=OUT, required=True, help="Folder for the predicted stores, one for each slide, same names.")
@@ -166,7 +166,7 @@ def evaluate(
         click.echo(f"scores of every gene: {out}")
 
 
-@main.command()
+@main.command(cls=Keeping)
 @click.argument("data", nargs=-1, required=True)
 @click.option("--methods", default="all", show_default=True, help="all, or names with commas between: nh2st,triplex.")
 @click.option(

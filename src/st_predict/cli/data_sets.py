@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import st_predict as stp
 from st_predict._spatialdata.stored import is_store, open_store
+from st_predict.core.arguments.declared import PLACE
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def find_studies(data: Sequence[str | Path]) -> list[Study]:
     stores: list[Path] = []
     public: list[tuple[str, Path | None]] = []
     for given in data:
-        path = Path(given)
+        path = Path(PLACE.check(given, "DATA"))
         if str(given) in SETTINGS:
             public.append((str(given), None))
         elif is_store(path):

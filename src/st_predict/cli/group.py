@@ -15,11 +15,14 @@ from st_predict.core.errors import InputError
 from st_predict.core.log import be_heard
 
 USER_ERROR, BROKEN_OFF = 2, 130
-_TYPED, _AGAIN = "st_predict.typed", "st_predict.again"
+_TYPED, _AGAIN, _KEPT = "st_predict.typed", "st_predict.again", "st_predict.kept"
 
 
 class Told(click.Command):
     """A command that keeps what was typed, so that results can name it and a user can repeat it."""
+
+    keeps = False
+    """Whether it goes on from what an earlier run left in its output."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does, once it is kept."""
@@ -27,7 +30,14 @@ class Told(click.Command):
         left = super().parse_args(ctx, args)
         again = " --resume" if ctx.params.get("checkpoint_dir") and not ctx.params.get("resume") else ""
         ctx.meta[_AGAIN] = ctx.meta[_TYPED] + again
+        ctx.meta[_KEPT] = self.keeps or bool(ctx.params.get("checkpoint_dir"))
         return left
+
+
+class Keeping(Told):
+    """Goes on, when it is given again, from what is done."""
+
+    keeps = True
 
 
 class Commands(click.Group):
@@ -63,7 +73,7 @@ def typed(ctx: click.Context) -> str:
 
 def _tell_how_to_go_on(ended: str, ctx: click.Context) -> None:
     """Say what ended the command, and the line that goes on from what is kept, or starts again if nothing is."""
-    again = ctx.meta.get(_AGAIN)
-    click.echo(
-        ended if again is None else f"{ended}. To go on from what is kept, or to start again:\n  {again}", err=True
-    )
+    if _AGAIN in ctx.meta:
+        how = "To go on from what is kept" if ctx.meta[_KEPT] else "Nothing is kept; to start again"
+        ended = f"{ended}. {how}:\n  {ctx.meta[_AGAIN]}"
+    click.echo(ended, err=True)

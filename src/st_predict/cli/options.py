@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from st_predict.core.arguments.declared import PLACE
-from st_predict.core.arguments.kinds import Misfit
+from st_predict.core.arguments.kinds import Misfit, shown
 from st_predict.core.errors import InputError
 from st_predict.core.gene_sets import read_gmt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_MOST_DIGITS = 18
 STORE = click.Path(exists=True, file_okay=False, path_type=Path)
 SLIDE = click.Path(exists=True, path_type=Path)
 
@@ -36,8 +37,8 @@ OUT_TEXT = _Out(path_type=str)
 
 def genes_or_number(_ctx: click.Context, _option: click.Parameter, given: str) -> int | list[str]:
     """A number, or the names in a file."""
-    if given.isdecimal():
-        return int(given)
+    if (number := _whole(given)) is not None:
+        return number
     path = Path(given)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else None
@@ -45,7 +46,7 @@ def genes_or_number(_ctx: click.Context, _option: click.Parameter, given: str) -
         lines = None
     if lines is None:
         raise InputError(
-            f"{given!r} is neither a number nor a file of text",
+            f"{shown(given)} is neither a number nor a file",
             where="--genes",
             expected="how many genes, or a text file with one gene a line",
             remedy="correct --genes",
@@ -55,7 +56,13 @@ def genes_or_number(_ctx: click.Context, _option: click.Parameter, given: str) -
 
 def name_or_number(_ctx: click.Context, _option: click.Parameter, given: str | None) -> int | str | None:
     """Digits as a number, anything else as it is."""
-    return int(given) if given is not None and given.isdecimal() else given
+    number = None if given is None else _whole(given)
+    return given if number is None else number
+
+
+def _whole(given: str) -> int | None:
+    """The number that digits write; ``None`` for anything else, and for more digits than any number here has."""
+    return int(given) if given.isdecimal() and len(given) <= _MOST_DIGITS else None
 
 
 def _gene_sets(_ctx: click.Context, _option: click.Parameter, given: str | None) -> dict[str, tuple[str, ...]] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from st_predict.cli.preset_facts import look_up, settle, told
 from st_predict.core.errors import InputError
 from st_predict.core.methods.published import NOT_STATED
-from st_predict.core.methods.registry import METHODS
+from st_predict.core.methods.registry import AUTO, METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,9 @@ def preset_names(method: str) -> list[str]:
     documented = documented_methods()
     if method not in documented:
         raise InputError(
-            f"there is no publication of {method!r} to compare with"
+            f"{AUTO!r} has no presets: it chooses one of several methods on what is held out"
+            if method == AUTO
+            else f"there is no publication of {method!r} to compare with"
             if method in METHODS
             else f"there is no {method!r}",
             where="METHOD",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from st_predict._spatialdata.prediction import distance_column, is_prediction, v
 from st_predict._spatialdata.read import read_section, spot_diameter_px
 from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
+from st_predict.core.files import replacing_file
 from st_predict.core.outputs import check_places
 from st_predict.core.tiles.geometry import tile_corners
 from st_predict.core.tiles.stream import stream_tiles
@@ -44,7 +46,8 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
         Sample name -> section. Each image is held in memory while it is written.
     folder
         Where to write; the folder is made if it is not there. If files of these samples are there already, the call is
-        refused.
+        refused. A sample appears whole, or not at all if writing it
+        fails.
     slides
         ``False`` leaves the slides out, as HEST-Benchmark does. The patches of 112 um around the spots are then the only
         pixels.
@@ -82,12 +85,18 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
         for path in files.values():
             path.parent.mkdir(parents=True, exist_ok=True)
         table = sdata.tables[placed.table]
-        source = image_source(sdata, placed.image)
-        _write_counts(files["st"], section, table)
-        _write_patches(files["patches"], section, [str(name) for name in table.obs_names[own_spots(table)]])
-        files["metadata"].write_text(json.dumps(_metadata(name, section, spot_diameter_px(sdata, placed))))
-        if slides:
-            _write_slide(files["wsis"], source, float(section.um_per_px or 0))
+        barcodes = [str(name) for name in table.obs_names[own_spots(table)]]
+        with ExitStack() as whole:  # all files of a sample take their places once all are written
+            new = {
+                kind: whole.enter_context(replacing_file(path))
+                for kind, path in files.items()
+                if slides or kind != "wsis"
+            }
+            _write_counts(new["st"], section, table)
+            _write_patches(new["patches"], section, barcodes)
+            new["metadata"].write_text(json.dumps(_metadata(name, section, spot_diameter_px(sdata, placed))))
+            if slides:
+                _write_slide(new["wsis"], image_source(sdata, placed.image), float(section.um_per_px or 0))
 
 
 def _files(folder: Path, name: str) -> dict[str, Path]:

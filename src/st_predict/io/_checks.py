@@ -60,8 +60,15 @@ def link_places(path: Path) -> list[Path]:
 def unreadable(path: Path, why: object, *, where: str) -> InputError:
     """Make the error for an image file that cannot be read to its end; ``why`` ends the sentence.
 
-    Where the system has no file left to open, the image is not at fault, and the error says so.
+    Where the system has no file left to open, or the file is gone, the image is not at fault, and the error says so.
     """
+    if isinstance(why, FileNotFoundError):
+        return InputError(
+            f"{path} is gone: it, or a part of it, was moved or deleted since it was opened",
+            where=where,
+            expected="the image at its place as long as it is read",
+            remedy="put it back, and do the same again",
+        )
     if isinstance(why, OSError) and why.errno in (errno.EMFILE, errno.ENFILE):
         return InputError(
             f"{path.name} cannot be opened: too many files are open ({why.strerror})",

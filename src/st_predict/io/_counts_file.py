@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import itertools
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from st_predict.core.checks import check_counts
 from st_predict.core.errors import InputError
 from st_predict.core.gene_names import clean_name
 from st_predict.io._checks import check_file
+from st_predict.io._text import TEXT, check_points, check_text, compression, open_text, separator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,17 +24,6 @@ if TYPE_CHECKING:
 
 # Rows parsed at once: dense numbers of 256 spots x 30,000 genes are 60 MB, whatever the number of spots.
 _ROWS = 256
-_TEXT = "utf-8-sig"  # spreadsheets put a byte-order mark before the first name
-
-
-def separator(path: Path) -> str:
-    """Find the separator in a file's first line: tab, comma or semicolon, whatever the file is called."""
-    with open_text(path) as file:
-        line = file.readline()
-    usual = "," if ".csv" in path.name.lower() else "\t"
-    found = {sep: line.count(sep) for sep in (usual, "\t", ";", ",")}
-    # A tab is in no name, and a comma may be.
-    return usual if found[usual] and (usual == "\t" or not found["\t"]) else max(found, key=lambda sep: found[sep])
 
 
 def read_counts(counts: str | Path | pd.DataFrame, *, where: str = "counts") -> tuple[csr_matrix, list[str], list[str]]:
@@ -63,6 +52,7 @@ def read_counts(counts: str | Path | pd.DataFrame, *, where: str = "counts") -> 
     if isinstance(counts, (str, Path)):
         path = Path(counts)
         check_file(path, where=where)
+        check_text(path, where=where)
         genes, blocks = _text_blocks(path, where)
     else:
         genes, blocks = [clean_name(gene) for gene in counts.columns], [counts]
@@ -103,17 +93,6 @@ def _without_end(cells: list[str]) -> list[str]:
     return cells[:-1] if len(cells) > 1 and not cells[-1].strip() else cells
 
 
-def compression(path: Path) -> Literal["gzip"] | None:
-    """How a text table is compressed, by its ending; others than gzip are not read."""
-    return "gzip" if path.suffix.lower() == ".gz" else None
-
-
-def open_text(path: Path) -> TextIO:
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rt", encoding=_TEXT, newline="")
-    return path.open(encoding=_TEXT, newline="")
-
-
 def _parsed_blocks(path: Path, sep: str, width: int, where: str) -> Iterable[pd.DataFrame]:
     import pandas as pd
 
@@ -126,7 +105,7 @@ def _parsed_blocks(path: Path, sep: str, width: int, where: str) -> Iterable[pd.
             header=None,
             skiprows=1,
             converters=ids,
-            encoding=_TEXT,
+            encoding=TEXT,
             chunksize=_ROWS,
             compression=compression(path),
         ) as blocks:
@@ -160,6 +139,7 @@ def _numbers(block: pd.DataFrame, genes: list[str], where: str) -> np.ndarray:
         texts = [value for value in column if isinstance(value, (str, bool, np.bool_))]
         texts.sort(key=_is_number)  # of a column of text, the one that is the reason
         if texts:
+            check_points(texts, f"column {gene!r}", where=where)
             raise InputError(
                 f"column {gene!r} holds {'text' if isinstance(texts[0], str) else 'truth'}, e.g. {str(texts[0])!r}",
                 where=where,

@@ -24,7 +24,7 @@ from st_predict.core.alpha import over_white
 from st_predict.core.errors import InputError
 from st_predict.core.files import remove_left
 from st_predict.core.maker import making
-from st_predict.io._checks import unreadable
+from st_predict.io._foreign import reading
 from st_predict.io._no_rgb import cmyk, deep, gray, no_rgb
 from st_predict.io._orientation import UPRIGHT, not_upright, orientation, turned, turned_size
 from st_predict.io._tiff import TiffImage, is_tiff, strip_bands
@@ -118,9 +118,10 @@ def decode_flat(path: Path, *, where: str, series: int | None = None) -> FlatIma
     InputError
         The file is truncated or corrupt, is not 8-bit RGB, or the temporary folder has no room for its pixels.
     """
-    height, width, bands = (
-        _strip_bands(path, where=where, series=series) if is_tiff(path) else _pillow_bands(path, where=where)
-    )
+    with reading(path, where=where):
+        height, width, bands = (
+            _strip_bands(path, where=where, series=series) if is_tiff(path) else _pillow_bands(path, where=where)
+        )
     place = Path(tempfile.gettempdir())
     remove_left(place)
     temp = str(place / making("image", ".rgb"))
@@ -183,11 +184,10 @@ def _pillow_bands(path: Path, *, where: str) -> tuple[int, int, Iterator[Band]]:
     image: Image = _open_pillow(path, where=where)
     # A palette, or one color of an RGB image, may be transparent as well.
     colors = "RGBA" if image.mode == "RGBA" or "transparency" in image.info else "RGB"
-    try:
+    with contextlib.ExitStack() as on_error, reading(path, where=where):
+        on_error.callback(image.close)
         image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        image.close()
-        raise unreadable(path, error, where=where) from error
+        on_error.pop_all()
     image = turned(image)
 
     def bands() -> Iterator[Band]:
@@ -204,16 +204,14 @@ def _open_pillow(path: Path, *, where: str) -> ImageFile:
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
 
-    with path.open("rb") as file:
+    with reading(path, where=where), path.open("rb") as file:
         start = file.read(25)
     png = start.startswith(b"\x89PNG")
     # Byte 24 of a PNG is its bit depth, which Pillow silently cuts to 8.
     if png and start[24:] == b"\x10":
         raise deep(path, np.dtype(np.uint16), where=where)
-    try:
+    with reading(path, where=where):
         image = (PngImageFile if png else JpegImageFile)(str(path))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise unreadable(path, error, where=where) from error
     try:
         check_flat_size(path, image.height, image.width, where=where)
     except InputError:

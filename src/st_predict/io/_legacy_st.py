@@ -17,8 +17,9 @@ from st_predict.core.checks import check_positive, check_spots_on_image, check_u
 from st_predict.core.errors import InputError
 from st_predict.io._assemble import circles, neighbor_px
 from st_predict.io._checks import check_file, check_section
-from st_predict.io._counts_file import compression, read_counts, separator
+from st_predict.io._counts_file import read_counts
 from st_predict.io._images import image_element, open_image
+from st_predict.io._text import check_points, check_text, compression, separator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,10 +125,15 @@ def _read_spots(spots: str | Path | pd.DataFrame) -> pd.DataFrame:
     if isinstance(spots, (str, Path)):
         path = Path(spots)
         check_file(path, where="spots")
+        check_text(path, where="spots")
         try:
             frame = pd.read_csv(path, sep=separator(path), dtype=str, compression=compression(path))
         except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError) as error:
             raise _bad_spots(f"{path.name} cannot be read as a table: {error}") from error
+        if frame.index.nlevels > 1:  # pandas takes what is too many for names of rows
+            raise _bad_spots(
+                f"{path.name} has {frame.shape[1]} columns, and {frame.index.nlevels} values more in its rows"
+            )
     else:
         frame = spots
     missing = [name for name in _COLUMNS if name not in frame.columns]
@@ -141,6 +147,7 @@ def _read_spots(spots: str | Path | pd.DataFrame) -> pd.DataFrame:
     try:
         numbers = frame[columns].astype(float)
     except (ValueError, TypeError) as error:
+        check_points(frame[columns].to_numpy().ravel(), "the table of spots", where="spots")
         raise _bad_spots(f"a position is not a number: {error}") from error
     if not np.isfinite(numbers.to_numpy()).all():
         raise _bad_spots("positions are missing, NaN or infinite")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ from st_predict.core.chunks import ZarrBlocks, whiten
 from st_predict.core.dicom import dicom_files
 from st_predict.core.errors import InputError
 from st_predict.io._blocks import check_planes
-from st_predict.io._checks import link_places, unreadable
+from st_predict.io._checks import link_places
+from st_predict.io._foreign import reading
 from st_predict.io._no_rgb import by_pixels, no_rgb, stack
 from st_predict.io._scenes import middle
 
@@ -117,16 +117,11 @@ class OpenSlideImage(RegionImage):
 
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         """Pixels of a box; what the scanner left out is transparent, and so white."""
-        import openslide
-
         if self._pid != os.getpid():  # a forked process shares the file's position with its parent
             self._open()
         corner = round(left * self._factor), round(top * self._factor)
-        try:
-            with self._lock:
-                region = self._slide.read_region(corner, self.level, (right - left, bottom - top))
-        except openslide.OpenSlideError as error:
-            raise unreadable(self.path, error, where=self.where) from error
+        with reading(self.path, where=self.where), self._lock:
+            region = self._slide.read_region(corner, self.level, (right - left, bottom - top))
         return over_white(np.asarray(region))  # whose colors the library has divided by alpha
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -140,10 +135,8 @@ def _openslide_level(path: str, where: str, level: int) -> OpenSlideImage:
 def _open_openslide(path: Path, where: str) -> Any:
     import openslide
 
-    try:
+    with reading(path, where=where):
         return openslide.OpenSlide(path)
-    except openslide.OpenSlideError as error:
-        raise unreadable(path, error, where=where) from error
 
 
 def openslide_vendor(path: Path) -> str | None:
@@ -274,12 +267,8 @@ class OmeZarrImage(RegionImage):
     def read_box(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         """Pixels of a box."""
         box = {"c": slice(None), "y": slice(top, bottom), "x": slice(left, right)}
-        try:
+        with reading(self.path, where=self.where):
             pixels = np.asarray(self._array[tuple(box.get(axis, self._at.get(axis, 0)) for axis in self.axes)])
-        except InputError:
-            raise
-        except (RuntimeError, ValueError, zlib.error) as error:  # what the codecs of Zarr raise
-            raise unreadable(self.path, error, where=self.where) from error
         kept = [axis for axis in self.axes if axis in box]
         pixels = pixels.transpose([kept.index(axis) for axis in "yxc"])
         pixels = np.ascontiguousarray(over_white(np.ascontiguousarray(pixels[..., self._order])))

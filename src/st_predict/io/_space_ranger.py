@@ -17,6 +17,7 @@ import numpy as np
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.errors import InputError
 from st_predict.core.scale import row_pitch_um_per_px
+from st_predict.io._text import check_points, check_text, separator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,6 +156,8 @@ def read_positions(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
+    if path.suffix != ".parquet":
+        check_text(path, where=str(path))
     try:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
@@ -163,9 +166,11 @@ def read_positions(path: Path) -> pd.DataFrame:
             # Version 1 writes no header; version 2 does, and some version 1 files were given one.
             with path.open(encoding="utf-8-sig") as file:
                 header = 0 if "in_tissue" in file.readline().lower() else None
-            frame = pd.read_csv(path, header=header, names=None if header == 0 else _COLUMNS)
+            frame = pd.read_csv(path, sep=separator(path), header=header, names=None if header == 0 else _COLUMNS)
     except (KeyError, ValueError, OSError, TypeError) as error:
         raise _bad_positions(path, f"cannot be read: {error}") from error
+    if frame.index.nlevels > 1:  # pandas takes what is too many for names of rows
+        raise _bad_positions(path, f"has {frame.shape[1]} columns, and {frame.index.nlevels} values more in its rows")
     frame.columns = [_meant(name) for name in frame.columns]
     if "barcode" not in frame.columns:  # the first column, which R leaves without a name
         frame = frame.rename(columns={frame.columns[0]: "barcode"})
@@ -175,6 +180,7 @@ def read_positions(path: Path) -> pd.DataFrame:
     try:
         numbers = frame.astype(float).to_numpy()
     except (ValueError, TypeError) as error:
+        check_points(frame.to_numpy().ravel(), path.name, where=str(path))
         raise _bad_positions(path, f"holds a position that is no number: {error}") from error
     if not np.isfinite(numbers).all() or not frame.index.is_unique:
         raise _bad_positions(path, "has missing numbers or a barcode twice")

@@ -8,9 +8,7 @@ from __future__ import annotations
 import html
 import os
 import re
-import struct
 import weakref
-import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +18,9 @@ import numpy as np
 from st_predict.core.alpha import BLANK, over_white
 from st_predict.core.channels import color_channels, say_names
 from st_predict.core.chunks import any_plane, whiten
-from st_predict.core.errors import InputError
 from st_predict.io._blocks import check_planes, tiff_lacks
 from st_predict.io._checks import link_places, unreadable
+from st_predict.io._foreign import reading, said
 from st_predict.io._orientation import check_tag
 from st_predict.io._regions import RegionImage
 from st_predict.io._scenes import missing, say_focal, several
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHER_FILES = re.compile(r'\b(?:FileName|MetadataFile)="([^"]+)"')
 _BAND_ROWS = 1024
+_MOST_TILE_PX = 2**28  # any of which is decoded whole: 0.8 GB
 TILED_CHUNK_PX = 512
 """Whole tiles up to about this edge make a chunk: 256 px tiles by themselves cost more to name than to decode."""
 
@@ -54,7 +53,7 @@ def is_tiff(path: Path) -> bool:
 
 def tiff_files(path: Path, *, where: str) -> list[Path]:
     """A TIFF and, if it is an OME-TIFF, the other files that it names, as far as they are there."""
-    with _open_file(path, where) as file:
+    with reading(path, where=where), _open_file(path) as file:
         if not file.is_ome:
             return [path]
         place = _place(file, path)
@@ -93,9 +92,13 @@ class TiffImage(RegionImage):
         super().__init__(*self._size, self.block_px, chunk_px=TILED_CHUNK_PX)
 
     def _open(self) -> None:
+        with reading(self.path, where=self.where) as self.remarks:
+            self._read_header()
+
+    def _read_header(self) -> None:
         import zarr
 
-        file = _open_file(self.path, self.where)
+        file = _open_file(self.path)
         self._close = weakref.finalize(self, file.close)
         levels = _levels(file, self.path, self.where, self.series)
         series = levels[self.level]
@@ -127,7 +130,8 @@ class TiffImage(RegionImage):
         if self._pid != os.getpid():
             self._open()
         stored = self._read_tiles if self._channels_last and self.is_tiled else self._read_view
-        pixels = stored(top, bottom, left, right)
+        with reading(self.path, where=self.where):
+            pixels = stored(top, bottom, left, right)
         if self._order != list(range(pixels.shape[-1])):
             pixels = np.ascontiguousarray(pixels[..., self._order])
         if self._color.ycbcr:
@@ -139,12 +143,9 @@ class TiffImage(RegionImage):
         return pixels
 
     def _read_view(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
-        try:
-            if self._channels_last:
-                return np.asarray(self._array[top:bottom, left:right])
-            return np.moveaxis(np.asarray(self._array[:, top:bottom, left:right]), 0, -1)
-        except (RuntimeError, ValueError, zlib.error) as error:  # what the decoders raise
-            raise unreadable(self.path, error, where=self.where) from error
+        if self._channels_last:
+            return np.asarray(self._array[top:bottom, left:right])
+        return np.moveaxis(np.asarray(self._array[:, top:bottom, left:right]), 0, -1)
 
     def _read_tiles(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
         tall, wide = self.block_px
@@ -168,10 +169,7 @@ class TiffImage(RegionImage):
         if not (offset and count):
             return None
         file.seek(offset)
-        try:
-            tile = page.decode(file.read(count), index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)[0]
-        except (RuntimeError, ValueError, zlib.error) as error:
-            raise unreadable(self.path, error, where=self.where) from error
+        tile = page.decode(file.read(count), index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)[0]
         return None if tile is None else tile[0]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -187,19 +185,19 @@ def open_finest(
     path: Path, *, where: str, series: int | None = None
 ) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPageSeries]]:
     """Open the file, and give the series of the level that is read; other images of the file have scales of their own."""
-    with _open_file(path, where) as file:
+    with reading(path, where=where), _open_file(path) as file:
         yield file, _levels(file, path, where, series)[0]
 
 
 def n_levels(path: Path, *, where: str, series: int | None = None) -> int:
     """Count the levels of a picture's pyramid; 1 where there is no pyramid."""
-    with _open_file(path, where) as file:
+    with reading(path, where=where), _open_file(path) as file:
         return len(_levels(file, path, where, series))
 
 
 def tiff_scenes(path: Path, *, where: str, series: int | None = None) -> tuple[int, list[Scene]]:
     """Number of the picture that is read, and all that are slides."""
-    with _open_file(path, where) as file, _reading(path, where):
+    with reading(path, where=where), _open_file(path) as file:
         number, _, scenes = find_levels(file, path, where=where, series=series)
         return number, scenes
 
@@ -211,6 +209,8 @@ def tiff_notes(image: TiffImage, scenes: Sequence[Scene]) -> list[str]:
         say_names(image.channels, 3, image.path.name),
         say_focal(image.n_focal, image.path),
     ]
+    if image.remarks:
+        found.append(f"parts of the header of {image.path.name} cannot be used, and are left out{said(image.remarks)}")
     if image.leaves_out:
         found.append(
             f"the fourth sample of {image.path.name} is not marked as alpha (ExtraSamples 1 or 2), and is left out"
@@ -220,18 +220,13 @@ def tiff_notes(image: TiffImage, scenes: Sequence[Scene]) -> list[str]:
     return [note for note in found if note]
 
 
-def _open_file(path: Path, where: str) -> tifffile.TiffFile:
+def _open_file(path: Path) -> tifffile.TiffFile:
     import tifffile
 
-    try:
-        file = tifffile.TiffFile(path)
-        if (described := completed(file.ome_metadata or "")) is not None:
-            file.close()
-            file = tifffile.TiffFile(path, omexml=described)
-    except InputError:
-        raise
-    except (tifffile.TiffFileError, ValueError, OSError, struct.error) as error:
-        raise unreadable(path, error, where=where) from error
+    file = tifffile.TiffFile(path)
+    if (described := completed(file.ome_metadata or "")) is not None:
+        file.close()
+        file = tifffile.TiffFile(path, omexml=described)
     # tifffile follows a link to its end, and would look for the other files of an OME-TIFF there alone.
     place = _place(file, path)
     named: Any = file.filehandle
@@ -252,30 +247,14 @@ def _others(file: tifffile.TiffFile) -> set[str]:
     return {html.unescape(name) for name in _OTHER_FILES.findall(file.ome_metadata or "")}
 
 
-@contextmanager
-def _reading(path: Path, where: str) -> Iterator[None]:
-    """Turn what tifffile raises on a file that is cut or corrupt into our error."""
-    import tifffile
-
-    try:
-        yield
-    except InputError:
-        raise
-    except IndexError as error:
-        raise unreadable(path, "the list of its images lies beyond its end", where=where) from error
-    except (tifffile.TiffFileError, ValueError, struct.error) as error:
-        raise unreadable(path, error, where=where) from error
-
-
 def _levels(file: tifffile.TiffFile, path: Path, where: str, number: int | None) -> list[tifffile.TiffPageSeries]:
     """Levels of the pyramid, the finest first, each checked to be whole and of 8 bits."""
-    with _reading(path, where):
-        _, levels, _ = find_levels(file, path, where=where, series=number)
-        check_tag(levels[0].keyframe, path, where=where)
-        for level in levels:
-            _check_whole(level, path, where)
-            if level.dtype != np.uint8:
-                raise refusal(level, channel_names(file, levels[0].keyframe), path, where=where)
+    _, levels, _ = find_levels(file, path, where=where, series=number)
+    check_tag(levels[0].keyframe, path, where=where)
+    for level in levels:
+        _check_whole(level, path, where)
+        if level.dtype != np.uint8:
+            raise refusal(level, channel_names(file, levels[0].keyframe), path, where=where)
     return levels
 
 
@@ -283,14 +262,22 @@ def _check_whole(series: tifffile.TiffPageSeries, path: Path, where: str) -> Non
     for page in series.pages:
         if page is None:
             continue
+        n_places, n_sizes = len(page.dataoffsets), len(page.databytecounts)
+        if n_places != n_sizes:
+            raise unreadable(path, f"its header lists {n_places} places of blocks, and {n_sizes} sizes", where=where)
         end, size = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))), page.parent.filehandle.size
         if end > size:
             raise unreadable(path, f"its pixels end at byte {end}, the file at byte {size}", where=where)
     page = series.keyframe
+    size_px = f"{page.imagewidth} x {page.imagelength} px"
+    if not page.imagewidth * page.imagelength:
+        raise unreadable(path, f"its header states {size_px}", where=where)
+    if page.is_tiled and page.tilewidth * page.tilelength > _MOST_TILE_PX:
+        found = f"its header states tiles of {page.tilewidth} x {page.tilelength} px, over {_MOST_TILE_PX / 1e6:.0f} million"
+        raise unreadable(path, found, where=where)
     n, needed = len(page.dataoffsets), int(np.prod(page.chunked, dtype=object))
     if n < needed and (n > 1 or page.compression != 1):  # what is stored in one piece needs no list
-        size_px = f"{page.imagewidth} x {page.imagelength}"
-        raise unreadable(path, f"its header states {size_px} px in {needed} blocks, and lists {n}", where=where)
+        raise unreadable(path, f"its header states {size_px} in {needed} blocks, and lists {n}", where=where)
 
 
 def strip_bands(path: Path, *, where: str, series: int | None = None) -> tuple[int, int, Iterator[NDArray[np.uint8]]]:

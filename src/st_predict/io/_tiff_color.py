@@ -46,7 +46,7 @@ def find_color(series: tifffile.TiffPageSeries) -> Color | None:
     their order.
     """
     page = series.keyframe
-    marked, stored, n = page.photometric.name, _name(page.compression), n_channels(series)
+    marked, stored, n = _name(page.photometric), _name(page.compression), n_channels(series)
     extra = tuple(int(sample) for sample in page.extrasamples)
     color = Color(False, n == 4 and extra[:1] in ((_ASSOCIATED,), (_UNASSOCIATED,)), extra[:1] == (_ASSOCIATED,))
     if n not in (3, 4):
@@ -80,7 +80,7 @@ def n_planes(series: tifffile.TiffPageSeries) -> int:
 
 def may_be_color(series: tifffile.TiffPageSeries) -> bool:
     """Whether another library could make RGB of it: 8 bits, marked as some kind of color, and one picture."""
-    known = series.keyframe.photometric.name not in _NEVER
+    known = _name(series.keyframe.photometric) not in _NEVER
     return series.dtype == np.uint8 and known and n_planes(series) == 1
 
 
@@ -97,7 +97,7 @@ def refusal(series: tifffile.TiffPageSeries, names: Sequence[str], path: Path, *
         The file, and the argument it was given as.
     """
     page, n, n_pictures = series.keyframe, n_channels(series), n_planes(series)
-    marked, stored = page.photometric.name, _name(page.compression)
+    marked, stored = _name(page.photometric), _name(page.compression)
     if n == 1 and n_pictures > 1 and "T" not in series.axes and page.samplesperpixel == 1:  # each channel a page
         return fluorescence(path, n_pictures, names, series.dtype, where=where)
     if n_pictures > 1:
@@ -143,5 +143,6 @@ def _floats(rationals: Any) -> NDArray[np.float64] | None:
     return pairs[:, 0] / pairs[:, 1]
 
 
-def _name(compression: Any) -> str:
-    return str(getattr(compression, "name", compression))
+def _name(code: Any) -> str:
+    """Of a color or a compression; the number itself where it is of none that is known."""
+    return str(getattr(code, "name", code))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from st_predict.io._checks import unreadable
 from st_predict.io._scenes import Scene, choose_scene, lies_beside
 from st_predict.io._tiff_color import find_color, may_be_color
 from st_predict.io._tiff_planes import in_focus, own_pictures
@@ -49,7 +50,7 @@ def find_levels(
     """
     pyramids = _pyramids(file)
     if not pyramids:
-        raise IndexError(path)
+        raise unreadable(path, "the list of its images lies beyond its end, or is empty", where=where)
     slides = {n: levels for n, levels in pyramids.items() if not _lies_beside(levels[0], file)} or pyramids
     color = {n: levels for n, levels in slides.items() if find_color(levels[0]) or may_be_color(levels[0])}
     scenes = [Scene(n, *_size(levels[0])) for n, levels in slides.items()]

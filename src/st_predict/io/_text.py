@@ -1,0 +1,103 @@
+"""Tables as text: how they are separated and compressed, and what is refused because it is no plain text. Knows no table."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shlex
+import zlib
+from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, cast
+
+from st_predict.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+TEXT = "utf-8-sig"  # spreadsheets put a byte-order mark before the first name
+_WIDE = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_BLOCK = 2**20
+_WITH_COMMA = re.compile(r"\s*[-+]?\d[\d.]*,\d+\s*")
+
+
+def separator(path: Path) -> str:
+    """Find the separator in a file's first line: tab, comma or semicolon, whatever the file is called."""
+    with open_text(path) as file:
+        line = file.readline()
+    usual = "," if ".csv" in path.name.lower() else "\t"
+    found = {sep: line.count(sep) for sep in (usual, "\t", ";", ",")}
+    # A tab is in no name, and a comma may be.
+    return usual if found[usual] and (usual == "\t" or not found["\t"]) else max(found, key=lambda sep: found[sep])
+
+
+def compression(path: Path) -> Literal["gzip"] | None:
+    """How a text table is compressed, by its ending; others than gzip are not read."""
+    return "gzip" if path.suffix.lower() == ".gz" else None
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a table as text."""
+    if compression(path):
+        return gzip.open(path, "rt", encoding=TEXT, newline="")
+    return path.open(encoding=TEXT, newline="")
+
+
+def check_text(path: Path, *, where: str) -> None:
+    """Refuse UTF-16 and bytes of zero: what reads tables would end a cell there, and say nothing.
+
+    What cannot be read at all is left to whoever reads it.
+
+    Raises
+    ------
+    InputError
+        Saying which.
+    """
+    try:
+        with cast("IO[bytes]", gzip.open(path) if compression(path) else path.open("rb")) as file:
+            begin = block = file.read(_BLOCK)
+            at = 0
+            while block and b"\0" not in block:
+                at, block = at + len(block), file.read(_BLOCK)
+    except (EOFError, OSError, zlib.error):
+        return
+    wide = next((name for mark, name in _WIDE.items() if begin.startswith(mark)), None)
+    if wide is None and b"\0" in (begin[:1], begin[1:2]) and begin[:64].count(b"\0") >= len(begin[:64]) // 2:
+        wide = "UTF-16BE" if begin.startswith(b"\0") else "UTF-16LE"
+    if wide is not None:
+        made = f"{path.stem}_utf8{path.suffix}"
+        raise InputError(
+            f"{path.name} is text in {wide}",
+            where=where,
+            expected="text in UTF-8",
+            remedy=f"save it as UTF-8: iconv -f {wide} -t UTF-8 {shlex.quote(path.name)} > {shlex.quote(made)}",
+        )
+    if block:
+        raise InputError(
+            f"{path.name} holds a byte of zero, number {at + block.index(0)}: it is no text, or was not written to its end",
+            where=where,
+            expected="a table as plain text",
+            remedy="fetch or export the file again",
+        )
+
+
+def check_points(values: Iterable[Any], name: str, *, where: str) -> None:
+    """Refuse numbers with a decimal comma, told as such.
+
+    Parameters
+    ----------
+    values
+        Of which some are not numbers.
+    name
+        What holds them.
+    where
+        The argument they were given as.
+    """
+    found = next((value for value in values if isinstance(value, str) and _WITH_COMMA.fullmatch(value)), None)
+    if found is not None:
+        raise InputError(
+            f"{name} holds numbers with a comma, e.g. {found!r}",
+            where=where,
+            expected="decimals after a point, and nothing between thousands: 1234.5",
+            remedy="export it with points; or, where the comma stands before decimals: "
+            "pandas.read_csv(path, sep=';', decimal=',').to_csv(new_path, index=False)",
+        )
