@@ -13,6 +13,7 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 import spatialdata
 from shapely.geometry import Polygon, box
 from spatialdata import SpatialData
@@ -213,6 +214,111 @@ def test_names_that_occur_twice(make_section: Make, axis: str, kind: str) -> Non
     with pytest.raises(InputError, match=f"1 {kind} occur twice, for example 'same'") as error:
         read(sdata)
     assert axis in error.value.where
+
+
+@pytest.mark.parametrize(("axis", "kind", "n"), [("obs_names", "spot ids", 42), ("var_names", "genes", 24)])
+@pytest.mark.parametrize("name", [np.nan, None, "", " ", ("a", "b"), b"a"])
+@pytest.mark.parametrize("need_counts", [True, False])
+@pytest.mark.filterwarnings(r"ignore:\s*AnnData expects:UserWarning")
+def test_names_that_are_none(make_section: Make, axis: str, kind: str, n: int, name: Any, need_counts: bool) -> None:
+    sdata = make_section("A")
+    table = sdata.tables["table"]
+    names = list(getattr(table, axis))
+    of_all = isinstance(name, tuple)
+    levels = pd.MultiIndex.from_tuples([(one, "b") for one in names])
+    setattr(table, axis, levels if of_all else pd.Index([*names[:-1], name], dtype=object))
+    n_lost, first = (n, 1) if of_all else (1, n)
+    with pytest.raises(InputError) as error:
+        read_section(sdata, need_counts=True) if need_counts else stp.to_anndata(sdata)
+    assert str(error.value) == (
+        f"{n_lost} of {n} {kind} have no name, for example number {first}\n"
+        f"  where:    sdata.tables['table'].{axis}\n  expected: a name for each, as text\n"
+        f"  remedy:   name them, sdata.tables['table'].{axis} = [...], or leave them out"
+    )
+
+
+def test_a_table_without_genes_serves_prediction_alone(make_section: Make) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"] = sdata.tables["table"][:, :0].copy()
+    assert read_section(sdata, need_counts=False)[0].n_spots == 42
+    with pytest.raises(InputError, match="^the table has no genes\n  where:    var\n"):
+        read(sdata)
+
+
+@pytest.mark.parametrize("column", ["section", "subject", "in_tissue", "feature_types", "array_row", "instance_id"])
+@pytest.mark.parametrize("value", [["a"], {"a": 1}, np.array([1, 2])])
+def test_columns_of_lists(make_section: Make, column: str, value: Any) -> None:
+    sdata = make_section("A")
+    table = sdata.tables["table"]
+    frame = table.var if column == "feature_types" else table.obs
+    frame[column] = pd.Series([value] * len(frame), index=frame.index, dtype=object)
+    table.obs["array_col"] = table.obs["array_row"] if column == "array_row" else 1
+    said = {
+        "in_tissue": rf"^obs\['in_tissue'\] holds {re.escape(repr(str(value)))}\n  where:    obs\['in_tissue'\]\n",
+        "instance_id": "^42 of 42 table rows name no shape in 'A', for example ",
+    }
+    if column in ("feature_types", "array_row"):
+        assert read(sdata).n_spots == 42, "nothing of it is needed"
+        return
+    with pytest.raises(
+        InputError, match=said.get(column, rf"^obs\['{column}'\] holds .*\n  where:    obs\['{column}'\]\n")
+    ):
+        read(sdata)
+
+
+def test_lists_in_a_column_of_the_shapes(make_section: Make) -> None:
+    sdata = make_section("A", table=False)
+    sdata.shapes["A"]["in_tissue"] = [["yes"]] * 42
+    with pytest.raises(InputError, match=r"^sdata.shapes\['A'\]\['in_tissue'\] holds \"\['yes'\]\""):
+        read_section(sdata, need_counts=False)
+
+
+@pytest.mark.parametrize("kind", ["X", "layer"])
+def test_counts_behind_a_mask_are_missing(make_section: Make, kind: str) -> None:
+    sdata = make_section("A")
+    table = sdata.tables["table"]
+    counts = table.X.toarray()
+    masked = np.ma.masked_array(counts, np.arange(counts.size).reshape(counts.shape) == 5)
+    if kind == "X":
+        table.X = masked
+    else:
+        table.layers["counts"] = masked
+    with pytest.raises(InputError, match="^1 counts are missing, NaN or infinite\n"):
+        read(sdata, layer=None if kind == "X" else "counts")
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (1e300, r"^1 of 42 spots lie nowhere, for example at \[1e\+300, 17.0\]\n"),
+        (-1e12, r"^1 of 42 spots lie nowhere, for example at \[-1000000000000.0, 17.0\]\n"),
+        (1e5, "^1 of 42 spots lie off the image: spots span x 22 to 100000 and y 17 to 137, the image is 198 x 164 px"),
+    ],
+)
+def test_a_spot_far_off(make_section: Make, x: float, said: str) -> None:
+    sdata = make_section("A")
+    sdata.shapes["A"].geometry = shapely.points([[x, 17.0], *truth()[1:]])
+    with pytest.raises(InputError, match=said):
+        read(sdata)
+
+
+def test_spots_at_one_place(make_section: Make, caplog: pytest.LogCaptureFixture) -> None:
+    sdata = make_section("A")
+    sdata.shapes["A"].geometry = shapely.points([truth()[1], *truth()[1:]])
+    assert read(sdata).n_spots == 42, "two may share one: places are rounded"
+    sdata.shapes["A"].geometry = shapely.points([truth()[0]] * 42)
+    with pytest.raises(
+        InputError, match=r"^most spots lie on top of one another \(42 of 42\)\n  where:    sdata.shapes\['A'\]"
+    ):
+        read(sdata)
+
+
+@pytest.mark.parametrize("column", ["section", "subject"])
+def test_blanks_around_a_name_are_taken_off(make_section: Make, column: str) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].obs[column] = " P 1 "
+    section = read(sdata)
+    assert (section.name if column == "section" else section.subject) == "P 1"
 
 
 @pytest.mark.parametrize(

@@ -180,8 +180,21 @@ def test_without_any_counts() -> None:
         stp.io.anndata(adata)
     with pytest.raises(InputError, match="there is no layer 'counts'"):
         stp.io.anndata(adata, layer="counts")
+    with pytest.raises(InputError, match="^there are no counts: X is empty\n"):
+        stp.io.anndata(adata[:, :0].copy())
     del adata.X
-    with pytest.raises(InputError, match="there are no counts: X is empty"):
+    with pytest.raises(InputError, match="^there are no counts: X is empty\n"):
+        stp.io.anndata(adata)
+
+
+@pytest.mark.parametrize("names", [list("ABCD") + [np.nan], pd.MultiIndex.from_product([list("ABCDE"), "a"])])
+@pytest.mark.filterwarnings(r"ignore:\s*AnnData expects:UserWarning")
+def test_genes_without_a_name(names: Any) -> None:
+    adata = legacy()
+    adata.var_names = names if isinstance(names, pd.MultiIndex) else pd.Index(names, dtype=object)
+    with pytest.raises(
+        InputError, match="^[15] of 5 genes have no name, for example number [15]\n  where:    adata.var_names\n"
+    ):
         stp.io.anndata(adata)
 
 
@@ -200,6 +213,9 @@ def test_spots_off_the_image_and_without_places_are_refused() -> None:
         stp.io.anndata(adata)
     adata.obsm["spatial"] = np.where(np.arange(N_SPOTS)[:, None] == 3, np.nan, centers())
     with pytest.raises(InputError, match="1 of 12 spots have no position"):
+        stp.io.anndata(adata)
+    adata.obsm["spatial"] = np.zeros((N_SPOTS, 2))
+    with pytest.raises(InputError, match=r"^most spots lie on top of one another \(12 of 12\)\n"):
         stp.io.anndata(adata)
     del adata.obsm["spatial"]
     with pytest.raises(InputError, match=r"obsm\['spatial'\] is missing"):

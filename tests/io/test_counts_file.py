@@ -7,6 +7,7 @@ import gzip
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -117,6 +118,20 @@ def test_what_stands_in_the_way_is_named(tmp_path: Path, text: bytes) -> None:
     assert (
         "drop what stands before the header (comments, sep=;, blank lines), and save it as UTF-8" in error.value.remedy
     )
+
+
+@pytest.mark.parametrize("name", [np.nan, None, "", ("a", "b")])
+@pytest.mark.parametrize(("axis", "said"), [("columns", "genes"), ("index", "spot ids")])
+def test_names_of_a_frame_that_are_none(name: Any, axis: str, said: str) -> None:
+    frame = pd.DataFrame([[1, 2], [3, 4]], index=["1x1", "1x2"], columns=["A", "B"])
+    names = pd.Index(["A"], dtype=object).append(pd.Index([name], dtype=object, tupleize_cols=False))
+    with pytest.raises(InputError, match=f"^number 2 of the {said} is empty\n  where:    counts\n"):
+        read_counts(frame.set_axis(names, axis=axis))
+
+
+def test_a_frame_without_genes() -> None:
+    with pytest.raises(InputError, match="^there are no genes\n  where:    counts\n"):
+        read_counts(pd.DataFrame(index=["1x1"]))
 
 
 def test_a_gap_in_whole_numbers_is_a_count_that_is_missing() -> None:

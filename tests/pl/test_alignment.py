@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,3 +84,38 @@ def test_what_cannot_be_drawn(made: SimpleNamespace) -> None:
         stp.pl.alignment(made.section().sdata, axes=ax)
     plt.close(figure)
     assert plt.get_fignums() == []
+
+
+def on_several_figures() -> list[Any]:
+    return [plt.figure().add_subplot(), plt.figure().add_subplot()]
+
+
+def one_removed() -> list[Any]:
+    axes = plt.subplots(1, 2)[1]
+    axes[1].remove()
+    return list(axes)
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        (lambda: [plt.figure().add_subplot()] * 2, "the same axes were given for several panels"),
+        (lambda: [plt.figure().add_subplot(projection="3d")] * 2, "axes[0] has the projection '3d'"),
+        (lambda: plt.subplots(1, 2, subplot_kw={"projection": "polar"})[1], "axes[0] has the projection 'polar'"),
+        (one_removed, "axes[1] was removed from its figure"),
+        (on_several_figures, "the axes lie on several figures, of which one would be saved"),
+    ],
+)
+def test_axes_that_cannot_be_drawn_on(made: SimpleNamespace, axes: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises(stp.InputError) as error:
+        stp.pl.alignment(made.section().sdata, axes=axes(), save=tmp_path / "a.png")
+    assert str(error.value) == (
+        f"{said}\n  where:    axes\n  expected: 1 row of 2\n"
+        "  remedy:   fig, axes = matplotlib.pyplot.subplots(1, 2), or leave axes out"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_axes_on_several_figures_are_drawn_on_where_none_is_saved(made: SimpleNamespace) -> None:
+    given = on_several_figures()
+    assert list(stp.pl.alignment(made.section().sdata, axes=given)) == given

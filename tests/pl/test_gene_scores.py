@@ -163,6 +163,11 @@ def test_axes_and_save(tmp_path: Path) -> None:
     [
         (one_prediction()["pcc"], {}, "^table is of type Series"),
         (one_prediction()[:0], {}, "the table has no row"),
+        (one_prediction().assign(pcc=np.nan), {}, "^no gene of the table has both a PCC and a ceiling\n"),
+        (one_prediction().assign(mean_count=np.inf), {}, "^column 'mean_count' holds inf, which is no number\n"),
+        (one_prediction().assign(pcc="x"), {}, r"^column 'pcc' holds 'x' \(text\), which is no number\n"),
+        (by_section().assign(gene=None), {}, "^column 'gene' holds None, which is no name\n"),
+        (pd.concat([by_section()] * 2, axis=1), {}, "^the table has column 'pcc' 2 times\n"),
         (by_section().drop(columns="gene"), {}, "the table has no column 'gene'"),
         (one_prediction(), {"method": "ridge"}, "the table is of one prediction and names no method"),
         (by_section(), {"method": "rigde"}, r"the table has no method 'rigde'\n(.*\n)*.*did you mean ridge"),

@@ -201,6 +201,13 @@ def test_a_fold_that_failed_with_one_seed_is_in_no_mean() -> None:
     assert texts(ax).count("1 of 2 folds") == 1
 
 
+def test_numbers_of_any_type_are_drawn_alike() -> None:
+    (ax,) = stp.pl.scores(tidy())
+    (other,) = stp.pl.scores(tidy().assign(value=tidy()["value"].astype(object), fold=1))
+    assert means(other).keys() == means(ax).keys()
+    np.testing.assert_allclose([*means(other).values()], [*means(ax).values()])
+
+
 def test_axes_show_and_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append(True))
@@ -218,6 +225,12 @@ def test_axes_show_and_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (lambda t: t.drop(columns=["fold"]), {}, "no column 'fold', only method, section, gene_set"),
         (lambda t: t.drop(columns=["fold"]), {}, "expected: the table of st_predict.tl.cross_validate"),
         (lambda t: t[:0], {}, "the table has no row"),
+        (lambda t: t.assign(method=np.nan), {}, "^column 'method' holds nan, which is no name\n  where:    table\n"),
+        (lambda t: t.assign(fold=[["a"]] * len(t)), {}, r"^column 'fold' holds \['a'\] \(list\), which is no name\n"),
+        (lambda t: t.assign(dataset=None), {}, "^column 'dataset' holds None, which is no name\n"),
+        (lambda t: t.assign(value=np.inf), {}, "^column 'value' holds inf, which is no number\n"),
+        (lambda t: t.assign(value="x"), {}, r"^column 'value' holds 'x' \(text\), which is no number\n"),
+        (lambda t: pd.concat([t, t["value"]], axis=1), {}, "^the table has column 'value' 2 times\n"),
         (lambda t: t, {"metric": "pc"}, "the table has no metric 'pc'"),
         (lambda t: t, {"metric": "pc"}, r"did you mean pcc\?"),
         (lambda t: t, {"metric": "mse", "gene_set": "hvg50"}, "expected: one of pcc"),

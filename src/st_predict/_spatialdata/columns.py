@@ -43,6 +43,15 @@ _FALSE = {
 _MISSING = {"", "na", "n/a", "nan", "none", "null", "<na>"}
 
 
+def comparable(values: pd.Series) -> pd.Series:
+    """A column whose values can be told apart: as text where some are lists, dicts or arrays, which cannot."""
+    try:
+        values.factorize()
+    except TypeError:
+        return values.map(str, na_action="ignore")
+    return values
+
+
 def plain_name(name: object) -> str:
     """Name of a column without case and what parts its words: ``sampleID``, ``Sample.Id`` and ``sample_id`` are one."""
     return re.sub(r"[\W_]+", "", str(name)).lower()
@@ -106,7 +115,7 @@ def tissue_columns(frame: pd.DataFrame) -> list[tuple[str, bool]]:
         sure, negative = _TISSUE.fullmatch(name), _NO_TISSUE.fullmatch(name)
         if not (sure or negative or _MAYBE_TISSUE.fullmatch(name)):
             continue
-        marks = {yes_or_no(value) for value in frame[column].unique()} - {None}
+        marks = {yes_or_no(value) for value in comparable(frame[column]).unique()} - {None}
         if not marks or (not sure and marks != {True, False}):
             continue
         rank = 0 if column == "in_tissue" else 1 if sure else 2 if negative else 4 if is_choice(column) else 3

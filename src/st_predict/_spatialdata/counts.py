@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from st_predict._spatialdata.kept import check_genes, own_counts, own_genes, own_spots
-from st_predict.core.checks import check_counts
+from st_predict.core.checks import check_counts, unmasked
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +75,7 @@ def _has_counts(matrix: Any) -> bool:
     if matrix is None:
         return False
     rows = matrix[:_ROWS]
-    values = np.asarray(_values(rows.compute() if hasattr(rows, "compute") else rows))
+    values = unmasked(_values(rows.compute() if hasattr(rows, "compute") else rows))
     try:
         check_counts(values, where="")
     except InputError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from st_predict._spatialdata.columns import column_name, plain_word, yes_or_no
+from st_predict._spatialdata.columns import column_name, comparable, plain_word, yes_or_no
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def no_genes(table: AnnData) -> NDArray[np.str_]:
 def _kinds(values: pd.Series) -> NDArray[np.object_]:
     """What features are that are no genes, by a column of types; ``""`` for all where it is none."""
     nothing = np.full(len(values), "", object)
-    if values.dtype.kind in "biuf" or values.map(type).eq(list).any() or values.nunique() > _FEW:
+    if values.dtype.kind in "biuf" or comparable(values).nunique() > _FEW:
         return nothing
     words = values.astype(object).where(values.notna(), "").map(plain_word)
     found = set(words)
@@ -76,6 +76,9 @@ def _kinds(values: pd.Series) -> NDArray[np.object_]:
 def _flagged(values: pd.Series) -> NDArray[np.object_]:
     """The name of a column of marks for what is no gene, where it marks some features and not others."""
     name, nothing = column_name(values.name), np.full(len(values), "", object)
-    if not _FLAGS.fullmatch(name) or {yes_or_no(value) for value in values.unique()} - {None} != {True, False}:
+    if not _FLAGS.fullmatch(name) or {yes_or_no(value) for value in comparable(values).unique()} - {None} != {
+        True,
+        False,
+    }:
         return nothing
     return np.where(values.map(yes_or_no).eq(True).to_numpy(bool), name.removeprefix("is"), nothing)

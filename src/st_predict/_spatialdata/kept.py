@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict._spatialdata.columns import is_choice, tissue_columns, yes_or_no
+from st_predict._spatialdata.columns import comparable, is_choice, tissue_columns, yes_or_no
 from st_predict._spatialdata.feature_types import no_genes
+from st_predict.core.checks import unmasked
 from st_predict.core.errors import InputError
 from st_predict.core.gene_names import clean_name
 
@@ -50,7 +51,7 @@ def spots_in_tissue(frame: pd.DataFrame, where: str) -> NDArray[np.bool_]:
     if not columns:
         return np.ones(len(frame), bool)
     column, positive = columns[0]
-    if unknown := [value for value in frame[column].unique() if isinstance(yes_or_no(value), str)]:
+    if unknown := [value for value in comparable(frame[column]).unique() if isinstance(yes_or_no(value), str)]:
         raise InputError(
             f"{where}[{column!r}] holds {str(unknown[0])!r}",
             where=f"{where}[{column!r}]",
@@ -70,7 +71,7 @@ def spots_in_tissue(frame: pd.DataFrame, where: str) -> NDArray[np.bool_]:
 
 def _marked(values: pd.Series, *, yes: bool) -> NDArray[np.bool_]:
     """Rows of a column that say yes, or those that say no ``(n,)``."""
-    codes, found = values.factorize()  # -1: missing, as of a barcode without a position
+    codes, found = comparable(values).factorize()  # -1: missing, as of a barcode without a position
     return np.array([*(yes_or_no(value) is yes for value in found), False], bool)[codes]
 
 
@@ -93,7 +94,14 @@ def check_genes(table: AnnData) -> None:
     InputError
         With the types of its features.
     """
-    if table.n_vars and not own_genes(table).any():
+    if not table.n_vars:
+        raise InputError(
+            "the table has no genes",
+            where="var",
+            expected="a table of gene expression",
+            remedy="give the table of gene expression",
+        )
+    if not own_genes(table).any():
         types = sorted(set(no_genes(table)) - {""})
         found = f"feature types: {', '.join(types[:5])}" if types else "all are control probes"
         raise InputError(
@@ -102,6 +110,26 @@ def check_genes(table: AnnData) -> None:
             expected="a table of gene expression",
             remedy="give the table of gene expression",
         )
+
+
+def check_named(table: AnnData, own: str) -> None:
+    """Refuse a table with a spot or a gene that has no name; ``own`` is what the user calls the table.
+
+    Raises
+    ------
+    InputError
+        With how many have none, and the first of them.
+    """
+    genes = gene_names(table)[own_genes(table)]
+    for axis, what, names in (("obs_names", "spot ids", table.obs_names), ("var_names", "genes", genes)):
+        nameless = [number for number, name in enumerate(names, start=1) if not clean_name(name)]
+        if nameless:
+            raise InputError(
+                f"{len(nameless)} of {len(names)} {what} have no name, for example number {nameless[0]}",
+                where=f"{own}.{axis}",
+                expected="a name for each, as text",
+                remedy=f"name them, {own}.{axis} = [...], or leave them out",
+            )
 
 
 def gene_names(table: AnnData) -> NDArray[np.str_]:
@@ -116,7 +144,7 @@ def own_counts(counts: Any, spots: NDArray[np.bool_], genes: NDArray[np.bool_]) 
         counts = counts.compute()
     if hasattr(counts, "to_memory"):  # of a table that is backed by a file
         counts = counts.to_memory()
-    counts = widened(counts.tocsr() if hasattr(counts, "tocsr") else np.asarray(counts))
+    counts = widened(counts.tocsr() if hasattr(counts, "tocsr") else counts)
     if not spots.all():
         counts = counts[spots]
     return counts if genes.all() else counts[:, genes]
@@ -125,8 +153,11 @@ def own_counts(counts: Any, spots: NDArray[np.bool_], genes: NDArray[np.bool_]) 
 def widened(counts: Any) -> Any:
     """Counts as they are, but those of a byte or two as float32: half floats end at 65,504, and SciPy knows none.
 
-    Numbers that are objects become float64; what is no number stays, as True and False do, and is refused as a count.
+    Numbers that are objects become float64, and those behind a mask NaN; what is no number stays, as True and False do,
+    and is refused as a count.
     """
+    if not hasattr(counts, "toarray"):
+        counts = unmasked(counts)
     if counts.dtype.kind == "b":
         return counts
     if counts.dtype.kind == "O":

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from st_predict._spatialdata.columns import column_name, names_parts, names_persons, names_samples, plain_name
+from st_predict._spatialdata.columns import (
+    column_name,
+    comparable,
+    names_parts,
+    names_persons,
+    names_samples,
+    plain_name,
+)
 from st_predict._spatialdata.kept import own_spots
 from st_predict._spatialdata.overlaid import Nearest
 from st_predict._spatialdata.shapes import own_shapes
@@ -154,7 +161,7 @@ def _check_places(obs: pd.DataFrame, placed: Placed) -> None:
     for names in _ARRAY:
         if not set(names) <= set(columns):
             continue
-        places = obs[[columns[name] for name in names]].dropna()
+        places = obs[[columns[name] for name in names]].apply(comparable).dropna()
         twice = places.duplicated(keep=False)
         if (places.nunique() > 1).all() and twice.mean() > _TWICE:  # one value tells no place
             values = (f"{v:g}" if isinstance(v, Real) else str(v) for v in places[twice].iloc[0])

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from st_predict._spatialdata.columns import column_name
+from st_predict._spatialdata.columns import column_name, comparable
 from st_predict._spatialdata.counts import read_counts
 from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
-from st_predict._spatialdata.kept import gene_names, own_genes, say_left_out
+from st_predict._spatialdata.kept import check_named, gene_names, own_genes, say_left_out
 from st_predict._spatialdata.keys import Elements, Placed, place, table_link
 from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
 from st_predict._spatialdata.shapes import circle_radii, own_shapes
 from st_predict._spatialdata.systems import shapes_to_image
-from st_predict.core.checks import check_spots_on_image
+from st_predict.core.arguments.kinds import shown
+from st_predict.core.checks import check_places, check_spots_on_image
 from st_predict.core.errors import InputError
+from st_predict.core.gene_names import clean_name
 from st_predict.core.section import Section
 
 if TYPE_CHECKING:
@@ -48,23 +50,17 @@ def read_section(sdata: SpatialData, elements: Elements = Elements(), *, need_co
     """
     placed = place(sdata, elements, need_table=need_counts)
     table = None if placed.table is None else _rows(sdata, placed)
-    centers = centers_px(sdata, placed)
-    if not len(centers):
+    centers_px = _centers_px(sdata, placed)
+    if not len(centers_px):
         raise InputError(
             f"there are no spots in {placed.shapes!r}", where="sdata", expected="at least one spot", remedy="add spots"
         )
-    if not np.isfinite(centers).all():
-        raise InputError(
-            f"{(~np.isfinite(centers).all(axis=1)).sum()} of {len(centers)} spots lie nowhere",
-            where=f"sdata.shapes[{placed.shapes!r}]",
-            expected="finite coordinates",
-            remedy="leave these spots out of the table and the shapes",
-        )
-    check_one_section(sdata, placed, centers)
+    check_places(centers_px, where=f"sdata.shapes[{placed.shapes!r}]")
+    check_one_section(sdata, placed, centers_px)
     image = image_source(sdata, placed.image)
     say_what_is_lost(sdata, placed.image)
     check_spots_on_image(
-        centers,
+        centers_px,
         width=int(image.col_edges[-1]),
         height=int(image.row_edges[-1]),
         where=f"sdata.shapes[{placed.shapes!r}] on sdata.images[{placed.image!r}]",
@@ -75,8 +71,8 @@ def read_section(sdata: SpatialData, elements: Elements = Elements(), *, need_co
     return Section(
         name=name,
         image=image,
-        centers_px=centers,
-        um_per_px=find_scale(sdata, placed, centers, shapes_to_image(sdata, placed)),
+        centers_px=centers_px,
+        um_per_px=find_scale(sdata, placed, centers_px, shapes_to_image(sdata, placed)),
         subject=_single(table, "subject"),
         counts=read_counts(table, placed) if table is not None and need_counts else None,
         gene_names=np.empty(0, np.str_) if table is None else gene_names(table)[own_genes(table)],
@@ -99,6 +95,7 @@ def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
             f"{link.region_key!r}] == {placed.shapes!r}].copy(), region={placed.shapes!r}, region_key={link.region_key!r}, "
             f"instance_key={link.instance_key!r}, overwrite_metadata=True)",
         )
+    check_named(table, own)
     genes = pd.Index(gene_names(table)[own_genes(table)])
     for axis, names in (("obs_names", table.obs_names), ("var_names", genes)):
         twice = names[names.duplicated()].unique()
@@ -112,7 +109,7 @@ def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
     return table
 
 
-def centers_px(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
+def _centers_px(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
     """Spot centers in the order of the table's own rows, in px of the image."""
     shapes = own_shapes(sdata, placed)
     points = shapes.geometry if (shapes.geom_type == "Point").all() else shapes.geometry.centroid
@@ -147,12 +144,21 @@ def _single(table: AnnData | None, column: str) -> str | None:
     if table is None or not named:
         return None
     own = column if column in named else named[0]
-    values = table.obs[own].dropna().unique()
-    if len(values) > 1:
+    written = table.obs[own].dropna()
+    values = comparable(written)
+    if values is not written:
         raise InputError(
-            f"obs[{own!r}] has several values: {', '.join(map(str, values[:5]))}",
+            f"obs[{own!r}] holds {shown(next(value for value in written if not isinstance(value, str)))}",
+            where=f"obs[{own!r}]",
+            expected=f"the name of one {column}, as text",
+            remedy=f"name it: obs[{own!r}] = 'a name'",
+        )
+    names = values.unique()
+    if len(names) > 1:
+        raise InputError(
+            f"obs[{own!r}] has several values: {', '.join(map(str, names[:5]))}",
             where=f"obs[{own!r}]",
             expected=f"one {column} in a section",
             remedy="give one SpatialData a section",
         )
-    return str(values[0]) if len(values) else None
+    return clean_name(str(names[0])) or None if len(names) else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from st_predict._spatialdata.columns import plain_name
+from st_predict._spatialdata.columns import comparable, plain_name
 from st_predict._spatialdata.kept import own_spots
 from st_predict._spatialdata.own import keep_entry, own_entries
 from st_predict._spatialdata.wsi import slide_scale
@@ -89,7 +89,9 @@ def _array_scale(
     if not set(_PLACE) <= set(columns):
         return None
     obs = table.obs[own_spots(table)]
-    row, col = (pd.to_numeric(obs[columns[name]].astype(object), errors="coerce").to_numpy(float) for name in _PLACE)
+    row, col = (
+        pd.to_numeric(comparable(obs[columns[name]]).astype(object), errors="coerce").to_numpy(float) for name in _PLACE
+    )
     known = np.isfinite([row, col]).all(axis=0)
     if known.mean() < _KNOWN:
         return None

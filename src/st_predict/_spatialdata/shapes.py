@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from st_predict._spatialdata.columns import is_choice, tissue_columns
+from st_predict._spatialdata.columns import comparable, is_choice, tissue_columns
 from st_predict._spatialdata.kept import own_spots, spots_in_tissue
 from st_predict._spatialdata.keys import table_link
 from st_predict.core.errors import InputError
@@ -70,7 +70,7 @@ def _of_rows(sdata: SpatialData, placed: Placed, shapes: GeoDataFrame) -> GeoDat
     table = sdata.tables[placed.table]
     instances = table.obs[table_link(table, str(placed.table)).instance_key][own_spots(table)]
     where = f"sdata.tables[{placed.table!r}].obs[{instances.name!r}]"
-    rows = _find(instances, shapes.index)
+    rows = _find(comparable(instances), shapes.index)
     if (rows < 0).any():
         raise InputError(
             f"{(rows < 0).sum()} of {len(rows)} table rows name no shape in {placed.shapes!r}, "

@@ -22,6 +22,7 @@ UM_PER_PX_LIMITS = (0.02, 50.0)
 # Spots of a correct section overshoot the image by less than one pitch, 2 to 3 % of its longer side.
 EDGE_SLACK = 0.03
 _MOST_COUNTS = 1e9
+_FARTHEST_PX = 1e9
 
 
 def check_positive(value: float, *, where: str) -> None:
@@ -46,6 +47,14 @@ def whole_number(value: Any) -> int | None:
         return operator.index(value)
     except TypeError:
         return None
+
+
+def unmasked(values: Any) -> NDArray[Any]:
+    """Values as a plain array: numbers behind a mask are missing."""
+    if not np.ma.is_masked(values):
+        return np.asarray(values)
+    known = values.astype(np.float64) if values.dtype.kind in "iuf" else values.astype(object)
+    return np.asarray(known.filled(np.nan))
 
 
 def check_um_per_px(um_per_px: float, *, where: str) -> None:
@@ -118,6 +127,32 @@ def check_counts(values: NDArray[Any], *, where: str) -> None:
         )
 
 
+def check_places(centers_px: NDArray[np.floating], *, where: str) -> None:
+    """Refuse spots ``(n, 2)`` whose place is missing, infinite, or farther off than any image is wide."""
+    lost = ~(np.abs(centers_px) < _FARTHEST_PX).all(axis=1)
+    if lost.any():
+        raise InputError(
+            f"{lost.sum()} of {len(lost)} spots lie nowhere, for example at {centers_px[lost][0].tolist()}",
+            where=where,
+            expected="finite coordinates, in px of the image",
+            remedy="leave these spots out, or correct their places",
+        )
+
+
+def check_apart(centers_px: NDArray[np.floating], *, where: str) -> None:
+    """Refuse spots ``(n, 2)`` most of which share their place with another; a few may, as places are rounded."""
+    ordered = centers_px[np.lexsort(centers_px.T)]
+    same = (ordered[1:] == ordered[:-1]).all(axis=1)
+    shared = np.append(same, False) | np.insert(same, 0, False)
+    if shared.sum() > len(shared) / 2:
+        raise InputError(
+            f"most spots lie on top of one another ({shared.sum()} of {len(shared)})",
+            where=where,
+            expected="one place for each spot",
+            remedy="check the positions against those of the section",
+        )
+
+
 def _n_inside(x: NDArray[np.floating], y: NDArray[np.floating], width: int, height: int) -> int:
     return int(((x >= 0) & (x < width) & (y >= 0) & (y < height)).sum())
 
@@ -125,7 +160,8 @@ def _n_inside(x: NDArray[np.floating], y: NDArray[np.floating], width: int, heig
 def check_spots_on_image(centers_px: NDArray[np.floating], *, width: int, height: int, where: str) -> None:
     """Refuse spots that do not lie on the image, and say so if swapping x and y would put them there.
 
-    A few spots off the edge are kept with a warning; more than half cannot belong to this image.
+    A few spots off the edge are kept with a warning; more than half cannot belong to this image, nor does one that lies
+    farther off than the image is long.
 
     Parameters
     ----------
@@ -136,6 +172,8 @@ def check_spots_on_image(centers_px: NDArray[np.floating], *, width: int, height
     where
         The argument that holds the image.
     """
+    check_places(centers_px, where=where)
+    check_apart(centers_px, where=where)
     n = len(centers_px)
     x, y = centers_px[:, 0], centers_px[:, 1]
     n_on, n_swapped = _n_inside(x, y, width, height), _n_inside(y, x, width, height)
@@ -160,6 +198,13 @@ def check_spots_on_image(centers_px: NDArray[np.floating], *, width: int, height
             where=where,
             expected=expected,
             remedy="give the full-resolution image that the spots were placed on, not a smaller copy or another section",
+        )
+    if overshoot_px > max(width, height):
+        raise InputError(
+            found,
+            where=where,
+            expected=expected,
+            remedy="leave out the spots that lie so far off, or correct their places",
         )
     hint = "; with x and y exchanged all would lie on it" if n_swapped == n else ""
     logger.warning("%s; they are kept%s", found, hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+from numbers import Real
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ _LISTED = 4
 
 
 def clean_name(name: object) -> str:
-    """A name without the byte-order mark and the blanks, of any width, that text files leave around it."""
+    """A name without the byte-order mark and the blanks, of any width, that text files leave around it.
+
+    Empty for what is no name: neither text nor a number, such as a missing value, or a row of a MultiIndex.
+    """
+    if not isinstance(name, str | Real) or name != name:
+        return ""
     return re.sub(r"^[\s\ufeff\u200b]+|[\s\ufeff\u200b]+$", "", str(name))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
+from st_predict.core.gene_names import clean_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +125,7 @@ def _checked(given: Any) -> dict[str, tuple[str, ...]]:
                 expected="at least one gene in every set",
                 remedy="list its genes, or leave it out",
             )
-        found[name] = tuple(dict.fromkeys(map(str, genes)))
+        found[name] = tuple(dict.fromkeys(map(clean_name, genes)))
     return found
 
 

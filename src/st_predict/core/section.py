@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from st_predict.core.gene_names import clean_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -37,7 +39,7 @@ class Section:
     Parameters
     ----------
     name
-        Section name, for messages and tables.
+        Section name, for messages and tables; blanks around it are taken off.
     image
         Pixels of the image the spots lie on.
     centers_px
@@ -67,6 +69,7 @@ class Section:
     gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", clean_name(self.name))
         object.__setattr__(self, "subject", subject_name(self.subject))
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.kept import check_named
 from st_predict.core.arguments.checked import checked
 from st_predict.core.checks import check_spots_on_image, check_um_per_px
 from st_predict.core.errors import InputError
@@ -94,6 +95,7 @@ def anndata(
     given = Path(adata) if isinstance(adata, (str, Path)) else None
     whole: AnnData = read_h5ad(given, where=_WHERE) if given else adata
     _check_anndata(whole)
+    check_named(whole, _WHERE)
     found, rows = find_library(whole, library, where=_WHERE)
     name = _section_name(section, found, given)
     chosen = whole if rows.all() else whole[rows]

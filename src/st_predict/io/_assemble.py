@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict.core.errors import InputError
+from st_predict.core.checks import check_apart
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,18 +27,11 @@ def neighbor_px(centers_px: NDArray[np.floating], *, where: str) -> float:
     """
     from scipy.spatial import KDTree
 
+    check_apart(centers_px, where=where)
     if len(centers_px) < 2:
         return 4.0
     distances_px, _ = KDTree(centers_px).query(centers_px, k=2)
-    median_px = float(np.median(distances_px[:, 1]))
-    if median_px == 0:
-        raise InputError(
-            "most spots lie on top of one another",
-            where=where,
-            expected="one place for each spot",
-            remedy="check the positions against those of the section",
-        )
-    return median_px
+    return float(np.median(distances_px[:, 1]))
 
 
 def circles(centers_px: NDArray[np.floating], radius_px: float) -> GeoDataFrame:

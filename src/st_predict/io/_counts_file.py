@@ -56,11 +56,15 @@ def read_counts(counts: str | Path | pd.DataFrame, *, where: str = "counts") -> 
         genes, blocks = _text_blocks(path, where)
     else:
         genes, blocks = [clean_name(gene) for gene in counts.columns], [counts]
+    if not genes:
+        raise InputError(
+            "there are no genes", where=where, expected="spots in rows, genes in columns", remedy="give the whole table"
+        )
     _check_unique(genes, "genes", where)
     spots: list[str] = []
     parts = []
     for block in blocks:
-        spots.extend(str(spot) for spot in block.index)
+        spots.extend(map(clean_name, block.index))
         values = _numbers(block, genes, where)
         check_counts(values, where=where)
         parts.append(csr_matrix(values.astype(np.float32)))
@@ -161,7 +165,7 @@ def _check_unique(names: list[str], what: str, where: str) -> None:
         raise InputError(
             f"number {names.index('') + 1} of the {what} is empty",
             where=where,
-            expected=f"a name for each of the {what}",
+            expected=f"a name for each of the {what}, as text",
             remedy="name it, or drop it",
         )
     if len(set(names)) == len(names):

@@ -80,7 +80,7 @@ def with_counts(adata: AnnData, layer: str | None, *, where: str) -> AnnData:
 
     counts, place = _matrix(adata, layer, where)
     try:
-        if counts is None:
+        if counts is None or not counts.shape[1]:
             raise _no_counts(where, place)
         counts = widened(counts.compute() if hasattr(counts, "compute") else counts)
         check_counts(_values(counts), where=f"{where}.{place}")

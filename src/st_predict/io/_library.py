@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from st_predict._spatialdata.columns import comparable
 from st_predict.core.alpha import over_white
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.errors import InputError
@@ -192,7 +193,9 @@ def told_um_per_px(library: Library, obs: pd.DataFrame, centers_px: NDArray[np.f
     if {"array_row", "array_col"} <= set(obs.columns):
         import pandas as pd
 
-        row, col = (pd.to_numeric(obs[name].astype(object), errors="coerce") for name in ("array_row", "array_col"))
+        row, col = (
+            pd.to_numeric(comparable(obs[name]).astype(object), errors="coerce") for name in ("array_row", "array_col")
+        )
         found = visium_um_per_px(row.to_numpy(float), col.to_numpy(float), centers_px)
         if found is not None:
             return found

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.columns import comparable
 from st_predict._spatialdata.image import image_source, reduced_sources
-from st_predict._spatialdata.kept import own_spots
+from st_predict._spatialdata.kept import check_named, own_spots
 from st_predict._spatialdata.keys import Elements, Placed, is_our_table, place, table_link
 from st_predict._spatialdata.prediction import is_prediction
 from st_predict._spatialdata.scale import find_scale
 from st_predict._spatialdata.systems import shapes_to_image
 from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
+from st_predict.core.gene_names import clean_name
 from st_predict.core.tiles.thumbnail import Box, read_thumbnail
 from st_predict.io._library import LIBRARY_COLUMN
 
@@ -68,6 +70,7 @@ def to_anndata(
     """
     placed = _place(sdata, Elements(image_key, shapes_key, table_key))
     table = sdata.tables[placed.table]
+    check_named(table, f"sdata.tables[{placed.table!r}]")
     shapes = _row_shapes(sdata, placed)
     affine = shapes_to_image(sdata, placed)
     centers_px = _centers(shapes) @ affine[:2, :2].T + affine[:2, 2]
@@ -124,8 +127,8 @@ def _diameter(shapes: GeoDataFrame) -> float:
 
 
 def _section(table: AnnData, placed: Placed) -> str:
-    names = table.obs["section"].dropna().unique() if "section" in table.obs else []
-    return str(names[0]) if len(names) == 1 else placed.image.removesuffix("_image")
+    names = comparable(table.obs["section"].dropna()).unique() if "section" in table.obs else []
+    return clean_name(str(names[0])) if len(names) == 1 else placed.image.removesuffix("_image")
 
 
 def _images(sdata: SpatialData, key: str) -> tuple[dict[str, NDArray[np.uint8]], dict[str, float]]:

@@ -41,7 +41,7 @@ _LOOKS = {
 
 def method_look(method: str) -> Look:
     """Controls are gray squares, ridge is an orange diamond, every other method a blue dot."""
-    return _LOOKS.get(method, Look(method, _METHOD, "o"))
+    return _LOOKS.get(method, Look(str(method), _METHOD, "o"))
 
 
 def check_picture(
@@ -61,19 +61,35 @@ def check_picture(
     Raises
     ------
     InputError
-        If there are more or fewer axes than panels; the file's folder does not exist or its format is unknown; or a
-        file is there that is no picture of ours.
+        If there are more or fewer axes than panels, or some that cannot be drawn on; the file's folder does not exist or
+        its format is unknown; or a file is there that is no picture of ours.
     """
-    given = 0 if axes is None else np.asarray(axes, dtype=object).size
-    if axes is not None and given != shape[0] * shape[1]:
+    if axes is not None:
+        _check_axes(np.asarray(axes, dtype=object).ravel(), shape, saved=save is not None)
+    if save is not None:
+        _check_file(Path(save))
+
+
+def _check_axes(axes: NDArray[Any], shape: tuple[int, int], *, saved: bool) -> None:
+    """Refuse axes ``(n,)`` that are not one a panel, each on a figure and flat; on one figure where it is saved."""
+    n = shape[0] * shape[1]
+    fault = f"{len(axes)} axes were given for {n} panels" if len(axes) != n else ""
+    for number, ax in enumerate(axes):
+        if ax.figure is None:
+            fault = fault or f"axes[{number}] was removed from its figure"
+        elif ax.name != "rectilinear":
+            fault = fault or f"axes[{number}] has the projection {ax.name!r}"
+    if len(set(axes)) < len(axes):
+        fault = fault or "the same axes were given for several panels"
+    if not fault and saved and len({ax.figure.canvas.figure for ax in axes}) > 1:
+        fault = "the axes lie on several figures, of which one would be saved"
+    if fault:
         raise InputError(
-            f"{given} axes were given for {shape[0] * shape[1]} panels",
+            fault,
             where="axes",
             expected=f"{shape[0]} row{'s' * (shape[0] > 1)} of {shape[1]}",
             remedy=f"fig, axes = matplotlib.pyplot.subplots({shape[0]}, {shape[1]}), or leave axes out",
         )
-    if save is not None:
-        _check_file(Path(save))
 
 
 def _check_file(path: Path) -> None:

@@ -79,8 +79,14 @@ def gene_scores(
     >>> stp.tl.predict(sections["S1"], model)
     >>> axes = stp.pl.gene_scores(stp.tl.evaluate(sections["S1"]), n_labels=4, save="gene_scores.png")
     """
-    check_columns(table, _COLUMNS, made_by=_MAKERS)
-    parts = _by_method(table, method)
+    parts = _by_method(check_columns(table, numbers=_COLUMNS, made_by=_MAKERS), method)
+    if not any(map(len, parts.values())):
+        raise InputError(
+            "no gene of the table has both a PCC and a ceiling",
+            where="table",
+            expected="scores of one or more genes",
+            remedy="evaluate a prediction on more spots, or with lower min_counts",
+        )
     check_picture(axes, (1, len(parts)), save)
     n_cols = min(len(parts), _IN_A_ROW) if axes is None else len(parts)
     n_rows = -(-len(parts) // n_cols)
@@ -112,7 +118,7 @@ def _by_method(table: pd.DataFrame, method: str | Sequence[str] | None) -> dict[
             )
         named = table.set_index("gene") if "gene" in table else table  # a column once it was written and read back
         return {str(table.attrs.get("section", "")): named.dropna(subset=["pcc", "ceiling"])}
-    check_columns(table, ["gene"], made_by=_MAKERS)
+    table = check_columns(table, names=["gene", "method"], made_by=_MAKERS)
     known = table["method"].astype(str)
     wanted = list(known.unique() if method is None else [method] if isinstance(method, str) else method)
     if not wanted:

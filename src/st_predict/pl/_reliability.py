@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COVERED = "covered"
-_COLUMNS = ("method", "section", "gene", "pcc", "expected_pcc")
+_NAMES, _NUMBERS = ("method", "section", "gene"), ("pcc", "expected_pcc")
 _PANEL_IN = 4.0
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito's
 _NAMED = 6
@@ -74,7 +74,8 @@ def reliability(
     >>> axes[0].get_title()
     'Genes: rank correlation ...'
     """
-    check_columns(table, _COLUMNS, made_by="st_predict.tl.cross_validate, its .genes")
+    made_by = "st_predict.tl.cross_validate, its .genes"
+    table = check_columns(table, names=_NAMES, numbers=[*_NUMBERS, *_covered(table)], made_by=made_by)
     check_picture(axes, (1, 2), save)
     known = table["method"].astype(str)
     rows = table[known == choose(method, known, where="method")].dropna(subset=["pcc", "expected_pcc"])
@@ -92,6 +93,12 @@ def reliability(
     _draw_genes(panels[0], sections)
     _draw_intervals(panels[1], sections)
     return finish(panels, show=show, save=save)
+
+
+def _covered(table: pd.DataFrame) -> list[str]:
+    """Columns that tell how many spots lie within the intervals of a level."""
+    names = [str(column) for column in table.columns]
+    return [name for name in names if name.startswith(_COVERED) and name.removeprefix(_COVERED).isdigit()]
 
 
 def _color(number: int, n_sections: int) -> str:
@@ -125,16 +132,14 @@ def _draw_genes(ax: Axes, sections: dict[str, pd.DataFrame]) -> None:
 
 def _draw_intervals(ax: Axes, sections: dict[str, pd.DataFrame]) -> None:
     """Shares that intervals were to cover and did."""
-    columns = [
-        c for c in next(iter(sections.values())) if c.startswith(_COVERED) and c.removeprefix(_COVERED).isdigit()
-    ]
+    columns = _covered(next(iter(sections.values())))
     wanted = np.array([int(column.removeprefix(_COVERED)) / 100 for column in columns])
     ax.plot([0, 1], [0, 1], color="0.25", linewidth=1, zorder=1)
     ax.fill_between([0, 1], [-_ALLOWED, 1 - _ALLOWED], [_ALLOWED, 1 + _ALLOWED], color="0.92", linewidth=0, zorder=0)
     shares = np.array([[part[column].mean() for column in columns] for part in sections.values()])
     for number, (name, row) in enumerate(zip(sections, shares, strict=True)):
         ax.plot(wanted, row, marker="o", markersize=4, linewidth=1, color=_color(number, len(sections)), label=name)
-    low = min(0.4, np.nanmin(shares) - 0.03)
+    low = min(0.4, np.min(shares[~np.isnan(shares)], initial=1.0) - 0.03)
     ax.set(xlim=(low, 1.0), ylim=(low, 1.0), aspect="equal", xticks=wanted, xticklabels=[f"{w:.0%}" for w in wanted],
            yticks=wanted, yticklabels=[f"{w:.0%}" for w in wanted],
            xlabel="spots that intervals were to cover", ylabel="spots within them")  # fmt: skip

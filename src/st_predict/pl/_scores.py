@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-_COLUMNS = ("method", "fold", "gene_set", "metric", "value")
+_COLUMNS = ("method", "fold", "gene_set", "metric")
 _NAMES = {
     "pcc": "PCC",
     "spearman": "Spearman correlation",
@@ -97,15 +97,16 @@ def scores(
     >>> [label.get_text() for label in ax.get_yticklabels()][0]
     'ridge'
     """
-    check_columns(table, _COLUMNS, made_by="st_predict.tl.cross_validate")
+    failed = getattr(table, "failures", None)
+    others = [column for column in ("dataset", "seed") if column in table]
+    table = check_columns(table, names=[*_COLUMNS, *others], numbers=["value"], made_by="st_predict.tl.cross_validate")
     gene_sets = table["gene_set"].astype(str)
     gene_set = choose(gene_sets.iloc[0] if gene_set is None else gene_set, gene_sets, where="gene_set")
     rows = table[gene_sets == gene_set]
     choose(metric, rows["metric"], where="metric")
     parts = dict(list(rows.groupby("dataset", sort=False, observed=True))) if "dataset" in rows else {"": rows}
     check_picture(axes, (1, len(parts)), save)
-    failed = getattr(table, "failures", rows[:0])
-    of_seeds = {name: _by_seed(part, failed, metric) for name, part in parts.items()}
+    of_seeds = {name: _by_seed(part, rows[:0] if failed is None else failed, metric) for name, part in parts.items()}
     values = {name: _by_fold(part) for name, part in of_seeds.items()}
     order = _best_first([_comparable(part) for part in values.values()], metric)
     labels = [method_look(method).label for method in order]

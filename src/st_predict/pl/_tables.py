@@ -3,32 +3,83 @@
 from __future__ import annotations
 
 import difflib
+import math
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from st_predict.core.arguments.kinds import shown
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    import pandas as pd
 
 
-def check_columns(table: Any, columns: Iterable[str], *, made_by: str) -> None:
-    """Refuse a table that lacks one of these columns or has no row; ``made_by`` is the function that makes such tables.
+def check_columns(
+    table: pd.DataFrame, *, names: Sequence[str] = (), numbers: Sequence[str] = (), made_by: str
+) -> pd.DataFrame:
+    """Refuse a table that lacks one of these columns, or holds in it what does not belong there, or has no row.
+
+    Parameters
+    ----------
+    table
+        As the user gave it.
+    names
+        Columns of names, none of which may be missing.
+    numbers
+        Columns of numbers; one that is missing is NaN, and none is infinite.
+    made_by
+        The function that makes such tables.
+
+    Returns
+    -------
+    The table, its numbers as numbers.
 
     Raises
     ------
     InputError
         The message names that function.
     """
-    found = [str(column) for column in getattr(table, "columns", ())]
-    lost = [column for column in columns if column not in found]
-    if lost or not len(table):
-        only = f", only {', '.join(found[:12])}" if found else f": it is a {type(table).__name__}"
-        raise InputError(
-            f"the table has no column {', '.join(map(repr, lost))}{only}" if lost else "the table has no row",
-            where="table",
-            expected=f"the table of {made_by}",
-            remedy="give it as it was returned, or as it was written and read back",
-        )
+    import pandas as pd
+
+    found = [str(column) for column in table.columns]
+    lost = [column for column in (*names, *numbers) if column not in found]
+    double = [column for column in (*names, *numbers) if found.count(column) > 1]
+    if lost:
+        raise _unlike(f"the table has no column {', '.join(map(repr, lost))}, only {', '.join(found[:12])}", made_by)
+    if double:
+        raise _unlike(f"the table has column {double[0]!r} {found.count(double[0])} times", made_by)
+    if not len(table):
+        raise _unlike("the table has no row", made_by)
+    for column in names:
+        if wrong := [value for value in table[column] if not _is_name(value)]:
+            raise _unlike(f"column {column!r} holds {shown(wrong[0])}, which is no name", made_by)
+    changed = {}
+    for column in numbers:
+        values = pd.to_numeric(table[column], errors="coerce")
+        fit = (values.notna() | table[column].isna()) & ~np.isinf(values.astype(float))
+        if not fit.all():
+            raise _unlike(f"column {column!r} holds {shown(table[column][~fit].iloc[0])}, which is no number", made_by)
+        if table[column].dtype == object:
+            changed[column] = values.astype(float)
+    return table.assign(**changed) if changed else table
+
+
+def _unlike(what: str, made_by: str) -> InputError:
+    return InputError(
+        what,
+        where="table",
+        expected=f"the table of {made_by}",
+        remedy="give it as it was returned, or as it was written and read back",
+    )
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value is text that is not empty, or a finite number."""
+    return bool(value.strip()) if isinstance(value, str) else isinstance(value, Real) and math.isfinite(value)
 
 
 def choose(name: str, known: Iterable[Any], *, where: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from st_predict.core.encoders.frozen import EncoderIdentity
+from st_predict.core.errors import InputError
 from st_predict.core.fitting.fit import train_model
 from st_predict.core.fitting.hardware import Hardware
 from st_predict.core.fitting.network import Run
@@ -113,6 +114,24 @@ def test_so_do_those_of_a_grid_of_interleaved_arrays(layout: str) -> None:
         centers, order = turned(section.centers_px, turn)
         found = model.predict_features(features[order], centers, arrays[order])
         np.testing.assert_allclose(found, expected[order], rtol=0, atol=1e-4 * expected.std(), err_msg=name)
+
+
+def test_arrays_have_any_numbers_and_spots_enough() -> None:
+    model = trained("nh2st", {"surroundings": "mean"}, "hex")
+    section, features, places = section_of("hex", 2, PITCH / 2)
+    arrays = sublattices(*places.T, "hex", 2)
+    expected = model.predict_features(features, section.centers_px, arrays)
+    for numbers in (arrays - 1, arrays * 2**60, (arrays + 2**62).astype(np.uint64) * 2):
+        np.testing.assert_array_equal(model.predict_features(features, section.centers_px, numbers), expected)
+    one_by_one = np.arange(len(arrays))
+    with pytest.raises(
+        InputError, match="^an array of 1 spots is too small: a prediction depends on the [0-9]+ nearest"
+    ):
+        model.predict_features(features, section.centers_px, one_by_one)
+    with pytest.raises(InputError, match="^most spots lie on top of one another .*\n  where:    centers_px\n"):
+        model.predict_features(features, np.zeros_like(section.centers_px))
+    with pytest.raises(InputError, match="^[0-9]+ of [0-9]+ spots lie nowhere, .*\n  where:    centers_px\n"):
+        model.predict_features(features, section.centers_px * 1e300)
 
 
 @every_layout

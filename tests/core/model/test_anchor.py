@@ -108,7 +108,9 @@ def test_what_is_expected_of_a_slide_unlike_training(model: Model) -> None:
 
 def test_a_slide_known_to_be_of_another_subject(tmp_path: Path) -> None:
     model = load_model(trained("ridge", ("A", "A", "A")).save(tmp_path / "model"))
-    assert [model.is_of_another(subject) for subject in ("A", "B", None, "a")] == [False, True, False, False]
+    assert [model.is_of_another(subject) for subject in ("A", "B", None, "a", " A ", "?")] == [
+        False, True, False, False, False, False,
+    ]  # fmt: skip
     half = model.genes_on(0.0, of_another=True)["expected_pcc"]
     np.testing.assert_allclose(half, 0.5 * model.genes["expected_pcc"], rtol=1e-5)
     assert not any(trained("ridge", given).is_of_another("C") for given in (("A", "B", "B"), ("A", None, "A")))

@@ -38,6 +38,11 @@ def test_provenance_is_plain_values(quick_model: Model) -> None:
     assert (found["tile_um"], found["tile_px"], found["min_counts"]) == ([112.0, 154.0, 308.0, 616.0], [], 500.0)
 
 
+def test_genes_of_another_model_have_no_provenance(quick_model: Model) -> None:
+    with pytest.raises(InputError, match="^'zz' is none of the 10 genes that the model predicts\n  where:    panel\n"):
+        quick_model.provenance(["zz"])
+
+
 @pytest.mark.parametrize(("trained", "given"), [(0.5, 0.6), (0.5, 0.45)])
 def test_pixel_model_refuses_another_scale(
     quick_model: Model, plain_section: Callable[..., Section], trained: float, given: float

@@ -29,8 +29,9 @@ from st_predict.core.arguments.kinds import (
 from st_predict.core.checks import UM_PER_PX_LIMITS
 
 TEXT, PLACE, FLAG, NAME = Text(), Place(), Flag(), Name()
+BARE = Text(bare=True)
 KEY = optional(Text("the key of an element"))
-GENE = Text("the name of a gene or of a gene set")
+GENE = Text("the name of a gene or of a gene set", bare=True)
 FOLDER = optional(Place("a folder to write"))
 WIDTH = Number(0, 20_000)
 WIDTHS = optional(WIDTH, Listed(WIDTH))
@@ -53,7 +54,10 @@ MODEL = Instance(
     "model = st_predict.tl.train(sections), or st_predict.load_model(path)",
 )
 SECTION = OneOf((SDATA, Place("the path of its Zarr store")), what="a SpatialData, or the path of its Zarr store")
-SECTIONS = Listed(SECTION, twice=True), Mapped(Text("the name of a section"), SECTION, "a section for each name", 1)
+SECTIONS = (
+    Listed(SECTION, twice=True),
+    Mapped(Text("the name of a section", bare=True), SECTION, "a section for each name", 1),
+)
 _READ = "read sections with st_predict.io, or give the paths of Zarr stores"
 FRAME = Instance("pandas.DataFrame", "a DataFrame")
 LOGGER = Instance("lightning.pytorch.loggers.Logger", "a logger of Lightning")
@@ -70,7 +74,7 @@ DECLARED: dict[str, Kind] = {
     "cross_validate.sections": OneOf(
         SECTIONS, what="a list or a dict of SpatialData or of paths of their Zarr stores", remedy=_READ
     ),
-    "sections": optional(TEXT, Listed(TEXT)),
+    "sections": optional(BARE, Listed(BARE)),
     "model": MODEL,
     "predict.model": optional(MODEL),
     "table": Instance(
@@ -122,7 +126,7 @@ DECLARED: dict[str, Kind] = {
     "ids": OneOf((TEXT, Listed(TEXT)), what="one or several names, such as 'TENX99'"),
     "slides": FLAG,
     "revision": optional(Text("a revision of the data set")),
-    "subject": optional(Text("the name of a patient or an animal")),
+    "subject": optional(Text("the name of a patient or an animal", bare=True)),
     "encoder": Text("the name of an encoder"),
     "method": Text("the name of a method"),
     "gene_scores.method": optional(TEXT, Listed(TEXT)),
@@ -140,7 +144,7 @@ DECLARED: dict[str, Kind] = {
     "panel": optional(Listed(GENE)),
     "gene_sets": optional(
         Mapped(
-            Text("the name of a gene set"),
+            Text("the name of a gene set", bare=True),
             Members(GENE),
             "a dict of lists of genes by the name of the set",
             remedy="gene_sets={'T cells': ['CD3D', 'CD3E']}",
@@ -169,7 +173,7 @@ DECLARED: dict[str, Kind] = {
     "min_hole_um2": Number(0, 1e12, what="an area in square um"),
     "tile_um": WIDTHS,
     "tile_px": WIDTHS,
-    "shift": OrUnknown(Number(-1e300, 1e300)),
+    "shift": OrUnknown(Number(0, 1e300, ends=True, what="a distance")),
     # how a method is trained
     "params": optional(Mapped(TEXT, Anything(), "a dict of the method's own settings by name")),
     "context": optional(Listed(Whole(1, 100_000, "a number of neighbors"), least=0)),
@@ -187,7 +191,7 @@ DECLARED: dict[str, Kind] = {
     "tile_store_gb": Number(0, 1e6),
     "seed": Whole(0, 2**32 - 1),
     "seeds": Whole(1, 1_000, "how many seeds, the first of which is seed"),
-    "groups": optional(Choice(("subject", "section")), Listed(OneOf((TEXT, Whole(0, 10**9))), twice=True)),
+    "groups": optional(Choice(("subject", "section")), Listed(OneOf((BARE, Whole(0, 10**9))), twice=True)),
     "resume": FLAG,
     # where it runs
     "devices": OneOf((Whole(1, 10_000), Choice(("auto",)), Listed(Whole(0, 10_000, "the number of a device")))),

@@ -18,6 +18,7 @@ import numpy as np
 
 from st_predict.core.checks import whole_number
 from st_predict.core.errors import InputError
+from st_predict.core.gene_names import clean_name
 from st_predict.core.room import give_back
 
 _SHOWN = 60  # letters of a value in an error
@@ -93,6 +94,8 @@ class Kind:
 
 def shown(value: Any) -> str:
     """A value in a few letters, with its type where that does not show."""
+    if isinstance(value, np.number):
+        value = value.item()
     if not (value is None or isinstance(value, _PLAIN)):
         return f"the class {value.__qualname__}" if isinstance(value, type) else f"of type {type(value).__name__}"
     try:
@@ -222,9 +225,10 @@ class Choice(Kind):
 
 @dataclass(frozen=True)
 class Text(Kind):
-    """A name that is looked up: some letters."""
+    """A name that is looked up: some letters; ``bare``: without the blanks around it, as names in tables are read."""
 
     what: str = "a name"
+    bare: bool = False
 
     @property
     def expected(self) -> str:
@@ -237,7 +241,7 @@ class Text(Kind):
             raise self.misfit(value, near=isinstance(value, str))
         if len(value) > _LONGEST_TEXT:
             raise Misfit(f"of {len(value):,} letters", f"{self.what} of at most {_LONGEST_TEXT:,} letters", near=True)
-        return str(value)
+        return clean_name(value) if self.bare else str(value)
 
 
 @dataclass(frozen=True)
@@ -333,6 +337,8 @@ class Array(Kind):
             raise self.misfit(value)
         if value.ndim != self.n_dims or value.dtype.kind not in ("iu" if self.whole else "iuf") or not value.size:
             raise Misfit(f"an array {value.shape} of {value.dtype}", self.expected, near=True)
+        if np.ma.is_masked(value):
+            raise Misfit(f"an array {value.shape} with values behind a mask", self.expected, near=True)
         if self.dtype is None:
             return value
         with np.errstate(over="ignore"):
@@ -416,6 +422,8 @@ class Mapped(Kind):
         found = {}
         for key, one in value.items():
             name = _within(self.key, key, ", of which a key")
+            if name in found:  # which blanks around it told apart
+                raise Misfit(f"a dict in which {shown(name)} stands twice", "each of them once", near=True)
             found[name] = _within(self.value, one, f"[{name!r:.60}]")
         if len(found) < self.least:
             raise Misfit("an empty dict", self.what, near=True)

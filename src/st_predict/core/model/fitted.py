@@ -106,6 +106,14 @@ class Fitted(TrainingRecord):
     def provenance(self, panel: Sequence[str] | None = None) -> dict[str, Any]:
         """What is written beside every prediction; ``panel`` are the genes of it, ``None``: all."""
         panel = self.panel if panel is None else panel
+        known = set(self.panel)
+        if unknown := [gene for gene in panel if gene not in known]:
+            raise InputError(
+                f"{unknown[0]!r} is none of the {len(self.panel)} genes that the model predicts",
+                where="panel",
+                expected="genes and gene sets of model.panel",
+                remedy="leave it out",
+            )
         sets = {name: list(genes) for name, genes in self.gene_sets.items() if name in panel}
         return {
             "package_version": version("st-predict"),

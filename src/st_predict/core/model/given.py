@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict.core.checks import check_apart, check_places
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def check_tiles(features: NDArray[Any], domain: Domain | None) -> None:
         )
 
 
-def check_spots(n: int, centers_px: NDArray[Any], arrays: NDArray[Any] | None) -> None:
-    """Refuse centers, or numbers of arrays, that are not those of ``n`` spots.
+def check_spots(n: int, centers_px: NDArray[Any], arrays: NDArray[Any] | None, reach: int) -> None:
+    """Refuse centers, or numbers of arrays, that are not those of ``n`` spots, and arrays without ``reach`` other spots.
 
     Raises
     ------
@@ -47,6 +48,16 @@ def check_spots(n: int, centers_px: NDArray[Any], arrays: NDArray[Any] | None) -
                 expected=f"finite numbers {shape}, a row for each spot of features",
                 remedy=f"give {where} of the same spots, in the same order",
             )
+    check_places(centers_px, where="centers_px")
+    check_apart(centers_px, where="centers_px")
+    fewest = n if arrays is None else int(np.unique(arrays, return_counts=True)[1].min())
+    if fewest <= min(reach, n - 1):
+        raise InputError(
+            f"an array of {fewest} spots is too small: a prediction depends on the {reach} nearest of its own",
+            where="arrays",
+            expected=f"more than {reach} spots in every array",
+            remedy="leave arrays out, or predict small arrays by themselves",
+        )
 
 
 def check_genes(genes: NDArray[Any] | None, n_genes: int) -> None:

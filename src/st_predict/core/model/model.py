@@ -20,7 +20,7 @@ from st_predict.core.model.lone_tiles import TileModel
 from st_predict.core.model.predict import predicted_parts
 from st_predict.core.neighbors import array_places, nearest_spots
 from st_predict.core.room import give_back, room_for
-from st_predict.core.section import same_subject
+from st_predict.core.section import same_subject, subject_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,7 +214,8 @@ class Model(TileModel):
     @checked
     def is_of_another(self, subject: str | None) -> bool:
         """Whether a slide of this subject is known to be of another subject than the only one that was trained on."""
-        return self.subject is not None and subject is not None and not same_subject(self.subject, subject)
+        other = subject_name(subject)
+        return self.subject is not None and other is not None and not same_subject(self.subject, other)
 
     def check_section(self, section: Section) -> None:
         """Refuse a section that this model cannot predict.
@@ -262,7 +263,9 @@ class Model(TileModel):
         temporary file.
         """
         check_tiles(features, self.domain)
-        check_spots(len(features), centers_px, arrays)
+        check_spots(len(features), centers_px, arrays, self.reach)
+        if arrays is not None:
+            arrays = np.unique(arrays, return_inverse=True)[1]  # any whole numbers tell them apart
         check_genes(genes, len(self.panel))
         wanted = slice(None) if genes is None else genes
         predicted = room_for("predictions", (len(features), len(self.panel if genes is None else genes)))
