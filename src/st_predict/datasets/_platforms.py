@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from st_predict.datasets._tissue import radii_um
+from st_predict.core.pooling import count_points
+from st_predict.datasets._tissue import BACKGROUND, GRID_UM, radii_um
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,8 +128,6 @@ def _bins(
     drawn: Transcripts, side_um: int, size_um: float, ground: Ground
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Rows and columns of the bins on tissue ``(n_bins,)``, and the bin of each transcript ``(n,)``; -1 where in none."""
-    from st_predict.datasets._tissue import BACKGROUND, GRID_UM
-
     n_side = int(size_um // side_um)
     middle = ((np.arange(n_side) + 0.5) * side_um / GRID_UM).astype(int)
     tissue = ground.tissue.region[np.ix_(middle, middle)] != BACKGROUND
@@ -142,8 +141,6 @@ def _bins(
 
 
 def _count(number: NDArray[np.int64], drawn: Transcripts, kept: NDArray[np.bool_], n: int) -> Any:
-    from st_predict.core.pooling import count_points
-
     return count_points(number, drawn.feature[kept], n_spots=n, n_features=len(drawn.features))
 
 

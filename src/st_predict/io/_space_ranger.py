@@ -167,6 +167,8 @@ def read_positions(path: Path) -> pd.DataFrame:
             with path.open(encoding="utf-8-sig") as file:
                 header = 0 if "in_tissue" in file.readline().lower() else None
             frame = pd.read_csv(path, sep=separator(path), header=header, names=None if header == 0 else _COLUMNS)
+    except InputError:
+        raise
     except (KeyError, ValueError, OSError, TypeError) as error:
         raise _bad_positions(path, f"cannot be read: {error}") from error
     if frame.index.nlevels > 1:  # pandas takes what is too many for names of rows

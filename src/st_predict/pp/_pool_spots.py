@@ -92,7 +92,7 @@ def pool_spots(
     >>> xenium = stp.datasets.synthetic_tissue(n_sections=1, n_genes=60, size_um=800, technology="xenium")["S1"]
     >>> stp.pp.pool_spots(xenium)
     >>> xenium.tables["spots_counts"].shape
-    (88, 50)
+    (36, 60)
     """
     if diameter_um > pitch_um:
         raise InputError(
