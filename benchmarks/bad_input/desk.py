@@ -25,6 +25,10 @@ class Desk:
         self.folder = folder
         drawn = stp.datasets.synthetic_tissue(n_sections=2, n_genes=30, size_um=800, um_per_px=2.0)
         self.sections = dict(zip("AB", drawn.values(), strict=True))
+        self.xenium = stp.datasets.synthetic_tissue(
+            n_sections=1, n_genes=30, size_um=600, um_per_px=2.0, technology="xenium"
+        )["S1"]
+        stp.pp.find_tissue(self.xenium)
         self.model = stp.tl.train(self.fresh(), **QUICK)
         self.with_prediction = copied(self.sections["A"])
         stp.tl.predict(self.with_prediction, self.model)
@@ -50,6 +54,10 @@ class Desk:
 
         one = self.sections["A"]
         return SpatialData(images=dict(one.images), attrs=copy.deepcopy(one.attrs))
+
+    def transcripts(self) -> Any:
+        """A section of Xenium with the outline of its tissue."""
+        return copied(self.xenium)
 
     def objects(self) -> dict[str, Callable[[], Any]]:
         """What is no section, no model, no table, as the case may be; each is made when it is called."""
@@ -97,7 +105,7 @@ def copied(section: Any) -> Any:
     from spatialdata import SpatialData
 
     return SpatialData(
-        images=dict(section.images), shapes={key: shapes.copy() for key, shapes in section.shapes.items()},
+        images=dict(section.images), points=dict(section.points), shapes={key: shapes.copy() for key, shapes in section.shapes.items()},
         tables={key: table.copy() for key, table in section.tables.items()}, attrs=copy.deepcopy(section.attrs),
     )  # fmt: skip
 

@@ -40,6 +40,23 @@ def gene_sets() -> Kind:
     return Kind(values, optional=True)
 
 
+def least_by_column() -> Kind:
+    def values(rng: random.Random) -> Iterator[tuple[str, Any]]:
+        for value in (rng.randint(1, 9), "qv", True, float("nan"), ["qv"], [("qv", 20)], object()):
+            yield "wrong container", value
+        yield "unknown name", {"nosuch": 1}
+        yield "number for a name", {5: 1}
+        yield "None", {"qv": None}
+        yield "text for a number", {"qv": "20"}
+        yield "bool for a number", {"qv": True}
+        yield "NaN or infinite", {"qv": float("nan")}
+        yield "NaN or infinite", {"qv": float("inf")}
+        yield "absurdly large", {"qv": 1e9}
+        yield "wrong type", {"cell_id": 1}
+
+    return Kind(values, optional=True)
+
+
 def params() -> Kind:
     def values(rng: random.Random) -> Iterator[tuple[str, Any]]:
         for value in (

@@ -12,6 +12,7 @@ from kinds import (
     features,
     gene_sets,
     groups,
+    least_by_column,
     methods,
     params,
     series,
@@ -138,6 +139,12 @@ def surface() -> dict[str, tuple[Callable[[Desk], dict[str, Any]], dict[str, Kin
         "pp.spot_grid": (lambda d: {"sdata": d.bare()}, {
             "sdata": section, "pitch_um": number(0, 1e9), "diameter_um": number(0, 1e9), "layout": choice("hex"),
             "key_added": new_name(), "image_key": key, "tissue_key": key}),
+        "pp.pool_spots": (lambda d: {"sdata": d.transcripts()}, {
+            "sdata": section, "pitch_um": number(0, 1e9), "diameter_um": number(0, 1e9), "layout": choice("hexagon"),
+            "points_key": key, "image_key": key, "tissue_key": key, "feature_key": choice("nosuch").or_none(),
+            "min_quality": least_by_column(), "key_added": new_name()}),
+        "pp.pool_spots by table": (lambda d: {"sdata": d.fresh()["A"], "pitch_um": 200}, {
+            "table_key": key, "shapes_key": key, "layer": key}),
         "pp.set_scale": (lambda d: {"sdata": d.fresh()["A"], "um_per_px": 2.0}, {"sdata": section, "um_per_px": um_per_px, "image_key": key}),
         "pp.set_scale by pitch": (lambda d: {"sdata": d.fresh()["A"], "pitch_um": 100}, {
             "pitch_um": number(0, 1e9).or_none(), "shapes_key": key, "table_key": key}),
@@ -180,7 +187,7 @@ def surface() -> dict[str, tuple[Callable[[Desk], dict[str, Any]], dict[str, Kin
             "table": a_table, "metric": choice("nosuch"), "gene_set": choice("nosuch").or_none(), **drawing}),
         "datasets.synthetic_tissue": (lambda _: {"n_sections": 1, "n_genes": 20, "size_um": 600, "um_per_px": 2.0}, {
             "n_sections": whole(1, absurd=10**9), "n_subjects": whole(1), "subjects": choice("alike"),
-            "n_genes": whole(20), "size_um": number(599, 1e9), "um_per_px": number(0.1, 1e6), "seed": whole(0)}),
+            "technology": choice("Visium"), "n_genes": whole(20), "size_um": number(599, 1e9), "um_per_px": number(0.1, 1e6), "seed": whole(0)}),
         **{f"datasets.{name}": (lambda _: {}, public) for name in ("als", "her2st", "mob")},
         "Model.save": (lambda d: {"self": d.model, "path": "out"}, {"path": writable(read=())}),
         "Model.genes_on": (lambda d: {"self": d.model, "shift": 0.5}, {

@@ -65,7 +65,7 @@ def test_every_transcript_is_counted_once(xenium: SpatialData, layout: Any, diam
     """Against spots and transcripts joined one by one in geopandas, through the shapes as they were written."""
     import geopandas
 
-    stp.pp.pool_spots(xenium, layout=layout, diameter_um=diameter_um, table_key=None)
+    stp.pp.pool_spots(xenium, layout=layout, diameter_um=diameter_um)
     spots, table = xenium.shapes["spots"], xenium.tables["spots_counts"]
     outlines = spots.geometry if layout == "square" else spots.geometry.buffer(spots["radius"], quad_segs=90)
     frame = transcripts_px(xenium)
@@ -236,6 +236,8 @@ def only_controls(sdata: SpatialData) -> SpatialData:
         (None, {"min_quality": {"qv": 99}}, "points 'transcripts' hold "),
         (None, {"min_quality": {"qv": "high"}}, "min_quality['qv'] is 'high' (text)"),
         (None, {"feature_key": "cell_id", "pitch_um": 1e5}, "no place of a grid of 100000 um lies on tissue"),
+        (None, {"layer": "counts"}, "layer is of a table, and points 'transcripts' would be pooled"),
+        (None, {"table_key": "table", "min_quality": {}}, "min_quality is of points, and a table would be pooled"),
         (None, {"table_key": "none"}, "there is no table 'none'"),
         (copy.deepcopy, {}, "points 'transcripts' are in no coordinate system"),
         (two_points, {}, "there are 2 elements of points: transcripts, more"),

@@ -83,7 +83,7 @@ def pool_spots(
     ------
     InputError
         If the scale is unknown, spots would overlap, there is nothing to pool or several things, most of it lies off the
-        image, a column is missing, or ``key_added`` is taken.
+        image, a column is missing, an argument is of the other kind of source, or ``key_added`` is taken.
 
     Examples
     --------
@@ -103,6 +103,18 @@ def pool_spots(
         )
     image, array = find_image(sdata, image_key), Array(pitch_um, diameter_um, layout, tissue_key)
     points = find_points(sdata, points_key, table_key)
+    of_points, of_tables = (
+        {"feature_key": feature_key, "min_quality": min_quality},
+        {"shapes_key": shapes_key, "layer": layer},
+    )
+    if vain := [name for name, value in (of_points if points is None else of_tables).items() if value is not None]:
+        pooled = "a table" if points is None else f"points {points!r}"
+        raise InputError(
+            f"{vain[0]} is of {'points' if points is None else 'a table'}, and {pooled} would be pooled",
+            where=vain[0],
+            expected=f"{vain[0]} only where {'points' if points is None else 'a table'} is pooled",
+            remedy=f"leave {vain[0]} out, or name {'the points: points_key' if points is None else 'the table: table_key'}=...",
+        )
     if points is None:
         pool_table(sdata, key_added, array, Elements(image, shapes_key, table_key, layer))
     else:
