@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,13 @@ def test_an_image_of_which_all_is_lost_is_refused(store: Path) -> None:
     lose(store, 0, *[(r, c) for r in range(4) for c in range(4)])
     with pytest.raises(InputError, match="image 'he' has no block of one of its channels, or of all"):
         say_what_is_lost(spatialdata.read_zarr(store), "he")
+
+
+@pytest.mark.parametrize("removed", ["", "images/he"])
+def test_a_store_that_is_removed_while_it_is_read_is_no_white_image(store: Path, removed: str) -> None:
+    source = image_source(spatialdata.read_zarr(store), "he")
+    source.read_chunk(0, 0)
+    shutil.rmtree(store / removed)
+    with pytest.raises(InputError, match=r"^.*images/he/.* was removed or replaced while it was read\n") as error:
+        source.read_chunk(0, 1)
+    assert error.value.remedy == "put it back, and run this again"

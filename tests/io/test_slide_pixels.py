@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from st_predict._spatialdata.image import image_array, image_source, reduced_sou
 from st_predict.core.alpha import over_white
 from st_predict.core.errors import InputError
 from st_predict.io._images import open_image
-from st_predict.io._regions import OpenSlideImage
+from st_predict.io._regions import OmeZarrImage, OpenSlideImage
 from st_predict.io._tiff import TiffImage
 
 SIZE, TILE = 512, 128
@@ -116,6 +117,16 @@ def test_chunks_that_a_zarr_lacks_are_white(
     n = 3 // block
     said = f"{12 * n} of {16 * n} blocks of slide.zarr (75 %) were never stored; they are read as white"
     assert caplog.text == "" if fill == 255 else said in caplog.text
+
+
+def test_a_zarr_that_is_removed_while_it_is_read_is_no_white_slide(tmp_path: Path) -> None:
+    path = tmp_path / "slide.zarr"
+    ome_zarr(path, [np.full((3, SIZE, SIZE), 70, np.uint8)])
+    image = OmeZarrImage(path, where="image", name="0", axes=("c", "y", "x"))
+    image.read_box(0, TILE, 0, TILE)
+    shutil.rmtree(path)
+    with pytest.raises(InputError, match=r"^.*slide.zarr/0 was removed or replaced while it was read\n"):
+        image.read_box(0, TILE, 0, TILE)
 
 
 def in_shards(path: Path, pixels: np.ndarray, **how: Any) -> None:

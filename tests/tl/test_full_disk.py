@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,3 +111,28 @@ def test_on_the_command_line_the_model_is_written_elsewhere(
     (place,) = here.iterdir()
     assert f"The model was written to {place} instead" in done.output
     assert place.name == f"m-{stp.load_model(place).id}"
+
+
+FEW_FILES = """
+import resource
+import sys
+
+import spatialdata
+
+import st_predict as stp
+
+first, second, out = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+model = stp.tl.train([first, second], encoder="tiny", genes=5, method="ridge", min_counts=1)
+model.save(out)
+stp.tl.predict(spatialdata.read_zarr(first), model)
+"""
+
+
+def test_forty_open_files_are_enough(three_sections: dict[str, SpatialData], tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.zarr" for name in "AB"]
+    for path, sdata in zip(paths, three_sections.values(), strict=False):
+        sdata.write(path)
+    command = [sys.executable, "-W", "ignore", "-c", FEW_FILES, *map(str, paths), str(tmp_path / "model")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

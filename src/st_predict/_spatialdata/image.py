@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict._spatialdata.lost import logger, say_level, say_lost, whitened
+from st_predict._spatialdata.lost import find_stored, logger, say_level, say_lost, whitened
 from st_predict.core.alpha import over_white
 from st_predict.core.channels import FOUR_REMEDY, color_channels, say_names
+from st_predict.core.chunks import check_there
 from st_predict.core.errors import InputError
 from st_predict.core.tiles.sources import ArraySource
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
@@ -20,10 +23,13 @@ if TYPE_CHECKING:
 
 
 class DaskSource:
-    """A lazy image ``(3 or 4, height, width)``, the fourth being alpha; its chunks are those of the dask array."""
+    """A lazy image ``(3 or 4, height, width)``, the fourth being alpha; its chunks are those of the dask array.
 
-    def __init__(self, pixels: Any) -> None:
-        self._pixels = pixels
+    ``folder`` is where it lies on disk, if it is one array there.
+    """
+
+    def __init__(self, pixels: Any, folder: Path | None = None) -> None:
+        self._pixels, self._folder = pixels, folder
         self.row_edges = np.cumsum([0, *pixels.chunks[1]])
         self.col_edges = np.cumsum([0, *pixels.chunks[2]])
 
@@ -35,6 +41,8 @@ class DaskSource:
         # The graph is run as it is: compute() would copy the chunk, and into another memory order.
         parts = [part[0][0] for part in dask.get(block.__dask_graph__(), block.__dask_keys__())]
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if self._folder is not None:
+            check_there(self._folder)
         return over_white(np.asarray(pixels).transpose(1, 2, 0))
 
 
@@ -105,14 +113,15 @@ def _color_channels(array: Any) -> list[int] | None:
 
 def _source(array: Any) -> ImageSource:
     """Pixels ``(c, y, x)`` in memory or lazy, as red, green, blue and, if there is one, alpha."""
-    pixels, order = whitened(array.data), _color_channels(array)
+    stored = find_stored(array.data)
+    pixels, order = whitened(array.data, stored), _color_channels(array)
     if order not in (None, list(range(array.sizes["c"]))):
         pixels = pixels[order]
     if isinstance(pixels, np.ndarray):
         return ArraySource(over_white(pixels.transpose(1, 2, 0)))
     # Where a lazy array is nothing but a view of an image source, that is read: a graph a chunk takes three times as long.
     viewed: Any = pixels.dask.get(f"original-{pixels.name}")
-    return viewed if hasattr(viewed, "read_chunk") else DaskSource(pixels)
+    return viewed if hasattr(viewed, "read_chunk") else DaskSource(pixels, stored and stored.folder)
 
 
 def reduced_sources(sdata: SpatialData, key: str) -> list[ImageSource]:

@@ -15,6 +15,8 @@ from st_predict.core.chunks import ZarrBlocks, any_plane, say_apart, say_missing
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 logger = logging.getLogger("st_predict")
@@ -25,6 +27,8 @@ class Stored(NamedTuple):
     """What an image lies in on disk."""
 
     array: Any
+    folder: Path
+    """Where it lies."""
     key: str
     """Of the array in the graph."""
     lacks: NDArray[np.bool_]
@@ -70,16 +74,16 @@ def find_stored(pixels: Any) -> Stored | None:
         return None  # in memory, or on another machine
     if array.ndim != len(_AXES) or array.dtype != np.uint8 or array.shape[0] not in (3, 4):
         return None  # no image in color, which is refused elsewhere
-    blocks = ZarrBlocks(array, array.store.root / array.path, _AXES)
-    return Stored(array, keys[0], blocks.lacks, blocks.needed)
+    folder = array.store.root / array.path
+    blocks = ZarrBlocks(array, folder, _AXES)
+    return Stored(array, folder, keys[0], blocks.lacks, blocks.needed)
 
 
-def whitened(pixels: Any) -> Any:
-    """The same lazy pixels, white where the array on disk lacks blocks."""
+def whitened(pixels: Any, stored: Stored | None) -> Any:
+    """The same lazy pixels, white where the array on disk that they are read from lacks blocks."""
     import dask.array as da
     from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-    stored = find_stored(pixels)
     if stored is None or not stored.lacks.any():
         return pixels
     layers = {**pixels.dask.layers, stored.key: MaterializedLayer({stored.key: _White(stored)})}

@@ -22,8 +22,26 @@ if TYPE_CHECKING:
 
     Lacks = NDArray[np.bool_]
 
+_METADATA = ("zarr.json", ".zarray")
 _NEVER = 2**64 - 1  # what the index of a shard says of a block that it lacks
 _INDEX = {"bytes", "crc32c"}  # codecs of an index
+
+
+def check_there(folder: Path) -> None:
+    """Refuse what was read of an array that is gone since: every chunk of it would be white, as if it was never stored.
+
+    Raises
+    ------
+    InputError
+        With its folder.
+    """
+    if not any((folder / name).is_file() for name in _METADATA):
+        raise InputError(
+            f"{folder} was removed or replaced while it was read",
+            where=str(folder),
+            expected="the store as it was when reading began",
+            remedy="put it back, and run this again",
+        )
 
 
 class _Index(NamedTuple):

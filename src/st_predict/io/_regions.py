@@ -11,7 +11,7 @@ import numpy as np
 
 from st_predict.core.alpha import over_white
 from st_predict.core.channels import FOUR_REMEDY, color_channels
-from st_predict.core.chunks import ZarrBlocks, whiten
+from st_predict.core.chunks import ZarrBlocks, check_there, whiten
 from st_predict.core.dicom import dicom_files
 from st_predict.core.errors import InputError
 from st_predict.io._blocks import check_planes
@@ -274,6 +274,7 @@ class OmeZarrImage(RegionImage):
         pixels = np.ascontiguousarray(over_white(np.ascontiguousarray(pixels[..., self._order])))
         tall, wide = self.block_px
         rows, cols = range(top // tall, -(-bottom // tall)), range(left // wide, -(-right // wide))
+        check_there(self.path / self.name)
         whiten(pixels, self._blocks.blank(rows, cols), self.block_px, top - rows[0] * tall, left - cols[0] * wide)
         return pixels
 
