@@ -261,7 +261,7 @@ def test_columns_of_lists(make_section: Make, column: str, value: Any) -> None:
         assert read(sdata).n_spots == 42, "nothing of it is needed"
         return
     with pytest.raises(
-        InputError, match=said.get(column, rf"^obs\['{column}'\] holds .*\n  where:    obs\['{column}'\]\n")
+        InputError, match=said.get(column, rf"^a value of obs\['{column}'\] is .*\n  where:    obs\['{column}'\]\n")
     ):
         read(sdata)
 

@@ -187,15 +187,27 @@ def test_without_any_counts() -> None:
         stp.io.anndata(adata)
 
 
-@pytest.mark.parametrize("names", [list("ABCD") + [np.nan], pd.MultiIndex.from_product([list("ABCDE"), "a"])])
+@pytest.mark.parametrize("several", [False, True])
 @pytest.mark.filterwarnings(r"ignore:\s*AnnData expects:UserWarning")
-def test_genes_without_a_name(names: Any) -> None:
+def test_genes_without_a_name(several: bool) -> None:
     adata = legacy()
-    adata.var_names = names if isinstance(names, pd.MultiIndex) else pd.Index(names, dtype=object)
+    names = pd.MultiIndex.from_arrays([list("ABCDE"), list("aaaaa")])
+    adata.var_names = names if several else pd.Index([*"ABCD", np.nan], dtype=object)
     with pytest.raises(
         InputError, match="^[15] of 5 genes have no name, for example number [15]\n  where:    adata.var_names\n"
     ):
         stp.io.anndata(adata)
+
+
+@pytest.mark.parametrize("column", ["section", "note"])
+def test_columns_of_lists(column: str) -> None:
+    adata = legacy()
+    adata.obs[column] = pd.Series([["a"]] * N_SPOTS, index=adata.obs_names, dtype=object)
+    with pytest.raises(InputError) as error:
+        stp.io.anndata(adata)
+    assert str(error.value).startswith(f"a value of obs['{column}'] is ['a'] (list)\n  where:    obs['{column}']\n")
+    exec(error.value.remedy.split(": ", 1)[1].split(";")[0], {"obs": adata.obs})
+    assert stp.io.anndata(adata).tables["table"].obs[column].iloc[0] == "['a']"
 
 
 def test_spots_on_glass_are_left_out() -> None:

@@ -71,9 +71,9 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     assert "nh2st" in error.value.remedy
     with pytest.raises(InputError, match="the table has no column 'expected_pcc'"):
         stp.pl.reliability(genes().drop(columns="expected_pcc"))
-    with pytest.raises(InputError, match="^column 'covered90' holds 'x' \\(text\\), which is no number\n"):
+    with pytest.raises(InputError, match="^a value of column 'covered90' is 'x' \\(text\\), and no finite number\n"):
         stp.pl.reliability(genes().assign(covered90="x"))
-    with pytest.raises(InputError, match="^column 'section' holds nan, which is no name\n"):
+    with pytest.raises(InputError, match="^a value of column 'section' is nan, and no name\n"):
         stp.pl.reliability(genes().assign(section=np.nan))
     with pytest.raises(InputError, match="no folder"):
         stp.pl.reliability(genes(), save=tmp_path / "none" / "sure.png")

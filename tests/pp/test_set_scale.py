@@ -82,13 +82,23 @@ def test_absurd_lengths_leave_the_scale_alone(make_section: Make, given: dict[st
     assert sdata.attrs["st_predict"]["um_per_px"] == {"A_image": 4.0}
 
 
-@pytest.mark.parametrize("grid", [(1, 1), (2, 2)])
-def test_pitch_of_spots_at_one_place(make_section: Make, grid: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("grid", "said", "remedy"),
+    [
+        ((1, 1), "^1 spots at one place have no pitch\n", "give um_per_px instead"),
+        (
+            (2, 2),
+            r"^most spots lie on top of one another \(4 of 4\)\n",
+            "check the positions against those of the section",
+        ),
+    ],
+)
+def test_pitch_of_spots_at_one_place(make_section: Make, grid: tuple[int, int], said: str, remedy: str) -> None:
     sdata = make_section("A", grid=grid, um_per_px=None)
     sdata.shapes["A"] = ShapesModel.parse(np.full((grid[0] * grid[1], 2), 20.0), geometry=0, radius=8.0)
-    with pytest.raises(InputError, match="have no pitch") as error:
+    with pytest.raises(InputError, match=said) as error:
         set_scale(sdata, pitch_um=100.0)
-    assert error.value.remedy == "give um_per_px instead"
+    assert error.value.remedy == remedy
 
 
 def test_diameter_of_bins(make_section: Make) -> None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from st_predict.core.arguments.kinds import shown
+from st_predict.core.errors import InputError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -50,6 +53,23 @@ def comparable(values: pd.Series) -> pd.Series:
     except TypeError:
         return values.map(str, na_action="ignore")
     return values
+
+
+def check_comparable(values: pd.Series) -> None:
+    """Refuse a column of spots whose values cannot be told apart, see :func:`comparable`.
+
+    Raises
+    ------
+    InputError
+        With one of these values.
+    """
+    if comparable(values) is not values:
+        raise InputError(
+            f"a value of obs[{values.name!r}] is {shown(next(v for v in values.dropna() if not isinstance(v, str)))}",
+            where=f"obs[{values.name!r}]",
+            expected="text or numbers",
+            remedy=f"make them text: obs[{values.name!r}] = obs[{values.name!r}].astype(str); or drop the column",
+        )
 
 
 def plain_name(name: object) -> str:

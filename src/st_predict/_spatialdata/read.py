@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from st_predict._spatialdata.columns import column_name, comparable
+from st_predict._spatialdata.columns import check_comparable, column_name
 from st_predict._spatialdata.counts import read_counts
 from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
 from st_predict._spatialdata.kept import check_named, gene_names, own_genes, say_left_out
@@ -15,7 +15,6 @@ from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
 from st_predict._spatialdata.shapes import circle_radii, own_shapes
 from st_predict._spatialdata.systems import shapes_to_image
-from st_predict.core.arguments.kinds import shown
 from st_predict.core.checks import check_places, check_spots_on_image
 from st_predict.core.errors import InputError
 from st_predict.core.gene_names import clean_name
@@ -144,16 +143,8 @@ def _single(table: AnnData | None, column: str) -> str | None:
     if table is None or not named:
         return None
     own = column if column in named else named[0]
-    written = table.obs[own].dropna()
-    values = comparable(written)
-    if values is not written:
-        raise InputError(
-            f"obs[{own!r}] holds {shown(next(value for value in written if not isinstance(value, str)))}",
-            where=f"obs[{own!r}]",
-            expected=f"the name of one {column}, as text",
-            remedy=f"name it: obs[{own!r}] = 'a name'",
-        )
-    names = values.unique()
+    check_comparable(table.obs[own])
+    names = table.obs[own].dropna().unique()
     if len(names) > 1:
         raise InputError(
             f"obs[{own!r}] has several values: {', '.join(map(str, names[:5]))}",

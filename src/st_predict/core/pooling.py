@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_matrix, csr_matrix
 
 from st_predict.core.grid import HEX_APART
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
 
 class Lattice(NamedTuple):
@@ -85,6 +85,8 @@ def count_points(spots: NDArray[np.int64], features: NDArray[np.int64], *, n_spo
     spots, features
         Numbers of each point's spot and feature ``(n,)``; points with a number below 0 are not counted.
     """
+    from scipy.sparse import coo_matrix
+
     counted = (spots >= 0) & (features >= 0)
     ones = np.ones(int(counted.sum()), np.int64)
     return coo_matrix((ones, (spots[counted], features[counted])), shape=(n_spots, n_features)).tocsr()
@@ -92,6 +94,8 @@ def count_points(spots: NDArray[np.int64], features: NDArray[np.int64], *, n_spo
 
 def sum_rows(counts: csr_matrix, spots: NDArray[np.int64], *, n_spots: int) -> csr_matrix:
     """Rows of counts ``(n, n_features)`` added up by their spot ``(n_spots, n_features)``; those below 0 are left out."""
+    from scipy.sparse import coo_matrix, csr_matrix
+
     rows = np.flatnonzero(spots >= 0)
     members = coo_matrix((np.ones(len(rows), np.int64), (spots[rows], rows)), shape=(n_spots, len(spots))).tocsr()
     return csr_matrix(members @ counts)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.columns import check_comparable
 from st_predict.core.checks import check_apart
 
 if TYPE_CHECKING:
@@ -59,10 +60,17 @@ def linked_table(adata: AnnData, section: str, subject: str | None) -> AnnData:
         Name of the section; a column ``section`` that is there already stays.
     subject
         Patient or animal; ``None`` leaves a column ``subject`` as it is.
+
+    Raises
+    ------
+    InputError
+        If a column of spots holds lists or the like, which SpatialData does not take.
     """
     import pandas as pd
     from spatialdata.models import TableModel
 
+    for _, values in adata.obs.items():
+        check_comparable(values)
     earlier: Any = adata.uns.pop(TableModel.ATTRS_KEY, {})
     region_key = _free(adata, "region", earlier.get("region_key"))
     instance_key = _free(adata, "instance_id", earlier.get("instance_key"))

@@ -56,13 +56,15 @@ def check_columns(
         raise _unlike("the table has no row", made_by)
     for column in names:
         if wrong := [value for value in table[column] if not _is_name(value)]:
-            raise _unlike(f"column {column!r} holds {shown(wrong[0])}, which is no name", made_by)
+            raise _unlike(f"a value of column {column!r} is {shown(wrong[0])}, and no name", made_by)
     changed = {}
     for column in numbers:
         values = pd.to_numeric(table[column], errors="coerce")
         fit = (values.notna() | table[column].isna()) & ~np.isinf(values.astype(float))
         if not fit.all():
-            raise _unlike(f"column {column!r} holds {shown(table[column][~fit].iloc[0])}, which is no number", made_by)
+            raise _unlike(
+                f"a value of column {column!r} is {shown(table[column][~fit].iloc[0])}, and no finite number", made_by
+            )
         if table[column].dtype == object:
             changed[column] = values.astype(float)
     return table.assign(**changed) if changed else table

@@ -26,6 +26,7 @@ _LONGEST_NAME = 200  # bytes; file systems take 255, and endings are added
 _LONGEST_PART = 255
 _LONGEST_TEXT = 1000
 _AT_ONCE = 4096  # rows
+_LARGEST = 1e15  # of an array's numbers: their squares are summed in single precision
 _PLAIN = (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, range, Path, np.generic)
 
 
@@ -344,7 +345,7 @@ class Array(Kind):
         with np.errstate(over="ignore"):
             found = value.astype(self.dtype, copy=False)
         for start in range(0, len(found), _AT_ONCE):  # it may be a file that is larger than the memory
-            finite = np.isfinite(found[start : start + _AT_ONCE]).all()
+            finite = (np.abs(found[start : start + _AT_ONCE]) < _LARGEST).all()
             give_back(found)
             if finite:
                 continue
