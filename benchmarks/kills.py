@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import gc
 import json
 import os
 import random
@@ -339,6 +340,10 @@ def _import_all() -> None:
     import st_predict.cli.commands
     import st_predict.cli.predict
     import st_predict.tl._cohort  # noqa: F401
+
+    # A fork would else clear away, at some moment, what importing has left here; Python swallows a signal that comes then.
+    gc.collect()
+    gc.freeze()
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

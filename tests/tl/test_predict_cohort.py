@@ -320,6 +320,27 @@ def test_bad_calls_are_refused_before_anything_is_read(
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.zarr"))
 
 
+@pytest.mark.parametrize("seam", ["st_predict.tl._cohort._write_manifest", "st_predict.core.model.model.Model.save"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_run_that_ended_before_its_first_slide_goes_on(
+    seam: str, after: bool, slides: list[Path], quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off just before or just after it wrote the manifest, or the copy of the model."""
+    done = _cohort._write_manifest if seam.endswith("manifest") else Model.save
+
+    def broken_off(*given: Any, **named: Any) -> None:
+        if after:
+            done(*given, **named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(seam, broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            stp.tl.predict_cohort(slides[:1], quick_model, tmp_path / "out", um_per_px=UM, n_jobs=1)
+    manifest = stp.tl.predict_cohort(slides[:1], quick_model, tmp_path / "out", um_per_px=UM, n_jobs=1)
+    assert manifest["status"].tolist() == ["done"]
+
+
 def listed(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 

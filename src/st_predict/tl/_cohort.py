@@ -82,7 +82,6 @@ def run_cohort(
                 check_store(Path(job.store))
             else:
                 shutil.rmtree(_part(job), ignore_errors=True)  # of a run that was killed when all was done
-        model.save(out_dir / _MODEL)
         rows = {
             job.name: _row(job, "skipped", reason="done earlier", **found)
             for job in jobs
@@ -90,13 +89,14 @@ def run_cohort(
         }
         if rows:
             logger.info("%d of %d slides were done earlier", len(rows), len(jobs))
+        manifest = _write_manifest(jobs, rows, out_dir)  # first: by it a folder is known as that of a cohort
+        model.save(out_dir / _MODEL)
         todo = [job for job in jobs if job.name not in rows]
         shared = str(out_dir / _MODEL), request, wanted
         if n_jobs is None and client is None:
             n_jobs = min(n_cores(), max(1, len(todo))) if device == "cpu" else 1
         with progress_bar(len(jobs), "slides", unit="slide") as bar:
             bar.update(len(rows))
-            manifest = _write_manifest(jobs, rows, out_dir)
             for i, found, error in run_jobs(
                 predict_slide, shared, [(job,) for job in todo], n_jobs=n_jobs, client=client
             ):
