@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -84,6 +84,15 @@ def find_points(sdata: SpatialData, points_key: str | None, table_key: str | Non
     return points_key or next(iter(names), None)
 
 
+class Laid(NamedTuple):
+    """Spots as they lie."""
+
+    points: NDArray[np.float64]
+    """Centers ``(n, 2)`` in px of the image."""
+    rows: NDArray[np.int64]
+    cols: NDArray[np.int64]
+
+
 class Pooled(NamedTuple):
     """Counts of genes in spots."""
 
@@ -127,7 +136,8 @@ def add_pooled(
             "%d of %d places on tissue hold no count and get no spot: they lie outside of what was measured",
             (~held).sum(), len(held),
         )  # fmt: skip
-    _write(sdata, image, key, array, um_per_px, points[held], rows[held], cols[held], pooled.counts[held], pooled.var)
+    laid = Laid(points[held], rows[held], cols[held])
+    _write(sdata, image, key, laid, Pooled(pooled.counts[held], pooled.var), array, um_per_px)
 
 
 def check_free(sdata: SpatialData, key: str) -> None:
@@ -197,16 +207,7 @@ def pool_table(sdata: SpatialData, key: str, array: Array, elements: Elements) -
 
 
 def _write(
-    sdata: SpatialData,
-    image: str,
-    key: str,
-    array: Array,
-    um_per_px: float,
-    points: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    cols: NDArray[np.int64],
-    counts: Any,
-    var: pd.DataFrame,
+    sdata: SpatialData, image: str, key: str, laid: Laid, pooled: Pooled, array: Array, um_per_px: float
 ) -> None:
     """Spots in px of the image, and a table that annotates them."""
     import pandas as pd
@@ -215,6 +216,7 @@ def _write(
     from shapely import box
     from spatialdata.models import TableModel
 
+    points, rows, cols = laid
     reach = array.diameter_um / um_per_px / 2
     columns = {"array_row": rows, "array_col": cols}
     if array.layout == "hex":
@@ -226,7 +228,7 @@ def _write(
         {"region": pd.Categorical([key] * len(points)), "instance_id": np.arange(len(points)), **columns, **_whole(sdata)},
         index=[f"{key}_{number}" for number in range(len(points))],
     )  # fmt: skip
-    table = AnnData(counts.astype(np.int32), obs=obs, var=var, obsm={"spatial": points})
+    table = AnnData(pooled.counts.astype(np.int32), obs=obs, var=pooled.var, obsm={"spatial": points})
     add_shapes(sdata, image, key, frame)
     sdata.tables[COUNTS.format(key)] = TableModel.parse(
         table, region=key, region_key="region", instance_key="instance_id"
