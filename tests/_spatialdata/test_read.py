@@ -199,7 +199,9 @@ def test_tables_of_two_regions(make_section: Make) -> None:
     sdata = make_section("A")
     table = sdata.tables["table"]
     table.obs["region"] = pd.Categorical(["A"] * 40 + ["B"] * 2)
-    with pytest.raises(InputError, match="annotates other shapes beside 'A'") as error:
+    with pytest.raises(
+        InputError, match="^2 of 42 rows of table 'table' annotate other shapes than 'A', for example 'B'"
+    ) as error:
         read(sdata)
     assert "keep the rows of one region" in error.value.remedy
 
@@ -490,11 +492,51 @@ def test_rows_of_one_region_are_kept_as_the_remedy_says(make_section: Make) -> N
     both = spatialdata.concatenate(
         [make_section("A", 0), make_section("B", 1)], concatenate_tables=True, attrs_merge="first"
     )
-    with pytest.raises(InputError, match="^table 'table' annotates other shapes beside 'A'") as error:
+    with pytest.raises(InputError, match="^42 of 84 rows of table 'table' annotate other shapes than 'A'") as error:
         read(both, image_key="A_image", shapes_key="A")
     exec(error.value.remedy.split(": ", 1)[1], {"sdata": both, "spatialdata": spatialdata})
     section = read(both, image_key="A_image", shapes_key="A")
     assert np.array_equal(section.counts.toarray(), make_section("A", 0).tables["table"].X.toarray())
+
+
+@pytest.mark.parametrize("n_lost", [1, 42])
+@pytest.mark.parametrize("missing", [None, np.nan])
+@pytest.mark.filterwarnings("ignore:Converting `region_key. region` to categorical:UserWarning")
+def test_rows_that_say_of_no_shapes_that_they_annotate_them(make_section: Make, missing: Any, n_lost: int) -> None:
+    sdata = make_section("A")
+    table = sdata.tables["table"]
+    table.obs["region"] = pd.Series([missing] * n_lost + ["A"] * (42 - n_lost), index=table.obs_names, dtype=object)
+    said = f"^{n_lost} of 42 rows of table 'table' annotate other shapes than 'A', for example {missing}"
+    with pytest.raises(InputError, match=said):
+        stp.to_anndata(sdata)
+    with pytest.raises(InputError, match=said) as error:
+        read(sdata)
+    exec(error.value.remedy.split(": ", 1)[1], {"sdata": sdata, "spatialdata": spatialdata, "pandas": pd})
+    assert read(sdata).n_spots == (42 if n_lost == 42 else 41), "what the remedy says helps"
+
+
+@pytest.mark.parametrize("key", ["region_key", "instance_key"])
+@pytest.mark.parametrize("held", [["region"], np.array(["region"]), np.nan, None])
+def test_a_link_that_names_no_column(make_section: Make, key: str, held: Any) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].uns["spatialdata_attrs"][key] = held
+    with pytest.raises(InputError, match="^table 'table' is not linked to shapes"):
+        read(sdata)
+
+
+@pytest.mark.parametrize("axis", ["obs", "var"])
+def test_columns_of_one_name(make_section: Make, axis: str) -> None:
+    sdata = make_section("A")
+    table = sdata.tables["table"]
+    frame = getattr(table, axis).assign(subject="P1")
+    setattr(table, axis, pd.concat([frame, frame[["subject"]]], axis=1))
+    said = rf"^several columns of sdata\.tables\['table'\]\.{axis} are called 'subject'"
+    with pytest.raises(InputError, match=said):
+        stp.to_anndata(sdata)
+    with pytest.raises(InputError, match=said) as error:
+        read(sdata)
+    exec(error.value.remedy.split(": ", 1)[1], {"sdata": sdata})
+    assert read(sdata).n_spots == 42, "what the remedy says helps"
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array, pd.Series, pd.Index, pd.Categorical])

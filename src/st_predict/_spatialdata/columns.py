@@ -72,6 +72,24 @@ def check_comparable(values: pd.Series) -> None:
         )
 
 
+def check_columns(frame: pd.DataFrame, where: str) -> None:
+    """Refuse a table of spots or features in which two columns have one name.
+
+    Raises
+    ------
+    InputError
+        With the first such name.
+    """
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise InputError(
+            f"several columns of {where} are called {twice.tolist()[0]!r}",
+            where=where,
+            expected="a name of its own for each column",
+            remedy=f"keep the first of each: {where} = {where}.loc[:, ~{where}.columns.duplicated()]",
+        )
+
+
 def plain_name(name: object) -> str:
     """Name of a column without case and what parts its words: ``sampleID``, ``Sample.Id`` and ``sample_id`` are one."""
     return re.sub(r"[\W_]+", "", str(name)).lower()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict._spatialdata.columns import comparable, is_choice, tissue_columns, yes_or_no
+from st_predict._spatialdata.columns import check_columns, comparable, is_choice, tissue_columns, yes_or_no
 from st_predict._spatialdata.feature_types import no_genes
 from st_predict.core.checks import unmasked
 from st_predict.core.errors import InputError
@@ -113,13 +113,15 @@ def check_genes(table: AnnData) -> None:
 
 
 def check_named(table: AnnData, own: str) -> None:
-    """Refuse a table with a spot or a gene that has no name; ``own`` is what the user calls the table.
+    """Refuse a table with a spot or a gene that has no name, or columns of one name; ``own`` is what the user calls it.
 
     Raises
     ------
     InputError
         With how many have none, and the first of them.
     """
+    check_columns(table.obs, f"{own}.obs")
+    check_columns(table.var, f"{own}.var")
     genes = gene_names(table)[own_genes(table)]
     for axis, what, names in (("obs_names", "spot ids", table.obs_names), ("var_names", "genes", genes)):
         nameless = [number for number, name in enumerate(names, start=1) if not clean_name(name)]

@@ -125,7 +125,7 @@ def table_link(table: AnnData, name: str, shapes: str = "<shapes>") -> TableLink
     attrs = _link(table)
     regions, region_key, instance_key = _regions(table), attrs.get("region_key", ""), attrs.get("instance_key", "")
     own = f"sdata.tables[{name!r}]"
-    if not regions or region_key not in table.obs or instance_key not in table.obs:
+    if not regions or not all(isinstance(key, str) and key in table.obs for key in (region_key, instance_key)):
         raise InputError(
             f"table {name!r} is not linked to shapes",
             where=f"sdata.tables[{name!r}]",
@@ -157,6 +157,35 @@ def is_our_table(table: AnnData) -> bool:
     return not kinds.isdisjoint(OWN_TABLES)
 
 
+def check_region(sdata: SpatialData, placed: Placed) -> None:
+    """Refuse a table of which a row annotates other shapes than those of the section, or says of none what it annotates.
+
+    Raises
+    ------
+    InputError
+        With how many rows do, and what the first of them says.
+    """
+    name = str(placed.table)
+    table, own = sdata.tables[name], f"sdata.tables[{name!r}]"
+    link = table_link(table, name)
+    regions = table.obs[link.region_key]
+    inside = (regions.astype(str) == placed.shapes).to_numpy()
+    if inside.all():
+        return
+    said = regions[~inside].tolist()[0]
+    raise InputError(
+        f"{(~inside).sum()} of {len(inside)} rows of table {name!r} annotate other shapes than {placed.shapes!r}, "
+        f"for example {said!r}",
+        where=f"{own}.obs[{link.region_key!r}]",
+        expected="a table of one section",
+        remedy=f"keep the rows of one region: {own} = spatialdata.models.TableModel.parse({own}[{own}.obs["
+        f"{link.region_key!r}] == {placed.shapes!r}].copy(), region={placed.shapes!r}, region_key={link.region_key!r}, "
+        f"instance_key={link.instance_key!r}, overwrite_metadata=True)"
+        if inside.any()
+        else _links(sdata, name)[0],
+    )
+
+
 def _linked_shapes(sdata: SpatialData, table: str, shapes_key: str | None) -> str:
     near = spot_shapes(sdata) or list(sdata.shapes)
     regions = table_link(sdata.tables[table], table, *near[:1]).regions
@@ -166,21 +195,19 @@ def _linked_shapes(sdata: SpatialData, table: str, shapes_key: str | None) -> st
             f"table {table!r} annotates {shapes!r}, which is not among the shapes ({', '.join(sdata.shapes) or 'none'})",
             where=f"sdata.tables[{table!r}]",
             expected="a table that annotates spots or bins in sdata.shapes",
-            remedy="add those shapes" + _or_link(sdata, table),
+            remedy=" or ".join(["add those shapes", *_links(sdata, table)]),
         )
     return shapes
 
 
-def _or_link(sdata: SpatialData, table: str) -> str:
-    """How to link a table to shapes that are there."""
-    found = spot_shapes(sdata) or list(sdata.shapes)
-    if not found:
-        return ""
+def _links(sdata: SpatialData, table: str) -> list[str]:
+    """How to link a table to shapes that are there; nothing where there are none."""
     own, key = f"sdata.tables[{table!r}]", table_link(sdata.tables[table], table).region_key
-    return (
-        f", or link the table to shapes that are there: {own}.obs[{key!r}] = pandas.Categorical([{found[0]!r}] * len({own})); "
-        f"sdata.set_table_annotates_spatialelement({table!r}, region={found[0]!r})"
-    )
+    return [
+        f"link the table to shapes that are there: {own}.obs[{key!r}] = pandas.Categorical([{shapes!r}] * len({own})); "
+        f"sdata.set_table_annotates_spatialelement({table!r}, region={shapes!r})"
+        for shapes in (spot_shapes(sdata) or list(sdata.shapes))[:1]
+    ]
 
 
 def _primary_images(names: list[str]) -> list[str]:

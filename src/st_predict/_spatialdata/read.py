@@ -10,7 +10,7 @@ from st_predict._spatialdata.columns import check_comparable, column_name
 from st_predict._spatialdata.counts import read_counts
 from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
 from st_predict._spatialdata.kept import check_named, gene_names, own_genes, say_left_out
-from st_predict._spatialdata.keys import Elements, Placed, place, table_link
+from st_predict._spatialdata.keys import Elements, Placed, check_region, place
 from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
 from st_predict._spatialdata.shapes import circle_radii, own_shapes
@@ -84,17 +84,9 @@ def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
     import pandas as pd
 
     table = sdata.tables[placed.table]
-    link, own = table_link(table, str(placed.table)), f"sdata.tables[{placed.table!r}]"
-    if not (table.obs[link.region_key].astype(str) == placed.shapes).all():
-        raise InputError(
-            f"table {placed.table!r} annotates other shapes beside {placed.shapes!r}",
-            where=f"sdata.tables[{placed.table!r}].obs[{link.region_key!r}]",
-            expected="a table of one section",
-            remedy=f"keep the rows of one region: {own} = spatialdata.models.TableModel.parse({own}[{own}.obs["
-            f"{link.region_key!r}] == {placed.shapes!r}].copy(), region={placed.shapes!r}, region_key={link.region_key!r}, "
-            f"instance_key={link.instance_key!r}, overwrite_metadata=True)",
-        )
+    own = f"sdata.tables[{placed.table!r}]"
     check_named(table, own)
+    check_region(sdata, placed)
     genes = pd.Index(gene_names(table)[own_genes(table)])
     for axis, names in (("obs_names", table.obs_names), ("var_names", genes)):
         twice = names[names.duplicated()].unique()

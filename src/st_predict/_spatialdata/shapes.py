@@ -38,7 +38,7 @@ def own_shapes(sdata: SpatialData, placed: Placed) -> GeoDataFrame:
             remedy=f"number them ({where}.index = range(len({where}))), and the table's instance column with them",
         )
     if placed.table is not None:
-        shapes = _of_rows(sdata, placed, shapes)
+        shapes = row_shapes(sdata, placed, own_spots(sdata.tables[placed.table]))
     told = [column for column, _ in tissue_columns(shapes) if not is_choice(column)]
     if told and not (kept := spots_in_tissue(shapes[told[:1]], where)).all():
         column = told[0]
@@ -64,31 +64,38 @@ def _copied(sdata: SpatialData, placed: Placed, column: str) -> str:
     )
 
 
-def _of_rows(sdata: SpatialData, placed: Placed, shapes: GeoDataFrame) -> GeoDataFrame:
+def row_shapes(sdata: SpatialData, placed: Placed, rows: NDArray[np.bool_]) -> GeoDataFrame:
+    """The shape of each of some rows of the table.
+
+    Raises
+    ------
+    InputError
+        If a row has none, or two have one.
+    """
     import pandas as pd
 
-    table = sdata.tables[placed.table]
-    instances = table.obs[table_link(table, str(placed.table)).instance_key][own_spots(table)]
+    table, shapes = sdata.tables[placed.table], sdata.shapes[placed.shapes]
+    instances = table.obs[table_link(table, str(placed.table)).instance_key][rows]
     where = f"sdata.tables[{placed.table!r}].obs[{instances.name!r}]"
-    rows = _find(comparable(instances), shapes.index)
-    if (rows < 0).any():
+    found = _find(comparable(instances), shapes.index)
+    if (found < 0).any():
         raise InputError(
-            f"{(rows < 0).sum()} of {len(rows)} table rows name no shape in {placed.shapes!r}, "
-            f"for example {instances.tolist()[int((rows < 0).argmax())]!r}",
+            f"{(found < 0).sum()} of {len(found)} table rows name no shape in {placed.shapes!r}, "
+            f"for example {instances.tolist()[int((found < 0).argmax())]!r}",
             where=where,
             expected=f"values of the index of sdata.shapes[{placed.shapes!r}], such as {shapes.index.tolist()[:1]!r}",
             remedy="correct the instance column or the shapes' index",
         )
-    twice = instances[pd.Index(rows).duplicated()]
+    twice = instances[pd.Index(found).duplicated()]
     if len(twice):
         raise InputError(
-            f"{len(twice)} of {len(rows)} table rows name a shape in {placed.shapes!r} that another row names, "
+            f"{len(twice)} of {len(found)} table rows name a shape in {placed.shapes!r} that another row names, "
             f"for example {twice.tolist()[0]!r}",
             where=where,
             expected="a shape of its own for each row",
             remedy="correct the instance column, or drop the rows that are there twice",
         )
-    return shapes.iloc[rows]
+    return shapes.iloc[found]
 
 
 def _find(ids: pd.Series, index: pd.Index) -> NDArray[np.intp]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOGGER = "tifffile"  # the one that remarks on every tag it cannot use, by the thousand
-_NOT_MEANT = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
+NOT_MEANT = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
 """What Python raises where a library takes a header at its word; anything else a library raises with a reason."""
 
 _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)  # Zarr reads in a thread of its own
@@ -79,6 +79,6 @@ def said(remarks: list[str]) -> str:
 
 def _cause(error: Exception) -> str:
     text = " ".join(str(error).split())
-    if isinstance(error, _NOT_MEANT) or not text:
+    if isinstance(error, NOT_MEANT) or not text:
         return f"its header contradicts itself ({type(error).__name__}: {text})"
     return text

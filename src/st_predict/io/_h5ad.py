@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.kept import own_spots, widened
-from st_predict.core.checks import check_counts
+from st_predict.core.checks import check_counts, unmasked
 from st_predict.core.errors import InputError
 from st_predict.io._checks import check_file
 
@@ -21,6 +21,7 @@ logger = logging.getLogger("st_predict")
 
 RAW = "raw"
 _LOOK = 100_000  # values by which a matrix that nobody asked for is judged
+_X_Y = (("x", "y"), ("pxl_col_in_fullres", "pxl_row_in_fullres"))  # columns of a DataFrame of positions
 _POINTER = b"version https://git-lfs"
 
 
@@ -159,9 +160,13 @@ def spot_places(adata: AnnData, *, where: str) -> NDArray[np.float64]:
         If they are missing, are not of two columns, or some of them are not finite.
     """
     found = adata.obsm["spatial"] if "spatial" in adata.obsm else None
-    centers = None if found is None else np.asarray(found)
+    centers = None if found is None else unmasked(_by_name(found))
     if centers is None or centers.ndim != 2 or centers.shape[1] != 2 or centers.dtype.kind not in "iuf":
-        held = "missing" if centers is None else f"of shape {centers.shape} and type {centers.dtype}"
+        held = "missing"
+        if centers is not None:
+            held = (
+                f"a {type(found).__name__} of shape {np.shape(found)} and type {getattr(found, 'dtype', centers.dtype)}"
+            )
         raise InputError(
             f"obsm['spatial'] is {held}",
             where=f"{where}.obsm['spatial']",
@@ -176,6 +181,14 @@ def spot_places(adata: AnnData, *, where: str) -> NDArray[np.float64]:
             f"{lost.sum()} of {len(lost)} spots have no position",
             where=f"{where}.obsm['spatial']",
             expected="finite positions",
-            remedy="leave these spots out: adata[np.isfinite(adata.obsm['spatial']).all(axis=1)]",
+            remedy="leave these spots out: adata[np.isfinite(np.asarray(adata.obsm['spatial'])).all(axis=1)]"
+            if not np.ma.is_masked(found)
+            else "leave these spots out: adata[~np.ma.getmaskarray(adata.obsm['spatial']).any(axis=1)]",
         )
     return centers.astype(np.float64)
+
+
+def _by_name(found: Any) -> Any:
+    """Positions as they are, or x and y of a DataFrame whose two columns have these names in another order."""
+    names = list(getattr(found, "columns", ()))
+    return next((found[list(own)] for own in _X_Y if set(own) == set(names)), found)

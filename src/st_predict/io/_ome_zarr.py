@@ -13,7 +13,7 @@ from st_predict.core.chunks import whole_levels
 from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
 from st_predict.io import _slide_scale
-from st_predict.io._checks import unreadable
+from st_predict.io._foreign import NOT_MEANT, reading
 from st_predict.io._opened import Opened, no_slide, of_several
 from st_predict.io._regions import OmeZarrImage
 from st_predict.io._scenes import Scene, choose_scene, lies_beside, missing, say_focal, several
@@ -50,7 +50,7 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
     color = [scene for scene in slides if _is_color(pictures[scene.number], arrays[scene.number])]
     number = choose_scene(color or slides, known, path, where=_WHERE, series=series)
     group, described, _ = pictures[number]
-    try:
+    with reading(group, where=_WHERE):
         axes = _axes(described)
         names = tuple(axis["name"] for axis in axes)
         channels = _channel_names(group)
@@ -63,10 +63,6 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
             *(described["datasets"][0].get("coordinateTransformations") or []),
             *(described.get("coordinateTransformations") or []),
         ]
-    except InputError:
-        raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise unreadable(group, f"its OME metadata lack {error}", where=_WHERE) from error
     scale = _slide_scale.ome_zarr_scale(axes, finest, path, where=_WHERE) if stated else None
     levels[0].check_planes()
     kept, apart = whole_levels(levels, path.name)
@@ -194,7 +190,7 @@ def _finest(picture: _Picture) -> Any:
 
     try:
         return zarr.open_group(str(picture.group), mode="r")[picture.described["datasets"][0]["path"]]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError):
+    except (*NOT_MEANT, ValueError, OSError):
         return None
 
 

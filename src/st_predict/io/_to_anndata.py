@@ -9,9 +9,10 @@ import numpy as np
 from st_predict._spatialdata.columns import comparable
 from st_predict._spatialdata.image import image_source, reduced_sources
 from st_predict._spatialdata.kept import check_named, own_spots
-from st_predict._spatialdata.keys import Elements, Placed, is_our_table, place, table_link
+from st_predict._spatialdata.keys import Elements, Placed, check_region, is_our_table, place
 from st_predict._spatialdata.prediction import is_prediction
 from st_predict._spatialdata.scale import find_scale
+from st_predict._spatialdata.shapes import row_shapes
 from st_predict._spatialdata.systems import shapes_to_image
 from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
@@ -71,7 +72,8 @@ def to_anndata(
     placed = _place(sdata, Elements(image_key, shapes_key, table_key))
     table = sdata.tables[placed.table]
     check_named(table, f"sdata.tables[{placed.table!r}]")
-    shapes = _row_shapes(sdata, placed)
+    check_region(sdata, placed)
+    shapes = row_shapes(sdata, placed, np.ones(table.n_obs, bool))  # also of spots that are not in tissue
     affine = shapes_to_image(sdata, placed)
     centers_px = _centers(shapes) @ affine[:2, :2].T + affine[:2, 2]
     stretch = float(np.sqrt(abs(np.linalg.det(affine[:2, :2]))))
@@ -99,21 +101,6 @@ def _place(sdata: SpatialData, elements: Elements) -> Placed:
             remedy=f"pass table_key={ours[0]!r} (or another)" if ours else "run st_predict.tl.predict(sdata) first",
         )  # fmt: skip
     return place(sdata, elements._replace(table_key=ours[0]), need_table=True)
-
-
-def _row_shapes(sdata: SpatialData, placed: Placed) -> GeoDataFrame:
-    """The shape of every row, also of those not in tissue."""
-    table, shapes = sdata.tables[placed.table], sdata.shapes[placed.shapes]
-    instances = table.obs[table_link(table, str(placed.table)).instance_key]
-    rows = shapes.index.get_indexer(instances)
-    if (rows < 0).any():
-        raise InputError(
-            f"{(rows < 0).sum()} of {len(rows)} table rows name no shape in {placed.shapes!r}",
-            where=f"sdata.tables[{placed.table!r}].obs[{instances.name!r}]",
-            expected=f"values of the index of sdata.shapes[{placed.shapes!r}]",
-            remedy="correct the instance column or the shapes' index",
-        )
-    return shapes.iloc[rows]
 
 
 def _centers(shapes: GeoDataFrame) -> NDArray[np.float64]:

@@ -84,7 +84,7 @@ def embed(
     be_heard()
     spec = TileSpec.of(tile_um, tile_px)
     section, placed = read_section(sdata, Elements(image_key, shapes_key, table_key), need_counts=False)
-    spec.sides_px(section)
+    spec.check_section(section)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device, batch_size=batch_size)
     placed = feature_table(sdata, placed, make=True)
     return cached_features(sdata, section, placed, frozen, spec, key_added=key_added)[0]

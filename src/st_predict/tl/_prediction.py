@@ -224,7 +224,7 @@ def _check_fit(
 ) -> NDArray[np.int64] | None:
     """Refuse a section that a model cannot predict, and say what differs from training; arrays of a finer grid."""
     model.check_section(section)
-    model.tiles.sides_px(section)
+    model.tiles.check_section(section)
     record = grid_record(sdata, placed.shapes)
     arrays = None if record is None else _interleaved(model, sdata.shapes[placed.shapes], record)
     if arrays is None:

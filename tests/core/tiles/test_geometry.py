@@ -98,3 +98,10 @@ def test_tiles_wider_than_an_image_are_refused_where_its_size_is_given() -> None
     ) as error:
         spec.sides_at(0.027, "image 'a'", size_px=(3000, 2000))
     assert "check the scale" in error.value.remedy
+
+
+@pytest.mark.parametrize(("widths", "found"), [(11, 11), ((20, 11), 11), ((4, 81), 81)])
+def test_tiles_that_an_image_is_too_small_for_are_refused(widths: float | tuple[float, ...], found: int) -> None:
+    TileSpec.of(None, (10, 80)).check_section(section(None))
+    with pytest.raises(InputError, match=f"tiles of section 'A' would be {found} px wide, the image is 10 x 10 px"):
+        TileSpec.of(None, widths).check_section(section(None))

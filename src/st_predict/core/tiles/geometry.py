@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from st_predict.core.section import Section
 
 DEFAULT_TILE_UM = (112.0, 154.0, 308.0, 616.0)
+_MOST_TIMES = 8
+"""How many times as wide as the image a tile beside others may be: there, it is a dot in the white."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class TileSpec:
         """Tile sides in whole px of the section's image, see :meth:`sides_at`."""
         return self.sides_at(section.um_per_px, f"section {section.name!r}")
 
+    def check_section(self, section: Section) -> None:
+        """Refuse a section that cannot be cut, or tiles that its image is too small for, see :meth:`sides_at`."""
+        size_px = int(section.image.col_edges[-1]), int(section.image.row_edges[-1])
+        self.sides_at(section.um_per_px, f"section {section.name!r}", size_px=size_px)
+
     def sides_at(
         self, um_per_px: float | None, name: str, *, size_px: tuple[int, int] | None = None
     ) -> tuple[int, ...]:
@@ -77,7 +84,7 @@ class TileSpec:
         ------
         InputError
             If the tiles are physical and the scale is unknown, or a tile would be narrower than 4 px, or all of them
-            wider than the image.
+            wider than the image, or one of them many times as wide.
         """
         if self.widths_px:
             sides = tuple(round(w) for w in self.widths_px)
@@ -98,9 +105,10 @@ class TileSpec:
                 expected="at least 4 px",
                 remedy="check the scale of the image, use the full-resolution image, or use wider tiles",
             )
-        if size_px is not None and min(sides) > max(size_px):
+        wide = [] if size_px is None else _too_wide(sides, max(size_px))
+        if size_px is not None and wide:
             raise InputError(
-                f"tiles of {name} would be {min(sides)} px wide, the image is {size_px[0]} x {size_px[1]} px",
+                f"tiles of {name} would be {wide[0]} px wide, the image is {size_px[0]} x {size_px[1]} px",
                 where="tile_um, um_per_px",
                 expected="tiles that are smaller than the image",
                 remedy="check the scale of the image, or use narrower tiles",
@@ -115,6 +123,11 @@ class TileSpec:
     def from_dict(cls, values: dict[str, Any]) -> TileSpec:
         """Inverse of :meth:`to_dict`."""
         return cls(tuple(map(float, values["widths_um"])), tuple(map(float, values["widths_px"])))
+
+
+def _too_wide(sides: tuple[int, ...], longest: int) -> list[int]:
+    """Sides of tiles that an image shows too little for: all where none fits on it, else those many times as wide."""
+    return sorted(sides) if min(sides) > longest else [side for side in sides if side > _MOST_TIMES * longest]
 
 
 def _widths(given: float | Sequence[float] | None) -> tuple[float, ...]:
@@ -156,7 +169,7 @@ def check_scales(sections: Sequence[Section], spec: TileSpec) -> None:
         If a scale is unknown where it is needed, or differs where it must not.
     """
     for section in sections:
-        spec.sides_px(section)
+        spec.check_section(section)
     scales = [s.um_per_px for s in sections]
     known = [s for s in scales if s is not None]
     if spec.widths_um or not known:
