@@ -218,6 +218,44 @@ def test_spots_on_glass_are_left_out() -> None:
     assert sdata.tables["table"].n_obs == len(sdata.shapes["L1"]) == 10
 
 
+@pytest.mark.parametrize("dtype", [float, int])
+def test_places_behind_a_mask_are_none(dtype: type) -> None:
+    adata = legacy(L=library(hires_pixels()))
+    places = np.ma.array(adata.obsm["spatial"].astype(dtype))
+    places[3, 0] = np.ma.masked
+    adata.obsm["spatial"] = places
+    with pytest.raises(InputError, match="^1 of 12 spots have their position behind a mask") as error:
+        stp.io.anndata(adata)
+    kept = eval(error.value.remedy.split(": ", 1)[1], {"adata": adata, "np": np}).copy()
+    assert stp.io.anndata(kept).tables["table"].n_obs == 11, "what the remedy says helps"
+
+
+@pytest.mark.parametrize("names", [("y", "x"), ("pxl_row_in_fullres", "pxl_col_in_fullres"), ("x", "y"), (1, 0)])
+def test_places_in_a_frame_go_by_their_names(names: tuple[Any, Any]) -> None:
+    adata = legacy(L=library(hires_pixels()))
+    expected = np.asarray(adata.obsm["spatial"])
+    order = [0, 1] if names in (("x", "y"), (1, 0)) else [1, 0]
+    adata.obsm["spatial"] = pd.DataFrame(expected[:, order], index=adata.obs_names, columns=list(names))
+    assert np.array_equal(stp.io.anndata(adata).tables["table"].obsm["spatial"], expected)
+
+
+@pytest.mark.parametrize(
+    ("made", "held"),
+    [
+        (csr_matrix, "a csr_matrix of shape (12, 2) and type float64"),
+        (lambda xy: xy.astype(str), "a ndarray of shape (12, 2) and type <U32"),
+        (lambda xy: np.c_[xy, xy], "a ndarray of shape (12, 4) and type float64"),
+        (lambda xy: xy.astype(object), "a ndarray of shape (12, 2) and type object"),
+    ],
+)
+def test_places_that_are_no_numbers_are_refused(made: Callable[[Any], Any], held: str) -> None:
+    adata = legacy(L=library(hires_pixels()))
+    adata.obsm["spatial"] = made(adata.obsm["spatial"])
+    with pytest.raises(InputError) as error:
+        stp.io.anndata(adata)
+    assert error.value.what == f"obsm['spatial'] is {held}"
+
+
 def test_spots_off_the_image_and_without_places_are_refused() -> None:
     adata = legacy()
     adata.obsm["spatial"] = centers() * 20

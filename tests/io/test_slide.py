@@ -478,6 +478,18 @@ def test_folders_that_only_look_like_slides(tmp_path: Path, pixels: np.ndarray) 
         stp.io.slide(path)
 
 
+@pytest.mark.parametrize(("writer", "file"), [("ome_zarr_04", ".zarray"), ("ome_zarr_05", "zarr.json")])
+@pytest.mark.parametrize("level", ["0", "1"])
+def test_a_value_of_zarr_that_no_pixel_can_have(
+    writer: str, file: str, level: str, tmp_path: Path, pixels: np.ndarray
+) -> None:
+    path = WRITERS[writer](tmp_path, pixels)
+    metadata = path / level / file
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "fill_value": -1}))
+    with pytest.raises(InputError, match="is truncated or corrupt: its header contradicts itself"):
+        stp.io.slide(path)
+
+
 @pytest.mark.parametrize(
     ("um", "known"), [(0.027, None), (0.079, None), (0.08, 0.08), (9.9, 9.9), (11.0, None), (352.8, None)]
 )

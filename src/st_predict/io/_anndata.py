@@ -137,6 +137,14 @@ def _check_anndata(adata: Any) -> None:
             expected="an AnnData, or the path of an .h5ad file",
             remedy="anndata.read_h5ad(path); a SpatialData is used as it is",
         )
+    places = adata.obsm["spatial"] if "spatial" in adata.obsm else None
+    if np.ma.is_masked(places):  # to be seen here alone: rows of an AnnData are given without the mask
+        raise InputError(
+            f"{np.ma.getmaskarray(places).any(axis=-1).sum()} of {adata.n_obs} spots have their position behind a mask",
+            where=f"{_WHERE}.obsm['spatial']",
+            expected="a position for each spot",
+            remedy="leave these spots out: adata[~np.ma.getmaskarray(adata.obsm['spatial']).any(axis=1)]",
+        )
 
 
 def _section_name(section: str | None, library: Library, path: Path | None) -> str:

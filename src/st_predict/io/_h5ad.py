@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.kept import own_spots, widened
-from st_predict.core.checks import check_counts, unmasked
+from st_predict.core.checks import check_counts
 from st_predict.core.errors import InputError
 from st_predict.io._checks import check_file
 
@@ -160,13 +160,11 @@ def spot_places(adata: AnnData, *, where: str) -> NDArray[np.float64]:
         If they are missing, are not of two columns, or some of them are not finite.
     """
     found = adata.obsm["spatial"] if "spatial" in adata.obsm else None
-    centers = None if found is None else unmasked(_by_name(found))
+    centers = None if found is None else np.asarray(_by_name(found))
     if centers is None or centers.ndim != 2 or centers.shape[1] != 2 or centers.dtype.kind not in "iuf":
         held = "missing"
         if centers is not None:
-            held = (
-                f"a {type(found).__name__} of shape {np.shape(found)} and type {getattr(found, 'dtype', centers.dtype)}"
-            )
+            held = f"a {type(found).__name__} of shape {getattr(found, 'shape', ())} and type {getattr(found, 'dtype', centers.dtype)}"
         raise InputError(
             f"obsm['spatial'] is {held}",
             where=f"{where}.obsm['spatial']",
@@ -181,9 +179,7 @@ def spot_places(adata: AnnData, *, where: str) -> NDArray[np.float64]:
             f"{lost.sum()} of {len(lost)} spots have no position",
             where=f"{where}.obsm['spatial']",
             expected="finite positions",
-            remedy="leave these spots out: adata[np.isfinite(np.asarray(adata.obsm['spatial'])).all(axis=1)]"
-            if not np.ma.is_masked(found)
-            else "leave these spots out: adata[~np.ma.getmaskarray(adata.obsm['spatial']).any(axis=1)]",
+            remedy="leave these spots out: adata[np.isfinite(np.asarray(adata.obsm['spatial'])).all(axis=1)]",
         )
     return centers.astype(np.float64)
 
