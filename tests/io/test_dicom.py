@@ -188,3 +188,20 @@ def test_a_file_is_known_by_what_it_holds(name: str, tmp_path: Path, folder: Pat
     pixels, _, n_reduced = seen(tmp_path / name)
     assert pixels.shape == (300, 400, 3) and n_reduced == 1
     assert {file.name for file in slide_files(tmp_path / name)} == {name, "IMG0002"}
+
+
+@pytest.mark.parametrize("number", [0, 5, 11])
+@pytest.mark.parametrize("place", [2**31, 20_000, 3])
+def test_a_table_of_frames_that_leads_astray_is_refused(number: int, place: int, tmp_path: Path, folder: Path) -> None:
+    """OpenSlide ends the process where it follows one."""
+    for name in ("fine.dcm", "coarse.dcm"):
+        shutil.copy(folder / name, tmp_path / name)
+    held = bytearray((tmp_path / "fine.dcm").read_bytes())
+    table = held.index(bytes.fromhex("e07f10004f420000ffffffff")) + 20
+    held[table + 4 * number : table + 4 * number + 4] = place.to_bytes(4, "little")
+    (tmp_path / "fine.dcm").write_bytes(held)
+    for path in (tmp_path, tmp_path / "coarse.dcm"):
+        with pytest.raises(
+            InputError, match=r"^fine\.dcm is truncated or corrupt: its table of frames names a place for"
+        ):
+            stp.io.slide(path)

@@ -12,10 +12,11 @@ import numpy as np
 from st_predict.core.alpha import over_white
 from st_predict.core.channels import FOUR_REMEDY, color_channels
 from st_predict.core.chunks import ZarrBlocks, check_there, whiten
-from st_predict.core.dicom import dicom_files
+from st_predict.core.dicom import dicom_files, is_dicom_file
 from st_predict.core.errors import InputError
 from st_predict.io._blocks import check_planes
 from st_predict.io._checks import link_places
+from st_predict.io._dicom_frames import check_frames
 from st_predict.io._foreign import reading
 from st_predict.io._no_rgb import by_pixels, no_rgb, stack
 from st_predict.io._scenes import middle
@@ -135,6 +136,9 @@ def _openslide_level(path: str, where: str, level: int) -> OpenSlideImage:
 def _open_openslide(path: Path, where: str) -> Any:
     import openslide
 
+    if is_dicom_file(path):  # OpenSlide opens those beside it too
+        for file in filter(is_dicom_file, path.parent.iterdir()):
+            check_frames(file, where=where)
     with reading(path, where=where):
         return openslide.OpenSlide(path)
 
