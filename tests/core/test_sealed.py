@@ -65,3 +65,16 @@ def test_what_is_not_there_is_not_damaged(tmp_path: Path) -> None:
     for read in (read_json, check_sealed):
         with pytest.raises(FileNotFoundError):
             read(tmp_path / "nothing")
+
+
+def test_a_file_of_something_else_is_as_good_as_damaged(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": 1}, of="fold 1")
+    (tmp_path / "a.bin").write_bytes(b"12345")
+    seal_file(tmp_path / "a.bin", of="fold 1")
+    assert read_json(tmp_path / "a.json", of="fold 1") == {"a": 1}
+    check_sealed(tmp_path / "a.bin", of="fold 1")
+    for other in ("fold 2", ""):
+        with pytest.raises(Damaged):
+            read_json(tmp_path / "a.json", of=other)
+        with pytest.raises(Damaged):
+            check_sealed(tmp_path / "a.bin", of=other)

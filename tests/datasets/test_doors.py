@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +111,34 @@ def test_training_takes_what_the_doors_give(
         found = stp.tl.train(sections, method="mean", encoder="tiny", genes=5)
     assert table["patient"].tolist() == ["P1", "P2"] and len(found.panel) == 5
     assert not caplog.records
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+import st_predict as stp
+replace, left = Path.replace, [int(sys.argv[2])]
+def killing(self, target):
+    if not left[0]:
+        os._exit(9)
+    left[0] -= 1
+    return replace(self, target)
+Path.replace = killing
+stp.datasets.write_hest(stp.datasets.synthetic_tissue(n_sections=1, n_subjects=1, n_genes=40, size_um=700), sys.argv[1])
+"""
+
+
+@pytest.mark.one_python
+@pytest.mark.parametrize("n_files", [1, 3])
+def test_a_sample_that_a_kill_left_unfinished_is_named(n_files: int, tmp_path: Path) -> None:
+    """By its reader, and by the next run that would write it."""
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(n_files)]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 9
+    (name,) = stp.io.hest(tmp_path).index
+    assert not stp.io.hest(tmp_path).loc[name, "expression"]
+    with pytest.raises(InputError, match=rf"^sample '{name}' lacks st/{name}\.h5ad \(counts\)"):
+        stp.io.hest(tmp_path, name)
+    tissue = stp.datasets.synthetic_tissue(n_sections=1, n_subjects=1, n_genes=40, size_um=700)
+    with pytest.raises(InputError, match="is there already, of a sample without counts") as error:
+        stp.datasets.write_hest(tissue, tmp_path)
+    assert error.value.remedy == "give another folder, or remove what a killed run left of it"

@@ -55,7 +55,7 @@ def test_a_training(damage: Any, train: Callable[..., Model], tmp_path: Path, ca
         damage(path)
     caplog.clear()
     assert train(checkpoint_dir=folder, resume=True).id == known
-    said = [message for message in caplog.messages if "is damaged" in message]
+    said = [message for message in caplog.messages if "is damaged, or of" in message]
     assert len(said) == (0 if damage is Path.unlink else 2) and encoded < tile_count.tiles < 2 * encoded
     damage(folder / "training.json")
     with pytest.raises(InputError, match=r"training.json is (damaged|missing): what the fits") as error:
@@ -65,6 +65,21 @@ def test_a_training(damage: Any, train: Callable[..., Model], tmp_path: Path, ca
         path.unlink(missing_ok=True)
     tile_count.tiles = 0
     assert train(checkpoint_dir=folder, resume=True).id == known and tile_count.tiles == 0
+
+
+def test_a_fit_of_another_training_is_not_gone_on_with(
+    train: Callable[..., Model], tmp_path: Path, caplog: Any
+) -> None:
+    """Nor one of the same training: each file is its own fit's alone."""
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    known = train(checkpoint_dir=ours).id
+    assert train(checkpoint_dir=other, seed=7).id != known
+    fits = sorted(ours.glob("*.ckpt"))
+    for theirs in (other / fits[-1].name, fits[0]):
+        fits[-1].write_bytes(theirs.read_bytes())
+        caplog.clear()
+        assert train(checkpoint_dir=ours, resume=True).id == known
+        assert f"{fits[-1]} is damaged, or of another fit; this one is run anew" in caplog.messages
 
 
 def test_features_of_the_users_own_are_no_training(train: Callable[..., Model], tmp_path: Path) -> None:
@@ -82,9 +97,12 @@ def test_folds(damage: Any, three_sections: dict[str, SpatialData], quick: dict[
         return table.drop(columns="seconds")
 
     known = compare()
-    damage(sorted((tmp_path / "folds").glob("mean-*.json"))[0])
+    first, *_, last = sorted((tmp_path / "folds").glob("mean-*.json"))
+    damage(first)
     damage(tmp_path / "folds" / "st_predict.json")
     assert compare().equals(known)
+    last.write_bytes(first.read_bytes())
+    assert compare().equals(known), "the file of another fold is not taken"
 
 
 def test_features_in_a_table(make_section: Callable[..., SpatialData], caplog: Any, tile_count: Any) -> None:

@@ -1,7 +1,7 @@
 """Files that the package keeps for itself, each with a checksum: one that was damaged since is never taken for whole.
 
 A file of JSON holds its digest beside its content. Any other file ends with it; who reads arrays or tensors from the start
-of a file does not notice.
+of a file does not notice. A digest may cover what a file is of as well: one of something else is as good as damaged.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Damaged(Exception):
     """A file is not what was written: it was cut, changed, or is another's."""
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a file of JSON with the digest of what it holds."""
-    path.write_text(json.dumps({"sha256": digest_of(content), "kept": content}), encoding="utf-8")
+def write_json(path: Path, content: Any, *, of: str = "") -> None:
+    """Write a file of JSON with the digest of what it holds, and of what it is of."""
+    path.write_text(json.dumps({"sha256": digest_of(content, of=of), "kept": content}), encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, of: str = "") -> Any:
     """What :func:`write_json` wrote.
 
     Raises
@@ -45,20 +45,21 @@ def read_json(path: Path) -> Any:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise Damaged(str(path)) from error
-    if digest != digest_of(kept):
+    if digest != digest_of(kept, of=of):
         raise Damaged(str(path))
     return kept
 
 
-def seal_file(path: Path) -> None:
-    """End a finished file with its digest."""
+def seal_file(path: Path, *, of: str = "") -> None:
+    """End a finished file with its digest, which covers what it is of too."""
     with path.open("r+b") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256")
+        digest.update(of.encode())
         file.seek(0, os.SEEK_END)
-        file.write(_BEFORE + digest.encode() + _AFTER)
+        file.write(_BEFORE + digest.hexdigest().encode() + _AFTER)
 
 
-def check_sealed(path: Path) -> None:
+def check_sealed(path: Path, *, of: str = "") -> None:
     """Compare a file with the digest at its end.
 
     Raises
@@ -80,11 +81,12 @@ def check_sealed(path: Path) -> None:
         raise
     except OSError as error:
         raise Damaged(str(path)) from error
+    digest.update(of.encode())
     if left != 0 or seal != _BEFORE + digest.hexdigest().encode() + _AFTER:
         raise Damaged(str(path))
 
 
-def digest_of(content: Any) -> str:
-    """Digest of what a file of JSON holds."""
+def digest_of(content: Any, *, of: str = "") -> str:
+    """Digest of what a file of JSON holds, and of what it is of."""
     as_read = json.loads(json.dumps(content))  # numbers that are keys are text then, and sorted as such
-    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256((json.dumps(as_read, sort_keys=True) + of).encode()).hexdigest()

@@ -75,10 +75,17 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
                 remedy="st_predict.pp.set_scale(sdata, um_per_px=...)",
             )
         read[name] = (section, sdata, placed)
-        for path in _files(folder, name).values():
+        files = _files(folder, name)
+        counts = files["st"]
+        for path in files.values():
             if path.exists():
                 raise InputError(
-                    f"{path} is there already", where="folder", expected="a new folder", remedy="give another folder"
+                    f"{path} is there already"
+                    + ("" if counts.exists() else f", of a sample without counts ({counts} is missing)"),
+                    where="folder",
+                    expected="a new folder",
+                    remedy="give another folder"
+                    + ("" if counts.exists() else ", or remove what a killed run left of it"),
                 )
     for name, (section, sdata, placed) in read.items():
         files = _files(folder, name)
@@ -86,7 +93,9 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
             path.parent.mkdir(parents=True, exist_ok=True)
         table = sdata.tables[placed.table]
         barcodes = [str(name) for name in table.obs_names[own_spots(table)]]
-        with ExitStack() as whole:  # all files of a sample take their places once all are written
+        # All files of a sample take their places once all are written, the first of them last: a sample without counts is
+        # one that readers call unfinished, whenever a run is killed.
+        with ExitStack() as whole:
             new = {
                 kind: whole.enter_context(replacing_file(path))
                 for kind, path in files.items()

@@ -138,7 +138,9 @@ def _check_anndata(adata: Any) -> None:
             remedy="anndata.read_h5ad(path); a SpatialData is used as it is",
         )
     places = adata.obsm["spatial"] if "spatial" in adata.obsm else None
-    if np.ma.is_masked(places):  # to be seen here alone: rows of an AnnData are given without the mask
+    if isinstance(places, np.ma.MaskedArray) and np.ma.is_masked(
+        places
+    ):  # to be seen here alone: rows of an AnnData are given without the mask
         raise InputError(
             f"{np.ma.getmaskarray(places).any(axis=-1).sum()} of {adata.n_obs} spots have their position behind a mask",
             where=f"{_WHERE}.obsm['spatial']",

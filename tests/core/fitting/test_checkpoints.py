@@ -64,7 +64,7 @@ def fit(
             Hardware("cpu"),
             Watch(
                 callbacks=[] if stop is None else [BreakOff(stop)],
-                checkpoint=None if path is None else FitCheckpoint(path),
+                checkpoint=None if path is None else FitCheckpoint(path, of="a fit"),
             ),
         ),
     )
@@ -146,7 +146,7 @@ def test_a_damaged_file_is_named_and_its_fit_run_anew(
     place = content.index(b"data/") + 5000
     path.write_bytes(content[:1000] if cut else content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :])
     found, again = fit(spots, path)
-    assert caplog.messages == [f"{path} is damaged; this fit is run anew"]
+    assert caplog.messages == [f"{path} is damaged, or of another fit; this one is run anew"]
     assert again == records and all(torch.equal(found[name], value) for name, value in weights.items())
     assert path.read_bytes()[-73:] != content[:1000][-73:] and fit(spots, path, stop=0)[1] == records
 

@@ -45,9 +45,9 @@ class KeptFeatures:
             if not path.is_file():
                 continue
             try:
-                check_sealed(path)
+                check_sealed(path, of=self._of(path))
             except Damaged:
-                logger.warning("%s is damaged; its features are made again", path)
+                logger.warning("%s is damaged, or of other spots; its features are made again", path)
                 continue
             features[self._rows(block), scale] = np.load(path)
             todo[self._rows(block), scale] = False
@@ -61,10 +61,15 @@ class KeptFeatures:
                 path = self._path(block, scale)
                 with going_on_unkept("the encoding", self._folder), replacing_file(path) as file:
                     np.save(file, features[self._rows(block), scale])
-                    seal_file(file)
+                    seal_file(file, of=self._of(path))
 
     def _rows(self, block: int) -> slice:
         return slice(block * BLOCK_SPOTS, (block + 1) * BLOCK_SPOTS)
 
     def _path(self, block: int, scale: int) -> Path:
         return self._folder / f"spots-{block:06d}-{scale}.npy"
+
+    @staticmethod
+    def _of(path: Path) -> str:
+        """Which section, encoder and tiles a block is of, by the name of its folder, and which spots."""
+        return f"{path.parent.name}/{path.name}"

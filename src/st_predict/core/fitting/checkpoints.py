@@ -17,7 +17,7 @@ from st_predict.core.files import replacing_file
 from st_predict.core.full import going_on_unkept, said_if_not_written
 from st_predict.core.outputs import foreign_files, is_free
 from st_predict.core.processes import rank_and_size
-from st_predict.core.sealed import Damaged, check_sealed, read_json, seal_file, write_json
+from st_predict.core.sealed import Damaged, check_sealed, digest_of, read_json, seal_file, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +50,7 @@ class Checkpoints:
     def __init__(self, folder: Path, *, resume: bool, made_from: Mapping[str, Any]) -> None:
         self.folder = folder
         wanted = json.loads(json.dumps(made_from))
+        self._of = digest_of(wanted)
         found = self._read()
         if found is not None and not resume:
             raise InputError(
@@ -108,7 +109,7 @@ class Checkpoints:
 
     def of_fit(self, label: str) -> FitCheckpoint:
         """The file of one fit."""
-        return FitCheckpoint(self.folder / f"{re.sub(r'[^a-z0-9]+', '_', label)}.ckpt")
+        return FitCheckpoint(self.folder / f"{re.sub(r'[^a-z0-9]+', '_', label)}.ckpt", of=f"{label} of {self._of}")
 
 
 def what_is_kept(folder: Path | None) -> str:
@@ -145,20 +146,28 @@ def _changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
 
 
 class FitCheckpoint:
-    """One fit as it stood before one of its batches, or at its end; tensors and plain values."""
+    """One fit as it stood before one of its batches, or at its end; tensors and plain values.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Parameters
+    ----------
+    path
+        Its file.
+    of
+        Which fit of which training it is: the file of another one is not taken for it.
+    """
+
+    def __init__(self, path: Path, *, of: str) -> None:
+        self._path, self._of = path, of
 
     def load(self) -> dict[str, Any] | None:
-        """What was kept last; ``None`` where nothing was, or what was is damaged: the fit is then run anew."""
+        """What was kept last; ``None`` where nothing was, or what was is damaged or another's: the fit is then run anew."""
         if not self._path.exists():
             return None
         try:
-            check_sealed(self._path)
+            check_sealed(self._path, of=self._of)
             state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
         except (Damaged, OSError):
-            logger.warning("%s is damaged; this fit is run anew", self._path)
+            logger.warning("%s is damaged, or of another fit; this one is run anew", self._path)
             return None
         return state
 
@@ -172,7 +181,7 @@ class FitCheckpoint:
         with going_on_unkept("the training", self._path.parent), replacing_file(self._path) as file:
             with file.open("wb") as opened:  # by Python, which says why it cannot write
                 torch.save(state, opened)
-            seal_file(file)
+            seal_file(file, of=self._of)
 
 
 class KeepState(lightning.Callback):

@@ -51,7 +51,7 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Tables of a comparison: the columns they begin with, and all others that they may have."""
 _PICTURES = ("scores.png", "gene_scores.png", "reliability.png")
-_FORMAT = 3  # another where results hold more or other things than before: folds that were kept are then run again
+_FORMAT = 4  # another where results hold more or other things than before: folds that were kept are then run again
 
 
 def check_comparison_folder(folder: Path) -> None:
@@ -159,9 +159,9 @@ class KeptFolds:
         if path is None or not path.is_file():
             return None
         try:
-            found: dict[str, Any] = read_json(path)
+            found: dict[str, Any] = read_json(path, of=path.name)
         except Damaged:
-            logger.warning("%s is damaged; this fold is run again", path)
+            logger.warning("%s is damaged, or of another fold; this fold is run again", path)
             return None
         return found
 
@@ -171,7 +171,7 @@ class KeptFolds:
         if path is None:
             return
         with going_on_unkept("the comparison", path.parent), replacing_file(path) as file:
-            write_json(file, result)
+            write_json(file, result, of=path.name)
 
     def _path(self, candidate: Candidate, fold: OuterFold) -> Path | None:
         if self._folder is None:

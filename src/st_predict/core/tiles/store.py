@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from st_predict.core.tiles.geometry import TileSpec
 
 logger = logging.getLogger("st_predict")
-_FORMAT = 2
+_FORMAT = 3
 _OURS = re.compile(r"(tiles-\d+-[0-9a-f]{32}|\.tiles-\d+-[0-9a-f]{32}\.([0-9a-f]{32}|st-predict-[0-9a-f-]+))\.npy")
 _ABANDONED_S = 24 * 3600.0  # since a file in the making was last written to
 _GB = 1e9
@@ -169,7 +169,7 @@ class TileStore:
                     cut = open_memmap(beside[path], mode="r+")
                     cut_section(section, spec, cut)
                     cut.flush()
-                    seal_file(beside[path])
+                    seal_file(beside[path], of=path.name)
                     tiles[path] = StoredTiles(path, open_memmap(beside[path], mode="r"), self)
                     beside[path].replace(path)
         return [tiles[path] for path in paths]
@@ -238,10 +238,10 @@ class TileStore:
 def _find(path: Path, shape: tuple[int, ...]) -> StoredTiles | None:
     """Open tiles in a store and note their use; ``None`` where they are not there, or their file was damaged."""
     try:
-        check_sealed(path)
+        check_sealed(path, of=path.name)
         found = StoredTiles.open(path)
     except Damaged:
-        logger.warning("%s is damaged; its tiles are cut again", path)
+        logger.warning("%s is damaged, or of other tiles; its tiles are cut again", path)
         return None
     except (InputError, FileNotFoundError):
         return None
