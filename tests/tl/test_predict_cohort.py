@@ -279,6 +279,37 @@ def test_a_worker_that_dies_is_given_its_slide_again(
 
 
 @pytest.mark.one_python
+def test_a_worker_of_a_client_that_is_killed_costs_its_slide_only(
+    slides: list[Path], quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import Client, LocalCluster
+
+    predict = _cohort.predict_slide
+
+    def killed(shared: Any, job: Any) -> Any:
+        import os
+        import signal
+
+        if job.name == "case_1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return predict(shared, job)
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(_cohort, "predict_slide", killed)
+            manifest = stp.tl.predict_cohort(slides, quick_model, tmp_path / "out", um_per_px=UM, client=client)
+        assert manifest.set_index("slide")["status"].to_dict() == {"case_0": "done", "case_1": "failed", "case_2": "done"}
+        assert "process" in manifest.set_index("slide")["reason"]["case_1"]
+        assert not (tmp_path / "out" / "case_1.zarr").exists()
+        again = stp.tl.predict_cohort(slides, quick_model, tmp_path / "out", um_per_px=UM, client=client)
+    assert sorted(again["status"]) == ["done", "skipped", "skipped"]
+    assert not list((tmp_path / "out").glob(".*")), "neither lock nor parts are left"
+
+
+@pytest.mark.one_python
 def test_two_runs_into_one_folder(slides: list[Path], quick_model: Model, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
