@@ -301,7 +301,11 @@ def test_a_worker_of_a_client_that_is_killed_costs_its_slide_only(
         with monkeypatch.context() as patched:
             patched.setattr(_cohort, "predict_slide", killed)
             manifest = stp.tl.predict_cohort(slides, quick_model, tmp_path / "out", um_per_px=UM, client=client)
-        assert manifest.set_index("slide")["status"].to_dict() == {"case_0": "done", "case_1": "failed", "case_2": "done"}
+        assert manifest.set_index("slide")["status"].to_dict() == {
+            "case_0": "done",
+            "case_1": "failed",
+            "case_2": "done",
+        }
         assert "process" in manifest.set_index("slide")["reason"]["case_1"]
         assert not (tmp_path / "out" / "case_1.zarr").exists()
         again = stp.tl.predict_cohort(slides, quick_model, tmp_path / "out", um_per_px=UM, client=client)
