@@ -16,6 +16,8 @@ def test_as_much_is_reached_on_other_patients_as_was_expected() -> None:
     drawn = stp.datasets.synthetic_tissue(n_sections=18, n_subjects=6, subjects="patients", seed=DRAW)
     patient = {name: str(sdata.tables["table"].obs["subject"].iloc[0]) for name, sdata in drawn.items()}
     first = {one: next(name for name in drawn if patient[name] == one) for one in sorted(set(patient.values()))}
+    for name in first.values():
+        stp.pp.embed(drawn[name], tile_um=112)  # once, for both models
     rows = []
     for trained in ("P1", "P2"):
         own = {name: sdata for name, sdata in drawn.items() if patient[name] == trained}
