@@ -138,6 +138,9 @@ def test_tiles_are_not_encoded_again(
         )
     with pytest.raises(InputError, match=r"other values of seed \(0, now 1\)"):
         train(resume=True, seed=1)
+    other_order = [make_section("B", 1), make_section("A", 0)]
+    with pytest.raises(InputError, match=r"other values of order of sections \(\['A', 'B'\], now \['B', 'A'\]\)\n"):
+        stp.tl.train(other_order, **quick, checkpoint_dir=tmp_path / "run", resume=True)
 
 
 def test_nothing_is_resumed_from_nowhere(make_section: Callable[..., SpatialData], quick: dict[str, Any]) -> None:

@@ -64,6 +64,7 @@ def open_checkpoints(
             )
         return None
     made_from = {"st-predict": version("st-predict"), **settings, "tiles": spec.to_dict(), "encoder": frozen.identity}
+    made_from["order of sections"] = [section.name for section in read.sections]  # fits know them by number
     for section, placed in zip(read.sections, read.placed, strict=True):
         record = features_record(frozen.identity, spec, section, placed.image)
         digest = hashlib.sha256(repr((section.subject, section.um_per_px, record)).encode())

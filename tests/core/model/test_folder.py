@@ -95,6 +95,15 @@ def test_paths_as_text_and_in_new_folders(quick_model: Model, tmp_path: Path) ->
     assert load_model(str(written)).id == quick_model.id
 
 
+@pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
+def test_a_folder_in_place_of_a_file(folder: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / name).unlink()
+    (copy / name).mkdir()
+    with pytest.raises(InputError, match="^.*copy cannot be read as a model: one of its files is a folder\n"):
+        load_model(copy)
+
+
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no model folder") as error:
         load_model(tmp_path / "nothing")

@@ -92,6 +92,8 @@ def read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             expected=f"a folder with {_CONFIG} and {_WEIGHTS}",
             remedy="give the folder that Model.save wrote",
         ) from error
+    except IsADirectoryError as error:
+        raise broken(path, "one of its files is a folder") from error
     if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
         raise broken(path, f"{_WEIGHTS} is cut or was changed")
     try:
