@@ -70,6 +70,7 @@ def test_panel_and_targets_are_those_of_sections_in_memory(
         np.testing.assert_array_equal(section_expression(one, panel), section_expression(other, panel))
 
 
+@pytest.mark.one_python
 def test_the_model_is_that_of_sections_in_memory(
     stores: dict[str, Path], make_section: Make, quick: dict[str, Any]
 ) -> None:

@@ -20,6 +20,8 @@ from st_predict.datasets._stain import EOSIN_OD, HEMATOXYLIN_OD, Stain, draw_sec
 from st_predict.datasets._tissue import CELL_TYPES, REGIONS, grow_tissue, place_cells
 from st_predict.datasets._traits import Traits
 
+pytestmark = pytest.mark.one_python  # numbers; the examples draw sections too
+
 SMALL = {"n_genes": 120, "size_um": 1000.0}
 
 

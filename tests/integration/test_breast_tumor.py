@@ -16,6 +16,7 @@ from st_predict._spatialdata.image import image_array
 from st_predict.core.model.model import Model
 
 pytestmark = pytest.mark.integration
+WIDTHS = (112, 616)  # the ends of the default, which other tests here train with
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +24,20 @@ def sections(real_data: Path) -> dict[str, SpatialData]:
     """Four sections of one patient. Features are made once, for all that is trained here."""
     sections = stp.datasets.her2st(real_data)
     for section in sections.values():
-        stp.pp.embed(section)
+        stp.pp.embed(section, tile_um=WIDTHS)
     return sections
 
 
 @pytest.fixture(scope="module")
 def model(sections: dict[str, SpatialData]) -> Model:
-    return stp.tl.train({name: section for name, section in sections.items() if name != "C5"}, method="ridge")
+    return stp.tl.train(
+        {name: section for name, section in sections.items() if name != "C5"}, method="ridge", tile_um=WIDTHS
+    )
 
 
 def test_by_section(sections: dict[str, SpatialData], mean_pcc: Callable[..., float]) -> None:
     folds = [["C3"], ["C5"]]  # two of the four, which all train; the benchmark holds out each
-    nh2st, ridge = (mean_pcc(sections, folds, method) for method in ("nh2st", "ridge"))
+    nh2st, ridge = (mean_pcc(sections, folds, method, tile_um=WIDTHS) for method in ("nh2st", "ridge"))
     assert nh2st >= 0.30
     assert ridge >= 0.30
     assert nh2st >= ridge - 0.01

@@ -19,6 +19,8 @@ import st_predict as stp
 from st_predict.core.errors import InputError
 from st_predict.core.tissue import is_dark
 
+pytestmark = pytest.mark.one_python  # numbers
+
 UM = 11.0  # her2st at a sixteenth of its size
 TINTS = {"yellow": (0.97, 0.92, 0.8), "blue": (0.8, 0.9, 1.0), "dim": (0.7, 0.68, 0.6), "pink": (1.0, 0.88, 0.98)}
 

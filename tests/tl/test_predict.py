@@ -22,6 +22,8 @@ from st_predict.core.errors import InputError
 from st_predict.core.model.model import Model
 from st_predict.tl import evaluate, load_model, predict, train
 
+pytestmark = pytest.mark.one_python  # numbers; every verb runs on the newer Python in tests/test_examples.py
+
 Make = Callable[..., SpatialData]
 Quick = dict[str, Any]
 

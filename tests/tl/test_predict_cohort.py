@@ -87,6 +87,7 @@ def test_a_store_a_slide_and_a_manifest(slides: list[Path], quick_model: Model, 
     assert axes.shape == (1, 2), "the small copy of the slide lies under the spots"
 
 
+@pytest.mark.one_python
 def test_what_is_done_is_skipped_and_what_changed_is_not(
     slides: list[Path], quick_model: Model, tmp_path: Path, tile_count: SimpleNamespace
 ) -> None:
@@ -166,6 +167,7 @@ def spoiled(folder: Path) -> dict[str, tuple[Path, str]]:
     }  # fmt: skip
 
 
+@pytest.mark.one_python
 def test_each_bad_slide_costs_itself_alone(slides: list[Path], quick_model: Model, tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     bad = spoiled(tmp_path / "bad")
@@ -355,6 +357,7 @@ def test_bad_calls_are_refused_before_anything_is_read(
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.zarr"))
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("seam", ["st_predict.tl._cohort._write_manifest", "st_predict.core.model.model.Model.save"])
 @pytest.mark.parametrize("after", [False, True])
 def test_a_run_that_ended_before_its_first_slide_goes_on(
@@ -380,6 +383,7 @@ def listed(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -443,6 +447,7 @@ def test_on_the_command_line(slides: list[Path], quick_model: Model, tmp_path: P
     assert mixed.exit_code == 2 and "either bare slides or stores" in mixed.output
 
 
+@pytest.mark.one_python
 def test_another_model_is_another_prediction(
     slides: list[Path], quick_model: Model, make_section: Any, quick: dict[str, Any], tmp_path: Path
 ) -> None:

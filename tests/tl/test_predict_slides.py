@@ -100,6 +100,7 @@ def test_a_laid_grid_has_the_layout_of_training(
     assert f"96 um apart (layout {laid!r})" in caplog.text and "surroundings" not in caplog.text
 
 
+@pytest.mark.one_python
 def test_another_layout_is_said_where_it_matters(
     pixels: np.ndarray, tmp_path: Path, quick_model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -151,6 +152,7 @@ def test_a_slide_is_predicted_as_the_section_it_is(make_section: Any, tmp_path: 
     np.testing.assert_array_equal(predicted(slide, quick_model), section["table"].obsm["predicted"].to_numpy())
 
 
+@pytest.mark.one_python
 def test_another_pitch_is_said_where_it_matters(
     pixels: np.ndarray, tmp_path: Path, quick_model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,6 +167,7 @@ def test_another_pitch_is_said_where_it_matters(
     assert quick_model.looks_around and not alone.looks_around
 
 
+@pytest.mark.one_python
 def test_the_default_sees_nothing_around_a_spot(
     pixels: np.ndarray, tmp_path: Path, make_section: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -181,6 +184,7 @@ def test_the_default_sees_nothing_around_a_spot(
     assert around.looks_around and around.reach == 8
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("layout", ["hex", "square"])
 def test_a_finer_grid_is_predicted_by_the_surroundings_of_training(
     pixels: np.ndarray, tmp_path: Path, make_section: Any, layout: str, caplog: pytest.LogCaptureFixture
@@ -256,6 +260,7 @@ def test_outlines_of_the_user_are_no_spots(pixels: np.ndarray, tmp_path: Path, q
     assert set(sdata["predicted"].obs["region"]) == {"spots"}
 
 
+@pytest.mark.one_python
 def test_a_grid_of_another_scale_is_said(
     pixels: np.ndarray, tmp_path: Path, quick_model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,6 +24,8 @@ from st_predict.core.tiles import store as store_module
 from st_predict.core.tiles.cut import cut_section
 from st_predict.tl import _session, evaluate, load_model, predict, train
 
+pytestmark = pytest.mark.one_python  # numbers; every verb runs on the newer Python in tests/test_examples.py
+
 Make = Callable[..., SpatialData]
 Quick = dict[str, Any]
 
@@ -100,7 +102,6 @@ def test_users_genes(make_section: Make, quick: Quick) -> None:
         train(make_section("A"), **{**quick, "genes": ["g5", "GAPDH"]})
 
 
-@pytest.mark.one_python
 def test_a_section_that_is_not_trained_on_changes_nothing(make_section: Make, quick: Quick) -> None:
     """No leak: only the sections given are looked at, whatever else was embedded or predicted before."""
     from st_predict.pp import embed
@@ -113,7 +114,6 @@ def test_a_section_that_is_not_trained_on_changes_nothing(make_section: Make, qu
     assert again.id == model.id
 
 
-@pytest.mark.one_python
 def test_one_process_repeats_itself(make_section: Make, quick: Quick) -> None:
     def run(seed: int) -> np.ndarray:
         model = train([make_section("A", 0), make_section("B", 1)], **quick, seed=seed)
@@ -388,7 +388,6 @@ def test_settings_of_the_wrong_type_are_refused(
     assert error.value.where == name and error.value.expected.startswith(expected)
 
 
-@pytest.mark.one_python
 def test_where_ridge_did_better_it_is_said(make_section: Make, quick: Quick, caplog: pytest.LogCaptureFixture) -> None:
     """Of what was trained by gradient; a control is below ridge by intent."""
     sections = [make_section("A", 0), make_section("B", 1)]
@@ -403,7 +402,6 @@ def test_where_ridge_did_better_it_is_said(make_section: Make, quick: Quick, cap
     )
 
 
-@pytest.mark.one_python
 def test_auto_is_what_did_best_where_it_was_held_out(
     make_section: Make, quick: Quick, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

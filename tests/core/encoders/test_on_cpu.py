@@ -22,6 +22,8 @@ from st_predict.core.encoders.encoder import Encoder
 from st_predict.core.encoders.on_cpu import encode_on_cpu
 from st_predict.core.encoders.registry import build_encoder
 
+pytestmark = pytest.mark.one_python  # torch alone
+
 CONVERTED = ["efficientnet_lite0", "resnet18", "tiny", "vit_tiny_patch16_224"]
 
 
