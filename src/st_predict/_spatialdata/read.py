@@ -87,7 +87,7 @@ def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
     link, own = table_link(table, str(placed.table)), f"sdata.tables[{placed.table!r}]"
     if not (table.obs[link.region_key].astype(str) == placed.shapes).all():
         raise InputError(
-            f"table {placed.table!r} annotates other shapes beside {placed.shapes!r}",
+            f"table {placed.table!r} annotates other shapes besides {placed.shapes!r}",
             where=f"sdata.tables[{placed.table!r}].obs[{link.region_key!r}]",
             expected="a table of one section",
             remedy=f"keep the rows of one region: {own} = spatialdata.models.TableModel.parse({own}[{own}.obs["
@@ -150,6 +150,6 @@ def _single(table: AnnData | None, column: str) -> str | None:
             f"obs[{own!r}] has several values: {', '.join(map(str, names[:5]))}",
             where=f"obs[{own!r}]",
             expected=f"one {column} in a section",
-            remedy="give one SpatialData a section",
+            remedy="make one SpatialData for each section",
         )
     return clean_name(str(names[0])) or None if len(names) else None
