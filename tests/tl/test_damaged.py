@@ -97,7 +97,7 @@ def test_features_in_a_table(make_section: Callable[..., SpatialData], caplog: A
     table.obsm[key][3, 2] = np.nextafter(table.obsm[key][3, 2], np.float32(9))
     stp.pp.embed(sdata, encoder="tiny")
     assert tile_count.tiles == 2 * encoded and np.array_equal(table.obsm[key], known)
-    assert f"features in obsm[{key!r}] are not those that were written there; they are made again" in caplog.messages
+    assert f"features in obsm[{key!r}] were changed since st_predict wrote them; they are made again" in caplog.messages
     del table.uns[key]["values"]  # as an earlier version kept them
     stp.pp.embed(sdata, encoder="tiny")
     assert tile_count.tiles == 2 * encoded
