@@ -58,7 +58,9 @@ def test_a_training(damage: Any, train: Callable[..., Model], tmp_path: Path, ca
     said = [message for message in caplog.messages if "is damaged" in message]
     assert len(said) == (0 if damage is Path.unlink else 2) and encoded < tile_count.tiles < 2 * encoded
     damage(folder / "training.json")
-    with pytest.raises(InputError, match=r"training.json is (damaged|missing): what the fits") as error:
+    with pytest.raises(
+        InputError, match=r"training.json is (damaged|missing): it says which training the fits"
+    ) as error:
         train(checkpoint_dir=folder, resume=True)
     assert error.value.remedy.startswith("remove training.json and all .ckpt files there")
     for path in (folder / "training.json", *folder.glob("*.ckpt")):
