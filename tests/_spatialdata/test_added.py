@@ -76,7 +76,7 @@ def test_a_column_beside_the_predicted_ones_is_not_dropped(make_section: Make, n
     sdata["table"].obsm[name]["mine"] = 1.0
     with pytest.raises(InputError, match=f"holds what you added or changed: obsm\\['{name}'\\]\\['mine'\\]") as error:
         write(sdata)
-    assert "take yours out of it" in error.value.remedy
+    assert "remove what you added" in error.value.remedy
     del sdata["table"].obsm[name]["mine"]
     write(sdata)
 
@@ -189,7 +189,9 @@ def test_our_tables_go_with_the_shapes_they_are_of(slide: SpatialData, caplog: p
     stp.pp.spot_grid(slide, pitch_um=130)
     assert not slide.tables
     for name in ("predicted", "spots_features"):
-        assert f"table '{name}' is removed: it was of earlier shapes 'spots', which are replaced" in caplog.text
+        assert (
+            f"table '{name}' is removed: it belonged to the earlier shapes 'spots', which are replaced" in caplog.text
+        )
 
 
 @pytest.mark.parametrize("name", ["predicted", "spots_features"])
@@ -219,6 +221,6 @@ def test_what_was_added_to_a_table_of_features_is_not_dropped(make_section: Make
     sdata.tables["H_features"].obsm["X_umap"] = np.ones((30, 2))
     sdata.shapes["H"] = sdata.shapes["H"].iloc[:20]
     with pytest.raises(
-        InputError, match="of other spots than 'H' has now, and holds what you added: obsm\\['X_umap'\\]"
+        InputError, match="belongs to other spots than 'H', and holds what you added: obsm\\['X_umap'\\]"
     ):
         feature_table(sdata, placed._replace(table=None), make=True)

@@ -149,7 +149,9 @@ def test_channels_named_as_no_colors_are_told(
 def test_four_channels_that_do_not_say_alpha_are_refused(names: list[str] | None) -> None:
     image = Image2DModel.parse(np.full((4, 20, 30), 90, np.uint8), dims=("c", "y", "x"), c_coords=names)
     listed = ", ".join(names or "0123")
-    with pytest.raises(InputError, match=f"has 4 channels, {listed}, and the fourth is not said to be alpha") as error:
+    with pytest.raises(
+        InputError, match=f"has 4 channels, {listed}, and nothing says that the fourth is alpha"
+    ) as error:
         image_source(SpatialData(images={"A": image}), "A")
     assert "name the channels r, g, b, a if the fourth is alpha" in error.value.remedy
 

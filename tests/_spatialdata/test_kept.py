@@ -156,7 +156,7 @@ def test_shapes_that_tell_glass_are_refused(make_section: Make, table: bool) -> 
     sdata = make_section("A", table=table)
     sdata.shapes["A"]["in_tissue"] = (~np.isin(np.arange(42), GLASS)).astype(int)
     with pytest.raises(
-        InputError, match="4 of 42 spots are not in tissue, says sdata.shapes\\['A'\\]\\['in_tissue'\\]"
+        InputError, match="4 of 42 spots are not in tissue by sdata.shapes\\['A'\\]\\['in_tissue'\\]"
     ) as error:
         read_section(sdata, need_counts=table)
     exec(error.value.remedy.split(": ", 1)[1], {"sdata": sdata})
@@ -324,7 +324,7 @@ def test_biotypes_are_no_feature_types(make_section: Make) -> None:
 def test_control_probes_are_told_by_name(make_section: Make, name: str, caplog: pytest.LogCaptureFixture) -> None:
     sdata = make_section("A", gene_names=[name, *(f"g{i}" for i in range(23))])
     assert read_section(sdata, need_counts=True)[0].gene_names[0] == "g0"
-    assert f"1 of the 24 features of A are left out of everything, as they are no genes (control probes): {name}" in (
+    assert f"1 of the 24 features of A are not genes (control probes) and are left out everywhere: {name}" in (
         caplog.text
     )
 
@@ -355,9 +355,7 @@ def test_an_antibody_named_like_a_gene(make_section: Make, quick_model: Model) -
 
 def test_what_is_left_out_is_said(make_section: Make, caplog: pytest.LogCaptureFixture) -> None:
     read_section(with_antibodies(make_section("A")), need_counts=True)
-    said = (
-        "6 of the 30 features of A are left out of everything, as they are no genes (antibody capture): CD0, CD1, CD2"
-    )
+    said = "6 of the 30 features of A are not genes (antibody capture) and are left out everywhere: CD0, CD1, CD2"
     assert said in caplog.text
 
 
@@ -418,7 +416,7 @@ def test_totals_are_added_up_in_float64(make_section: Make, form: str) -> None:
 def test_counts_that_are_no_numbers(make_section: Make, kind: type) -> None:
     sdata = make_section("A")
     sdata.tables["table"].layers["raw"] = sdata.tables["table"].X.toarray().astype(kind)
-    with pytest.raises(InputError, match="counts are of type .*, no real numbers") as error:
+    with pytest.raises(InputError, match="counts are of type .*, which are not real numbers") as error:
         read_section(sdata, Elements(layer="raw"), need_counts=True)
     assert error.value.where == "sdata.tables['table'].layers['raw']"
 

@@ -87,7 +87,9 @@ def test_whole_stores_are_read_as_they_are(store: Path, caplog: pytest.LogCaptur
 
 def test_an_image_of_which_all_is_lost_is_refused(store: Path) -> None:
     lose(store, 0, *[(r, c) for r in range(4) for c in range(4)])
-    with pytest.raises(InputError, match="image 'he' has no block of one of its channels, or of all"):
+    with pytest.raises(
+        InputError, match="a channel of image 'he' has no blocks: none was ever stored, or all were lost"
+    ):
         say_what_is_lost(spatialdata.read_zarr(store), "he")
 
 

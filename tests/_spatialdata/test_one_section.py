@@ -68,7 +68,7 @@ def test_two_libraries_over_one_image_are_refused(make_section: Make, column: st
     sdata = concatenated(make_section, label=column)
     with pytest.raises(InputError, match=f"obs\\['{column}'\\] has several values: A, B") as error:
         read_section(sdata, need_counts=True)
-    assert "spots of several sections over the one image 'A_image'" in error.value.what
+    assert "these are spots of several sections on one image, 'A_image'" in error.value.what
     exec(error.value.remedy.split(": ", 1)[1].split(", with the")[0], {"sdata": sdata})
     assert read_section(sdata, need_counts=True)[0].n_spots == 42, "what the remedy says helps"
 
@@ -78,7 +78,9 @@ def test_two_libraries_over_one_image_are_refused(make_section: Make, column: st
 def test_parts_that_lie_over_one_another_are_refused(make_section: Make, column: str, shift_px: float) -> None:
     """Whatever the column is named, and whatever the order of the rows."""
     sdata = neutral(concatenated(make_section, label=column, shift_px=shift_px), shuffled=True)
-    with pytest.raises(InputError, match=f"obs\\['{column}'\\] has several values: [AB], [AB], and their spots lie on"):
+    with pytest.raises(
+        InputError, match=f"obs\\['{column}'\\] has several values: [AB], [AB], and their spots overlap"
+    ):
         read_section(sdata, need_counts=True)
     assert read_section(keep(sdata, column), need_counts=True)[0].n_spots == 42
 
@@ -105,7 +107,7 @@ def test_sections_side_by_side_are_told_by_a_column(make_section: Make, column: 
     if isinstance(names[0], float):
         values[0] = np.nan
     with pytest.raises(
-        InputError, match=re.escape(f"obs[{column!r}] has several values: {names[0]}, {names[1]}: spots of")
+        InputError, match=re.escape(f"obs[{column!r}] has several values: {names[0]}, {names[1]}: these are spots of")
     ):
         read_section(labeled(make_section, column, values), need_counts=False)
 
@@ -114,7 +116,7 @@ def test_sections_side_by_side_are_told_by_a_column(make_section: Make, column: 
 def test_columns_of_the_shapes_tell_too(make_section: Make, table: bool) -> None:
     sdata = make_section("A", grid=(8, 10), table=table)
     sdata.shapes["A"]["sample"] = ["A"] * 40 + ["B"] * 40
-    said = "sdata.shapes\\['A'\\]\\['sample'\\] has several values: A, B: spots of several"
+    said = "sdata.shapes\\['A'\\]\\['sample'\\] has several values: A, B: these are spots of several"
     with pytest.raises(InputError, match=said) as error:
         read_section(sdata, need_counts=table)
     exec(error.value.remedy.split(": ", 1)[1].split(", with the")[0], {"sdata": sdata})
@@ -127,9 +129,7 @@ def test_donors_side_by_side_are_said(make_section: Make, column: str, caplog: p
     """Two may lie on one slide."""
     sdata = labeled(make_section, column, ["P1"] * 40 + ["P2"] * 40)
     assert read_section(sdata, need_counts=True)[0].n_spots == 80
-    assert (
-        f"obs[{column!r}] has several values: P1, P2; they are taken to lie on the one image 'A_image'" in caplog.text
-    )
+    assert f"obs[{column!r}] has several values: P1, P2; all spots are taken to lie on image 'A_image'" in caplog.text
 
 
 def test_subjects_however_written(make_section: Make) -> None:
@@ -141,7 +141,7 @@ def test_subjects_however_written(make_section: Make) -> None:
 @pytest.mark.parametrize("n", [2, 3])
 def test_coordinates_alone_tell_concatenated_sections(make_section: Make, n: int) -> None:
     sdata = overlaid_grids(make_section, n)
-    with pytest.raises(InputError, match="spots before and after row 80.* lie on one another's places") as error:
+    with pytest.raises(InputError, match="spots before and after row 80.* overlap on the image") as error:
         read_section(sdata, need_counts=True)
     exec(error.value.remedy.split(": ", 1)[1].split(", with the")[0], {"sdata": sdata})
     assert read_section(sdata, need_counts=True)[0].n_spots == 80
@@ -243,7 +243,7 @@ def test_places_that_are_taken_twice(make_section: Make, names: tuple[str, str],
     obs, places = sdata.tables["table"].obs, np.arange(42) % 21
     for name, values in zip(names, (places // 7, places % 7), strict=True):
         obs[name] = pd.Series(values, obs.index).astype(kind)
-    said = f"42 of 42 spots share a place of the array \\({names[0]} 0(.0)?, {names[1]} 0(.0)?\\)"
+    said = f"42 of 42 spots share an array position with another \\({names[0]} 0(.0)?, {names[1]} 0(.0)?\\)"
     with pytest.raises(InputError, match=said):
         read_section(sdata, need_counts=False)
     for name in names:  # columns that tell no place
@@ -342,7 +342,7 @@ def test_rows_and_columns_of_one_array(make_section: Make) -> None:
 def test_spots_that_lie_nowhere(make_section: Make) -> None:
     sdata = make_section("A")
     sdata.shapes["A"].loc[3, "geometry"] = sdata.shapes["A"].geometry[3].__class__(np.nan, 5.0)
-    with pytest.raises(InputError, match="1 of 42 spots lie nowhere"):
+    with pytest.raises(InputError, match="1 of 42 spots have no usable position"):
         read_section(sdata, need_counts=False)
 
 
@@ -381,7 +381,7 @@ def two_sections(make_section: Make) -> SpatialData:
 def test_coordinate_systems_tie_spots_to_their_own_image(make_section: Make, need_counts: bool) -> None:
     sdata = two_sections(make_section)
     assert read_section(sdata, Elements(image_key="A_image"), need_counts=need_counts)[0].n_spots == 42
-    with pytest.raises(InputError, match="spots 'A' lie with image 'A_image' in the coordinate system 'A'") as error:
+    with pytest.raises(InputError, match="spots 'A' and image 'A_image' share the coordinate system 'A'") as error:
         read_section(sdata, Elements(image_key="B_image"), need_counts=need_counts)
     assert "image 'B_image' lies in 'B': these are two sections" in error.value.what
     set_transformation(sdata.images["A_image"], Identity(), "B")  # both show one section, says the user
@@ -391,7 +391,7 @@ def test_coordinate_systems_tie_spots_to_their_own_image(make_section: Make, nee
 def test_spots_in_the_systems_of_two_images(make_section: Make) -> None:
     sdata = two_sections(make_section)
     set_transformation(sdata.shapes["A"], Identity(), "B")
-    with pytest.raises(InputError, match="spots 'A' lie with image 'B_image' in the coordinate system 'B'"):
+    with pytest.raises(InputError, match="spots 'A' and image 'B_image' share the coordinate system 'B'"):
         read_section(sdata, Elements(image_key="A_image"), need_counts=True)
 
 
@@ -416,7 +416,9 @@ def test_systems_that_contradict_each_other(make_section: Make, wrong: Any, tabl
     set_transformation(sdata.shapes["A"], Translation([0.5, 0.5], axes=("x", "y")), "aligned")
     assert read_section(sdata, need_counts=table)[0].n_spots == 42, "half a px is none of a spot's"
     set_transformation(sdata.shapes["A"], wrong, "aligned")
-    with pytest.raises(InputError, match="systems 'global' and 'aligned' contradict each other: .* px apart") as error:
+    with pytest.raises(
+        InputError, match="systems 'global' and 'aligned' contradict each other: they place the same spot .* px apart"
+    ) as error:
         read_section(sdata, need_counts=table)
     assert "remove_transformation(sdata.shapes['A'], to_coordinate_system='global')" in error.value.remedy
     remove_transformation(sdata.shapes["A"], to_coordinate_system="aligned")

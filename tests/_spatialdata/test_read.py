@@ -75,7 +75,8 @@ def test_a_singular_transformation_is_refused(make_section: Make, kind: str, x: 
 
 
 @pytest.mark.parametrize(
-    ("dtype", "said"), [(bool, "counts are True or False"), (object, "counts are of type object, no real numbers")]
+    ("dtype", "said"),
+    [(bool, "counts are True or False"), (object, "counts are of type object, which are not real numbers")],
 )
 @pytest.mark.parametrize("layer", [None, "raw"])
 @pytest.mark.parametrize("dense", [True, False])
@@ -174,9 +175,7 @@ def test_a_shape_for_each_row(make_section: Make) -> None:
     instances = sdata.tables["table"].obs["instance_id"].to_numpy().copy()
     instances[:3] = instances[3:6]
     sdata.tables["table"].obs["instance_id"] = instances
-    with pytest.raises(
-        InputError, match="3 of 42 table rows name a shape in 'A' that another row names, for example 3"
-    ):
+    with pytest.raises(InputError, match="3 of 42 table rows name the same shape in 'A' as another row, for example 3"):
         read_section(sdata, need_counts=False)
 
 
@@ -184,7 +183,7 @@ def test_a_shape_for_each_row(make_section: Make) -> None:
 def test_an_index_for_each_shape(make_section: Make, table: bool) -> None:
     sdata = make_section("A", table=table)
     sdata.shapes["A"].index = [1, 1, *range(2, 42)]
-    with pytest.raises(InputError, match="1 of 42 shapes 'A' have the index of another, for example 1"):
+    with pytest.raises(InputError, match="1 of 42 shapes 'A' have the same index as another, for example 1"):
         read_section(sdata, need_counts=table)
 
 
@@ -292,8 +291,8 @@ def test_counts_behind_a_mask_are_missing(make_section: Make, kind: str) -> None
 @pytest.mark.parametrize(
     ("x", "said"),
     [
-        (1e300, r"^1 of 42 spots lie nowhere, for example at \[1e\+300, 17.0\]\n"),
-        (-1e12, r"^1 of 42 spots lie nowhere, for example at \[-1000000000000.0, 17.0\]\n"),
+        (1e300, r"^1 of 42 spots have no usable position, for example \[1e\+300, 17.0\]\n"),
+        (-1e12, r"^1 of 42 spots have no usable position, for example \[-1000000000000.0, 17.0\]\n"),
         (1e5, "^1 of 42 spots lie off the image: spots span x 22 to 100000 and y 17 to 137, the image is 198 x 164 px"),
     ],
 )
@@ -369,7 +368,7 @@ def test_several_subjects_in_one_section(make_section: Make) -> None:
     sdata.tables["table"].obs["subject"] = pd.Categorical(["P1"] * 40 + ["P2"] * 2)
     with pytest.raises(InputError, match="obs\\['subject'\\] has several values: P1, P2") as error:
         read(sdata)
-    assert "one SpatialData a section" in error.value.remedy
+    assert "one SpatialData for each section" in error.value.remedy
 
 
 def test_name_without_a_section_column_is_that_of_the_shapes(make_section: Make) -> None:

@@ -90,14 +90,14 @@ def test_bins_of_two_sides_tell_no_scale(make_section: Make, caplog: pytest.LogC
     table.obs["array_row"], table.obs["array_col"] = (v.ravel() for v in np.mgrid[:6, :7])
     shapes = {"A_square_016um": made.shapes["A_square_016um"].assign(radius=12.0)}
     assert scale_of(SpatialData(images=dict(made.images), shapes=shapes, tables={"square_008um": table})) is None
-    assert "table 'square_008um' and shapes 'A_square_016um' name bins of different sides" in caplog.text
+    assert "table 'square_008um' and shapes 'A_square_016um' name bins of different sizes" in caplog.text
 
 
 def test_what_is_written_down_goes_before_the_array(make_section: Make, caplog: pytest.LogCaptureFixture) -> None:
     assert scale_of(as_visium(make_section("A", um_per_px=4.5), 4.6)) == 4.5
     assert not caplog.text, "so much comes from how it was measured"
     assert scale_of(as_visium(make_section("A", um_per_px=2.3), 4.6)) == 2.3
-    assert "image 'A_image' is said to have 2.3 um a pixel, and its array of spots tells 4.6" in caplog.text
+    assert "image 'A_image' is stored with 2.3 um a pixel, but the distances between its spots give 4.6" in caplog.text
     assert "st_predict.pp.set_scale(sdata, um_per_px=4.6)" in caplog.text
 
 

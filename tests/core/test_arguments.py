@@ -134,7 +134,7 @@ def test_what_is_right_is_taken_in_plain_types(name: str, value: Any, taken: Any
         ("methods", {"mine": {"members": "3"}}, "methods['mine']['members'] is '3' (text)\n"),
         ("axes", [1, 2], "axes[0] is 1\n"),
         ("features", np.ones((3, 3)), "features is an array (3, 3) of float64\n"),
-        ("features", np.ma.masked_less(np.zeros((3, 3, 3)), 1), "features is an array (3, 3, 3) with values behind a mask\n"),
+        ("features", np.ma.masked_less(np.zeros((3, 3, 3)), 1), "features is an array (3, 3, 3) with masked values\n"),
         ("features", np.full((3, 3, 3), 1e30), "features is an array (3, 3, 3) with NaN, infinity or numbers too large\n"),
         ("genes", ["A", " A"], "genes is a list in which 'A' (text) stands twice\n"),
         ("gene_sets", {"T": ["A"], "T ": ["B"]}, "gene_sets is a dict in which 'T' (text) stands twice\n"),

@@ -29,9 +29,9 @@ def test_values_that_are_no_counts(values: list[float], text: str) -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        (np.array(["1", "0"]), "counts are of type <U1, no real numbers (e.g. 1)"),
-        (np.array([None, "many"]), "counts are of type object, no real numbers (e.g. None)"),
-        (np.array([1 + 0j]), "counts are of type complex128, no real numbers (e.g. (1+0j))"),
+        (np.array(["1", "0"]), "counts are of type <U1, which are not real numbers (e.g. 1)"),
+        (np.array([None, "many"]), "counts are of type object, which are not real numbers (e.g. None)"),
+        (np.array([1 + 0j]), "counts are of type complex128, which are not real numbers (e.g. (1+0j))"),
     ],
 )
 def test_what_is_no_number_is_no_count(values: np.ndarray, text: str) -> None:

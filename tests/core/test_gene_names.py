@@ -39,13 +39,13 @@ def versioned(version: int, same: int = 5) -> list[str]:
         (["hg38__T_01"], ["A_01", "T_01"], "they differ only by the genome before them (hg38__T_01 and T_01)"),
         (["GRCh38_CD3D"], ["hg19:CD3D"], "they differ only by the genome before them (GRCh38_CD3D and hg19:CD3D)"),
         (["ADIPOCYTE_01"], ["hg38__TUMOR_01", "TUMOR_01"], ""),  # one number, two genes
-        (["mine_CD3D"], ["CD3D"], "they differ only by what stands before them (mine_CD3D and CD3D)"),
-        (["CD3D"], ["gene:CD3D"], "they differ only by what stands before them (CD3D and gene:CD3D)"),
+        (["mine_CD3D"], ["CD3D"], "they differ only by a prefix (mine_CD3D and CD3D)"),
+        (["CD3D"], ["gene:CD3D"], "they differ only by a prefix (CD3D and gene:CD3D)"),
         (["CD3D-201"], ["CD3D"], "they differ only by the number of their transcript (CD3D-201 and CD3D)"),
         (["HLA-A"], ["HLA.A"], "they differ only by dots, dashes and underscores (HLA-A and HLA.A)"),
         (["T_01"], ["T-01"], "they differ only by dots, dashes and underscores (T_01 and T-01)"),
         (['"CD3D"'], ["CD3D"], 'they differ only by quotation marks ("CD3D" and CD3D)'),
-        (["CD3D (ENSG1)"], ["CD3D"], "they differ only by what stands behind an id (CD3D (ENSG1) and CD3D)"),
+        (["CD3D (ENSG1)"], ["CD3D"], "they differ only by the text after an id (CD3D (ENSG1) and CD3D)"),
         (["cd3d.3"], ["CD3D"], "they differ only by their version suffix and upper and lower case (cd3d.3 and CD3D)"),
         (
             ["grch38_cd3d"],

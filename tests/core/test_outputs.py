@@ -182,7 +182,7 @@ def test_settings_of_something_else_are_no_model(tmp_path: Path) -> None:
         ({"out": "run/kept/out", "checkpoint_dir": "run/kept"}, "out .* lies in checkpoint_dir"),
         ({"out": "run", "tile_store": "run"}, "lies in"),
         ({"out": "file"}, "file is a file"),
-        ({"out": "file/out"}, "file is no folder"),
+        ({"out": "file/out"}, "file is not a folder"),
         ({"out": "link"}, "link is a link to nowhere, which does not exist"),
         ({"out": "run", "tile_store": "there/../run/tiles"}, "tile_store .* lies in out"),
     ],

@@ -70,7 +70,7 @@ def test_areas_of_11_mm(exchanged: bool) -> None:
 
 def test_an_array_that_is_no_hexagon_says_so(caplog: pytest.LogCaptureFixture) -> None:
     assert visium_um_per_px(ROW, COL, np.column_stack([COL, ROW]) * 50) is None
-    assert "a step of array_row is 1.00 times one of array_col, and in a Visium array 1.73 times" in caplog.text
+    assert "a step of array_row is 1.00 times one of array_col, but 1.73 times in a Visium array" in caplog.text
 
 
 @pytest.mark.parametrize("bin_um", [2, 8, 16])

@@ -317,7 +317,7 @@ def test_a_slide_beside_an_anndata_without_libraries(tmp_path: Path) -> None:
 def test_a_coarse_image_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         sdata = stp.io.anndata(legacy(), um_per_px=0.5)
-    assert "image 'hires' has 90 x 60 px, 2.5 um a pixel: so coarse" in caplog.text
+    assert "image 'hires' has 90 x 60 px, 2.5 um a pixel: it is too coarse to show nuclei" in caplog.text
     assert sdata.attrs["st_predict"]["um_per_px"] == {"L1_image": 2.5}
 
 

@@ -78,12 +78,12 @@ def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path: Path) -> None:
     [
         ("id,A,B\n1x2,1,2\n1x3,4,\n", "1 counts are missing"),
         ("id,A,B\n1x2,1,2\n1x3,4,5,6\n", "cannot be read as a table"),
-        ("id A B\n1x2 1 2\n", "cannot be read as a table: 1 names over 1 columns"),
+        ("id A B\n1x2 1 2\n", "cannot be read as a table: its header has 1 names, its first row 1 values"),
         ("id,A,B\n1x2,1,\n1x3,4,5\n", "1 counts are missing"),
         ("id,A,A \n1x2,1,2\n", "1 genes come more than once, e.g. 'A'"),
-        ('id,A," ",B\n1x2,1,2,3\n', "number 2 of the genes is empty"),
-        ("id,A,B\n1x2,1,2\n ,3,4\n", "number 2 of the spot ids is empty"),
-        ("id,A,B\n1x2,TRUE,2\n1x3,FALSE,4\n", "column 'A' holds truth, e.g. 'True'"),
+        ('id,A," ",B\n1x2,1,2,3\n', "the name of number 2 of the genes is empty"),
+        ("id,A,B\n1x2,1,2\n ,3,4\n", "the name of number 2 of the spot ids is empty"),
+        ("id,A,B\n1x2,TRUE,2\n1x3,FALSE,4\n", "column 'A' holds True or False, e.g. 'True'"),
     ],
     ids=[
         "a value missing",
@@ -116,7 +116,7 @@ def test_what_stands_in_the_way_is_named(tmp_path: Path, text: bytes) -> None:
     with pytest.raises(InputError, match="cannot be read as a table") as error:
         read_counts(tmp_path / "counts.csv")
     assert (
-        "drop what stands before the header (comments, sep=;, blank lines), and save it as UTF-8" in error.value.remedy
+        "delete everything before the header (comments, sep=;, blank lines), and save it as UTF-8" in error.value.remedy
     )
 
 
@@ -125,7 +125,7 @@ def test_what_stands_in_the_way_is_named(tmp_path: Path, text: bytes) -> None:
 def test_names_of_a_frame_that_are_none(name: Any, axis: str, said: str) -> None:
     frame = pd.DataFrame([[1, 2], [3, 4]], index=["1x1", "1x2"], columns=["A", "B"])
     names = pd.Index(["A"], dtype=object).append(pd.Index([name], dtype=object, tupleize_cols=False))
-    with pytest.raises(InputError, match=f"^number 2 of the {said} is empty\n  where:    counts\n"):
+    with pytest.raises(InputError, match=f"^the name of number 2 of the {said} is empty\n  where:    counts\n"):
         read_counts(frame.set_axis(names, axis=axis))
 
 
@@ -160,11 +160,11 @@ READERS = {
         (lambda text: text.encode("utf-16-le"), "{name} is text in UTF-16LE"),
         (
             lambda text: text.encode() + bytes(9),
-            "{name} holds a byte of zero, number {end}: it is no text, or was not written to its end",
+            "byte {end} of {name} is zero: it is not a text file, or it is incomplete",
         ),
         (
             lambda text: text[:4].encode() + b"\0" + text[4:].encode(),
-            "{name} holds a byte of zero, number 4: it is no text, or was not written to its end",
+            "byte 4 of {name} is zero: it is not a text file, or it is incomplete",
         ),
     ],
 )
@@ -204,7 +204,7 @@ def test_decimal_commas_are_told_as_such(name: str, said: str, tmp_path: Path) -
 def test_decimal_commas_between_commas_are_not_taken_for_names_of_rows(tmp_path: Path) -> None:
     path = tmp_path / "spots.csv"
     path.write_text(SPOTS.replace("\t", ",").replace("10.5,20.5", "10,5,20,5").replace("11.5,33.25", "11,5,33,25"))
-    with pytest.raises(InputError, match=r"^spots\.csv has 4 columns, and 2 values more in its rows\n"):
+    with pytest.raises(InputError, match=r"^spots\.csv has 4 columns, and 2 more values in its rows\n"):
         _read_spots(path)
 
 

@@ -143,7 +143,7 @@ def test_a_level_that_is_cut_is_said(tmp_path: Path, caplog: pytest.LogCaptureFi
     fine = tmp_path / "case" / "1 fine.dcm"
     fine.write_bytes(fine.read_bytes()[:300])
     assert seen(tmp_path / "case")[0].shape == (256, 256, 3)
-    assert "1 DICOM files of case are cut or no slide, and are not read: 1 fine.dcm" in caplog.text
+    assert "1 DICOM files of case are truncated or not slides, and are not read: 1 fine.dcm" in caplog.text
 
 
 def test_a_slide_of_links_is_opened_where_it_lies(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_an_image_too_large_to_be_decoded_is_refused_by_its_header(
         side = 2**31 - 1
         path, size, gb = png_of(tmp_path / "a.png", side, side), f"{side} x {side}", f"{side * side * 3 / 1e9:.1f}"
     monkeypatch.setattr("tempfile.mkstemp", lambda **_: pytest.fail("it was to be decoded"))
-    said = rf"^{re.escape(path.name)} is {size} px by its header: {gb} GB, to be decoded whole"
+    said = rf"^{re.escape(path.name)} is {size} px by its header: {gb} GB, which must be decoded whole"
     for read in (stp.io.slide, open_image):
         with pytest.raises(InputError, match=said) as error:
             read(path)

@@ -130,7 +130,7 @@ def test_patches_stand_in_for_a_slide(folder: Path, caplog: pytest.LogCaptureFix
     (folder / "wsis" / "A.tif").unlink()
     with caplog.at_level(logging.WARNING):
         sdata = stp.io.hest(folder, "A")
-    assert "there is no slide: 42 patches of A.h5, 112 um wide, are its pixels. They cover" in caplog.text
+    assert "there is no slide: the image is made of the 42 patches of A.h5, each 112 um wide. They cover" in caplog.text
     assert sdata.attrs["st_predict"]["um_per_px"] == {"A_image": pytest.approx(0.5)}
     assert_patches_are_the_tiles(sdata, folder / "patches" / "A.h5")
     section, _ = read_section(sdata, Elements(), need_counts=True)
@@ -246,8 +246,8 @@ def test_a_scale_that_the_spots_contradict_is_said(folder: Path, caplog: pytest.
     change(folder / "metadata" / "A.json", inter_spot_dist=200.0, fullres_px_width=77)
     with caplog.at_level(logging.WARNING):
         stp.io.hest(folder, "A")
-    assert "spots of A are said to lie 200 um apart, and by 4 um a pixel lie 96 um apart" in caplog.text
-    assert "A.tif has 198 x 164 px, and by its metadata 77 x 164" in caplog.text
+    assert "spots of A lie 200 um apart; at 4 um a pixel they lie 96 um apart" in caplog.text
+    assert "A.tif has 198 x 164 px, but its metadata say 77 x 164" in caplog.text
 
 
 def test_counts_and_places_are_checked(folder: Path) -> None:

@@ -105,8 +105,8 @@ Make = Callable[[Path, np.ndarray], Path]
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (jpeg_cmyk, "a.jpg is not an 8-bit RGB image: its colors are CMYK, those of print"),
-        (tiff_cmyk, "a.tif is not an 8-bit RGB image: its colors are CMYK, those of print"),
+        (jpeg_cmyk, "a.jpg is not an 8-bit RGB image: its colors are CMYK, as for printing"),
+        (tiff_cmyk, "a.tif is not an 8-bit RGB image: its colors are CMYK, as for printing"),
         (tiff_palette, "a.tif is not an 8-bit RGB image: its colors are numbers in a palette"),
         (tiff_16, "a.ome.tif is not an 8-bit RGB image: its colors are uint16"),
         (tiff_float, "a.tif is not an 8-bit RGB image: its colors are float32"),

@@ -346,7 +346,7 @@ def _oblong(path: Path) -> None:
         (_empty, "is empty"),
         (_cut, "is truncated or corrupt"),
         (_cut_before_the_list, "is truncated or corrupt: the list of its images lies beyond its end"),
-        (_cmyk, "is not an 8-bit RGB image: its colors are CMYK, those of print"),
+        (_cmyk, "is not an 8-bit RGB image: its colors are CMYK, as for printing"),
         (_gray, "is not an 8-bit RGB image: it is grayscale (L)"),
         (_sixteen, "is not an 8-bit RGB image: its colors are uint16"),
         (_fluorescence, "is not an 8-bit RGB image: it has 5 channels of uint8"),
@@ -382,7 +382,7 @@ def test_a_flat_image_that_is_cut_is_refused_when_it_is_read(tmp_path: Path, pix
 
 def test_folders_that_are_no_slide(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="it is a folder, but no OME-Zarr image"):
+    with pytest.raises(InputError, match="it is a folder, but not an OME-Zarr image"):
         stp.io.slide(tmp_path / "empty")
     zarr.open_group(str(tmp_path / "other.zarr"), mode="w")
     with pytest.raises(InputError, match="a Zarr store without an OME image"):
@@ -467,7 +467,7 @@ def test_an_outer_scale_of_an_ome_zarr_counts(tmp_path: Path, pixels: np.ndarray
 def test_folders_that_only_look_like_slides(tmp_path: Path, pixels: np.ndarray) -> None:
     (tmp_path / "dicom").mkdir()
     (tmp_path / "dicom" / "DICOMDIR").write_bytes(b"\0")
-    with pytest.raises(InputError, match=r"has no DICOM file"):
+    with pytest.raises(InputError, match=r"has no complete DICOM file"):
         stp.io.slide(tmp_path / "dicom")
     path = WRITERS["ome_zarr_05"](tmp_path, pixels)
     group = zarr.open_group(str(path), mode="r+")

@@ -170,7 +170,7 @@ def test_levels_that_lead_out_of_the_store_are_refused(named: str, tmp_path: Pat
     described = dict(group.attrs)["ome"]
     described["multiscales"][0]["datasets"][0]["path"] = named
     group.attrs["ome"] = described
-    with pytest.raises(InputError, match=f"names a level '{named}', which leads out of the store"):
+    with pytest.raises(InputError, match=f"names a level '{named}', which lies outside of the store"):
         stp.io.slide(tmp_path / "slide.zarr")
 
 
@@ -178,7 +178,7 @@ def test_a_shard_that_was_cut_is_refused(tmp_path: Path) -> None:
     in_shards(tmp_path / "cut.zarr", np.full((3, SIZE, SIZE), 70, np.uint8), index_location="start")
     shard = tmp_path / "cut.zarr" / "0" / "c" / "0" / "0" / "0"
     shard.write_bytes(shard.read_bytes()[:-100])
-    with pytest.raises(InputError, match="is truncated or corrupt: its index tells of more than it holds"):
+    with pytest.raises(InputError, match="is truncated or corrupt: its index lists more than the file holds"):
         stp.io.slide(tmp_path / "cut.zarr")
 
 
@@ -404,7 +404,7 @@ def test_four_channels_of_a_zarr_that_do_not_say_alpha_are_refused(
     labels: list[str] | None, tmp_path: Path, rgba: np.ndarray
 ) -> None:
     _ome_zarr(tmp_path / "slide", rgba, labels)
-    with pytest.raises(InputError, match="slide has 4 channels.*; the fourth is not said to be alpha") as error:
+    with pytest.raises(InputError, match="slide has 4 channels.*; nothing says that the fourth is alpha") as error:
         stp.io.slide(tmp_path / "slide")
     assert "in OME-Zarr the labels of omero" in error.value.remedy
 
@@ -640,7 +640,7 @@ def test_a_scale_that_is_no_number_is_unknown(
     if "499" in stated:
         assert known == {"slide_image": pytest.approx(0.499)} and caplog.text == ""
     else:
-        assert known == {} and f"state {stated!r} for the size of a pixel, which tells no scale" in caplog.text
+        assert known == {} and f"state {stated!r} for the size of a pixel, which is not a length" in caplog.text
 
 
 def restate(path: Path, transformations: Any) -> None:

@@ -214,10 +214,7 @@ def test_features_that_are_no_genes_are_counted(outs, files, caplog):
         file.write("\n".join(lines))
     table = stp.io.visium(outs, section="A1")["table"]
     assert table.n_vars == len(lines) - 1
-    assert (
-        f"1 of the {len(lines)} features of filtered_feature_bc_matrix are left out, as they are no genes (Antibody"
-        in (caplog.text)
-    )
+    assert f"1 of the {len(lines)} features of filtered_feature_bc_matrix are not genes (Antibody" in (caplog.text)
 
 
 def test_files_as_spreadsheets_and_early_versions_leave_them(outs, files):
@@ -253,7 +250,10 @@ def test_the_scale_is_the_pitch_and_a_spot_diameter_that_disagrees_is_reported(o
     assert "um per pixel" not in caplog.text
     edit_factors(outs, spot_diameter_fullres=40.0)
     assert stp.io.visium(outs, section="A").attrs["st_predict"]["um_per_px"]["A_hires_image"] == pytest.approx(5.0)
-    assert "um per pixel is 2.5000 by the 100 um pitch, which is used, but 1.6250 or 1.3750" in caplog.text
+    assert (
+        "the 100 um pitch gives 2.5000 um per pixel, which is used; spot_diameter_fullres gives 1.6250 or 1.3750"
+        in caplog.text
+    )
 
 
 def test_the_pitch_is_found_on_a_turned_array(outs):
@@ -376,7 +376,11 @@ def test_a_matrix_of_another_section_is_refused(outs):
             b"in_tissue,barcode\n1,A\n",
             "tissue_positions.csv lacks array_row, array_col",
         ),
-        ("spatial/tissue_positions.csv", b"A,1,0,x,5,7\n", "tissue_positions.csv holds a position that is no number"),
+        (
+            "spatial/tissue_positions.csv",
+            b"A,1,0,x,5,7\n",
+            "tissue_positions.csv holds a position that is not a number",
+        ),
         ("spatial/tissue_positions.csv", b"A,1,0,0,,7\nB,1,0,2,5,9\n", "tissue_positions.csv has missing numbers"),
         ("spatial/tissue_hires_image.png", None, "tissue_hires_image.png is truncated or corrupt"),
     ],

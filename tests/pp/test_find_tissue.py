@@ -167,8 +167,7 @@ def test_a_slide_that_is_all_tissue_is_said(section: np.ndarray, caplog: pytest.
     caplog.clear()
     assert area_of(packed) > 0.98 * packed[..., 0].size
     assert (
-        "100 % of image 'slide' is taken for tissue, and no glass is seen, so that the light is taken for white"
-        in caplog.text
+        "100 % of image 'slide' is taken for tissue, and no glass was found, so it is taken to be white" in caplog.text
     )
 
 
@@ -198,7 +197,7 @@ def test_most_of_a_slide_is_said(caplog: pytest.LogCaptureFixture) -> None:
     pixels = np.clip(np.array(STAINS["pink"]) + rng.normal(0, 25, (400, 500, 3)), 1, 254)
     pixels[:, :35] = np.array((240, 238, 241)) + rng.normal(0, 1, (400, 35, 3))
     area_of(pixels.astype(np.uint8))
-    assert "93 % of image 'slide' is taken for tissue: look at the outlines" in caplog.text
+    assert "93 % of image 'slide' is taken for tissue: check the outlines" in caplog.text
 
 
 @pytest.mark.parametrize("value", [0, 255])

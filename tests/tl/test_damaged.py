@@ -58,7 +58,9 @@ def test_a_training(damage: Any, train: Callable[..., Model], tmp_path: Path, ca
     said = [message for message in caplog.messages if "is damaged, or of" in message]
     assert len(said) == (0 if damage is Path.unlink else 2) and encoded < tile_count.tiles < 2 * encoded
     damage(folder / "training.json")
-    with pytest.raises(InputError, match=r"training.json is (damaged|missing): what the fits") as error:
+    with pytest.raises(
+        InputError, match=r"training.json is (damaged|missing): it says which training the fits"
+    ) as error:
         train(checkpoint_dir=folder, resume=True)
     assert error.value.remedy.startswith("remove training.json and all .ckpt files there")
     for path in (folder / "training.json", *folder.glob("*.ckpt")):
@@ -115,7 +117,7 @@ def test_features_in_a_table(make_section: Callable[..., SpatialData], caplog: A
     table.obsm[key][3, 2] = np.nextafter(table.obsm[key][3, 2], np.float32(9))
     stp.pp.embed(sdata, encoder="tiny")
     assert tile_count.tiles == 2 * encoded and np.array_equal(table.obsm[key], known)
-    assert f"features in obsm[{key!r}] are not those that were written there; they are made again" in caplog.messages
+    assert f"features in obsm[{key!r}] were changed since st_predict wrote them; they are made again" in caplog.messages
     del table.uns[key]["values"]  # as an earlier version kept them
     stp.pp.embed(sdata, encoder="tiny")
     assert tile_count.tiles == 2 * encoded

@@ -66,7 +66,7 @@ def test_a_training_goes_on_without_what_cannot_be_kept(
         model = train(checkpoint_dir=tmp_path / "kept")
     said = [message for message in caplog.messages if "was not written" in message]
     assert len(said) == 1 and "there is no room left" in said[0], "and once, not for each epoch"
-    assert "; the training goes on, and a run that is broken off will lack this" in said[0]
+    assert "; the training goes on, but this part would be lost if the run is broken off" in said[0]
     assert not [one for one in (tmp_path / "kept").rglob("*") if one.name.startswith(".")]
     assert model.id == train().id == train(checkpoint_dir=tmp_path / "kept", resume=True).id
 
@@ -86,7 +86,7 @@ def test_a_comparison_returns_its_table(
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_is_closed_meanwhile(quick_model: Model, tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
-    with pytest.raises(InputError, match="not to be written to"):
+    with pytest.raises(InputError, match="cannot be written to"):
         quick_model.save(tmp_path / "closed" / "m")
 
 

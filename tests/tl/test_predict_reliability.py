@@ -239,7 +239,7 @@ def test_intervals_set_on_one_section_are_said_to_be(
     stp.tl.predict(make_section("D", 3), model)
     assert "set on one section" not in caplog.text
     stp.tl.predict(make_section("D", 3), model, interval=0.9)
-    assert "intervals were set on one section that was held out" in caplog.text
+    assert "intervals were set on only one held-out section" in caplog.text
     subjects = [
         make_section(name, seed, subject=who) for seed, (name, who) in enumerate(zip("ABC", "PQQ", strict=True))
     ]

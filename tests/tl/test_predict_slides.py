@@ -266,10 +266,13 @@ def test_a_grid_of_another_scale_is_said(
 ) -> None:
     sdata = written("tif", tmp_path, pixels)
     stp.tl.predict(sdata, quick_model)
-    assert "the grid was laid" not in caplog.text
+    assert "the spots of the grid were laid" not in caplog.text
     stp.pp.set_scale(sdata, um_per_px=3.0, image_key="slide_image")
     stp.tl.predict(sdata, quick_model)
-    assert "the grid was laid 96 um apart, and is 144 um apart by the scale the image has now" in caplog.text
+    assert (
+        "the spots of the grid were laid 96 um apart, but by the present scale of the image they are 144 um apart"
+        in caplog.text
+    )
 
 
 SCVERSE = """
@@ -320,8 +323,7 @@ def test_a_scale_far_from_training_is_said_before_any_work(
     with pytest.raises(Begun):
         stp.tl.predict(sdata, quick_model)
     assert (
-        f"slide has {um_per_px:.2g} um/px by what its file or its user states, which is {said} than the 4 of training"
-        in caplog.text
+        f"slide has {um_per_px:.2g} um/px by its file or by your setting, {said} than the 4 of training" in caplog.text
     )
 
 

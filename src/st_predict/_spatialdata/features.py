@@ -121,7 +121,7 @@ def stored_features(table: AnnData, key: str, record: dict[str, Any], n_scales: 
     if (
         stored.get(_VALUES, digest := _digest(values)) != digest
     ):  # those of earlier versions are told by their record alone
-        logger.warning("features in obsm[%r] are not those that were written there; they are made again", key)
+        logger.warning("features in obsm[%r] were changed since st_predict wrote them; they are made again", key)
         return None
     return values.reshape(len(values), n_scales, -1)
 
@@ -195,7 +195,7 @@ def feature_table(sdata: SpatialData, placed: Placed, *, make: bool) -> Placed:
     if make:
         if found is not None and (added := added_to_features(found)):
             raise InputError(
-                f"table {name!r} is of other spots than {placed.shapes!r} has now, and holds what you added: {', '.join(added)}",
+                f"table {name!r} belongs to other spots than {placed.shapes!r}, and holds what you added: {', '.join(added)}",
                 where=f"sdata.tables[{name!r}]",
                 expected="a free name for the table of the features",
                 remedy="rename yours",

@@ -74,7 +74,7 @@ def image_source(sdata: SpatialData, key: str) -> ImageSource:
         )
     if _color_channels(array) is None:
         raise InputError(
-            f"image {key!r} has 4 channels, {', '.join(map(str, _names(array)))}, and the fourth is not said to be alpha",
+            f"image {key!r} has 4 channels, {', '.join(map(str, _names(array)))}, and nothing says that the fourth is alpha",
             where=f"sdata.images[{key!r}]",
             expected="an H&E image: channels r, g, b, and a if it has alpha",
             remedy=FOUR_REMEDY,

@@ -203,7 +203,7 @@ def say_left_out(table: AnnData, name: str, *, features: bool) -> None:
     if features and not (genes := own_genes(table)).all():
         lost, kinds = gene_names(table)[~genes], sorted(set(no_genes(table)) - {""})
         logger.warning(
-            "%d of the %d features of %s are left out of everything, as they are no genes (%s): %s%s",
+            "%d of the %d features of %s are not genes (%s) and are left out everywhere: %s%s",
             len(lost), len(genes), name, ", ".join(kinds[:_NAMED]) or "control probes",
             ", ".join(lost[:_NAMED]), ", ..." if len(lost) > _NAMED else "",
         )  # fmt: skip

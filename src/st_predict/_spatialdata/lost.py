@@ -119,9 +119,9 @@ def say_lost(pixels: Any, key: str) -> None:
         return
     if stored.needed.all(axis=(1, 2)).any():
         raise InputError(
-            f"image {key!r} has no block of one of its channels, or of all: none was ever stored, or all were lost",
+            f"a channel of image {key!r} has no blocks: none was ever stored, or all were lost",
             where=f"sdata.images[{key!r}]",
-            expected="a whole store",
+            expected="a complete Zarr store",
             remedy="copy the whole store again, or write it again",
         )
     if note := say_missing(stored.lacks, f"image {key!r}"):

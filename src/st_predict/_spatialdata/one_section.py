@@ -86,14 +86,14 @@ def check_one_section(sdata: SpatialData, placed: Placed, centers_px: NDArray[np
     _check_rows(obs, nearest, placed)
     for column in named:
         if names_persons(column) and column_name(column) != "subject" and _several(obs[column]):
-            logger.warning("%s; they are taken to lie on the one image %r", _values(obs[column], placed), placed.image)
+            logger.warning("%s; all spots are taken to lie on image %r", _values(obs[column], placed), placed.image)
 
 
 def _check_samples(frame: pd.DataFrame, placed: Placed) -> None:
     """Columns of the table, or of the shapes where there is none, that name samples hold one value."""
     for column in frame.columns:
         if names_samples(frame[column]) and _several(frame[column]):
-            otherwise = f"; where all spots do lie on this image, rename the column (to {column + '_note'!r}, say)"
+            otherwise = f"; if all spots do lie on this image, rename the column, for example to {column + '_note'!r}"
             raise _refusal(placed, _values(frame[column], placed), _rows(frame[column], placed), otherwise)
 
 
@@ -114,12 +114,12 @@ def _rows(values: pd.Series, placed: Placed) -> str:
 
 
 def _refusal(placed: Placed, what: str, rows: str = "", otherwise: str = "") -> InputError:
-    of_one = f": {_spots(placed)} = {rows}.copy()" if rows else " alone"
+    of_one = f": {_spots(placed)} = {rows}.copy()" if rows else ""
     return InputError(
-        f"{what}: spots of several sections over the one image {placed.image!r}",
+        f"{what}: these are spots of several sections on one image, {placed.image!r}",
         where=_spots(placed) + ("" if placed.table is None else ".obs"),
         expected="the spots of one section, on its own image",
-        remedy=f"give one SpatialData a section{of_one}, with the image_key of that section{otherwise}",
+        remedy=f"make one SpatialData for each section{of_one}, with the image_key of that section{otherwise}",
     )
 
 
@@ -151,7 +151,7 @@ def _check_barcodes(obs: pd.DataFrame, placed: Placed) -> None:
 def _id_refusal(placed: Placed, examples: list[str]) -> InputError:
     return _refusal(
         placed, f"spot ids are of {len(examples)} kinds, for example {', '.join(examples[:3])}",
-        otherwise="; where all spots do lie on this image, give the spots ids of one kind (table.obs_names = ...)",
+        otherwise="; if all spots do lie on this image, give the spots ids of one kind (table.obs_names = ...)",
     )  # fmt: skip
 
 
@@ -166,14 +166,14 @@ def _check_places(obs: pd.DataFrame, placed: Placed) -> None:
         if (places.nunique() > 1).all() and twice.mean() > _TWICE:  # one value tells no place
             values = (f"{v:g}" if isinstance(v, Real) else str(v) for v in places[twice].iloc[0])
             place = ", ".join(f"{column} {value}" for column, value in zip(places.columns, values, strict=True))
-            raise _refusal(placed, f"{twice.sum()} of {len(obs)} spots share a place of the array ({place})")
+            raise _refusal(placed, f"{twice.sum()} of {len(obs)} spots share an array position with another ({place})")
 
 
 def _check_columns(obs: pd.DataFrame, nearest: Nearest, placed: Placed, *, closer: float) -> None:
     for column in obs.columns:
         parts = _codes(obs[column])
         if parts is not None and nearest.overlaid(parts, closer=closer):
-            what = f"{_values(obs[column], placed)}, and their spots lie on one another's places"
+            what = f"{_values(obs[column], placed)}, and their spots overlap on the image"
             raise _refusal(placed, what, _rows(obs[column], placed))
 
 
@@ -187,7 +187,7 @@ def _check_rows(obs: pd.DataFrame, nearest: Nearest, placed: Placed) -> None:
     if nearest.overlaid(parts, closer=_FAR_CLOSER):
         starts = np.flatnonzero(np.diff(parts)) + 1
         raise _refusal(
-            placed, f"spots before and after row {', '.join(map(str, starts[:5]))} of the table lie on one another's places",
+            placed, f"spots before and after row {', '.join(map(str, starts[:5]))} of the table overlap on the image",
             f"{_spots(placed)}[:{starts[0]}]",
         )  # fmt: skip
 
@@ -221,7 +221,7 @@ def _check_systems(sdata: SpatialData, placed: Placed) -> None:
         other = systems(image)
         if spots & other and chosen and not chosen & other:
             raise InputError(
-                f"spots {placed.shapes!r} lie with image {name!r} in the coordinate system {min(spots & other)!r}, and image "
+                f"spots {placed.shapes!r} and image {name!r} share the coordinate system {min(spots & other)!r}, but image "
                 f"{placed.image!r} lies in {min(chosen)!r}: these are two sections",
                 where="coordinate systems",
                 expected="spots of one section, on its own image",

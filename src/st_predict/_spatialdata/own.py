@@ -30,7 +30,7 @@ def own_entries(sdata: SpatialData, kind: str) -> dict[str, Any]:
         raise InputError(
             f"{place} holds {own!r:.60}, which was not written by st_predict",
             where=place,
-            expected=f"a dict of what st_predict notes, {kind!r} in it a dict as well",
+            expected=f"a dict that st_predict wrote, in which {kind!r} is a dict too",
             remedy=f"keep yours under another name: sdata.attrs['mine'] = sdata.attrs.pop({_ATTRS!r})",
         )
     return found

@@ -129,11 +129,11 @@ def add_pooled(
             f"none of the {len(points):,} spots on the tissue of image {image!r} holds a count",
             where="sdata",
             expected="counts that lie on the tissue",
-            remedy="look at both over each other: the transformation of the image, or that of the counts, is wrong",
+            remedy="draw the counts over the image: the transformation of one of them is wrong",
         )
     if not held.all():
         logger.info(
-            "%d of %d places on tissue hold no count and get no spot: they lie outside of what was measured",
+            "%d of %d places on tissue have no counts and get no spot: nothing was measured there",
             (~held).sum(), len(held),
         )  # fmt: skip
     laid = Laid(points[held], rows[held], cols[held])

@@ -144,9 +144,9 @@ def _check_record(record: Mapping[str, Any], key: str) -> None:
     panel, sets, expected = record.get("panel"), record.get("gene_sets", {}), record.get("expected_pcc")
     names = list(map(str, panel)) if isinstance(panel, list | tuple | np.ndarray) else []
     if not names or len(set(names)) != len(names):
-        raise _changed(key, "its panel is no list of genes")
+        raise _changed(key, "its panel is not a list of genes")
     if not isinstance(sets, Mapping):
-        raise _changed(key, "its gene sets are no dict")
+        raise _changed(key, "its gene sets are not a dict")
     if not (isinstance(record.get("min_counts"), Real) and float(record["min_counts"]) >= 0):
         raise _changed(key, f"its min_counts is {record.get('min_counts')!r}")
     if expected is not None and np.shape(expected) != (len(names),):

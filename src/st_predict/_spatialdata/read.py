@@ -142,6 +142,6 @@ def _single(table: AnnData | None, column: str) -> str | None:
             f"obs[{own!r}] has several values: {', '.join(map(str, names[:5]))}",
             where=f"obs[{own!r}]",
             expected=f"one {column} in a section",
-            remedy="give one SpatialData a section",
+            remedy="make one SpatialData for each section",
         )
     return clean_name(str(names[0])) or None if len(names) else None

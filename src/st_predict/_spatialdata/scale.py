@@ -64,8 +64,8 @@ def find_scale(
     told = _array_scale(sdata, placed, centers_px, shapes_to_px, say=stored is None)
     if stored is not None and told is not None and abs(stored / told - 1) > _SAME:
         logger.warning(
-            "image %r is said to have %.3g um a pixel, and its array of spots tells %.3g: one of them is wrong, and tiles are "
-            "cut by the first. If the image was resized, st_predict.pp.set_scale(sdata, um_per_px=%.4g)",
+            "image %r is stored with %.3g um a pixel, but the distances between its spots give %.3g: one of them is wrong. "
+            "Tiles are cut by the first. If the image was resized, call st_predict.pp.set_scale(sdata, um_per_px=%.4g)",
             placed.image, stored, told, told,
         )  # fmt: skip
     return told if stored is None else stored
@@ -102,7 +102,7 @@ def _array_scale(
         return visium_um_per_px(row, col, centers_px, say=say)
     if len(sides) > 1:
         logger.warning(
-            "table %r and shapes %r name bins of different sides: they tell no scale", placed.table, placed.shapes
+            "table %r and shapes %r name bins of different sizes: the scale stays unknown", placed.table, placed.shapes
         )
         return None
     side_px = _side(sdata.shapes[placed.shapes]) * float(np.sqrt(abs(np.linalg.det(shapes_to_px[:2, :2]))))

@@ -68,7 +68,7 @@ def read_sections(sdata: Sections, elements: Elements = Elements(), *, gene_sets
         raise InputError(
             f"{len(twice)} sections are named {twice[0]!r}",
             where="sdata",
-            expected="one name a section",
+            expected="a name of its own for each section",
             remedy="give a dict that names them: train({'A1': ..., 'B1': ...})",
         )
     sections = with_common_names(sections)

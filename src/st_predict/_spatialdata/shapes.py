@@ -32,7 +32,7 @@ def own_shapes(sdata: SpatialData, placed: Placed) -> GeoDataFrame:
     twice = shapes.index[shapes.index.duplicated()]
     if len(twice):
         raise InputError(
-            f"{len(twice)} of {len(shapes)} shapes {placed.shapes!r} have the index of another, for example {twice.tolist()[0]!r}",
+            f"{len(twice)} of {len(shapes)} shapes {placed.shapes!r} have the same index as another, for example {twice.tolist()[0]!r}",
             where=f"{where}.index",
             expected="an index of its own for each shape",
             remedy=f"number them ({where}.index = range(len({where}))), and the table's instance column with them",
@@ -43,10 +43,10 @@ def own_shapes(sdata: SpatialData, placed: Placed) -> GeoDataFrame:
     if told and not (kept := spots_in_tissue(shapes[told[:1]], where)).all():
         column = told[0]
         raise InputError(
-            f"{(~kept).sum()} of {len(kept)} spots are not in tissue, says {where}[{column!r}]"
-            + ("" if placed.table is None else ", and the table does not"),
+            f"{(~kept).sum()} of {len(kept)} spots are not in tissue by {where}[{column!r}]"
+            + ("" if placed.table is None else ", and the table does not say so"),
             where=f"{where}[{column!r}]",
-            expected="spots in tissue alone, or a column of the table that tells them",
+            expected="only spots in tissue, or a column of the table that says which ones are",
             remedy=f"keep those in tissue: {where} = {where}[{where}[{column!r}].isin("
             f"{shapes.loc[kept, column].unique().tolist()})]"
             if placed.table is None
@@ -89,11 +89,11 @@ def row_shapes(sdata: SpatialData, placed: Placed, rows: NDArray[np.bool_]) -> G
     twice = instances[pd.Index(found).duplicated()]
     if len(twice):
         raise InputError(
-            f"{len(twice)} of {len(found)} table rows name a shape in {placed.shapes!r} that another row names, "
+            f"{len(twice)} of {len(found)} table rows name the same shape in {placed.shapes!r} as another row, "
             f"for example {twice.tolist()[0]!r}",
             where=where,
             expected="a shape of its own for each row",
-            remedy="correct the instance column, or drop the rows that are there twice",
+            remedy="correct the instance column, or drop the duplicate rows",
         )
     return shapes.iloc[found]
 

@@ -82,8 +82,8 @@ def _say_all(image: str, seen: Look, area_px: float) -> None:
     share = area_px / max(seen.n_real, 1)
     if seen.glass is None or share > _ALL:
         logger.warning(
-            "%.0f %% of image %r is taken for tissue%s: look at the outlines, or give some of your own",
-            100 * share, image, ", and no glass is seen, so that the light is taken for white" if seen.glass is None else "",
+            "%.0f %% of image %r is taken for tissue%s: check the outlines, or give your own",
+            100 * share, image, ", and no glass was found, so it is taken to be white" if seen.glass is None else "",
         )  # fmt: skip
 
 
@@ -246,7 +246,7 @@ def add_shapes(sdata: SpatialData, image: str, key: str, frame: GeoDataFrame) ->
     placed = get_transformation(sdata.images[image], get_all=True)
     for name in tables_on(sdata, key):
         del sdata.tables[name]
-        logger.warning("table %r is removed: it was of earlier shapes %r, which are replaced", name, key)
+        logger.warning("table %r is removed: it belonged to the earlier shapes %r, which are replaced", name, key)
     if key in sdata.shapes:
         del sdata.shapes[key]
     sdata.shapes[key] = ShapesModel.parse(frame, transformations=placed)

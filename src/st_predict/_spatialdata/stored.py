@@ -139,7 +139,7 @@ class StoredCounts:
                 if self.shape[1] < band.shape[1]:
                     band = band[:, self._columns]
                 if not np.allclose(total_counts(band), self._totals[start : start + _BAND_ROWS]):
-                    raise ValueError("they are not what they were")
+                    raise ValueError("they were changed after they were first read")
                 yield band
         except InputError:
             raise

@@ -57,10 +57,10 @@ def check_agreement(sdata: SpatialData, placed: Placed, centers_px: NDArray[np.f
         off_px = np.linalg.norm(centers_px @ moved[:2, :2].T + moved[:2, 2] - centers_px, axis=1)
         if off_px.max() > slack_px:
             raise InputError(
-                f"coordinate systems {taken!r} and {name!r} contradict each other: by them spots of {placed.shapes!r} lie "
-                f"{np.median(off_px):.0f} px apart on image {placed.image!r} (up to {off_px.max():.0f})",
+                f"coordinate systems {taken!r} and {name!r} contradict each other: they place the same spot of "
+                f"{placed.shapes!r} {np.median(off_px):.0f} px apart on image {placed.image!r} (up to {off_px.max():.0f})",
                 where="coordinate systems",
-                expected="one place of each spot on the image",
+                expected="one position for each spot on the image",
                 remedy="remove the wrong one: spatialdata.transformations.remove_transformation("
                 f"sdata.shapes[{placed.shapes!r}], to_coordinate_system={taken!r}), or {name!r}",
             )
@@ -76,7 +76,7 @@ def _affines(sdata: SpatialData, placed: Placed) -> dict[str, NDArray[np.float64
             f"{kind} {placed.shapes!r} and image {placed.image!r} share no coordinate system "
             f"({', '.join(spots)} against {', '.join(image)})",
             where="coordinate systems",
-            expected="one system both are placed in",
+            expected="one coordinate system that both are in",
             remedy=f"if they are in px of the image: spatialdata.transformations.set_transformation(sdata.{kind}["
             f"{placed.shapes!r}], spatialdata.transformations.get_transformation(sdata.images[{placed.image!r}], "
             f"to_coordinate_system={next(iter(image))!r}), to_coordinate_system={next(iter(image))!r})",
@@ -116,7 +116,7 @@ def _check_plane(affine: NDArray[np.float64], kind: str, key: str, system: str) 
     raise InputError(
         f"the transformation of {key!r} to {system!r} is singular: {affine[:2].tolist()}",
         where=f"sdata.{kind}[{key!r}]",
-        expected="a finite transformation that keeps x and y apart",
+        expected="a finite transformation that can be inverted",
         remedy="correct it: spatialdata.transformations.set_transformation("
         f"sdata.{kind}[{key!r}], transformation, to_coordinate_system={system!r})",
     )

@@ -124,7 +124,7 @@ def _check_all(
     least = ", ".join(f"{name} < {value:g}" for name, value in quality.items())
     if not n_good:
         raise InputError(
-            f"points {key!r} hold {n:,} transcripts" + (f", all of {least}" if n else ""),
+            f"points {key!r} hold {n:,} transcripts" + (f", all with {least}" if n else ""),
             where=where,
             expected="transcripts of sufficient quality",
             remedy="pass a lower min_quality, or min_quality={} for none"
@@ -161,7 +161,7 @@ def _genes(counts: csr_matrix, features: _Features, key: str, *, n_good: int) ->
     if not genes.all():
         left = np.sort(names[~genes])
         logger.info(
-            "%d of %d features are no genes and are left out: %s%s",
+            "%d of %d features are not genes and are left out: %s%s",
             len(left), len(names), ", ".join(left[:3]), ", ..." if len(left) > 3 else "",
         )  # fmt: skip
     order = np.flatnonzero(genes)[np.argsort(names[genes])]
@@ -196,7 +196,7 @@ def find_columns(points: Any, key: str, feature_key: str | None, min_quality: Ma
     for where, name in (("feature_key", feature), *(("min_quality", name) for name in quality)):
         if name not in known:
             raise InputError(
-                f"points {key!r} have no column " + (repr(name) if name else "of features that is known by its name"),
+                f"points {key!r} have no column " + (repr(name) if name else "of genes with a known name"),
                 where=where,
                 expected=f"one of {', '.join(known)}",
                 remedy=f"correct {where}" if name else "name the column of genes: feature_key=...",

@@ -85,7 +85,7 @@ def _check_nothing_added(sdata: SpatialData, placed: Placed, key: str) -> None:
             where=f"sdata.tables[{name!r}]",
             expected="a prediction as it was written, or a free key",
             remedy=f"pass another key, such as key_added='{key}_2', or "
-            + ("take yours out of it" if placed.table else f"delete it: del sdata.tables[{key!r}]"),
+            + ("remove what you added" if placed.table else f"delete it: del sdata.tables[{key!r}]"),
         )
 
 

@@ -1,13 +1,14 @@
 """The noise ceiling: what PCC a predictor of the true rates would reach on counts this noisy. Arrays only.
 
-Counts of a gene are taken for Poisson ones, whose rate per count of a spot varies by a gamma distribution: how widely
-is read from their likelihood, adjusted for the mean that is fitted as well (Cox and Reid 1987; so do McCarthy et al. 2012),
-and, as few spots say little of one gene, together with how widely the others vary (empirical Bayes, Robbins 1956; Laird
-1978). Rates are then drawn from what is known of them, counts from the rates, and the two correlated.
+The counts of a gene are modeled as Poisson. Their rate, per count of a spot, varies between spots by a gamma distribution.
+The spread of the rates is estimated from the likelihood of the counts, adjusted for the fitted mean (Cox and Reid 1987; so do
+McCarthy et al. 2012). A few spots say little about one gene, so the spreads of the other genes are used as well (empirical
+Bayes, Robbins 1956; Laird 1978). Rates are then drawn from their posterior, and counts from the rates, and the two are
+correlated.
 
-Halving the counts and correlating the halves (Spearman and Brown) was left for three reasons: a root of what scatters
-around nothing is far above nothing; log1p bends more on half the counts; and halves of a spot share its total, which
-correlates them where no rate varies.
+To split the counts into halves and correlate these (Spearman and Brown) has three faults: the square root of a value that
+scatters around 0 is far above 0; log1p is less linear on half the counts; and the halves of a spot share its total, which
+correlates them even if no rate varies.
 """
 
 from __future__ import annotations
@@ -81,13 +82,13 @@ def noise_ceiling(
     Parameters
     ----------
     counts
-        Raw counts ``(n_spots, G)``; of more than 1,024 spots as many, evenly spread.
+        Raw counts ``(n_spots, G)``; of more than 1,024 spots, about as many are used, evenly spread.
     totals
         Total count of each spot over all genes ``(n_spots,)``.
     seed
         Seed of the draws.
     together
-        Whether what is predicted is not the genes but the mean over all of them.
+        Whether the mean over all genes is predicted, and not each gene.
 
     Returns
     -------
@@ -110,7 +111,7 @@ def noise_ceiling(
 def target_ceilings(
     genes: NDArray[np.float32], sets: Iterable[NDArray[np.float32]], totals: NDArray[np.float64], *, seed: int
 ) -> Ceiling:
-    """:func:`noise_ceiling` of genes and, after them, of the means over gene sets, which change nothing of the genes'.
+    """:func:`noise_ceiling` of genes and, after them, of the means over gene sets; sets do not change those of genes.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def target_ceilings(
 
 
 def _log_likelihoods(counts: NDArray[np.int64], mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of every spread, adjusted for the fitted mean ``(G, K)``; but for what is the same of all."""
+    """Log-likelihood of every spread, adjusted for the fitted mean ``(G, K)``; terms that all spreads share are left out."""
     c, m = torch.from_numpy(counts).double(), torch.from_numpy(mean)
     found = [(c * m.log() - m).sum(dim=0) - m.sum(dim=0).log() / 2]
     for spread in _SPREADS[1:].tolist():
@@ -144,10 +145,10 @@ def _log_likelihoods(counts: NDArray[np.int64], mean: NDArray[np.float64]) -> ND
 
 
 def _shared_weights(log_likelihoods: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Posterior of the spread of every gene ``(G, K)``, under the distribution over genes that explains all of them best.
+    """Posterior of the spread of every gene ``(G, K)``, given the distribution over genes that fits all of them best.
 
-    That one alone puts some genes that chance favors above nothing where none varies; a part of a gene that does not,
-    counted with them, mends most of it, and takes little from genes that do.
+    Where no gene varies, that distribution alone would give some genes a spread above 0 by chance. Counting a part of a
+    gene that does not vary among them prevents most of this, and hardly changes genes that do.
     """
     likelihood = np.exp(log_likelihoods - log_likelihoods.max(axis=1, keepdims=True))
     prior = np.full(len(_SPREADS), 1 / len(_SPREADS))
@@ -161,9 +162,9 @@ def _shared_weights(log_likelihoods: NDArray[np.float64]) -> NDArray[np.float64]
 
 
 def _of_mean(posterior: _Posterior, genes: Ceiling, rng: np.random.Generator) -> Ceiling:
-    """Of the mean over genes: their own signal is known, and noise has no part in how they vary together.
+    """Ceiling of the mean over genes: the signal of each is known, and how they vary together is free of noise.
 
-    What spots' totals alone do to log1p of small counts, the same to all genes, is taken off first. The standard
+    The total of a spot alone changes log1p of small counts, in all genes alike; this is removed first. The standard
     deviation is that of a variance over spots, by the delta method.
     """
     n_spots, n_genes = posterior.counts.shape

@@ -44,7 +44,7 @@ def color_channels(names: Sequence[object], n: int) -> list[int] | None:
 
 
 def say_names(names: Sequence[object], n: int, image: str) -> str | None:
-    """What is said of three channels that are named as no colors; ``None`` where names tell colors, or nothing.
+    """The warning about three channels whose names are not colors; ``None`` where they are colors, or tell nothing.
 
     Parameters
     ----------

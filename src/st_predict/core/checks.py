@@ -85,7 +85,7 @@ def check_counts(values: NDArray[Any], *, where: str) -> None:
     if values.dtype.kind not in "biuf":
         example = f" (e.g. {values.flat[0]!s})" if np.size(values) else ""
         raise InputError(
-            f"counts are of type {values.dtype}, no real numbers{example}",
+            f"counts are of type {values.dtype}, which are not real numbers{example}",
             where=where,
             expected=expected,
             remedy=remedy,
@@ -132,7 +132,7 @@ def check_places(centers_px: NDArray[np.floating], *, where: str) -> None:
     lost = ~(np.abs(centers_px) < _FARTHEST_PX).all(axis=1)
     if lost.any():
         raise InputError(
-            f"{lost.sum()} of {len(lost)} spots lie nowhere, for example at {centers_px[lost][0].tolist()}",
+            f"{lost.sum()} of {len(lost)} spots have no usable position, for example {centers_px[lost][0].tolist()}",
             where=where,
             expected="finite coordinates, in px of the image",
             remedy="leave these spots out, or correct their places",
@@ -160,8 +160,8 @@ def _n_inside(x: NDArray[np.floating], y: NDArray[np.floating], width: int, heig
 def check_spots_on_image(centers_px: NDArray[np.floating], *, width: int, height: int, where: str) -> None:
     """Refuse spots that do not lie on the image, and say so if swapping x and y would put them there.
 
-    A few spots off the edge are kept with a warning; more than half cannot belong to this image, nor does one that lies
-    farther off than the image is long.
+    A few spots off the edge are kept with a warning. If more than half lie off, or one lies farther off than the image is
+    long, they cannot belong to this image.
 
     Parameters
     ----------

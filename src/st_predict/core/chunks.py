@@ -28,7 +28,7 @@ _INDEX = {"bytes", "crc32c"}  # codecs of an index
 
 
 def check_there(folder: Path) -> None:
-    """Refuse what was read of an array that is gone since: every chunk of it would be white, as if it was never stored.
+    """Refuse pixels that were read from an array that was removed: all its chunks would be white, as if never stored.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def check_there(folder: Path) -> None:
 class _Index(NamedTuple):
     at_start: bool
     checksum: int
-    """Bytes behind it."""
+    """Number of bytes after the index."""
     dtype: str
 
 
@@ -119,8 +119,9 @@ def say_missing(lacks: Lacks, name: str) -> str | None:
 class ZarrBlocks:
     """Chunks of a Zarr array of an image in color.
 
-    A chunk that is not stored is its fill value. White is as good as stored. Any other is what nobody wrote, and is read
-    as white; where that is an alpha of nothing, the block is transparent and lacks nothing either.
+    A chunk that is not stored has the array's fill value. If that is white, nothing is missing. Any other value was not
+    written by anybody, and is read as white. If alpha is 0 by the fill value, the block is transparent, and nothing is
+    missing either.
 
     Parameters
     ----------
@@ -166,7 +167,7 @@ class ZarrBlocks:
 
     @property
     def needed(self) -> Lacks:
-        """Blocks ``(n, n_rows, n_cols)`` that are not stored, of colors, and of an alpha that is not white then."""
+        """Blocks ``(n, n_rows, n_cols)`` of the colors that are not stored; of alpha too, unless the fill value is white."""
         return self._all[: -(-3 // self._sides["c"])] if self._white else self._all
 
     @cached_property
@@ -241,7 +242,7 @@ def _shard_index(file: Path, shape: tuple[int, ...], place: _Index) -> Lacks:
         if (places[stored].max(axis=-1, initial=0) <= end).all() and (places[stored].sum(axis=-1) <= end).all():
             return stored
     raise InputError(
-        f"the shard {file} is truncated or corrupt: its index tells of more than it holds",
+        f"the shard {file} is truncated or corrupt: its index lists more than the file holds",
         where="path",
         expected="a whole Zarr store",
         remedy="fetch or export the image again",

@@ -1,4 +1,4 @@
-"""How a run ends that is told to, and how processes end that work for another. Knows nothing of what they do.
+"""How a run ends when it is told to, and how processes end with the one they work for. Knows nothing of their work.
 
 A signal to end becomes an exception, so that unfinished work is tidied up and the process ends with an error status.
 """

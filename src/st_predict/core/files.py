@@ -2,8 +2,8 @@
 
 They are written under another name and then put in place. Where the file system can, a new folder changes places with
 the earlier one in a single step. Elsewhere the earlier folder is moved aside first, and kept until the new one is in
-its place. The only copy of anything is never removed: not by an error, nor by Ctrl-C, nor by a kill. What a process that
-is gone left in the making is removed by the next one that writes into the same folder.
+its place. The only copy of anything is never removed: not by an error, nor by Ctrl-C, nor by a kill. Unfinished files
+of a process that no longer runs are removed by the next one that writes into the same folder.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def put_back(path: Path) -> None:
 
 
 def remove_left(folder: Path) -> None:
-    """Remove what processes that are gone left in the making in a folder; what others are at work on stays."""
+    """Remove unfinished files of processes that no longer run from a folder; those of running processes stay."""
     for one in _listed(folder):
         if not is_left(one):
             continue
@@ -175,9 +175,9 @@ def remove_left(folder: Path) -> None:
 
 
 def temporary_folder(what: str) -> Path:
-    """Make an empty folder where temporary files lie, and remove there what runs that are gone left.
+    """Make an empty folder for temporary files, and remove those that earlier runs left there.
 
-    Whoever asks for it removes it.
+    The caller removes the folder.
     """
     place = Path(tempfile.gettempdir())
     remove_left(place)
@@ -197,7 +197,7 @@ _tidied: set[tuple[int, Path]] = set()
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what others left, once a process and folder: some folders get thousands of files."""
+    """Remove what earlier runs left in a folder, once in each process: some folders get thousands of files."""
     this = os.getpid(), folder.absolute()
     if this not in _tidied:
         _tidied.add(this)

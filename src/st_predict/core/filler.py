@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK_PX = 8
-"""Of JPEG, over which the border of filler is smeared."""
+"""Side of the blocks of JPEG, over which it smears the border of filler."""
 LOOK_PX = 1500
-"""On the longer side, at which colors are counted."""
+"""Longer side of the reduced image in which colors are counted."""
 _NEARLY = 6
 _SIDE_PX = BLOCK_PX + 1  # glass of one color in a block of JPEG ends with the block
 _SHARE = 0.02  # of the image; what is smaller does not count for much
@@ -25,13 +25,13 @@ _STAINED, _TINGED = 0.25, 0.05  # saturation, green the least, that no lamp give
 
 
 def extremes(pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Least and greatest color of every px; ten times as fast as along the axis of three."""
+    """Least and greatest color of every px; ten times as fast as a minimum along the axis of colors."""
     channels = [pixels[..., c] for c in range(3)]
     return np.minimum.reduce(channels), np.maximum.reduce(channels)
 
 
 def is_stained(color: NDArray[Any], by: float = _STAINED) -> bool:
-    """Whether a color has the hue of a stain, green the least of it, of which some comes through any tissue."""
+    """Whether a color has the hue of a stain: green is the least, but not 0, since any tissue lets some through."""
     red, green, blue = (float(value) for value in color)
     return 0 < green < min(red, blue) and green < (1 - by) * max(red, blue)
 
@@ -52,7 +52,7 @@ def real_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def flat_colors(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Colors ``(3,)``, none a stain's, each of which lies solid over a good part of the image; exact black and white too.
+    """Colors ``(3,)`` that fill large areas of the image exactly and are not the hue of a stain; exact black and white too.
 
     A camera never gives exactly one color to every px of an area; glass that is averaged comes near, with speckles.
     """

@@ -25,12 +25,12 @@ _NO_BYTES = 2**16  # libraries that do not say why they cannot write: with as li
 
 
 class NotWritten(InputError):
-    """Something could not be written; whatever was to be is still in memory, and what was there before is untouched."""
+    """Something could not be written. It is still in memory, and what was there before is untouched."""
 
 
 @contextmanager
 def said_if_not_written(path: Path, made: Path) -> Iterator[None]:
-    """Within it, a full disk or a folder that is closed is told as such.
+    """Raise :class:`NotWritten` for errors of a full disk, or of a folder without write permission.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ _unkept: set[Path] = set()
 
 @contextmanager
 def going_on_unkept(what: str, folder: Path) -> Iterator[None]:
-    """Within it something is kept that is only there to go on from; work goes on without it, and that is said once.
+    """Keep something that is needed only to resume: if it cannot be written, warn once and let the work go on.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def going_on_unkept(what: str, folder: Path) -> Iterator[None]:
     except NotWritten as error:
         if folder not in _unkept:
             _unkept.add(folder)
-            logger.warning("%s; %s goes on, and a run that is broken off will lack this", error.what, what)
+            logger.warning("%s; %s goes on, but this part would be lost if the run is broken off", error.what, what)
     else:
         _unkept.discard(folder)
 
@@ -103,7 +103,7 @@ def _told(path: Path, made: Path, error: Exception) -> NotWritten | None:
         )
     if any(number in _CLOSED for number in numbers) and _is_of(error, path.parent):
         return NotWritten(
-            f"{path} was not written: {path.parent} is not to be written to ({error})",
+            f"{path} was not written: {path.parent} cannot be written to ({error})",
             where=str(path),
             expected="a path in a folder that can be written to",
             remedy="choose another path",

@@ -24,7 +24,7 @@ _ALIKE: dict[str, Callable[[str], str]] = {
     "quotation marks": lambda name: name.strip("\"'"),
     "dots, dashes and underscores": lambda name: re.sub(r"[-_.:/ ]", ".", name),  # R's make.names
     "the number of their transcript": lambda name: re.sub(r"-2\d\d$", "", name),  # CD3D-201
-    "what stands behind an id": lambda name: re.sub(r"(?<=\w)(\s|\(|\|).*$", "", name),  # CD3D (ENSG00000167286)
+    "the text after an id": lambda name: re.sub(r"(?<=\w)(\s|\(|\|).*$", "", name),  # CD3D (ENSG00000167286)
 }
 _ENOUGH = 0.1  # of the names that are not found, for a reason to be one
 _FEW = 0.5  # of the genes of the smallest section
@@ -67,7 +67,7 @@ def _ways() -> list[tuple[str, Callable[[str], str], Callable[[str], str]]]:
     ways = _ALIKE | {f"{what} and {other}": both(one, two) for (what, one), (other, two) in pairs}
     both_sides = [(what, alike, alike) for what, alike in ways.items()]
     # Left out on one side alone: the rest must be the whole other name, as ADIPOCYTE_01 and TUMOR_01 are no one gene.
-    before = "what stands before them"
+    before = "a prefix"
     return [*both_sides, (before, _without_first, str), (before, str, _without_first)]
 
 
@@ -101,7 +101,7 @@ def say_common(sections: Sequence[Section]) -> None:
 
 
 def say_lost(lost: Sequence[str], panel: Sequence[str], known: Iterable[str], *, of: str, so: str) -> None:
-    """Say which genes of a panel a section does not have, and what comes of it.
+    """Say which genes of a panel a section does not have, and what follows from it.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def say_lost(lost: Sequence[str], panel: Sequence[str], known: Iterable[str], *,
     known
         Names the section has.
     of, so
-        The section, and what comes of it, in words.
+        The section, and what follows, in words.
     """
     if not lost:
         return

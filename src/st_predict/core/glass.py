@@ -49,7 +49,7 @@ def glass_color(pixels: NDArray[np.uint8], real: NDArray[np.bool_]) -> NDArray[n
 
 
 def _around(pixels: NDArray[np.uint8], real: NDArray[np.bool_]) -> NDArray[np.float64] | None:
-    """The one flat color, or white, that most of what is real lies beside, and that is as bright as any of it."""
+    """The flat color, or white, that borders most of the real pixels and is about as bright as the brightest of them."""
     from scipy.ndimage import maximum_filter
 
     white = np.full(3, BLANK, np.uint8)

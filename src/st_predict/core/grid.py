@@ -39,8 +39,8 @@ def grid_points(
     pitch_px
         Distance between neighbors.
     layout
-        ``"hex"``: rows half a pitch aside in turn and ``sqrt(3) / 2`` of it apart, as on Visium, where columns are
-        numbered in half pitches and those of a row are two apart; ``"square"``.
+        ``"hex"``, as on Visium: every other row is moved by half a pitch, and rows are ``sqrt(3) / 2`` pitches apart.
+        Columns are numbered in half pitches, so those of one row are two apart. Or ``"square"``.
     inside
         Which of some points ``(m, 2)`` to keep; asked for a band of rows at a time.
 
@@ -70,7 +70,7 @@ def array_layout(centers_px: NDArray[np.float64]) -> Layout | None:
     """``"hex"`` or ``"square"``, as the spots lie; ``None`` where they lie otherwise or too few lie beside each other.
 
     By bond-orientational order (Nelson and Halperin 1979): the lines from spots to those beside them point six ways, or
-    four, wherever on the section they are. It bears spots off their place by a tenth of the pitch, and missing ones.
+    four, wherever on the section they are. Spots that are off by a tenth of the pitch, and missing spots, do not matter.
 
     Parameters
     ----------

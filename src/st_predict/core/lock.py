@@ -77,7 +77,7 @@ def _take(lock: Path, written: Path) -> None:
 
 
 def _read_lock(lock: Path) -> Maker | None:
-    """Who is at work; ``None`` where the lock is gone meanwhile, or is none: each is linked whole."""
+    """The process that holds a lock; ``None`` if the lock is gone by now or is damaged (none is ever half written)."""
     try:
         found = json.loads(lock.read_text(encoding="utf-8"))
         started = found.get("started")

@@ -30,7 +30,7 @@ def be_heard(level: int = logging.INFO) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave out what every one of many fits would say again."""
+    """Hide messages that each of many fits would repeat."""
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:

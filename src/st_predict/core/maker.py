@@ -1,7 +1,7 @@
-"""Which process made something, told apart from all that had its number before, and names of what is in the making.
+"""Which process makes something, told apart from all that had its number before, and the names of unfinished files.
 
-Whatever is not finished carries its maker in its name. What a process that is gone left can then be told from what another
-one is still at work on, and from what is not ours.
+An unfinished file carries its maker in its name. So files that a dead process left differ from those that another process
+is still writing, and from those that are not ours.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAMED = re.compile(
 
 
 class Maker(NamedTuple):
-    """A process: its machine, its number, and when it started, for numbers are given again.
+    """A process: its machine, its number, and when it started, since numbers are reused.
 
     A container that is started again has the name and often the number of the one before.
     """
@@ -43,7 +43,7 @@ class Maker(NamedTuple):
         return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
 
     def is_gone(self) -> bool:
-        """Whether it certainly does not run any more; of another machine nothing is certain."""
+        """Whether it has certainly ended; for a process on another machine this is never certain."""
         if self.host != socket.gethostname():
             return False
         if self.started is None:  # of an earlier version, which is not this process
@@ -59,14 +59,14 @@ class Maker(NamedTuple):
 
 
 def begin(name: str) -> str:
-    """How the names of all that is to become ``name`` begin."""
+    """How the names of unfinished files begin that will become ``name``."""
     if len(os.fsencode(name)) > _LONGEST_BYTES:
         name = f"{name[:_KEPT_LETTERS]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
     return f".{name}.st-predict-"
 
 
 def making(name: str, suffix: str = "") -> str:
-    """A free name for what is to become ``name``; hidden, with this process in it."""
+    """A free name for an unfinished file that will become ``name``: hidden, with this process in it."""
     this = Maker.this()
     token = hashlib.sha256(os.urandom(16)).hexdigest()[:8]
     return f"{begin(name)}{_short(this.host)}-{this.pid}-{this.started:.0f}-{token}{suffix}"
@@ -78,13 +78,13 @@ def is_in_the_making(name: str) -> bool:
 
 
 def name_of(path: Path) -> str:
-    """What a file or folder in the making is to become; of a very long name, its begin."""
+    """The final name of an unfinished file or folder; of a very long name, its beginning."""
     named = _NAMED.fullmatch(path.name)
     return named["name"] if named else path.name
 
 
 def is_left(path: Path) -> bool:
-    """Whether a file or folder in the making is what a process that is gone left."""
+    """Whether an unfinished file or folder was left by a process that no longer runs."""
     named = _NAMED.fullmatch(path.name)
     if named is None:
         return False

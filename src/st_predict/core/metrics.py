@@ -111,7 +111,7 @@ def morans_i(
     neighbors
         Rows of each spot's K neighbors ``(n_spots, K)``.
     weights
-        How much each counts ``(n_spots, K)``, as much in all for every spot. ``None``: each as much.
+        How much each counts ``(n_spots, K)``; their sum is the same for every spot. ``None``: all count the same.
 
     Returns
     -------

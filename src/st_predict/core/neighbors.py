@@ -20,7 +20,7 @@ class Nearest(NamedTuple):
     rows: NDArray[np.int64]
     """Their rows ``(n, K')``, nearest first; where a spot has fewer than K', its own follows."""
     weights: NDArray[np.float32] | None
-    """How much each counts ``(n, K')``, K in all; what only fills up counts 0. ``None``: each counts 1."""
+    """How much each counts ``(n, K')``, K in all; columns that are only filled up count 0. ``None``: each counts 1."""
 
 
 def nearest_spots(centers_px: NDArray[np.float64], k: int, arrays: NDArray[np.int64] | None = None) -> Nearest:

@@ -1,7 +1,8 @@
 """Which files and folders on disk are earlier outputs of this package, and may be replaced: by what is in them, not by name.
 
-A folder of ours is sealed when it is finished: a file in it lists what was written, with digests, for neither times nor
-sizes tell an edit. One whose files are others, or were changed since, holds somebody's work, and is not ours. Tables are known by their columns, pages and pictures by a mark.
+A folder of ours is sealed when it is finished: a file in it lists what was written, with digests, since neither times
+nor sizes reveal an edit. A folder with other files, or changed ones, holds somebody's work, and is not replaced. Tables
+are known by their columns, pages and pictures by a mark.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def is_free(path: Path) -> bool:
 def has_columns(path: Path, columns: Sequence[str], others: Collection[str] = ()) -> bool:
     """Whether a file is a table that begins with these columns and has none but ``others`` beside, as one of ours has.
 
-    A column that somebody added makes it theirs; a value that somebody changed cannot be told.
+    A column that somebody added makes it theirs; a value that somebody changed is not noticed.
     """
     import pandas as pd
 
@@ -210,7 +211,7 @@ def check_writable(path: Path, *, where: str) -> None:
         holder = holder.parent
     if not _can_hold(holder):
         raise InputError(
-            f"{path} cannot be written: {holder} is " + ("not to be written to" if holder.is_dir() else "no folder"),
+            f"{path} cannot be written: {holder} " + ("cannot be written to" if holder.is_dir() else "is not a folder"),
             where=where,
             expected="a path in a folder that can be written to",
             remedy="choose another path",

@@ -23,7 +23,7 @@ def pcc_h_testselected(pcc: NDArray[np.float64], n: int = 50) -> float:
     """Mean PCC of the ``n`` genes that were predicted best **on the test section**.
 
     Papers call it PCC(H). It flatters because the test truth picks the genes: the mean of the best 50 of 250 values
-    that scatter around 0 is well above 0, so even a prediction that holds nothing scores, and the more the noisier.
+    that scatter around 0 is well above 0, so even a prediction of noise scores above 0, and more noise scores more.
     """
     return float(np.sort(pcc)[-n:].mean())
 

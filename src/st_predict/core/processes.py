@@ -26,8 +26,8 @@ def share(n: int) -> slice:
 def gathered(rows: Tensor, n: int, all_gather: Any) -> Tensor:
     """Rows of all processes ``(n, D)``, of which these are this one's :func:`share`; gradients flow back to each.
 
-    Every process then computes the loss on the whole batch. What it sends back through the rows of another is summed
-    there over all, and DDP takes the mean over all: the gradient is that of one process with the whole batch.
+    Every process then computes the loss on the whole batch. The gradients that it sends back to the rows of another process
+    are summed there, and DDP takes the mean over processes. So the gradient is that of one process with the whole batch.
 
     Parameters
     ----------

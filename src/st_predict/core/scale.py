@@ -31,7 +31,7 @@ def visium_um_per_px(
     centers_px
         Spot centers ``(n, 2)``.
     say
-        Whether to say what is odd about them.
+        Whether to warn if they are odd.
 
     Returns
     -------
@@ -66,14 +66,14 @@ def row_pitch_um_per_px(
     if abs(ratio * _HEXAGON - 1) <= _OFF:
         logger.log(
             level,
-            "array_row and array_col are exchanged: a step of array_row is %.2f times one of array_col, and in a Visium "
-            "array 1.73 times; the scale is taken from them as they are meant",
+            "array_row and array_col are exchanged: a step of array_row is %.2f times one of array_col, but 1.73 times "
+            "in a Visium array; the scale is computed with the two exchanged back",
             ratio,
         )
         return VISIUM_PITCH_UM / (2 * steps_px[0])
     logger.log(
         level,
-        "a step of array_row is %.2f times one of array_col, and in a Visium array 1.73 times: they tell no scale",
+        "a step of array_row is %.2f times one of array_col, but 1.73 times in a Visium array: the scale stays unknown",
         ratio,
     )
     return None
@@ -101,7 +101,7 @@ def bins_um_per_px(
     if max(abs(step / side_px - 1) for step in steps_px) > 2 * _OFF:
         logger.log(
             logging.WARNING if say else logging.DEBUG,
-            "bins are %.1f px wide and lie %.1f px apart from row to row and %.1f from column to column: they tell no scale",
+            "bins are %.1f px wide and lie %.1f px apart from row to row and %.1f from column to column: scale unknown",
             side_px, *steps_px,
         )  # fmt: skip
         return None

@@ -1,7 +1,7 @@
-"""Files that the package keeps for itself, each with a checksum: one that was damaged since is never taken for whole.
+"""Files that the package keeps for itself, each with a checksum: a damaged one is never taken for whole.
 
-A file of JSON holds its digest beside its content. Any other file ends with it; who reads arrays or tensors from the start
-of a file does not notice. A digest may cover what a file is of as well: one of something else is as good as damaged.
+A file of JSON holds its digest beside its content. Any other file ends with it; what reads arrays or tensors from the
+start of a file ignores it. A digest may cover what the file is of as well: a file of something else counts as damaged.
 """
 
 from __future__ import annotations

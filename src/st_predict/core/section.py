@@ -106,7 +106,7 @@ def same_subject(one: str, other: str) -> bool:
 
 
 def with_common_names(sections: Sequence[Section]) -> list[Section]:
-    """The same sections, every subject named as where it comes first: patients that differ in capitals are none apart."""
+    """The same sections, each subject spelled as where it comes first: names that differ only in capitals are one patient."""
     names: dict[str, str] = {}
     return [
         section

@@ -108,9 +108,9 @@ def outer_folds(
             missing = [s.name for s in sections if s.subject is None]
             raise InputError(
                 "sections cannot be split by subject: "
-                + (f"{', '.join(missing)} name none" if missing else f"all are of {subjects[0]!r}"),
+                + (f"{', '.join(missing)} have no subject" if missing else f"all are of {subjects[0]!r}"),
                 where="groups",
-                expected="at least two subjects, every section's known (obs['subject'])",
+                expected="at least two subjects, and a subject for every section (obs['subject'])",
                 remedy="leave groups out to hold out one section at a time within one subject",
             )
         return "leave one subject out", _folds([str(subject) for subject in subjects])

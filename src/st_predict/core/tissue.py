@@ -99,7 +99,7 @@ def _bands(height: int) -> Iterator[tuple[slice, slice]]:
 
 
 def ink_mask(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Green, blue and black marker ``(height, width)``; red marker has the hues of blood and is told by nothing."""
+    """Green, blue and black marker ``(height, width)``; red marker has the hues of blood and cannot be told from it."""
     from scipy.ndimage import uniform_filter
 
     found = np.empty(pixels.shape[:2], bool)

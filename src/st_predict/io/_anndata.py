@@ -181,7 +181,7 @@ def _reduced_image(library: Library, um_per_px: float | None) -> tuple[Any, floa
     coarse = None if um_per_px is None else um_per_px / factor
     if factor < 1 and (coarse is None or coarse > _COARSE):
         logger.warning(
-            "image %r has %d x %d px%s: so coarse an image shows no nuclei, and predictions from it are poor. Give the "
+            "image %r has %d x %d px%s: it is too coarse to show nuclei, and predictions from it are poor. Give the "
             "full-resolution slide with image=",
             name, pixels.shape[2], pixels.shape[1], "" if coarse is None else f", {coarse:.3g} um a pixel",
         )  # fmt: skip

@@ -66,8 +66,8 @@ def unreadable(path: Path, why: object, *, where: str) -> InputError:
         return InputError(
             f"{path} is gone: it, or a part of it, was moved or deleted since it was opened",
             where=where,
-            expected="the image at its place as long as it is read",
-            remedy="put it back, and do the same again",
+            expected="the image in the same place until it has been read",
+            remedy="put it back, and run the same call again",
         )
     if isinstance(why, OSError) and why.errno in (errno.EMFILE, errno.ENFILE):
         return InputError(
@@ -79,7 +79,7 @@ def unreadable(path: Path, why: object, *, where: str) -> InputError:
     return InputError(
         f"{path.name} is truncated or corrupt: {why}",
         where=where,
-        expected="a complete image: all its files, and all that is in them",
+        expected="a complete image, with all its files",
         remedy="fetch or export the image again",
     )
 
@@ -88,7 +88,7 @@ def check_section(section: str, *, where: str = "section") -> None:
     """Refuse a name that could not be an element name of a SpatialData object."""
     if not is_key(section):
         raise InputError(
-            f"{section!r} cannot name the elements of a SpatialData object",
+            f"{section!r} cannot be part of the names of SpatialData elements",
             where=where,
             expected=NAME.expected,
             remedy="give the section another name",
@@ -124,7 +124,7 @@ def check_image_size(size: tuple[int, int], implied: tuple[float, float], *, thu
             remedy="turn the image back by 90 degrees",
         )
     raise InputError(
-        f"{found} (width x height): the spots would not lie on it where they belong",
+        f"{found} (width x height): the spots would lie in the wrong places on it",
         where=where,
         expected="the full-resolution image that was given to Space Ranger",
         remedy="give that file, not tissue_hires_image.png or another smaller, cropped or enlarged copy",

@@ -88,7 +88,7 @@ def _text_blocks(path: Path, where: str) -> tuple[list[str], Iterable[pd.DataFra
     # R writes a header without a name over the spot ids.
     genes = header if len(header) == width - 1 else header[1:]
     if len(genes) != width - 1 or not genes:
-        raise _not_a_table(path, f"{len(header)} names over {width} columns", where)
+        raise _not_a_table(path, f"its header has {len(header)} names, its first row {width} values", where)
     return genes, _parsed_blocks(path, sep, width, where)
 
 
@@ -117,7 +117,7 @@ def _parsed_blocks(path: Path, sep: str, width: int, where: str) -> Iterable[pd.
                 block = part.set_index(0)
                 block.index = pd.Index([name.decode() for name in block.index], dtype=object)
                 if block.iloc[:, width - 1 :].notna().any(axis=None):
-                    raise _not_a_table(path, f"rows hold up to {block.shape[1] + 1} values, the first {width}", where)
+                    raise _not_a_table(path, f"a row has {block.shape[1] + 1} values, the first row {width}", where)
                 yield block.iloc[:, : width - 1]
     except (pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
         raise _not_a_table(path, error, where) from error
@@ -128,7 +128,7 @@ def _not_a_table(path: Path, why: object, where: str) -> InputError:
         f"{path.name} cannot be read as a table: {why}",
         where=where,
         expected="a header of gene names, then one row a spot: id and counts, separated by tabs, commas or semicolons",
-        remedy="fetch the file again; or check its separator and the length of its first two lines, drop what stands before "
+        remedy="fetch the file again; or check its separator and the length of its first two lines, delete everything before "
         "the header (comments, sep=;, blank lines), and save it as UTF-8",
     )
 
@@ -145,7 +145,7 @@ def _numbers(block: pd.DataFrame, genes: list[str], where: str) -> np.ndarray:
         if texts:
             check_points(texts, f"column {gene!r}", where=where)
             raise InputError(
-                f"column {gene!r} holds {'text' if isinstance(texts[0], str) else 'truth'}, e.g. {str(texts[0])!r}",
+                f"column {gene!r} holds {'text' if isinstance(texts[0], str) else 'True or False'}, e.g. {str(texts[0])!r}",
                 where=where,
                 expected="numbers only, after the first column of spot ids",
                 remedy="remove annotation columns from the table",
@@ -163,7 +163,7 @@ def _is_number(value: object) -> bool:
 def _check_unique(names: list[str], what: str, where: str) -> None:
     if "" in names:
         raise InputError(
-            f"number {names.index('') + 1} of the {what} is empty",
+            f"the name of number {names.index('') + 1} of the {what} is empty",
             where=where,
             expected=f"a name for each of the {what}, as text",
             remedy="name it, or drop it",
@@ -176,5 +176,5 @@ def _check_unique(names: list[str], what: str, where: str) -> None:
         f"{len(names) - len(set(names))} {what} come more than once, e.g. {twice!r}",
         where=where,
         expected=f"unique {what}",
-        remedy="add up or rename the doubles before reading",
+        remedy="sum or rename the duplicates before reading",
     )

@@ -159,8 +159,8 @@ def check_flat_size(path: Path, height: int, width: int, *, where: str) -> None:
     if height * width <= MOST_PX:
         return
     raise InputError(
-        f"{path.name} is {width} x {height} px by its header: {height * width * 3 / 1e9:.1f} GB, to be decoded whole as it "
-        "is stored",
+        f"{path.name} is {width} x {height} px by its header: {height * width * 3 / 1e9:.1f} GB, which must be decoded "
+        "whole because of how the file is stored",
         where=where,
         expected=f"at most {MOST_PX / 1e6:.0f} million px in a PNG, a JPEG or a TIFF in strips; a tiled TIFF of any size",
         remedy=f"convert it to a tiled pyramid: vips tiffsave {shlex.quote(path.name)} {shlex.quote(path.stem + '_tiled.tif')} "

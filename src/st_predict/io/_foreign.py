@@ -73,7 +73,7 @@ def said(remarks: list[str]) -> str:
     """The first remark of a library, and how many there are more, to end a sentence with; empty where there are none."""
     if not remarks:
         return ""
-    more = f", and {len(remarks) - 1} remarks more" if len(remarks) > 1 else ""
+    more = f", and {len(remarks) - 1} more remarks" if len(remarks) > 1 else ""
     return f" ({_LOGGER}: {remarks[0]}{more})"
 
 

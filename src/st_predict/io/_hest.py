@@ -145,7 +145,7 @@ def _check_places(element: Any, centers_px: NDArray[np.float64], path: Path, fac
     stated = [positive(facts.get(f"fullres_px_{side}")) for side in ("width", "height")]
     if None not in stated and sorted(map(float, filter(None, stated))) != sorted((width, height)):
         logger.warning(
-            "%s has %d x %d px, and by its metadata %g x %g (width x height)", path.name, width, height, *stated
+            "%s has %d x %d px, but its metadata say %g x %g (width x height)", path.name, width, height, *stated
         )
     check_spots_on_image(centers_px, width=width, height=height, where=str(path))
 
@@ -161,7 +161,7 @@ def _of_patches(
         raise InputError(
             f"no spot has a patch: spots are {list(table.obs_names[:2])}, patches {patches.barcodes[:2]}",
             where=str(path),
-            expected="barcodes as in the counts",
+            expected="patches with the barcodes of the counts",
             remedy="download counts and patches of one sample, of one version",
         )
     kept = rows >= 0
@@ -175,7 +175,9 @@ def _of_patches(
     factor = patches.side_px / side
     if um_per_px is None:
         um_per_px = PATCH_UM_PER_PX * factor
-        logger.info("patches of %s are taken to have %g um a pixel, as all of HEST do", path.name, PATCH_UM_PER_PX)
+        logger.info(
+            "patches of %s are taken to have %g um a pixel, as all HEST patches have", path.name, PATCH_UM_PER_PX
+        )
     _say_cover(path, centers_px, side, um_per_px)
     image = _patch_image(patches, rows, centers_px * factor, facts, factor)
     return table, image, um_per_px / factor, um_per_px
@@ -184,8 +186,8 @@ def _of_patches(
 def _say_cover(path: Path, centers_px: NDArray[np.float64], side: float, um_per_px: float) -> None:
     widest = max(DEFAULT_TILE_UM)
     logger.warning(
-        "there is no slide: %d patches of %s, %.0f um wide, are its pixels. They cover %.0f %% of a tile of %.0f um around "
-        "a spot, and the rest is white; tile_um=%.0f keeps to one patch a spot",
+        "there is no slide: the image is made of the %d patches of %s, each %.0f um wide. They cover %.0f %% of a tile of "
+        "%.0f um around a spot, and the rest is white; with tile_um=%.0f each tile is one patch",
         len(centers_px), path.name, side * um_per_px, 100 * covered_share(centers_px, side, widest / um_per_px), widest,
         side * um_per_px,
     )  # fmt: skip
@@ -233,7 +235,7 @@ def _check_pitch(sample: Sample, facts: dict[str, Any], pitch_px: float, um_per_
     if said is None or um_per_px is None or abs(pitch_px * um_per_px / said - 1) <= _APART:
         return
     logger.warning(
-        "spots of %s are said to lie %g um apart, and by %.4g um a pixel lie %.4g um apart: one of them is wrong, and tiles "
-        "are cut by the latter. The former makes um_per_px=%.4g",
+        "by the metadata, spots of %s lie %g um apart; at %.4g um a pixel they lie %.4g um apart: one of the two is wrong. "
+        "Tiles are cut by um per pixel. If the distance is right, give um_per_px=%.4g",
         sample.name, said, um_per_px, pitch_px * um_per_px, said / pitch_px,
     )  # fmt: skip

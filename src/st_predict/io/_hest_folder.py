@@ -64,7 +64,7 @@ class Sample:
             found = error
         if not isinstance(found, dict):
             raise InputError(
-                f"{self.metadata.name} cannot be read ({found if isinstance(found, ValueError) else 'it is no mapping'})",
+                f"{self.metadata.name} cannot be read ({found if isinstance(found, ValueError) else 'it is not a JSON object'})",
                 where=str(self.metadata),
                 expected="metadata of a sample as JSON",
                 remedy="download it again",
@@ -227,7 +227,11 @@ def _genes(folder: Path) -> list[str]:
     found = sorted(folder.glob("var_*genes.json"))
     if len(found) != 1:
         if found:
-            logger.warning("%s has several panels, none is taken: %s", folder, ", ".join(path.name for path in found))
+            logger.warning(
+                "%s has several gene panels, and none of them is used: %s",
+                folder,
+                ", ".join(path.name for path in found),
+            )
         return []
     try:
         listed: Mapping[str, Any] = json.loads(found[0].read_text(encoding="utf-8"))

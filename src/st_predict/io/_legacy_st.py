@@ -132,7 +132,7 @@ def _read_spots(spots: str | Path | pd.DataFrame) -> pd.DataFrame:
             raise _bad_spots(f"{path.name} cannot be read as a table: {error}") from error
         if frame.index.nlevels > 1:  # pandas takes what is too many for names of rows
             raise _bad_spots(
-                f"{path.name} has {frame.shape[1]} columns, and {frame.index.nlevels} values more in its rows"
+                f"{path.name} has {frame.shape[1]} columns, and {frame.index.nlevels} more values in its rows"
             )
     else:
         frame = spots

@@ -206,7 +206,7 @@ def told_um_per_px(library: Library, obs: pd.DataFrame, centers_px: NDArray[np.f
     if any(abs(um / diameter / by_pitch - 1) < _AGREE for um in _SPOT_UM):
         return by_pitch
     logger.warning(
-        "by the 100 um between spots of %s a pixel is %.4f um wide, and by spot_diameter_fullres %.4f or %.4f: the scale "
+        "the 100 um between spots of %s give %.4f um per pixel, but spot_diameter_fullres gives %.4f or %.4f: the scale "
         "stays unknown",
         library.chemistry, by_pitch, *(um / diameter for um in _SPOT_UM),
     )  # fmt: skip

@@ -38,7 +38,7 @@ def no_rgb(path: Path, found: str, *, where: str, remedy: str = "") -> InputErro
 
 
 def cmyk(path: Path, *, where: str) -> InputError:
-    return no_rgb(path, "its colors are CMYK, those of print", where=where, remedy=_by_pillow(path))
+    return no_rgb(path, "its colors are CMYK, as for printing", where=where, remedy=_by_pillow(path))
 
 
 def palette(path: Path, *, where: str) -> InputError:
@@ -47,7 +47,10 @@ def palette(path: Path, *, where: str) -> InputError:
 
 def gray(path: Path, dtype: object, *, where: str) -> InputError:
     return no_rgb(
-        path, f"it is grayscale ({dtype})", where=where, remedy="give the scan in color; what a gray image lost is lost"
+        path,
+        f"it is grayscale ({dtype})",
+        where=where,
+        remedy="give the scan in color; a gray image has lost its colors",
     )
 
 
@@ -82,7 +85,7 @@ def stack(path: Path, n: int, what: str, *, where: str, level: str = "") -> Inpu
         path,
         f"it is a stack of {n} {what}",
         where=where,
-        remedy="write the one that counts: " + _rewrite(path, "{}[0]", "0", level),
+        remedy="keep one of them, for example the first: " + _rewrite(path, "{}[0]", "0", level),
     )
 
 

@@ -84,10 +84,10 @@ def _check_within(path: Path, described: dict[str, Any]) -> None:
         named = str(part["path"])
         if named.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", named):
             raise InputError(
-                f"{path.name} names a level {named!r}, which leads out of the store",
+                f"{path.name} names a level {named!r}, which lies outside of the store",
                 where=_WHERE,
                 expected="levels within the store",
-                remedy="open the store they lie in; trust none that was sent to you with such a path",
+                remedy="open the store that holds this level; do not trust a store with such a path that somebody sent you",
             )
 
 
@@ -160,7 +160,7 @@ def _described(path: Path) -> dict[str, Any]:
     try:
         attributes = dict(zarr.open_group(str(path), mode="r").attrs)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise no_slide(path, "it is a folder, but no OME-Zarr image") from error
+        raise no_slide(path, "it is a folder, but not an OME-Zarr image") from error
     found = attributes.get("ome")
     return {**attributes, **found} if isinstance(found, dict) else attributes
 

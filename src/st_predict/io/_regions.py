@@ -235,8 +235,8 @@ class OmeZarrImage(RegionImage):
         order = color_channels(channels, sizes["c"])
         if order is None:
             raise InputError(
-                f"{path.name} has 4 channels{': ' if channels else ''}{', '.join(channels)}; the fourth is not said to be "
-                "alpha",
+                f"{path.name} has 4 channels{': ' if channels else ''}{', '.join(channels)}; nothing says that the fourth "
+                "is alpha",
                 where=where,
                 expected="an H&E image: channels r, g, b, and a if it has alpha",
                 remedy=FOUR_REMEDY,
@@ -252,7 +252,7 @@ class OmeZarrImage(RegionImage):
         if sizes.get("t", 1) > 1:
             raise stack(self.path, sizes["t"], "times", where=self.where, level=self.name)
         if others := [f"{n} {axis}" for axis, n in sizes.items() if axis not in "tczyx" and n != 1]:
-            raise no_rgb(self.path, f"it has axes beside t, c, z, y and x ({', '.join(others)})", where=self.where)
+            raise no_rgb(self.path, f"it has other axes than t, c, z, y and x ({', '.join(others)})", where=self.where)
         wrong = by_pixels(
             self.path, sizes.get("c", 1), self.channels, self._array.dtype, where=self.where, level=self.name
         )

@@ -205,7 +205,7 @@ def _open_dicom(path: Path, *, stated: bool, series: int | None) -> Opened:
     said = [several(scenes, number, path)] if series is None else []
     if left:
         said.append(
-            f"{len(left)} DICOM files of {path.name} are cut or no slide, and are not read: {', '.join(left[:4])}"
+            f"{len(left)} DICOM files of {path.name} are truncated or not slides, and are not read: {', '.join(left[:4])}"
         )
     return found._replace(notes=tuple(note for note in said if note), series=of_several(scenes, number))
 
@@ -217,7 +217,7 @@ def _is_dicom(path: Path) -> bool:
 def _dicom_series(path: Path) -> tuple[list[Path], list[str]]:
     first, left = dicom_series(path)
     if not first:
-        raise no_slide(path, "it has no DICOM file that is a slide, and whole")
+        raise no_slide(path, "it has no complete DICOM file of a slide")
     return first, left
 
 

@@ -123,7 +123,7 @@ def _length(stated: Any, path: Path) -> float | None:
 
 def _say_unknown(path: Path, stated: Any) -> None:
     logger.warning(
-        "the metadata of %s state %.60r for the size of a pixel, which tells no scale: give it yourself, um_per_px=",
+        "the metadata of %s state %.60r for the size of a pixel, which is not a length: give the scale with um_per_px=",
         path.name, stated,
     )  # fmt: skip
 

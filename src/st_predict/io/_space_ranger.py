@@ -172,7 +172,7 @@ def read_positions(path: Path) -> pd.DataFrame:
     except (KeyError, ValueError, OSError, TypeError) as error:
         raise _bad_positions(path, f"cannot be read: {error}") from error
     if frame.index.nlevels > 1:  # pandas takes what is too many for names of rows
-        raise _bad_positions(path, f"has {frame.shape[1]} columns, and {frame.index.nlevels} values more in its rows")
+        raise _bad_positions(path, f"has {frame.shape[1]} columns, and {frame.index.nlevels} more values in its rows")
     frame.columns = [_meant(name) for name in frame.columns]
     if "barcode" not in frame.columns:  # the first column, which R leaves without a name
         frame = frame.rename(columns={frame.columns[0]: "barcode"})
@@ -183,7 +183,7 @@ def read_positions(path: Path) -> pd.DataFrame:
         numbers = frame.astype(float).to_numpy()
     except (ValueError, TypeError) as error:
         check_points(frame.to_numpy().ravel(), path.name, where=str(path))
-        raise _bad_positions(path, f"holds a position that is no number: {error}") from error
+        raise _bad_positions(path, f"holds a position that is not a number: {error}") from error
     if not np.isfinite(numbers).all() or not frame.index.is_unique:
         raise _bad_positions(path, "has missing numbers or a barcode twice")
     return frame
@@ -238,7 +238,7 @@ def um_per_px(outs: Outs, positions: pd.DataFrame) -> float | None:
     by_diameter = [um / outs.scalefactors["spot_diameter_fullres"] for um in _SPOT_DIAMETERS_UM]
     if not any(abs(scale - other) < 0.05 * scale for other in by_diameter):
         logger.warning(
-            "um per pixel is %.4f by the 100 um pitch, which is used, but %.4f or %.4f by spot_diameter_fullres",
+            "the 100 um pitch gives %.4f um per pixel, which is used; spot_diameter_fullres gives %.4f or %.4f",
             scale,
             *by_diameter,
         )

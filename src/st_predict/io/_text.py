@@ -73,7 +73,7 @@ def check_text(path: Path, *, where: str) -> None:
         )
     if block:
         raise InputError(
-            f"{path.name} holds a byte of zero, number {at + block.index(0)}: it is no text, or was not written to its end",
+            f"byte {at + block.index(0)} of {path.name} is zero: it is not a text file, or it is incomplete",
             where=where,
             expected="a table as plain text",
             remedy="fetch or export the file again",

@@ -107,7 +107,7 @@ def refusal(series: tifffile.TiffPageSeries, names: Sequence[str], path: Path, *
     if marked == "PALETTE":
         return palette(path, where=where)
     if stored == "OJPEG":
-        return no_rgb(path, "it is old-style JPEG (compression 6), which no program decodes for certain", where=where)
+        return no_rgb(path, "it is old-style JPEG (compression 6), which no program decodes reliably", where=where)
     found = by_pixels(path, n, names, series.dtype, where=where)
     return found or no_rgb(
         path, f"axes {series.axes}, shape {series.shape}, {marked.lower()}, {stored.lower()}", where=where

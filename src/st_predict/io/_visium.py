@@ -225,7 +225,7 @@ def _say_no_genes(counts: Path, n_genes: int) -> None:
     others = types[types != "Gene Expression"]
     if len(others) and len(types) > n_genes:
         logger.warning(
-            "%d of the %d features of %s are left out, as they are no genes (%s)",
+            "%d of the %d features of %s are not genes (%s) and are left out",
             len(others), len(types), counts.name, ", ".join(sorted(set(others.astype(str)))),
         )  # fmt: skip
 

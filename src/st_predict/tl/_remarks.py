@@ -34,14 +34,14 @@ def compare_scale(model: Model, um_per_px: float | None, slide: str) -> None:
     times = um_per_px / model.um_per_px
     if max(times, 1 / times) > _FAR:
         logger.warning(
-            "%s has %.2g um/px by what its file or its user states, which is %.1f times %s than the %.2g of training: if that "
-            "is not so, its tiles show another part of the tissue than they should; st_predict.pp.set_scale corrects it",
+            "%s has %.2g um/px by its file or by your setting, %.1f times %s than the %.2g of training: if this scale is "
+            "wrong, its tiles show too much or too little of the tissue; st_predict.pp.set_scale corrects it",
             slide, um_per_px, max(times, 1 / times), "coarser" if times > 1 else "finer", model.um_per_px,
         )  # fmt: skip
     if times > _COARSER:
         logger.warning(
-            "the image has %.2g um/px, training had %.2g: its tiles are enlarged and show less than those learned from; "
-            "give a finer image of this slide",
+            "the image has %.2g um/px, training had %.2g: its tiles are enlarged and show less detail than those of "
+            "training; give a finer image of this slide",
             um_per_px, model.um_per_px,
         )  # fmt: skip
 
@@ -79,8 +79,8 @@ def compare_grid(section: Section, record: dict[str, Any] | None) -> None:
     pitch = pitch_px(section.centers_px) * section.um_per_px
     if pitch and abs(pitch / record["pitch_um"] - 1) > _SAME_GRID:
         logger.warning(
-            "the grid was laid %.0f um apart, and is %.0f um apart by the scale the image has now; "
-            "st_predict.pp.spot_grid lays it anew",
+            "the spots of the grid were laid %.0f um apart, but by the present scale of the image they are %.0f um apart; "
+            "lay the grid again with st_predict.pp.spot_grid",
             record["pitch_um"], pitch,
         )  # fmt: skip
 
@@ -90,8 +90,8 @@ def compare_size(model: Model, section: Section) -> None:
     own = own_share(section.n_spots)
     if model.recipe.inputs.standardize == "slide" and not model.has_own_encoder and own < 1:
         logger.warning(
-            "%d spots are too few to tell a slide's stain by: their features are scored by those of a typical training "
-            "slide, to %.0f %%. From %d spots on a slide is scored by itself, which is more accurate",
+            "%d spots are too few to measure the stain of a slide: their features are standardized to %.0f %% by a typical "
+            "training slide. From %d spots on, a slide is standardized by itself alone, which is more accurate",
             section.n_spots, 100 * (1 - own), FEW_SPOTS,
         )  # fmt: skip
 
@@ -114,8 +114,8 @@ def say_groups(reliability: Reliability) -> None:
     """Say so where intervals know nothing of how sections differ."""
     if reliability.n_groups == 1:
         logger.warning(
-            "intervals were set on one section that was held out: how much sections differ is not known, and on a slide "
-            "unlike that one they cover less than they say. Train on more sections, with more inner folds"
+            "intervals were set on only one held-out section, so how much sections differ is not known. On a slide unlike "
+            "that section they cover fewer spots than stated. Train on more sections, with more inner folds"
         )
 
 
@@ -131,13 +131,13 @@ def _say_unlike(slide: str, predicted: Prediction, column: str) -> None:
     if shift > ALIKE:
         logger.warning(
             "%s as a whole looks unlike the training sections (%.1f times the limit; %.0f %% of %d spots are "
-            "beyond theirs): another tissue, stain or scanner, or a wrong scale. Take its predictions for guesses",
+            "beyond theirs): another tissue, stain or scanner, or a wrong scale. Treat its predictions as guesses",
             slide, shift, unlike, len(distance),
         )  # fmt: skip
     elif unlike > _MANY_UNLIKE:
         logger.warning(
-            "%.0f %% of the %d spots of %s look unlike the training tiles, of which 1 %% do: folds, ink, blood, or another "
-            "tissue. Take their predictions for guesses: obs[%r] tells which, 1 is the limit",
+            "%.0f %% of the %d spots of %s look unlike the training tiles (1 %% is usual): folds, ink, blood, or another "
+            "tissue. Treat their predictions as guesses; they are the spots with obs[%r] above 1",
             unlike, len(distance), slide, column,
         )  # fmt: skip
     else:
@@ -149,7 +149,9 @@ def _say_expected(slide: str, model: Model, predicted: Prediction, *, of_another
     shift, ridge = predicted.slide_shift, predicted.provenance["ridge_share"]
     if ridge:
         logger.info(
-            "%.0f %% of the prediction of %s are ridge's, which guesses less far than networks", 100 * ridge, slide
+            "%.0f %% of the prediction of %s comes from ridge, which extrapolates less than networks",
+            100 * ridge,
+            slide,
         )
     if model.reliability is None or kept_share(shift, of_another=of_another) == 1:
         return
@@ -157,7 +159,7 @@ def _say_expected(slide: str, model: Model, predicted: Prediction, *, of_another
     before, after = (float(found.expected_pcc.mean()) for found in (model.reliability, lowered))
     why = "it is of another subject than all training sections, and " if of_another else ""
     logger.warning(
-        "the mean PCC to expect of %s is lowered from %.2f (%s) to %.2f: %son slides unlike training, subjects that were "
-        "held out reached as little as a third of what was expected",
+        "the mean PCC to expect of %s is lowered from %.2f (%s) to %.2f: %son slides unlike training, held-out subjects "
+        "reached as little as a third of what was expected",
         slide, before, model.ground or "sections held out", after, why,
     )  # fmt: skip

@@ -130,7 +130,9 @@ def test_arrays_have_any_numbers_and_spots_enough() -> None:
         model.predict_features(features, section.centers_px, one_by_one)
     with pytest.raises(InputError, match="^most spots lie on top of one another .*\n  where:    centers_px\n"):
         model.predict_features(features, np.zeros_like(section.centers_px))
-    with pytest.raises(InputError, match="^[0-9]+ of [0-9]+ spots lie nowhere, .*\n  where:    centers_px\n"):
+    with pytest.raises(
+        InputError, match="^[0-9]+ of [0-9]+ spots have no usable position, .*\n  where:    centers_px\n"
+    ):
         model.predict_features(features, section.centers_px * 1e300)
 
 

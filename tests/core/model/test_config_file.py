@@ -79,8 +79,8 @@ def test_whatever_predictions_depend_on_is_in_the_id(quick_model: Model) -> None
 
 WRONG: dict[str, tuple[list[str], Any, str]] = {
     "layers": (["recipe", "method", "layers"], 200_000, "recipe.method.layers is 200000, expected at most 65536"),
-    "many layers": (["recipe", "method", "layers"], 60_000, "asks for a larger network than the weights are those of"),
-    "wide": (["recipe", "method", "width"], 60_000, "asks for a larger network than the weights are those of"),
+    "many layers": (["recipe", "method", "layers"], 60_000, "asks for a larger network than the weights belong to"),
+    "wide": (["recipe", "method", "width"], 60_000, "asks for a larger network than the weights belong to"),
     "members": (["recipe", "fit", "members"], 10**9, "recipe.fit.members is 1000000000, expected at most 65536"),
     "many members": (["recipe", "fit", "members"], 50_000, "asks for a larger network"),
     "context": (["recipe", "inputs", "context"], [10**8], "recipe.inputs.context is 100000000, expected at most"),
@@ -143,7 +143,7 @@ def test_an_encoder_larger_than_the_weights_is_not_made(folder: Path) -> None:
     config = read(folder)
     config |= {"encoder_trained": True, "encoder": {**config["encoder"], "name": "vit_giant_patch14_224"}}
     write(folder, config)
-    with pytest.raises(InputError, match="asks for a larger network than the weights are those of"):
+    with pytest.raises(InputError, match="asks for a larger network than the weights belong to"):
         load_model(folder)
 
 

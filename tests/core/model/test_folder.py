@@ -280,7 +280,7 @@ def test_a_link_to_a_model_stays_a_link(folder: Path, other_model: Model, tmp_pa
 
 def test_below_a_file_nothing_can_be_saved(quick_model: Model, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(InputError, match="file is no folder"):
+    with pytest.raises(InputError, match="file is not a folder"):
         store.check_model_path(tmp_path / "file" / "a" / "model")
 
 

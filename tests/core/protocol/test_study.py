@@ -37,7 +37,7 @@ def test_one_subject_is_split_by_section_and_said_so(study: Study) -> None:
     assert outer_folds(of_one_subject(study, None), None)[0] == "leave one section out, subjects unknown"
 
 
-@pytest.mark.parametrize(("subject", "text"), [("A", "all are of 'A'"), (None, "A1, A2, B1, C1 name none")])
+@pytest.mark.parametrize(("subject", "text"), [("A", "all are of 'A'"), (None, "A1, A2, B1, C1 have no subject")])
 def test_one_subject_is_refused_where_subjects_were_asked_for(study: Study, subject: str | None, text: str) -> None:
     with pytest.raises(InputError, match="cannot be split by subject") as error:
         outer_folds(of_one_subject(study, subject), "subject")

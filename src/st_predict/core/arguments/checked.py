@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 def declared(verb: str, argument: str) -> str:
-    """Under which name an argument is declared: its own, or with that of its verb where it means something else there."""
+    """The name an argument is declared under: its own, or ``verb.argument`` if it means something else in that verb."""
     own = f"{verb}.{argument}"
     return own if own in DECLARED else argument
 

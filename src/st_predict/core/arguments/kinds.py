@@ -1,6 +1,7 @@
 """Kinds of values that an argument may be; each takes a value, or says what was found and what was expected.
 
-Knows no argument and no verb. A class of another package is tested for without importing it: a value of it would have.
+Knows no argument and no verb. The class of another package is checked without importing that package: if there is a
+value of the class, the package is imported already.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _PLAIN = (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozens
 
 
 class Misfit(Exception):
-    """A value that is none of a kind.
+    """A value that is not of the kind that was expected.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ class Misfit(Exception):
     at
         Where in the value, such as ``"[1]"``.
     near
-        Whether it is of the right type, so that of several kinds this one was meant.
+        Whether its type is right. Of several kinds, this one was then meant.
     """
 
     def __init__(self, found: str, expected: str, *, at: str = "", near: bool = False) -> None:
@@ -54,7 +55,7 @@ class Kind:
     """One kind of values."""
 
     remedy: str = ""
-    """What to do about a value that is none; empty: correct it."""
+    """What to do about a wrong value; empty: correct it."""
 
     @property
     def expected(self) -> str:
@@ -89,7 +90,7 @@ class Kind:
             ) from None
 
     def misfit(self, value: Any, *, near: bool = False) -> Misfit:
-        """What is said of a value that is none of this kind."""
+        """The error for a value that is not of this kind."""
         return Misfit(shown(value), self.expected, near=near)
 
 
@@ -325,7 +326,7 @@ class Array(Kind):
     what: str
     whole: bool = False
     dtype: str | None = None
-    """As which finite numbers are taken; ``None``: as they were given."""
+    """The type that finite numbers are converted to; ``None``: they keep their own."""
 
     @property
     def expected(self) -> str:
@@ -339,7 +340,7 @@ class Array(Kind):
         if value.ndim != self.n_dims or value.dtype.kind not in ("iu" if self.whole else "iuf") or not value.size:
             raise Misfit(f"an array {value.shape} of {value.dtype}", self.expected, near=True)
         if np.ma.is_masked(value):
-            raise Misfit(f"an array {value.shape} with values behind a mask", self.expected, near=True)
+            raise Misfit(f"an array {value.shape} with masked values", self.expected, near=True)
         if self.dtype is None:
             return value
         with np.errstate(over="ignore"):
@@ -433,7 +434,7 @@ class Mapped(Kind):
 
 @dataclass(frozen=True)
 class Settings(Kind):
-    """A dict of arguments by their names; names that are not known are left to whoever knows them."""
+    """A dict of arguments by their names; unknown names are checked later, where they are used."""
 
     kinds: Mapping[str, Kind]
 
@@ -475,7 +476,7 @@ class Members(Kind):
 
 @dataclass(frozen=True)
 class Anything(Kind):
-    """What is checked by whoever knows what it is for."""
+    """Any value; it is checked where it is used."""
 
     @property
     def expected(self) -> str:
@@ -502,7 +503,7 @@ class OneOf(Kind):
         return self.what or "; or ".join([kind.expected for kind in self.kinds] + ["None"] * self.none)
 
     def take(self, value: Any) -> Any:
-        """As the first kind takes it that does."""
+        """As the first kind takes it that accepts it."""
         if value is None and self.none:
             return None
         misfits = []

@@ -83,7 +83,7 @@ def _convert(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.float
 def _session(encoder: Encoder) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     n_bytes = sum(value.nbytes for value in encoder.state_dict().values())
     if n_bytes > _LARGEST_BYTES:
-        raise ValueError(f"it has {n_bytes / 1e6:.0f} MB of weights, and of large networks torch is as fast")
+        raise ValueError(f"it has {n_bytes / 1e6:.0f} MB of weights, and torch is as fast for large networks")
     import onnxruntime
 
     graph = io.BytesIO()
@@ -118,4 +118,4 @@ def _compare(encoder: Encoder, run: Callable[[NDArray[np.uint8]], NDArray[np.flo
     with torch.inference_mode():
         expected = encoder(torch.from_numpy(tile)).numpy()
     if not np.allclose(run(tile), expected, rtol=0, atol=_TOLERANCE * expected.std()):
-        raise ValueError("converted, it gives other features")
+        raise ValueError("the converted network gives other features")

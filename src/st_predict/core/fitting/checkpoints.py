@@ -37,7 +37,7 @@ class Checkpoints:
     folder
         Where it is; made if it is not there.
     resume
-        Whether a training that is there is gone on with.
+        Whether to go on with a training that is there.
     made_from
         What the training is of, by name: settings as they are, data as hashes.
 
@@ -82,8 +82,8 @@ class Checkpoints:
         except (FileNotFoundError, NotADirectoryError, Damaged) as error:
             if fits or isinstance(error, Damaged):
                 raise InputError(
-                    f"{self.folder / _OF} is {'damaged' if isinstance(error, Damaged) else 'missing'}: what the fits beside it "
-                    "are of is not known",
+                    f"{self.folder / _OF} is {'damaged' if isinstance(error, Damaged) else 'missing'}: it says which training the "
+                    "fits beside it belong to",
                     where="checkpoint_dir",
                     expected="the folder of a training as it was written",
                     remedy=f"remove {_OF} and all .ckpt files there to begin anew; features that are kept there stay",
@@ -135,7 +135,7 @@ def _flat(settings: Mapping[str, Any], within: str = "") -> dict[str, Any]:
 
 
 def _changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Settings that differ, with their values; a hash says nothing to anybody."""
+    """Settings that differ, with their values; hashes are left out, since they tell a reader nothing."""
 
     def told(name: str) -> str:
         old, new = found.get(name), wanted.get(name)
@@ -160,7 +160,7 @@ class FitCheckpoint:
         self._path, self._of = path, of
 
     def load(self) -> dict[str, Any] | None:
-        """What was kept last; ``None`` where nothing was, or what was is damaged or another's: the fit is then run anew."""
+        """The state that was kept last; ``None`` if there is none, or it is damaged or another's: the fit is then run anew."""
         if not self._path.exists():
             return None
         try:
@@ -172,9 +172,9 @@ class FitCheckpoint:
         return state
 
     def save(self, state: dict[str, Any]) -> None:
-        """Take the place of what was kept before, from the first of several processes alone.
+        """Replace the state that was kept before; of several processes, only the first writes.
 
-        Where there is no room for it, that is said once, and the fit goes on.
+        If there is no room for it, a warning says so once, and the fit goes on.
         """
         if rank_and_size()[0]:
             return
@@ -192,9 +192,9 @@ class KeepState(lightning.Callback):
     Parameters
     ----------
     checkpoint
-        Where.
+        Where it is kept.
     found
-        What is to be gone on from.
+        The state to go on from.
     """
 
     def __init__(self, checkpoint: FitCheckpoint, found: dict[str, Any] | None) -> None:
@@ -202,7 +202,7 @@ class KeepState(lightning.Callback):
         self._kept_at = time.monotonic()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Take the fit up, or keep it where that is due."""
+        """Restore the fit at its first batch, and keep it when that is due."""
         if self._found is not None:
             _restore(trainer, self._found)
             self._found = None

@@ -1,8 +1,9 @@
 """What chance reaches: ridge fitted on shuffled images and scored on the sections that an inner fold holds out.
 
-As the control of every table (:mod:`~st_predict.core.methods.shuffled`), many times over: the scatter matrix of the inputs
-stays the same whatever is shuffled, so that a further shuffle is a product and no fit. How long a network trains is chosen
-on what is held out, which finds a little even where there is nothing; so the penalty is chosen there as well.
+This is the control of every table (:mod:`~st_predict.core.methods.shuffled`), repeated many times. The scatter matrix of the
+inputs does not depend on the shuffle, so each further shuffle costs a matrix product, not a fit. The epochs of a network are
+chosen on the held-out sections. This choice alone gives a score a little above 0, even if there is nothing to learn. So the
+penalty is chosen on the held-out sections as well.
 """
 
 from __future__ import annotations
@@ -29,14 +30,15 @@ _MOST_SPOTS = 4096  # of those trained on
 def shuffled_pcc(train: SpotSet, held_out: Mapping[int, SpotSet], *, seed: int) -> dict[int, Tensor]:
     """PCC of every penalty, shuffle and gene on every held-out section ``(P, N_SHUFFLES, G)``.
 
-    Every training spot gets a tile of its own section, predictions are made from true images, which vary smoothly over
-    the tissue as the truth does: what is alike by chance alone is more than independent spots would give. A section is
-    shuffled alike in all folds, as it would be for a model trained on shuffled images.
+    Every training spot gets a tile of its own section. Predictions are made from true images. Both these and the truth
+    vary smoothly over the tissue, so chance alone gives larger correlations than it would with independent spots. A
+    section is shuffled in the same way in all folds, as it would be for a model trained on shuffled images.
 
     Parameters
     ----------
     train
-        What the fold trains on, features as the method gets them; evenly spread ones of more than 4,096 spots.
+        What the fold trains on, features as the method gets them. Of more than 4,096 spots, some that are evenly
+        spread are used.
     held_out
         By section number.
     seed

@@ -147,7 +147,7 @@ def _median(known: Sequence[float]) -> float | None:
 
 
 def _common_layout(sections: Sequence[Section]) -> Layout | None:
-    """Of the sections' arrays, where it is the same in all in which it can be told."""
+    """Layout that all sections have whose layout can be told; ``None`` if they differ, or none can."""
     found = {array_layout(section.centers_px) for section in sections} - {None}
     return found.pop() if len(found) == 1 else None
 

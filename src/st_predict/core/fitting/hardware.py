@@ -74,7 +74,7 @@ def _precision(accelerator: str, encoder: nn.Module | None) -> str:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Lightning's remarks on hardware and workers are about settings that were made on purpose here."""
+    """Hide Lightning's remarks on hardware and workers: these settings were made on purpose."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -122,7 +122,7 @@ def find_hardware(
 
 
 def _check_trainer(hardware: Hardware) -> None:
-    """Have Lightning refuse what it does not know now, and not after the tiles were encoded."""
+    """Have Lightning refuse unknown settings now, and not after the tiles were encoded."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:

@@ -104,12 +104,12 @@ class FitModule(lightning.LightningModule):
         self.log("held_out_pcc", score.mean_pcc, batch_size=1)
 
     def check_losses(self) -> None:
-        """Refuse to go on where a loss is no longer a number; a network like that would predict nothing, and score 0.
+        """Refuse to go on where a loss is no longer finite; such a network would predict no differences, and score 0.
 
         Raises
         ------
         InputError
-            With the first step whose losses are none.
+            With the first step whose losses are not finite.
         """
         if not self._losses:
             return

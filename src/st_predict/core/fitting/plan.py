@@ -53,7 +53,7 @@ class Plan:
             object.__setattr__(self, "genes", int(self.genes))
 
     def of(self, panel: Sequence[str], gene_sets: Mapping[str, Any]) -> Plan:
-        """The same plan, whose genes are those of a panel."""
+        """The same plan for the genes of a panel."""
         return replace(self, genes=tuple(panel[: count_genes(panel, gene_sets)]))
 
     def panel(self, gene_sets: Mapping[str, Any]) -> list[str]:
@@ -63,7 +63,7 @@ class Plan:
         return [*self.genes, *gene_sets]
 
     def to_dict(self) -> dict[str, Any]:
-        """By name, the recipe's method among them; what is trained again follows from it."""
+        """All settings by name, with the method; from their changes follows what must be trained again."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
         return {"method": self.recipe.method, **own, "recipe": self.recipe.to_dict()}
 

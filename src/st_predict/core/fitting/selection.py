@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def center_targets(spots: SpotSet, config: InputConfig) -> tuple[SpotSet, Tensor]:
-    """Targets as differences to their section's mean, and the mean over sections that predictions get back."""
+    """Targets as differences to their section's mean, and the mean over sections, which is added to predictions."""
     if not config.center_targets:
         return spots, torch.zeros(spots.expression.shape[1])
     expression = spots.expression.clone()
@@ -47,7 +47,7 @@ def center_targets(spots: SpotSet, config: InputConfig) -> tuple[SpotSet, Tensor
 
 @dataclass(frozen=True)
 class Fitting:
-    """How one fit is made; the same for inner folds and the final one, which alone is logged and called back."""
+    """How one fit is made, in inner folds and at the end; only the final fit has loggers and callbacks."""
 
     recipe: Recipe
     seed: int

@@ -24,8 +24,8 @@ _SHARE_OF_MEMORY = 4  # a quarter of what this process may use holds activations
 class ActivationRoom:
     """Room for the activations of a batch while its encoder is trained.
 
-    Activations of tiles for which there is none are not kept, and the backward pass computes them once more, part by
-    part (Chen et al. 2016); values and gradients are the same.
+    If there is no room for the activations of some tiles, the backward pass computes them once more, part by part (Chen
+    et al. 2016); values and gradients are the same.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class ActivationRoom:
         self.kept = kept
 
     def encoded(self, encoder: Encoder, tiles: Tensor, *, before: int) -> Tensor:
-        """Features ``(n, d)`` of tiles, of whose batch so many were encoded before."""
+        """Features ``(n, d)`` of tiles; ``before`` is how many tiles of their batch were encoded already."""
         if self.kept is None:
             features, n_bytes = _measured(encoder, tiles)
             self.kept = int(_memory() / _SHARE_OF_MEMORY / rank_and_size()[1] * len(tiles) / max(n_bytes, 1))

@@ -1,6 +1,6 @@
 """The two kinds of input of a fit: features that are final, and pixels through an encoder that is trained along.
 
-Which one it is, is settled once, by :meth:`~st_predict.core.inputs.encoded.EncodedTiles.inputs`; a fit asks no further.
+Only :meth:`~st_predict.core.inputs.encoded.EncodedTiles.inputs` decides which of the two it is.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class FeatureInputs:
         return torch.empty(int(used.sum()), 0)
 
     def of_fold(self, fold: Fold, spots: Fed, *, compare: bool) -> tuple[Fed, Fed]:
-        """What the method is fed of a fold, and what ridge is: the same."""
+        """What the method and ridge are fed of a fold; here it is the same."""
         fed = _reduced(self._config, dict(enumerate(self._rows)), fold, spots)
         return fed, fed
 
@@ -75,7 +75,7 @@ class FeatureInputs:
         return transform, spots.with_tiles(transform.of_sections(self._rows))
 
     def fresh(self, spots: SpotSet, device: str) -> FeatureInputs:
-        """For one fit, which changes nothing of them."""
+        """The inputs of one fit; no fit changes them."""
         return self
 
     def n_inputs(self, spots: SpotSet) -> int:
@@ -126,7 +126,7 @@ class PixelInputs:
         return self._stored[section][torch.from_numpy(used)]
 
     def of_fold(self, fold: Fold, spots: Fed, *, compare: bool) -> tuple[Fed, Fed]:
-        """What the method is fed of a fold, and what ridge is: features of the encoder as it was before."""
+        """What the method and ridge are fed of a fold; ridge gets features of the encoder as it was before."""
         if not compare:
             return spots, spots
         config = InputConfig()
@@ -150,8 +150,8 @@ class PixelInputs:
     def fresh(self, spots: SpotSet, device: str) -> PixelInputs:
         """For one fit, with a copy of the encoder.
 
-        With ``standardize="training"`` it gives centered features of one scale, as it finds them in some tiles: stages of
-        a network differ in scale by orders of magnitude, and steps of one size would be too large for some.
+        With ``standardize="training"`` it gives centered features of one scale, measured on some tiles: stages of a
+        network differ in scale by orders of magnitude, and one step size would be too large for some.
         """
         made = PixelInputs(self._config, copy.deepcopy(self.encoder), self._stored)
         if self._config.standardize == "training":
@@ -187,7 +187,7 @@ class PixelInputs:
     def together(self, config: FitConfig, *, whole_sections: bool) -> int:
         """How many neighboring spots are drawn together: they share tiles.
 
-        What a whole section's tiles take to train an encoder on would not fit in memory; a batch of them does.
+        Memory is too small to train an encoder on all tiles of a section at once; a batch fits.
         """
         return config.batch_size if whole_sections else max(1, min(config.block_size, config.batch_size // 2))
 
@@ -200,7 +200,7 @@ Inputs = FeatureInputs | PixelInputs
 
 
 def _reduced(config: InputConfig, rows: Mapping[int, SectionRows], fold: Fold, spots: Fed) -> Fed:
-    """Spots with rows that are scaled and reduced as the sections of a fold's training side ask."""
+    """A fold's spots, their rows scaled and reduced by a transform that is fitted on its training sections."""
     trained_on = [rows[number] for number in fold.train]
     transform = InputTransform.fit(config, trained_on)
     held_out = {

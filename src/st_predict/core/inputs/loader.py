@@ -54,6 +54,6 @@ def fits(n_bytes: int, free: int) -> bool:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory of a GPU that nobody holds, or that torch holds for nothing at the moment."""
+    """Free memory of a GPU, with what torch has reserved and does not use at the moment."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused

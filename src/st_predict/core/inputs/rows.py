@@ -24,7 +24,7 @@ _EPSILON = 1e-6
 _PIECE_SPOTS = 4096
 
 FEW_SPOTS = 30
-"""Spots from which on a slide's own mean and scale are taken as they are."""
+"""From this many spots on, a slide is standardized by its own mean and scale alone."""
 
 
 class Moments(NamedTuple):
@@ -109,8 +109,8 @@ class SectionRows:
     arrays
         Which of several interleaved arrays each spot belongs to ``(n,)``, see :func:`nearest_spots`.
     typical
-        Mean and scale of the features of a typical slide ``(S * d,)``, by which those of a slide of fewer than
-        :data:`FEW_SPOTS` spots are scored in part: wholly where there is one.
+        Mean and scale of the features of a typical slide ``(S * d,)``, by which a slide of fewer than
+        :data:`FEW_SPOTS` spots is standardized in part, and a slide of one spot wholly.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ def _shares(nearest: Nearest) -> tuple[Tensor, Tensor | None]:
 
 
 def own_share(n_spots: int) -> float:
-    """How far a slide of so many spots is scored by what it has itself: from 0, for one spot, to 1."""
+    """How far a slide of so many spots is standardized by its own features: from 0, for one spot, to 1."""
     return min((n_spots - 1) / (FEW_SPOTS - 1), 1.0)
 
 

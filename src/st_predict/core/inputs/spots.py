@@ -65,7 +65,7 @@ class SpotSet(NamedTuple):
         return spatial_blocks(self.places.cpu().numpy(), self.sections.cpu().numpy(), size)
 
     def folds(self) -> Tensor:
-        """Group of each spot for inner tuning ``(N,)``: its own, its section of an only group, its part of an only one."""
+        """Group of each spot for inner tuning ``(N,)``: its group; if there is only one, its section, or a part of the only one."""
         if self.groups is not None and len(self.groups.unique()) > 1:
             return self.groups
         folds = self.sections

@@ -76,7 +76,8 @@ class InputTransform:
     def of_sections(self, sections: Sequence[SectionRows]) -> Tensor:
         """Input rows of the spots in use of several sections, one after another ``(N, D)``.
 
-        Means over neighbors are taken of what is reduced: they commute with everything done to a row, and cost less.
+        Means over neighbors are taken after the reduction, where they cost less: they commute with all that is done to a
+        row.
         """
         reduced, begin = torch.empty(0), 0
         change = self._change(len(sections[0].blocks))

@@ -2,8 +2,8 @@
 
 The result is made of the tokens that are attended **to**; the attending tokens only give the weights. A residual path
 therefore adds the attended side. (Adding the attending side instead puts expression on both sides of the contrast.) With
-several tokens the weights alone carry something of the attending side: expression chooses among tiles, and a contrast can
-be met by the choice. With one token each there is nothing to choose.
+several tokens the weights alone carry something of the attending side: expression chooses among tiles, and that choice
+alone can lower a contrastive loss. With one token each there is nothing to choose.
 """
 
 from __future__ import annotations

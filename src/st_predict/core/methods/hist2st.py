@@ -203,7 +203,7 @@ PUBLISHED = (
     Published("heads", 16, "code", {"default": NARROW}),
     Published("neighbors", 4, "code"),
     Published("graph_layers", 4, "code", {"default": NARROW}),
-    Published("own_tile", False, "code", {"default": "graph layers alone are deaf to the spot itself"}),
+    Published("own_tile", False, "code", {"default": "the graph layers alone do not see the spot itself"}),
     Published("n_places", 64, "code", {"default": "Visium has 128 columns"}),
     Published("dropout", 0.2, "code", {"default": DROPPED}),
     Published("zinb_weight", 0.25, "code", {"default": "chosen on held-out training sections"}),

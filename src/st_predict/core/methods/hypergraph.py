@@ -65,7 +65,7 @@ def graph_propagation(incidence: Tensor, weights: Tensor | None = None) -> Tenso
 
 
 def _degree(incidence: Tensor, *, dim: int) -> Tensor:
-    """Sum along one side; what is not there has the least that can be divided by."""
+    """Sum along one side; 0 becomes the least number that can be divided by."""
     total: Tensor = incidence.sum(dim=dim, keepdim=True)
     return total.clamp(min=_LEAST)
 

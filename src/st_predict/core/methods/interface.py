@@ -53,8 +53,8 @@ class Reference(NamedTuple):
     expression: Tensor
     """``(N, G)``."""
     folds: Tensor
-    """Group each spot is left out with where settings are tuned ``(N,)``: its subject, its section of an only subject, or its
-    part of an only section."""
+    """Group each spot is left out with where settings are tuned ``(N,)``: its subject; if there is only one, its section; if
+    there is only one section, a part of it."""
     blocks: list[Tensor]
     """Rows of each section, in pieces of at most :data:`SECTION_SPOTS` spots."""
     places: Tensor
@@ -83,7 +83,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """Settings of a method of its own. What it must be given follows from them: no network is built to know it."""
+    """Settings of one method. What it must be given follows from them, without building a network."""
 
     @property
     def needs(self) -> Needs:

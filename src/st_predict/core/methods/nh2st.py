@@ -66,7 +66,7 @@ class NH2STConfig(MethodConfig):
         it (Eq. 1 and 4); the softmax is then identically 1. ``"none"``: no cross-attention. ``"tokens"``: the K + 1 tiles
         of the neighborhood and the gene programs attend to each other, by a function for each direction; what is attended
         to is added to the target's own embedding (query branch) or to the pooled nodes (neighbor branch). Expression then
-        chooses among the tiles, and a contrast can be met by that choice alone, whatever the tiles show.
+        chooses among the tiles, and that choice alone can lower the contrastive loss, whatever the tiles show.
     programs
         Gene-program tokens the expression embedding is split into (``"tokens"`` only); divides ``width``.
     hypergraphs

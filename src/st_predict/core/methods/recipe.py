@@ -32,9 +32,9 @@ def require(config: Any, method: str, rules: Mapping[str, bool]) -> None:
 
 
 def is_like(value: Any, default: Any) -> bool:
-    """Whether a value is of the type of a default: 128.0 is no whole number, "no" no switch; None is left to others.
+    """Whether a value is of the type of a default: 128.0 is not a whole number, "no" is not False.
 
-    Numbers are finite, and all that is in a tuple is like what is in that of the default.
+    None is checked elsewhere. Numbers must be finite, and entries of a tuple must be like those of the default.
     """
     if isinstance(default, tuple):
         known = [one for one in default if one is not None]

@@ -33,7 +33,7 @@ def settle_method(
 
 
 def settle_candidates(method: str, **settings: Any) -> list[Recipe]:
-    """The method that is meant, as :func:`settle_method` gives it; of ``"auto"`` all that it is chosen among.
+    """The method that is asked for, as :func:`settle_method` gives it; for ``"auto"``, all that it chooses among.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def settle_candidates(method: str, **settings: Any) -> list[Recipe]:
     own += ["trainable_encoder"] if settings.get("trainable_encoder") else []
     if own:
         raise InputError(
-            f"{own[0]} is given, and method {AUTO!r} chooses among {', '.join(CHOSEN_AMONG)} on features that are final",
+            f"{own[0]} cannot be set with method {AUTO!r}, which chooses among {', '.join(CHOSEN_AMONG)} on frozen features",
             where=own[0],
             expected="the defaults of all of them, or a method by name",
             remedy=f"leave {own[0]} out, or name the method",

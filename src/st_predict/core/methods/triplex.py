@@ -220,7 +220,7 @@ PUBLISHED = (
     Published("heads", "4, 8 and 4", "code", "one setting for the three transformers"),
     Published("dropout", "0.4, 0.3 and 0.3", "code", {"default": DROPPED, "paper": "one setting for the three transformers"}),
     Published("distillation", 0.3, "code"),
-    Published("n_places", "a convolution over the array", "paper", "an embedding of column and row knows no grid to fill"),
+    Published("n_places", "a convolution over the array", "paper", "an embedding of column and row needs no full grid"),
     Published(
         "neighbors' and section's features", "of a frozen encoder", "paper",
         "one encoder is kept; where it is trained they see it move", built="of the target's encoder",

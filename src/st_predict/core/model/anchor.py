@@ -1,7 +1,7 @@
 """What the predictions of a network are drawn toward on slides that look unlike training: ridge on the same inputs.
 
-A network and a linear map that do equally well on sections like those trained on do not do so on others: what the network
-makes of tiles it has never seen the like of is a guess, and the tuned penalty keeps ridge from guessing far.
+A network may do as well as ridge on sections like those of training, and yet worse on others. On tiles unlike all training
+tiles its prediction is a guess, while the tuned penalty keeps ridge from extrapolating far.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a model's config.json may hold: types and sizes, checked before anything is built of it. Builds nothing itself.
 
-A model may be anybody's. What its config.json asks for is made of its weights, so it is no more than they are.
+A model may come from anybody. The weights fill the network that its config.json asks for, so it may not be larger than they
+are.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class _Config(_Later):
 
 
 def check_config(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse what no model has, or what the weights beside it are not those of.
+    """Refuse a config.json that no model can have, or that does not fit the weights beside it.
 
     Parameters
     ----------
@@ -111,15 +112,16 @@ def check_config(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor])
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
-    """Hash of all that config.json says, but for the hash itself; how it is laid out does not matter."""
+    """Hash of all that config.json says, except the hash itself; how it is laid out does not matter."""
     said = {key: value for key, value in config.items() if key != "config_sha256"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 class NoMoreThan(TorchFunctionMode):
-    """Stops the making of a network that has more tensors, or more numbers in them, than there are weights for.
+    """Stops the building of a network that has more tensors, or more numbers in them, than the weights.
 
-    Making one takes a few tensors that are not kept: up to four times as many are let pass, and ten million numbers besides.
+    Building a network also makes a few tensors that are not kept. So four times as many are allowed, and ten million
+    numbers more.
 
     Parameters
     ----------
@@ -147,7 +149,7 @@ class NoMoreThan(TorchFunctionMode):
             self._tensors -= 1
             self._numbers -= math.prod(side for side in size if isinstance(side, int))
             if self._tensors < 0 or self._numbers < 0:
-                raise ValueError("config.json asks for a larger network than the weights are those of")
+                raise ValueError("config.json asks for a larger network than the weights belong to")
         return func(*args, **kwargs)
 
 
@@ -188,7 +190,7 @@ def _check_record(config: Mapping[str, Any]) -> None:
 
 
 def _check_entries(value: Any, kind: Any, name: str) -> None:
-    """Every entry that is there by its own type; none may lack but those with a default."""
+    """Check every entry by its own type; only entries with a default may be missing."""
     if not isinstance(value, dict):
         raise _wrong(name, value, dict)
     hints = get_type_hints(kind)

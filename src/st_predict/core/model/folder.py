@@ -70,7 +70,7 @@ def check_model_path(path: Path) -> None:
 def read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What config.json says, and the weights.
 
-    Of the model that is there or, where another process replaces it meanwhile, of the earlier or the new one.
+    Both are of one model, even if another process replaces it meanwhile.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _check_format(path: Path, config: dict[str, Any]) -> None:
     if config.get("format") in _OLDER:
         raise InputError(
             f"{path} was saved by st-predict {config.get('package_version')} in an older format ({config['format']}): its settings "
-            "and networks are others",
+            "and networks differ from those of this version",
             where="path",
             expected=f"a model in the format of this version ({_FORMAT})",
             remedy="train the model again, or load it with the version that saved it",
@@ -140,7 +140,7 @@ def _is_model(path: Path) -> bool:
 
 
 def broken(path: Path, what: str) -> InputError:
-    """The error for a folder that is no whole model."""
+    """The error for a folder that is not a complete model."""
     return InputError(
         f"{path} cannot be read as a model: {what}",
         where="path",

@@ -31,8 +31,8 @@ def load_model(path: str | Path) -> Model:
     Raises
     ------
     InputError
-        If the folder or one of its files is missing, cut, foreign, changed, or of a newer format; if config.json holds what
-        no model has, or more than the weights are those of; or if what the encoder is can only be told by a hub.
+        If the folder or one of its files is missing, cut, foreign, changed, or of a newer format; if config.json is not
+        that of a model, or does not fit the weights; or if only a model hub knows what the encoder is.
     """
     path = Path(path)
     config, tensors = read_folder(path)

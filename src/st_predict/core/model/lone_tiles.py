@@ -32,7 +32,7 @@ logger = logging.getLogger("st_predict")
 
 
 class TileCutter(NamedTuple):
-    """A model's tiles out of one that is as wide as its widest; what a data loader calls on every tile."""
+    """Cuts a model's tiles out of one that is as wide as the widest of them; a data loader calls it on every tile."""
 
     shares: Sequence[float]
     """Width of each of the model's tiles in widths of the widest ``(S,)``."""
@@ -139,8 +139,8 @@ class _LoneTiles:
         self._domain = model.domain
         if model.looks_around or model.recipe.inputs.standardize == "slide":
             logger.warning(
-                "tiles are predicted one by one, as a slide of one spot each; %s was trained to see the whole slide: "
-                "st_predict.tl.predict(wsi, model) does, and is more accurate",
+                "tiles are predicted one by one, each as a slide of one spot, but %s was trained to see the whole slide: "
+                "st_predict.tl.predict(wsi, model) shows it the whole slide, and is more accurate",
                 model.method,
             )
 
@@ -170,7 +170,7 @@ class _LoneTiles:
 
 
 def _frozen(model: TileModel) -> Encoder:
-    """The encoder that a model was trained on the features of."""
+    """The encoder whose features a model was trained on."""
     frozen = FrozenEncoder(model.encoder_identity.name, model.encoder_identity.weights)
     model.check_encoder(frozen.identity)
     return frozen.encoder

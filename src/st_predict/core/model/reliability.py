@@ -31,7 +31,7 @@ _WIDEST, _STEP = 4.0, 0.02
 _KEPT_VALUES, _KEPT_SPOTS = 200_000, 20
 _PART_SPOTS = 4096
 ALIKE = 1.3
-"""How far off training, in its own limits, a slide may lie and still be like it: held-out sections of public sets do."""
+"""Shift up to which a slide counts as like training: held-out sections of the public data sets lie within it."""
 _UNLIKE, _LEFT = 1.6, 0.36
 _OF_ANOTHER = 0.5  # of what sections of one subject reach, where a slide of another looks like them
 
@@ -63,11 +63,13 @@ class Reliability:
     """What to expect of every gene on a slide that was not trained on.
 
     Intervals are conformal ones with residuals scaled by how large they are at a prediction (Lei et al. 2018, locally
-    weighted), from sections that were held out whole. Sections weigh the same (Dunn et al. 2023, pooled CDFs). As
-    few sections say little of how a further one may differ, the interval is widened by one factor for all genes: at f,
-    intervals set without a group of sections cover the share they should of it, on average over the g groups, and as
-    there is one group more to set them by in the end, the part of f squared beyond 1 counts (g - 1) / g times. The share
-    is one over all genes: of genes whose level differs more than others' between sections less is covered.
+    weighted), from sections that were held out whole. Sections weigh the same (Dunn et al. 2023, pooled CDFs).
+
+    A few sections say little about how much a new one may differ. So all intervals are widened by one factor for all
+    genes. Each of the g groups of sections is left out in turn, and f is the factor at which intervals that were set
+    without a group cover the right share of it, on average over groups. The final intervals are set by one group more,
+    so the part of f squared beyond 1 counts (g - 1) / g times. The share is one over all genes: genes whose level
+    differs more between sections than that of others are covered less.
 
     Parameters
     ----------
@@ -180,9 +182,10 @@ class Reliability:
 def kept_share(shift: float, *, of_another: bool = False) -> float:
     """How much of an expected PCC is left on a slide as a whole unlike training, or of another subject, 0 to 1.
 
-    Fitted on subjects that were held out, and tried on others, see ``benchmarks/honesty.py``: of drawn patients, seen by
-    models of one other patient, a third of what sections of that patient reach is left, whatever the distance; of mice of
-    one strain two thirds. Sections of the public sets that were held out lie up to 1.31 off, and reach what was expected.
+    Fitted on subjects that were held out, and tried on others, see ``benchmarks/honesty.py``: on drawn
+    patients, models of one other patient keep a third of the PCC that they reach on sections of their own patient,
+    whatever the distance; on mice of one strain they keep two thirds. Held-out sections of the public data sets lie up to
+    1.31 off, and reach what was expected.
 
     Parameters
     ----------
@@ -217,10 +220,10 @@ def check_level(level: float) -> float:
 
 
 def _chance(shuffled: Tensor) -> Tensor:
-    """What a further shuffle passes in no more than :data:`BY_CHANCE` of genes ``(S, G)`` -> ``(G,)``.
+    """PCC that a further shuffle exceeds in no more than :data:`BY_CHANCE` of genes ``(S, G)`` -> ``(G,)``.
 
-    Per gene: all genes of a shuffle share their luck, expression having few programs, so that no quantile over genes is
-    to be trusted. A mean of PCC scatters like a normal variate: this is the limit for one draw more of it after few.
+    It is set for each gene alone. Expression has few programs, so the genes of one shuffle are all high or all low, and
+    a quantile over genes cannot be trusted. A mean of PCC is nearly normal: this is the limit for one more draw after few.
     """
     from scipy.stats import t
 

@@ -76,7 +76,7 @@ def choose(study: Study, among: Sequence[Candidate], fit: Callable[[Study, Candi
 
 
 def check_choice(sections: Sequence[Section], among: Sequence[Candidate]) -> None:
-    """Refuse what could not be chosen by, before any tile is encoded.
+    """Refuse sections that no method could be chosen on, before any tile is encoded.
 
     Raises
     ------

@@ -198,7 +198,7 @@ def _reliability_rows(
 def _paper_style(
     gene_set: str, pcc: NDArray[np.float64], predicted: NDArray[np.float32], truth: NDArray[np.float32]
 ) -> list[dict[str, Any]]:
-    """Scores that only their names make honest, see :mod:`~st_predict.core.paper_style`."""
+    """Scores that flatter, under names that say so, see :mod:`~st_predict.core.paper_style`."""
     values = {
         "pcc_h_testselected": paper_style.pcc_h_testselected(pcc),
         "pcc_hvg_from_test_truth": paper_style.pcc_hvg_from_test_truth(predicted, truth),

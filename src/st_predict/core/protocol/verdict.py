@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 """How often an interval covers the difference, where folds differ by chance alone."""
 SAME = 0.01
-"""Differences of the mean PCC that nobody need care about."""
+"""Differences of the mean PCC up to this do not matter."""
 LEAST_FOLDS, LEAST_SEEDS = 3, 2
 """Fewer tell nothing."""
 

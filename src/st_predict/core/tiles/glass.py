@@ -62,8 +62,8 @@ def say_glass(section: Section) -> None:
         n, section.n_spots, section.name,
         ": usually the image is not the one the spots were placed on, such as the low-resolution image given as the full "
         "one, or it was turned or cropped" if many else
-        ": leave them out, as by obs['in_tissue'] = 0; if there are many, or all to one side, the image (such as the "
-        "low-resolution one given as the full one) and the spots do not fit together",
+        ": leave them out, for example by obs['in_tissue'] = 0. If there are many, or all on one side, image and spots do "
+        "not fit together, for example because the low-resolution image was given as the full one",
     )  # fmt: skip
 
 

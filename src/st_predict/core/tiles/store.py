@@ -175,13 +175,13 @@ class TileStore:
         return [tiles[path] for path in paths]
 
     def _path(self, section: Section, spec: TileSpec, tile_px: int) -> Path:
-        """Where tiles are kept; the format is in the name, so that no version reads what another may have meant."""
+        """Where tiles are kept; the format is in the name, so that no version reads tiles of another format."""
         name = uuid.uuid4().hex if self._temporary else tiles_digest(section, spec, tile_px)
         return self._folder / f"tiles-{_FORMAT}-{name}.npy"
 
     @contextlib.contextmanager
     def _reserved(self, shapes: dict[Path, tuple[int, ...]]) -> Iterator[dict[Path, Path]]:
-        """Files beside those to be made, with their blocks taken; what is not renamed in the end is removed."""
+        """Temporary files with their disk space reserved; those that are not renamed in the end are removed."""
         beside = {path: path.with_name(making(path.stem, ".npy")) for path in shapes}
         try:
             try:
