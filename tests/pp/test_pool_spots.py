@@ -170,7 +170,7 @@ def test_what_is_left_out_is_said(xenium: SpatialData, caplog: pytest.LogCapture
     stp.pp.pool_spots(xenium)
     said = caplog.text
     assert "transcripts are left out: qv < 20" in said
-    assert "4 of 34 features are no genes and are left out: NegControlCodeword_0500, NegControlProbe_00001, " in said
+    assert "4 of 34 features are not genes and are left out: NegControlCodeword_0500, NegControlProbe_00001, " in said
     assert "transcripts lie in spots: " in said
     assert not xenium.tables["spots_counts"].var_names.str.startswith(("Neg", "Unassigned")).any()
 

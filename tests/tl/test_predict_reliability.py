@@ -237,7 +237,7 @@ def test_intervals_set_on_one_section_are_said_to_be(
     model = stp.tl.train(sections, **quick, inner_folds=1)
     assert model.reliability is not None and model.reliability.n_groups == 1
     stp.tl.predict(make_section("D", 3), model)
-    assert "set on one section" not in caplog.text
+    assert "set on only one held-out section" not in caplog.text
     stp.tl.predict(make_section("D", 3), model, interval=0.9)
     assert "intervals were set on only one held-out section" in caplog.text
     subjects = [
