@@ -45,6 +45,8 @@ INSIDE_FUNCTIONS = {
     "st_predict.cli.commands": "asked for help, the command line loads no torch",
 }  # who may import own modules inside functions, and why
 MOST_INSIDE_FUNCTIONS = 25
+LINES, PARAMETERS = 60, 8  # the most that a function has, docstrings and public verbs aside
+LARGEST_ROOM = 0.27  # of the lines of core
 HEAVY = ("anndata", "lightning", "pandas", "spatialdata", "timm", "torch")
 
 
@@ -277,6 +279,50 @@ def test_own_modules_are_imported_at_the_top() -> None:
 )
 def test_imports_inside_functions_are_seen(text: str, found: list[str]) -> None:
     assert imports_inside_functions(ast.parse(text)) == found
+
+
+def oversized(tree: ast.AST) -> list[str]:
+    """Functions that are long or take many values, less those that users call, which are checked."""
+    found = []
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if any(isinstance(mark, ast.Name) and mark.id == "checked" for mark in function.decorator_list):
+            continue
+        body = function.body[ast.get_docstring(function) is not None :]
+        lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+        names = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+        parameters = len(names) - (names[:1] in (["self"], ["cls"]))
+        if lines > LINES or parameters > PARAMETERS:
+            found.append(f"{function.name}: {lines} lines, {parameters} parameters")
+    return found
+
+
+def test_functions_are_short_and_take_few_values() -> None:
+    assert {module: found for module, path in modules().items() if (found := oversized(parsed(path)))} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("def f(a, b, c, d, *, e, g, h, i, j): pass", ["f: 1 lines, 9 parameters"]),
+        ("class A:\n    def f(self, b, c, d, e, g, h, i, j): pass", []),
+        ("@checked\ndef f(a, b, c, d, *, e, g, h, i, j): pass", []),
+        ("def f():\n" + "    pass\n" * 61, ["f: 61 lines, 0 parameters"]),
+        ('def f():\n    """' + "\n" * 80 + '"""\n    pass', []),
+    ],
+)
+def test_large_functions_are_seen(text: str, found: list[str]) -> None:
+    assert oversized(ast.parse(text)) == found
+
+
+def test_no_room_is_most_of_the_core() -> None:
+    lines: dict[str, int] = {}
+    for path in (SOURCE / "core").rglob("*.py"):
+        room = path.relative_to(SOURCE / "core").parts[0]
+        lines[room] = lines.get(room, 0) + len(path.read_text(encoding="utf-8").splitlines())
+    share = {room: n / sum(lines.values()) for room, n in lines.items()}
+    assert max(share.values()) <= LARGEST_ROOM, share
 
 
 def test_no_modules_import_each_other() -> None:
