@@ -23,7 +23,7 @@ def test_olfactory_bulb_of_unknown_scale(real_data: Path, mean_pcc: Callable[...
     widths = (32, 64, 128, 256)
     for section in sections.values():
         embed(section, tile_px=widths)  # once, for all that is trained here
-    folds = [[name] for name in sections][:2]
+    folds = [["MOB1"]]  # one of the three; the benchmark holds out each
     settings = {"tile_px": widths, "min_counts": 0}
     nh2st, ridge = (mean_pcc(sections, folds, method, **settings) for method in ("nh2st", "ridge"))
     assert nh2st >= ridge - 0.01
