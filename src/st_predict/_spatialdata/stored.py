@@ -9,6 +9,7 @@ import numpy as np
 
 from st_predict._spatialdata.kept import own_genes, own_spots, widened
 from st_predict._spatialdata.keys import Elements
+from st_predict._spatialdata.lost_table import check_tables
 from st_predict._spatialdata.read import read_section
 from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
@@ -39,7 +40,7 @@ def open_store(path: Path) -> SpatialData:
     Raises
     ------
     InputError
-        If there is none, it is cut, or one of its codecs would run code.
+        If there is none, it is cut, its tables have lost chunks, or one of its codecs would run code.
     """
     import spatialdata
 
@@ -51,6 +52,7 @@ def open_store(path: Path) -> SpatialData:
             remedy="read the section with st_predict.io and write it: sdata.write('A1.zarr')",
         )
     check_codecs(path, where="sections")
+    check_tables(path, where="sections")
     try:
         return spatialdata.read_zarr(path)
     except (OSError, ValueError, KeyError) as error:
