@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from st_predict.core.section import Section
 
 _BAND_ROWS = 8192
+_LONGEST = 200  # letters of another package's words
 _STORE_FILES = ("zarr.json", ".zattrs", ".zgroup")
 
 
@@ -57,7 +59,7 @@ def open_store(path: Path) -> SpatialData:
         return spatialdata.read_zarr(path)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"{path} cannot be read ({' '.join(str(error).split())[:200]})",
+            f"{path} cannot be read ({shorten(str(error), _LONGEST, placeholder=' ...')})",
             where="sections",
             expected="a whole SpatialData Zarr store",
             remedy="write it again: sdata.write('A1.zarr')",
@@ -147,7 +149,7 @@ class StoredCounts:
             raise
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise InputError(
-                f"the counts of {self._path} can no longer be read ({' '.join(str(error).split())[:200]})",
+                f"the counts of {self._path} can no longer be read ({shorten(str(error), _LONGEST, placeholder=' ...')})",
                 where=f"{self._path}/{self._place}",
                 expected="the store as it was when it was first read",
                 remedy="put it back, or leave this section out",
