@@ -87,7 +87,7 @@ def arrow_faults(module: str, imported: set[str]) -> list[str]:
 
 def _faults_outside_core(room: str, imported: set[str]) -> list[str]:
     """Rooms know the core and the boundary, not one another; the boundary knows the core only."""
-    if room in ("", "cli"):
+    if room in ("", "__main__", "cli"):
         return []
     others = {f"st_predict.{other}" for other in ROOMS if other not in (room, *READS_THROUGH.get(room, ()))}
     return [f"{room} imports {name}" for name in sorted(imported) if ".".join(name.split(".")[:2]) in others]
@@ -96,7 +96,9 @@ def _faults_outside_core(room: str, imported: set[str]) -> list[str]:
 def house_faults(module: str, imported: set[str]) -> list[str]:
     """Nothing below the command line uses the public face, and nothing stands at the root that is no room."""
     parts = module.split(".")
-    faults = [f"{parts[1]} is no room of the house"] if len(parts) > 1 and parts[1] not in ALL_ROOMS else []
+    faults = (
+        [f"{parts[1]} is no room of the house"] if len(parts) > 1 and parts[1] not in (*ALL_ROOMS, "__main__") else []
+    )
     inside = len(parts) > 1 and parts[1] != "cli"
     return faults + ["it uses the public face"] * (inside and "st_predict" in imported)
 

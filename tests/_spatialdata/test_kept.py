@@ -189,6 +189,18 @@ def test_spots_left_out_are_counted_and_said(make_section: Make, caplog: pytest.
     assert "left out" not in caplog.text
 
 
+@pytest.mark.parametrize("value", [np.nan, None, ""])
+def test_a_column_of_tissue_without_a_value_is_said(make_section: Make, caplog: Any, value: Any) -> None:
+    sdata = make_section()
+    sdata["table"].obs["in_tissue"] = pd.Series([value] * 42, index=sdata["table"].obs_names)
+    assert read_section(sdata, need_counts=True)[0].n_spots == 42
+    assert "obs['in_tissue'] of A has no value: all 42 spots are taken to be in tissue" in caplog.text
+    caplog.clear()
+    sdata["table"].obs["on_tissue"] = [0, 1] * 21  # that another column tells
+    assert read_section(sdata, need_counts=True)[0].n_spots == 21
+    assert "has no value" not in caplog.text
+
+
 def test_an_in_tissue_column_of_another_meaning(make_section: Make) -> None:
     sdata = on_glass(make_section("A"), lambda seen: np.where(seen, "tumor", "stroma"))
     with pytest.raises(InputError, match="obs\\['in_tissue'\\] holds 'stroma'") as error:

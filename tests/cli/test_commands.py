@@ -222,9 +222,16 @@ def test_gene_sets_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
         (["benchmark", "{S1}", "{S2}", "--out", "{tmp}/m", "--gene-sets", "none.gmt"], "none.gmt cannot be read"),
         (["train", "{S1}", "--out", "{tmp}/m", "--method", "nh3st"], "did you mean nh2st"),
         (["train", "{S1}", "--out", "{tmp}/m", "--genes", "nowhere.txt"], "neither a number nor a file"),
+        (["train", "{S1}", "--out", "{tmp}/m", "--genes", "/dev/null"], "/dev/null is a device, and no file of names"),
+        (["train", "{S1}", "--out", "{tmp}/m", "--genes", "{tmp}"], "{tmp} is a folder, and no file of names"),
+        (
+            ["train", "{S1}", "--out", "{tmp}/m", "--genes", "{tmp}/latin.txt"],
+            "latin.txt is a file, but no text in UTF-8",
+        ),
         (["train", "{S1}", "--out", "{tmp}/m", "--inner-folds", "2", "--encoder", "tiny"], "asked of one section"),
         (["train", "{tmp}", "--out", "{tmp}/m"], "not a SpatialData Zarr store"),
         (["train", "{S1}", "--out", "{tmp}"], "exists and is not a model"),
+        (["train", "{S1}", "--out", "{tmp}"], "where:    --out"),
         (["train", "{S1}", "--out", "{S1}/model"], "{S1} is a Zarr store, and what is written there"),
         (
             ["train", "{S1}", "--out", "{tmp}/m", "--checkpoints", "{S1}/kept"],
@@ -255,6 +262,7 @@ def test_user_errors_exit_with_2_and_no_traceback(
     arguments: list[str], said: str, stores: dict[str, Path], model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.txt").write_text("not a model")
+    (tmp_path / "latin.txt").write_bytes("\u00b5".encode("latin-1"))
     places = {**stores, "tmp": tmp_path, "model": model, "stores": stores["S1"].parent}
     result = run(*[a.format(**places) for a in arguments])
     assert result.exit_code == 2
@@ -279,11 +287,12 @@ def test_help(command: list[str]) -> None:
     assert "Usage:" in result.output
 
 
-def test_help_loads_nothing_heavy() -> None:
-    """Asked of the module, so that this entry is tried as well."""
-    command = [sys.executable, "-X", "importtime", "-m", "st_predict.cli", "benchmark", "--help"]
+@pytest.mark.parametrize("module", ["st_predict", "st_predict.cli"])
+def test_help_loads_nothing_heavy(module: str) -> None:
+    """Asked of the modules, so that these entries are tried as well."""
+    command = [sys.executable, "-X", "importtime", "-m", module, "benchmark", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "Usage: python -m st_predict.cli benchmark" in done.stdout
+    assert f"Usage: python -m {module} benchmark" in done.stdout
     loaded = {line.rsplit("|")[-1].strip() for line in done.stderr.splitlines()}
     assert "st_predict.cli.commands" in loaded, "the check reads something else"
     assert not loaded & {"torch", "lightning", "timm", "pandas", "anndata", "spatialdata", "matplotlib", "jinja2"}

@@ -61,6 +61,23 @@ def test_exchanged_axes_are_told_by_their_steps(degrees: float, caplog: pytest.L
     assert not caplog.text
 
 
+@pytest.mark.parametrize("degrees", [0, 3, 180])
+def test_exchanged_pixels_are_said_though_the_scale_is_right(degrees: float, caplog: pytest.LogCaptureFixture) -> None:
+    assert visium_um_per_px(ROW, COL, centers(0.5, degrees)[:, ::-1], say=False) == pytest.approx(0.5, rel=1e-9)
+    assert "x and y of the spots look exchanged" in caplog.text
+
+
+@pytest.mark.parametrize("degrees", [0, 3, 90, 180, 270])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_an_image_that_is_turned_or_mirrored_is_not_exchanged(
+    degrees: float, mirrored: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    px = centers(0.5, degrees)
+    if mirrored and degrees % 180 < 90:
+        px[:, 0] *= -1
+    assert visium_um_per_px(ROW, COL, px) == pytest.approx(0.5, rel=1e-9) and not caplog.text
+
+
 @pytest.mark.parametrize("exchanged", [False, True])
 def test_areas_of_11_mm(exchanged: bool) -> None:
     row, col = (v.astype(float) for v in np.array([(r, c) for r in range(128) for c in range(r % 2, 224, 2)]).T)

@@ -405,3 +405,28 @@ def test_what_scanpy_reads_is_what_we_read(real_data: Path) -> None:
     np.testing.assert_array_equal(theirs.images["V_image"].to_numpy(), ours.images["visium_hires_image"].to_numpy())
     known = ours.attrs["st_predict"]["um_per_px"]["visium_hires_image"]
     assert theirs.attrs["st_predict"]["um_per_px"]["V_image"] == pytest.approx(known, rel=1e-4)
+
+
+def test_exchanged_axes_of_a_square_image_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    row, col = np.array([(r, c) for r in range(4) for c in range(r % 2, 6, 2)]).T
+    adata = legacy()
+    adata.obs["array_row"], adata.obs["array_col"] = row, col
+    places = np.column_stack([col * 35.0, row * 35.0 * np.sqrt(3)]) + 30
+    for exchanged in (False, True):
+        adata.obsm["spatial"] = places[:, ::-1] if exchanged else places
+        sdata = stp.io.anndata(adata)
+        assert ("x and y of the spots look exchanged" in caplog.text) == exchanged
+    sdata.attrs["st_predict"]["um_per_px"]["L1_image"] = 10.0  # told by the user, who may not know more
+    caplog.clear()
+    read_section(sdata, Elements(), need_counts=True)
+    assert "x and y of the spots look exchanged" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+def test_rows_of_one_name() -> None:
+    adata = legacy()
+    adata.obs_names = ["x"] * N_SPOTS
+    with pytest.raises(InputError, match=r"^1 spot ids occur twice, for example 'x'\n  where:    adata\.obs_names"):
+        stp.io.anndata(adata)
+    adata.obs_names_make_unique()  # as the remedy says
+    assert stp.io.anndata(adata)["table"].n_obs == N_SPOTS

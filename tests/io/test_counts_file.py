@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -76,10 +77,10 @@ def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("id,A,B\n1x2,1,2\n1x3,4,\n", "1 counts are missing"),
+        ("id,A,B\n1x2,1,2\n1x3,4,\n", "^counts.csv: line 3 has no count in column 3\n"),
         ("id,A,B\n1x2,1,2\n1x3,4,5,6\n", "cannot be read as a table"),
         ("id A B\n1x2 1 2\n", "cannot be read as a table: its header has 1 names, its first row 1 values"),
-        ("id,A,B\n1x2,1,\n1x3,4,5\n", "1 counts are missing"),
+        ("id,A,B\n1x2,1,\n1x3,4,5\n", "^counts.csv: line 2 has no count in column 3\n"),
         ("id,A,A \n1x2,1,2\n", "1 genes come more than once, e.g. 'A'"),
         ('id,A," ",B\n1x2,1,2,3\n', "the name of number 2 of the genes is empty"),
         ("id,A,B\n1x2,1,2\n ,3,4\n", "the name of number 2 of the spot ids is empty"),
@@ -105,7 +106,6 @@ def test_what_would_move_columns_is_refused(tmp_path: Path, text: str, said: str
 @pytest.mark.parametrize(
     "text",
     [
-        PLAIN.replace("ACTB", "\u00b5").encode("latin-1"),
         b"\n\n" + PLAIN.encode(),
         b"sep=;\nid;A;B\n1x1;1;2\n",
         b"# by R\n" + PLAIN.encode(),
@@ -140,6 +140,45 @@ def test_a_gap_in_whole_numbers_is_a_count_that_is_missing() -> None:
         read_counts(frame)
     whole = frame.assign(A=pd.array([1, 3], dtype="Int64"))
     assert np.array_equal(read_counts(whole)[0].toarray(), [[1, 1], [3, 2]])
+
+
+LONG = "id,A,B\n" + "".join(f"1x{i},{i},0\n" for i in range(400))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (LONG[:-5], "line 401 holds 2 of 3 values, and is the last one: the file was cut"),
+        (LONG.replace("1x300,300,0", "1x300,300"), "line 302 holds 2 of 3 values"),
+        (LONG.replace("1x300,300,0", "1x300"), "line 302 holds 1 of 3 values"),
+        (LONG.replace("1x300,300,0", "\n1x300,,0"), "line 303 has no count in column 2"),
+        (LONG.replace("1x300,300,0", "1x300,NaN,0"), "1 counts are missing, NaN or infinite"),
+        (LONG.replace("1x300,300,0", "1x300,1_000,0"), "column 'A' holds text, e.g. '1_000'"),
+        (
+            LONG.replace("id,A,B\n", "").replace("1x0,0,0", "1x0,1,1"),
+            "all 2 genes have numbers for names, and some come",
+        ),
+    ],
+    ids=["cut", "short", "shorter", "empty", "NaN", "underscore", "no header"],
+)
+def test_a_row_that_is_damaged_is_named(tmp_path: Path, text: str, said: str) -> None:
+    for name in ("counts.csv", "counts.csv.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+        with pytest.raises(InputError) as error:
+            read_counts(tmp_path / name)
+        assert error.value.what.removeprefix(f"{name}: ").startswith(said)
+
+
+@pytest.mark.parametrize("name", ["my counts.csv", "counts.csv.gz"])
+def test_latin_1_is_named_and_the_remedy_works(tmp_path: Path, name: str) -> None:
+    data = (PLAIN.replace("ACTB", "\u00b5B") + "\n" * 2**20).encode("latin-1")
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    with pytest.raises(InputError) as error:
+        read_counts(tmp_path / name)
+    assert error.value.what == f"{name} is no text in UTF-8: it holds the byte 0xb5, in Latin-1 '\u00b5'"
+    command = error.value.remedy.partition(": ")[2]
+    assert subprocess.run(command, shell=True, cwd=tmp_path, check=False).returncode == 0
+    assert "\u00b5B" in read_counts(tmp_path / shlex.split(command)[-1])[2]
 
 
 SPOTS = "x\ty\tpixel_x\tpixel_y\n1\t2\t10.5\t20.5\n1\t3\t11.5\t33.25\n"

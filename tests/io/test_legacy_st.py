@@ -158,7 +158,7 @@ def test_the_spot_diameter_sets_the_radius(folder):
     ("frame", "said"),
     [
         (COUNTS * -1, r"counts are negative \(lowest -9\)"),
-        (COUNTS.astype(float).replace(3, np.nan), "1 counts are missing, NaN or infinite"),
+        (COUNTS.astype(float).replace(3, np.nan), "1 counts are missing, NaN or infinite|has no count in column 3"),
         (np.log1p(COUNTS), "not whole numbers .* normalized or log-transformed"),
         (
             COUNTS.assign(Gfap=[str(n) if n != 3 else "three" for n in COUNTS["Gfap"]]),
@@ -337,3 +337,76 @@ def test_any_kind_of_path_is_taken() -> None:
             return "some/where"
 
     assert DECLARED["counts"].check(Own(), "counts") == Path("some/where")
+
+
+def first_array(um_per_px: float = 2.5) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Counts and spots of 40 places, 200 um apart, on the asymmetric image."""
+    y, x = (v.ravel() for v in np.mgrid[2:7, 3:11])
+    step = 200 / um_per_px / 2.5  # the image is small
+    spots = pd.DataFrame({"x": x, "y": y, "pixel_x": x * step, "pixel_y": y * step})
+    counts = pd.DataFrame(
+        np.arange(80).reshape(40, 2), index=[f"{a}x{b}" for a, b in zip(x, y, strict=True)], columns=["A", "B"]
+    )
+    return counts, spots
+
+
+EXCHANGED = {"x": "y", "y": "x"}, {"pixel_x": "pixel_y", "pixel_y": "pixel_x"}
+
+
+@pytest.mark.parametrize("names", EXCHANGED, ids=["array", "pixels"])
+def test_x_and_y_exchanged_are_said(folder, caplog, names):
+    counts, spots = first_array()
+    read(folder, counts=counts, spots=spots, um_per_px=6.25)
+    assert not caplog.records
+    read(folder, counts=counts, spots=spots.rename(columns=names)[list(spots.columns)].query("pixel_y < 300"))
+    assert "x and y look exchanged: pixel_y follows x of the array and pixel_x follows y" in caplog.text
+
+
+@pytest.mark.parametrize("times", [0.5, 2])
+def test_a_scale_or_pixels_of_another_image_are_said(folder, caplog, times):
+    counts, spots = first_array()
+    read(folder, counts=counts, spots=spots, um_per_px=6.25 * times)
+    assert (
+        f"spots lie {200 * times:.0f} um apart in x and {200 * times:.0f} in y, and those of 100 um lie 200"
+        in caplog.text
+    )
+    caplog.clear()
+    halved = spots.assign(pixel_x=spots["pixel_x"] * 0.5, pixel_y=spots["pixel_y"] * 0.5)
+    read(folder, counts=counts, spots=halved, um_per_px=6.25 / 2 * times)
+    assert "is another" in caplog.text
+    caplog.clear()
+    read(folder, counts=counts, spots=spots, um_per_px=6.25 * times, spot_diameter_um=55.0)
+    assert not caplog.records, "of another array, whose pitch nobody told"
+    read(folder, counts=counts, spots=spots, um_per_px=6.25, spot_diameter_um=500.0)
+    assert "spots of 500 um lie 200 um apart: they overlap" in caplog.text
+
+
+@pytest.mark.parametrize("diameter", [1e5, 0.001])
+def test_no_spot_has_such_a_diameter(folder, diameter):
+    with pytest.raises(InputError, match="^spot_diameter_um is "):
+        read(folder, um_per_px=2.5, spot_diameter_um=diameter)
+
+
+def test_spots_that_either_file_lacks_are_said_loudly(folder, caplog):
+    """One file may hold more than the tissue; both do where files do not fit."""
+    counts, spots = first_array()
+    read(folder, counts=counts, spots=spots.iloc[:25])
+    assert not caplog.records
+    read(folder, counts=counts.iloc[5:], spots=spots.iloc[:35])
+    assert "left out: 5 in counts only, 5 in spots only" in caplog.text
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_counts_and_spots_exchanged_are_told_in_a_line(folder, as_file):
+    wide = pd.DataFrame(np.ones((5, 9000), int), index=COUNTS.index, columns=[f"gene{i}" for i in range(9000)])
+    if as_file:
+        wide.to_csv(folder / "wide.tsv", sep="\t")
+    with pytest.raises(
+        InputError, match="^spots holds a table of counts, .*: counts and spots look exchanged\n"
+    ) as error:
+        stp.io.legacy_st(
+            folder / "spots.tsv", folder / "image.jpg", folder / "wide.tsv" if as_file else wide, section="S1"
+        )
+    assert len(str(error.value)) < 500
+    with pytest.raises(InputError, match=r"found \['gene0', .*, 'gene7'\] and 8992 more\n"):
+        read(folder, spots=wide.set_axis(range(5), axis=0))

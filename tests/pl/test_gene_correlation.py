@@ -22,6 +22,7 @@ def log_normalized(counts: np.ndarray) -> np.ndarray:
 def predict_as(section: SimpleNamespace, names: list[str], values: np.ndarray) -> None:
     """Replace a section's prediction, spots in the order of its table."""
     table = section.sdata["table"]
+    table.layers.pop("predicted", None)
     table.obsm["predicted"] = pd.DataFrame(values.astype(np.float32), index=table.obs_names, columns=names)
     table.uns["predicted"]["panel"] = names
 

@@ -98,7 +98,7 @@ def test_model_without_records() -> None:
 
 
 def test_records_of_a_real_fit(made: SimpleNamespace) -> None:
-    sections = {name: made.section().sdata for name in "AB"}
+    sections = {name: made.section(seed=seed).sdata for seed, name in enumerate("AB")}
     model = stp.tl.train(
         sections, encoder="tiny", tile_um=112, genes=3, params={"neighbors": 3}, max_epochs=2, batch_size=8
     )

@@ -74,6 +74,7 @@ def test_scale_is_shared_unless_it_is_not(made: SimpleNamespace) -> None:
 
 def test_pcc_is_that_of_evaluate(made: SimpleNamespace) -> None:
     one = made.section()
+    del one.sdata["table"].layers["predicted"]
     one.sdata["table"].obsm["predicted"]["Actb"] = measured(one.counts, 0) + one.predicted[:, 0]
     for min_counts in (None, 1):
         scores = stp.tl.evaluate(one.sdata, min_counts=min_counts)

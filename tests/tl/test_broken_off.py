@@ -44,7 +44,7 @@ def test_told_to_end_it_fails_and_goes_on_from_what_was_kept(
         train(callbacks=[Sent(signal.SIGTERM)], checkpoint_dir=folder)
     assert ended.value.code == 143
     said = caplog.messages[-1]
-    assert said.startswith(f"ended by SIGTERM. There is no model; kept in {folder}: ")
+    assert said.startswith(f"ended by SIGTERM. No new model was made; kept in {folder}: ")
     assert "blocks of features and the fits" in said and "resume=True (--resume) goes on from there" in said
     assert not [one for one in folder.rglob("*") if one.name.startswith(".")], "nothing half written is left"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -60,7 +60,9 @@ def test_told_to_end_while_tiles_are_encoded(
     with pytest.raises(SystemExit) as ended:
         train()
     assert ended.value.code == 143
-    assert caplog.messages[-1].startswith("ended by SIGTERM. There is no model, and nothing of the training is kept")
+    assert caplog.messages[-1].startswith(
+        "ended by SIGTERM. No new model was made, and nothing of the training is kept"
+    )
 
 
 def test_a_handler_of_the_users_own_does_not_make_it_end_well(train: Callable[..., Any]) -> None:
@@ -83,7 +85,7 @@ def test_ctrl_c_stays_ctrl_c(train: Callable[..., Any], caplog: pytest.LogCaptur
         assert signal.getsignal(signal.SIGINT) == signal.default_int_handler, "and the next one is heard, too"
     finally:
         signal.signal(signal.SIGINT, before)
-    assert caplog.messages[-1].startswith("broken off. There is no model")
+    assert caplog.messages[-1].startswith("broken off. No new model was made")
 
 
 def test_on_the_command_line(

@@ -12,7 +12,8 @@ from spatialdata import SpatialData
 
 from st_predict.core.errors import InputError
 from st_predict.core.model.model import Model
-from st_predict.tl import evaluate, predict
+from st_predict.pl import spatial_expression
+from st_predict.tl import evaluate, predict, train
 
 Make = Callable[..., SpatialData]
 
@@ -63,6 +64,7 @@ def test_a_perfect_prediction(predicted: SpatialData) -> None:
     frame = predicted.tables["table"].obsm["predicted"]
     columns = predicted.tables["table"].var_names.get_indexer(frame.columns)
     frame.iloc[:, :] = plain_truth(predicted)[:, columns].astype(np.float32)
+    del predicted.tables["table"].layers["predicted"]
     scores = evaluate(predicted)
     assert np.allclose(scores["pcc"], 1) and np.allclose(scores["relative_variance"], 1, atol=1e-4)
     assert (scores["mse"] < 1e-9).all()
@@ -193,3 +195,69 @@ def test_a_prediction_that_was_changed_is_refused(
     change(predicted.tables["table"])
     with pytest.raises(InputError, match=f"^the prediction 'predicted' is not as it was written: {said}"):
         evaluate(predicted)
+
+
+def change_layer(table: Any) -> None:
+    table.layers["predicted"][3, table.var_names.get_loc(CHANGED)] += 0.1
+
+
+def smooth_all(table: Any) -> None:
+    table.obsm["predicted"] = table.obsm["predicted"].rolling(3, min_periods=1).mean()
+
+
+def roll_names(table: Any) -> None:
+    table.var_names = [*table.var_names[1:], table.var_names[0]]
+
+
+def swap_names(table: Any) -> None:
+    names = list(table.var_names)
+    i, j = names.index(CHANGED), names.index("g1" if CHANGED != "g1" else "g2")
+    names[i], names[j] = names[j], names[i]
+    table.var_names = names
+
+
+CHANGED = "g5"
+
+
+@pytest.mark.parametrize("change", [change_layer, smooth_all, roll_names, swap_names])
+def test_two_places_of_one_prediction_that_differ(make_section: Make, quick: dict[str, Any], change: Any) -> None:
+    sdata = make_section("C", 2)
+    predict(sdata, train(make_section("A"), **{**quick, "genes": ["g5", "g1", "g2"]}, method="ridge"))
+    evaluate(sdata)
+    change(sdata["table"])
+    for door in (evaluate, lambda s: spatial_expression(s, CHANGED, show=False)):
+        with pytest.raises(
+            InputError, match=r"^the prediction 'predicted' is not as it was written: layers\['predicted'\] "
+        ):
+            door(sdata)
+    predict(sdata, train(make_section("A"), **{**quick, "genes": ["g5", "g1", "g2"]}, method="ridge"))
+    evaluate(sdata)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_values_that_no_prediction_has(predicted: SpatialData, value: float) -> None:
+    table = predicted["table"]
+    gene = table.obsm["predicted"].columns[4]
+    table.obsm["predicted"].iloc[:21, 4] = value
+    table.layers["predicted"][:21, table.var_names.get_loc(gene)] = value
+    for door in (evaluate, lambda s: spatial_expression(s, gene, show=False)):
+        with pytest.raises(InputError, match=f"21 of its values are missing or infinite, for example of '{gene}'"):
+            door(predicted)
+
+
+def test_spots_without_a_prediction_are_neither_scored_nor_shown(predicted: SpatialData) -> None:
+    table = predicted["table"]
+    table.obsm["predicted"].iloc[:5] = np.nan
+    table.layers["predicted"][:5] = np.nan
+    for door in (evaluate, lambda s: spatial_expression(s, table.obsm["predicted"].columns[0], show=False)):
+        with pytest.raises(InputError, match="^5 of 42 spots of 'C' have no prediction"):
+            door(predicted)
+
+
+def test_a_prediction_is_read_from_a_part_of_the_genes_and_without_its_layer(predicted: SpatialData) -> None:
+    whole = evaluate(predicted)
+    part = predicted["table"][:, [gene for gene in predicted["table"].var_names if gene != whole.index[0]]].copy()
+    replace_table(predicted, part)
+    assert (evaluate(predicted).index == whole.index[1:]).all()
+    del part.layers["predicted"]
+    assert (evaluate(predicted)["morans_i"] == whole["morans_i"].iloc[1:]).all()

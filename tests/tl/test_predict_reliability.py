@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from spatialdata import SpatialData
 import st_predict as stp
 from st_predict.core.errors import InputError
 from st_predict.core.model.model import Model
+from st_predict.tl import _remarks
 
 pytestmark = pytest.mark.one_python
 
@@ -246,3 +248,13 @@ def test_intervals_set_on_one_section_are_said_to_be(
     model = stp.tl.train(subjects, **quick, inner_folds=1)
     assert model.held_out.index.tolist() == ["B", "C"] and model.reliability is not None
     assert model.reliability.n_groups == 2
+
+
+@pytest.mark.parametrize(("after", "said"), [(0.2901, False), (0.2, True)])
+def test_a_lower_expectation_is_said_where_it_shows(after: float, said: bool, caplog: pytest.LogCaptureFixture) -> None:
+    lowered = SimpleNamespace(expected_pcc=torch.tensor([after]))
+    reliability = SimpleNamespace(expected_pcc=torch.tensor([0.2949]), on_slide=lambda *_args, **_given: lowered)
+    model: Any = SimpleNamespace(reliability=reliability, ground=None)
+    predicted: Any = SimpleNamespace(slide_shift=9.0, provenance={"ridge_share": 0})
+    _remarks._say_expected("S1", model, predicted, of_another=False)
+    assert ("is lowered from 0.29 (sections held out) to 0.20" in caplog.text) == said and bool(caplog.text) == said

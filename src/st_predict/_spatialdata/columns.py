@@ -161,6 +161,16 @@ def tissue_columns(frame: pd.DataFrame) -> list[tuple[str, bool]]:
     return [(column, positive) for _, column, positive in sorted(found, key=lambda entry: entry[0])]
 
 
+def empty_tissue_column(frame: pd.DataFrame) -> str | None:
+    """The column that should tell which spots are in tissue, where it has no value at all and no other one tells."""
+    if not len(frame) or tissue_columns(frame):
+        return None
+    sure = (column for column in frame.columns if _TISSUE.fullmatch(column_name(column)))
+    return next(
+        (str(column) for column in sure if {yes_or_no(value) for value in frame[column].unique()} == {None}), None
+    )
+
+
 def yes_or_no(value: object) -> bool | str | None:
     """Yes or no, however it is written; ``None`` where it is missing, and the words where they say neither."""
     word = plain_word(value)

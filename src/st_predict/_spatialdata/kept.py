@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict._spatialdata.columns import check_columns, comparable, is_choice, tissue_columns, yes_or_no
+from st_predict._spatialdata.columns import (
+    check_columns,
+    comparable,
+    empty_tissue_column,
+    is_choice,
+    tissue_columns,
+    yes_or_no,
+)
 from st_predict._spatialdata.feature_types import no_genes
 from st_predict.core.checks import unmasked
 from st_predict.core.errors import InputError
 from st_predict.core.gene_names import clean_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -134,10 +143,29 @@ def check_named(table: AnnData, own: str) -> None:
             )
 
 
+def check_distinct(names: pd.Index, axis: str, own: str) -> None:
+    """Refuse names of rows (``"obs_names"``) or columns that come twice; ``own`` is what the user calls the table."""
+    twice = names[names.duplicated()].unique()
+    if len(twice):
+        raise InputError(
+            f"{len(twice)} {'spot ids' if axis == 'obs_names' else 'genes'} occur twice, for example {twice[0]!r}",
+            where=f"{own}.{axis}",
+            expected="distinct names",
+            remedy=f"make them distinct, {own}.{axis}_make_unique(), or sum the duplicates",
+        )
+
+
 def gene_names(table: AnnData) -> NDArray[np.str_]:
     """Names of all columns ``(n_vars,)``, without the byte-order mark and blanks that text files leave around them."""
     names: NDArray[np.str_] = np.array([clean_name(name) for name in table.var_names], np.str_)
     return names
+
+
+def gene_columns(table: AnnData, genes: Sequence[str | None]) -> NDArray[np.intp]:
+    """Column of every gene, -1 where the table does not have it; a feature of the same name that is no gene is not it."""
+    places = np.flatnonzero(own_genes(table))
+    found = {str(name): place for name, place in zip(gene_names(table)[places], places, strict=True)}
+    return np.array([-1 if gene is None else found.get(gene, -1) for gene in genes], np.intp)
 
 
 def own_counts(counts: Any, spots: NDArray[np.bool_], genes: NDArray[np.bool_]) -> Any:
@@ -186,6 +214,8 @@ def on_all_rows(table: AnnData, values: NDArray[np.float32]) -> NDArray[np.float
 def say_left_out(table: AnnData, name: str, *, features: bool) -> None:
     """Say which spots and, where counts are used, which features of a section are left out."""
     columns = tissue_columns(table.obs)
+    if empty := empty_tissue_column(table.obs):
+        logger.warning("obs[%r] of %s has no value: all %d spots are taken to be in tissue", empty, name, table.n_obs)
     if not (spots := own_spots(table)).all():
         column = columns[0][0]
         unknown = sum(yes_or_no(value) is None for value in table.obs[column])

@@ -45,7 +45,8 @@ _FEW = 0.02  # of the spots: a slip in a column, and no section
 _BARCODE = re.compile(r"[ACGT]{12,}|[acgt]{12,}|s_\d{3}um_\d+_\d+")  # of Visium and Visium HD, each once in a section
 _PLACE = re.compile(r"\d+(?:\.\d+)?x\d+(?:\.\d+)?")  # of the first arrays: 10x21, 5.907x2.103
 _WELL = re.compile(r".*\.\.\.-\d+(-\d+)?")  # what Cell Ranger numbers libraries by
-_ARRAY = (("arrayrow", "arraycol"), ("arrayx", "arrayy"))
+ARRAY_PLACES = (("arrayrow", "arraycol"), ("arrayx", "arrayy"))
+"""Columns of places in the array, as :func:`plain_name` has them."""
 _TWICE = 0.1  # of the spots at places that are taken twice
 _ANYWHERE = {"global", "pixel", "pixels", "px", "micron", "microns", "um"}  # names that are those of no section
 
@@ -158,7 +159,7 @@ def _id_refusal(placed: Placed, examples: list[str]) -> InputError:
 def _check_places(obs: pd.DataFrame, placed: Placed) -> None:
     """Places of the array are taken once."""
     columns = {plain_name(column): column for column in reversed(obs.columns)}
-    for names in _ARRAY:
+    for names in ARRAY_PLACES:
         if not set(names) <= set(columns):
             continue
         places = obs[[columns[name] for name in names]].apply(comparable).dropna()

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from st_predict._spatialdata.kept import own_spots
+from st_predict._spatialdata.kept import gene_columns, own_spots
 from st_predict._spatialdata.keys import OWN_TABLES, PROVENANCE_KIND, check_spatialdata, is_our_table
 from st_predict.core.errors import InputError
+from st_predict.core.expression import dense
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +97,7 @@ def read_prediction(table: AnnData, key: str) -> Prediction:
     Raises
     ------
     InputError
-        If there is none.
+        If there is none, or it is not as it was written.
     """
     from pandas.api.types import is_numeric_dtype
 
@@ -122,7 +123,47 @@ def read_prediction(table: AnnData, key: str) -> Prediction:
     distance = table.obs.get(distance_column(key), unknown)
     if not is_numeric_dtype(distance):
         raise _changed(key, f"obs[{distance_column(key)!r}] holds no numbers")
-    return Prediction(values(key), np.asarray(distance, dtype=np.float32)[rows], ends, record)
+    found = Prediction(values(key), np.asarray(distance, dtype=np.float32)[rows], ends, record)
+    _check_values(found, key)
+    if record[PROVENANCE_KIND] == PREDICTION and key in table.layers:
+        _check_layer(table, found, key)
+    return found
+
+
+def _check_values(found: Prediction, key: str) -> None:
+    """Refuse numbers that no prediction has; a spot that was not in tissue has none at all."""
+    bad = ~np.isfinite(found.expression)
+    bad[np.isnan(found.expression).all(axis=1)] = False
+    if bad.any():
+        gene = found.panel[int(bad.any(axis=0).argmax())]
+        raise _changed(key, f"{bad.sum()} of its values are missing or infinite, for example of {gene!r}")
+
+
+def _check_layer(table: AnnData, found: Prediction, key: str) -> None:
+    """Refuse a layer that says otherwise than obsm: nobody can tell which of the two is meant."""
+    columns = gene_columns(table, [None if name in found.gene_sets else name for name in found.panel])
+    known = np.flatnonzero(columns >= 0)
+    layer = dense(table.layers[key][:, columns[known]])[own_spots(table)]
+    own = found.expression[:, known]
+    apart = (layer != own) & ~(np.isnan(layer) & np.isnan(own))
+    if apart.any():
+        gene = found.panel[known[int(apart.any(axis=0).argmax())]]
+        raise _changed(
+            key,
+            f"layers[{key!r}] and obsm[{key!r}] differ in {apart.any(axis=0).sum()} genes, for example {gene!r}: one of them "
+            "was changed, genes were renamed, or a store has lost a part",
+        )
+
+
+def check_predicted(predicted: NDArray[np.float32], key: str, name: str) -> None:
+    """Refuse spots ``(n, G)`` of a section without a prediction, if it is to be scored or shown there."""
+    if unpredicted := int(np.isnan(predicted).any(axis=1).sum()):
+        raise InputError(
+            f"{unpredicted} of {len(predicted)} spots of {name!r} have no prediction: they were not in tissue when it was made",
+            where=f"obsm[{key!r}]",
+            expected="a prediction of every spot that is scored",
+            remedy="run st_predict.tl.predict again",
+        )
 
 
 def _by_gene(kept: Any, names: list[str], table: AnnData, key: str) -> Any:

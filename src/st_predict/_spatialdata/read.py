@@ -9,7 +9,7 @@ import numpy as np
 from st_predict._spatialdata.columns import check_comparable, column_name
 from st_predict._spatialdata.counts import read_counts
 from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
-from st_predict._spatialdata.kept import check_named, gene_names, own_genes, say_left_out
+from st_predict._spatialdata.kept import check_distinct, check_named, gene_names, own_genes, say_left_out
 from st_predict._spatialdata.keys import Elements, Placed, check_region, place
 from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
@@ -87,16 +87,8 @@ def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
     own = f"sdata.tables[{placed.table!r}]"
     check_named(table, own)
     check_region(sdata, placed)
-    genes = pd.Index(gene_names(table)[own_genes(table)])
-    for axis, names in (("obs_names", table.obs_names), ("var_names", genes)):
-        twice = names[names.duplicated()].unique()
-        if len(twice):
-            raise InputError(
-                f"{len(twice)} {'spot ids' if axis == 'obs_names' else 'genes'} occur twice, for example {twice[0]!r}",
-                where=f"sdata.tables[{placed.table!r}].{axis}",
-                expected="distinct names",
-                remedy=f"make them distinct, {own}.{axis}_make_unique(), or sum the duplicates",
-            )
+    check_distinct(table.obs_names, "obs_names", own)
+    check_distinct(pd.Index(gene_names(table)[own_genes(table)]), "var_names", own)
     return table
 
 

@@ -13,6 +13,7 @@ from st_predict._spatialdata.stored import read_stored_section
 from st_predict.core.errors import InputError
 from st_predict.core.gene_names import say_common
 from st_predict.core.gene_sets import with_gene_sets
+from st_predict.core.once import check_once
 from st_predict.core.outputs import check_apart
 from st_predict.core.section import with_common_names
 
@@ -43,7 +44,7 @@ def read_sections(sdata: Sections, elements: Elements = Elements(), *, gene_sets
     Raises
     ------
     InputError
-        If there are none, one cannot be read, two have one name, or the gene sets cannot be used.
+        If there are none, one cannot be read, two are the same section or have one name, or the gene sets cannot be used.
     """
     if isinstance(sdata, Mapping):
         named: list[tuple[str | None, Any]] = list(sdata.items())
@@ -62,6 +63,7 @@ def read_sections(sdata: Sections, elements: Elements = Elements(), *, gene_sets
         sections.append(section if name is None else dataclasses.replace(section, name=str(name)))
         placed.append(found)
         objects.append(one)
+    check_once(sections)
     names = [section.name for section in sections]
     twice = [name for name in names if names.count(name) > 1]
     if twice:

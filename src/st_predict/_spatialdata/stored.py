@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from st_predict._spatialdata.kept import own_genes, own_spots, widened
 from st_predict._spatialdata.keys import Elements
+from st_predict._spatialdata.lost_table import check_tables
 from st_predict._spatialdata.read import read_section
 from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from st_predict.core.section import Section
 
 _BAND_ROWS = 8192
+_LONGEST = 200  # letters of another package's words
 _STORE_FILES = ("zarr.json", ".zattrs", ".zgroup")
 
 
@@ -39,7 +42,7 @@ def open_store(path: Path) -> SpatialData:
     Raises
     ------
     InputError
-        If there is none, it is cut, or one of its codecs would run code.
+        If there is none, it is cut, its tables have lost chunks, or one of its codecs would run code.
     """
     import spatialdata
 
@@ -51,11 +54,12 @@ def open_store(path: Path) -> SpatialData:
             remedy="read the section with st_predict.io and write it: sdata.write('A1.zarr')",
         )
     check_codecs(path, where="sections")
+    check_tables(path, where="sections")
     try:
         return spatialdata.read_zarr(path)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"{path} cannot be read ({' '.join(str(error).split())[:200]})",
+            f"{path} cannot be read ({shorten(str(error), _LONGEST, placeholder=' ...')})",
             where="sections",
             expected="a whole SpatialData Zarr store",
             remedy="write it again: sdata.write('A1.zarr')",
@@ -145,7 +149,7 @@ class StoredCounts:
             raise
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise InputError(
-                f"the counts of {self._path} can no longer be read ({' '.join(str(error).split())[:200]})",
+                f"the counts of {self._path} can no longer be read ({shorten(str(error), _LONGEST, placeholder=' ...')})",
                 where=f"{self._path}/{self._place}",
                 expected="the store as it was when it was first read",
                 remedy="put it back, or leave this section out",

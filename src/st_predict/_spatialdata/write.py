@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.added import added_to_columns, added_to_prediction
-from st_predict._spatialdata.kept import gene_names, on_all_rows, own_genes, own_spots
+from st_predict._spatialdata.kept import gene_columns, gene_names, on_all_rows, own_genes, own_spots
 from st_predict._spatialdata.keys import PROVENANCE_KIND
 from st_predict._spatialdata.prediction import (
     PREDICTION,
@@ -129,7 +129,7 @@ def write_prediction(
         if _has_interval(table.uns, key):
             for name in interval_keys(key):
                 table.obsm.pop(name, None)
-        columns = _columns(table, [None if name in sets else name for name in panel])
+        columns = gene_columns(table, [None if name in sets else name for name in panel])
         stored = predicted.stored_names
         names = [stored[gene] for gene in panel]
         layer = np.full(table.shape, np.nan, np.float32)
@@ -149,13 +149,6 @@ def write_prediction(
             table.var[name] = found.where(found.notna(), "").astype(str).astype("category")
         else:
             table.var[name] = found.eq(True) if column == "predictable" else found.astype(np.float32)
-
-
-def _columns(table: AnnData, genes: Sequence[str | None]) -> NDArray[np.intp]:
-    """Column of every gene, -1 where the table does not have it; a feature of the same name that is no gene is not it."""
-    places = np.flatnonzero(own_genes(table))
-    found = {str(name): place for name, place in zip(gene_names(table)[places], places, strict=True)}
-    return np.array([-1 if gene is None else found.get(gene, -1) for gene in genes], np.intp)
 
 
 def _new_table(

@@ -1,4 +1,4 @@
-"""Where the command starts, installed or as ``python -m st_predict.cli``; loads the commands, and cares for Ctrl-C meanwhile."""
+"""Where the command starts, installed or as ``python -m st_predict``; loads the commands, and cares for Ctrl-C meanwhile."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     check_side_by_side(
         {"--out": out, "--checkpoints": options["checkpoint_dir"], "--tile-store": options["tile_store"]}
     )
-    check_model_path(out)
+    check_model_path(out, where="--out")
     check_apart(out, [path for path in sections if is_store(path)], where="--out")
     model = stp.tl.train(by_name(sections), **options)
     place = save_somewhere(model, out)

@@ -46,8 +46,17 @@ def by_name(paths: Sequence[Path]) -> dict[str, Path]:
     Raises
     ------
     InputError
-        If two share one.
+        If two share one, or are one store.
     """
+    first: dict[str, Path] = {}
+    for path in paths:
+        if (earlier := first.setdefault(os.path.realpath(path), path)) is not path:
+            raise InputError(
+                f"{earlier} and {path} are one store",
+                where="SECTIONS",
+                expected="every section once",
+                remedy="leave one of them out",
+            )
     named = {Path(os.path.abspath(path)).stem: path for path in paths}  # "." has a name, too
     if len(named) < len(paths):
         raise InputError(

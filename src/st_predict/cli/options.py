@@ -40,18 +40,25 @@ def genes_or_number(_ctx: click.Context, _option: click.Parameter, given: str) -
     if (number := _whole(given)) is not None:
         return number
     path = Path(given)
+    found = f"{shown(given)} is neither a number nor a file"
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else None
-    except (OSError, UnicodeDecodeError):
-        lines = None
-    if lines is None:
-        raise InputError(
-            f"{shown(given)} is neither a number nor a file",
-            where="--genes",
-            expected="how many genes, or a text file with one gene a line",
-            remedy="correct --genes",
-        )
-    return [line.strip() for line in lines if line.strip()]
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            return [line.strip() for line in lines if line.strip()]
+        if path.exists():
+            found = f"{given} is a {'folder' if path.is_dir() else 'device'}, and no file of names"
+    except UnicodeDecodeError:
+        found = f"{given} is a file, but no text in UTF-8"
+    except PermissionError:
+        found = f"{given} may not be read (permission denied)"
+    except OSError:  # a name that no file can have
+        pass
+    raise InputError(
+        found,
+        where="--genes",
+        expected="how many genes, or a text file with one gene a line",
+        remedy="correct --genes",
+    )
 
 
 def name_or_number(_ctx: click.Context, _option: click.Parameter, given: str | None) -> int | str | None:

@@ -56,11 +56,17 @@ def row_pitch_um_per_px(
     and columns are exchanged; this is corrected, with a warning. Any other ratio is not that of hexagons, and gives no
     scale.
     """
-    steps_px = _steps_px(array_row, array_col, centers_px)
-    if steps_px is None:
+    steps = array_steps(array_row, array_col, centers_px)
+    if steps is None:
         return None
+    steps_px = _lengths_px(steps)
     ratio = steps_px[0] / steps_px[1]
     if abs(ratio / _HEXAGON - 1) <= _OFF:
+        if is_transposed(steps):  # whether or not the scale is known by other means
+            logger.warning(
+                "x and y of the spots look exchanged: rows of the array run along y of the image and its columns along x, as "
+                "on no slide that is only turned. Exchange the two pixel columns, or turn the image back",
+            )
         return VISIUM_PITCH_UM / (2 * steps_px[1])
     level = logging.WARNING if say else logging.DEBUG
     if abs(ratio * _HEXAGON - 1) <= _OFF:
@@ -95,9 +101,10 @@ def bins_um_per_px(
     """
     if not np.isfinite([array_row, array_col]).all():
         return None
-    steps_px = _steps_px(array_row, array_col, centers_px)
-    if steps_px is None:
+    steps = array_steps(array_row, array_col, centers_px)
+    if steps is None:
         return None
+    steps_px = _lengths_px(steps)
     if max(abs(step / side_px - 1) for step in steps_px) > 2 * _OFF:
         logger.log(
             logging.WARNING if say else logging.DEBUG,
@@ -108,16 +115,34 @@ def bins_um_per_px(
     return bin_um / float(np.mean(steps_px))
 
 
-def _steps_px(
+def array_steps(
     array_row: NDArray[np.float64], array_col: NDArray[np.float64], centers_px: NDArray[np.float64]
-) -> tuple[float, float] | None:
-    """Px from one row of the array to the next, and from one column; ``None`` where spots do not follow them."""
+) -> NDArray[np.floating] | None:
+    """Steps ``(2, 2)`` in px of x and y, from one row of the array to the next, and from one column to the next.
+
+    ``None`` where spots do not follow the array.
+    """
     if len(array_row) < 3:
         return None
     design = np.column_stack([np.ones(len(array_row)), array_row, array_col])
     fit, _, rank, _ = np.linalg.lstsq(design, centers_px, rcond=None)
-    row_px, col_px = (float(np.linalg.norm(step)) for step in fit[1:])
+    row_px, col_px = _lengths_px(fit[1:])
     off_px = float(np.sqrt(((design @ fit - centers_px) ** 2).sum(axis=1).mean()))
     if rank < 3 or off_px > _POOR_FIT * 2 * min(row_px, col_px) or abs(fit[1] @ fit[2]) > _OFF * row_px * col_px:
         return None
+    steps: NDArray[np.floating] = fit[1:]
+    return steps
+
+
+def _lengths_px(steps: NDArray[np.floating]) -> tuple[float, float]:
+    row_px, col_px = (float(np.linalg.norm(step)) for step in steps)
     return row_px, col_px
+
+
+def is_transposed(steps: NDArray[np.floating]) -> bool:
+    """Whether rows of an array lie side by side in x and columns in y, as if x and y were exchanged.
+
+    An image that is only turned shows that too, but the array then is not seen as in a mirror.
+    """
+    (row_x, row_y), (col_x, col_y) = steps
+    return bool(col_x * row_y < col_y * row_x and abs(row_x) > abs(row_y))

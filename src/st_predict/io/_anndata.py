@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict._spatialdata.kept import check_named
+from st_predict._spatialdata.kept import check_distinct, check_named
 from st_predict.core.arguments.checked import checked
 from st_predict.core.checks import check_spots_on_image, check_um_per_px
 from st_predict.core.errors import InputError
@@ -100,6 +100,7 @@ def anndata(
     name = _section_name(section, found, given)
     chosen = whole if rows.all() else whole[rows]
     table = with_counts(chosen.to_memory() if whole.isbacked else chosen, layer, where=_WHERE)
+    check_distinct(table.obs_names, "obs_names", _WHERE)
     table.uns.pop("spatial", None)
     centers_px = spot_places(table, where=_WHERE)
     scale = um_per_px if um_per_px is not None else told_um_per_px(found, table.obs, centers_px, where=_WHERE)

@@ -116,11 +116,38 @@ def _parsed_blocks(path: Path, sep: str, width: int, where: str) -> Iterable[pd.
             for part in blocks:
                 block = part.set_index(0)
                 block.index = pd.Index([name.decode() for name in block.index], dtype=object)
+                if block.iloc[:, : width - 1].isna().any(axis=None):
+                    _check_rows(path, sep, width, where)
                 if block.iloc[:, width - 1 :].notna().any(axis=None):
                     raise _not_a_table(path, f"a row has {block.shape[1] + 1} values, the first row {width}", where)
                 yield block.iloc[:, : width - 1]
     except (pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
         raise _not_a_table(path, error, where) from error
+
+
+def _check_rows(path: Path, sep: str, width: int, where: str) -> None:
+    """Refuse the first row that ends early, or has an empty cell: either is read as a missing number."""
+    fault, cut = "", False
+    with open_text(path) as file:
+        rows = csv.reader(file, delimiter=sep)
+        next(rows)
+        for row in filter(None, rows):
+            if fault:  # there is a row behind it
+                cut = False
+                break
+            cells = [cell.strip() for cell in row[:width]]
+            if len(cells) < width:
+                fault = f"line {rows.line_num} holds {len(cells)} of {width} values"
+            elif "" in cells[1:]:
+                fault = f"line {rows.line_num} has no count in column {cells.index('', 1) + 1}"
+            cut = len(cells) < width
+    if fault:
+        raise InputError(
+            f"{path.name}: {fault}{', and is the last one: the file was cut' if cut else ''}",
+            where=where,
+            expected="a spot id, and a count for every gene, in each row",
+            remedy="fetch or export the file again" if cut else "correct the row; write 0 where there is no count",
+        )
 
 
 def _not_a_table(path: Path, why: object, where: str) -> InputError:
@@ -155,7 +182,8 @@ def _numbers(block: pd.DataFrame, genes: list[str], where: str) -> np.ndarray:
 
 def _is_number(value: object) -> bool:
     try:
-        return isinstance(value, str) and float(value) == float(value)
+        # Python reads 1_000 as a number, and nobody else does.
+        return isinstance(value, str) and "_" not in value and float(value) == float(value)
     except ValueError:
         return False
 
@@ -170,6 +198,13 @@ def _check_unique(names: list[str], what: str, where: str) -> None:
         )
     if len(set(names)) == len(names):
         return
+    if what == "genes" and all(map(_is_number, names)):
+        raise InputError(
+            f"all {len(names)} genes have numbers for names, and some come more than once: the header is missing",
+            where=where,
+            expected="a header of gene names, then one row a spot",
+            remedy="put the names of the genes before the first spot",
+        )
     seen: set[str] = set()
     twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
     raise InputError(

@@ -6,6 +6,7 @@ Knows the file conventions and the layout of the result; nothing of tiles or mod
 from __future__ import annotations
 
 import logging
+import re
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import numpy as np
 from st_predict.core.arguments.checked import checked
 from st_predict.core.checks import check_positive, check_spots_on_image, check_um_per_px
 from st_predict.core.errors import InputError
+from st_predict.core.scale import array_steps, is_transposed
 from st_predict.io._assemble import circles, neighbor_px
 from st_predict.io._checks import check_file, check_section
 from st_predict.io._counts_file import read_counts
@@ -29,7 +31,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("st_predict")
 
+_ID = re.compile(r"-?\d+(\.\d+)?x-?\d+(\.\d+)?")
+_NAMED = 8
 _COLUMNS = ("x", "y", "pixel_x", "pixel_y")
+_DIAMETER_UM, _PITCH_UM = 100.0, 200.0  # of the first arrays
+_OFF = 0.1  # of the pitch: less comes from how it was measured
+_FEW = 0.1  # of the spots: as many may be in one file only
 
 
 @checked
@@ -99,6 +106,7 @@ def legacy_st(
         check_um_per_px(um_per_px, where="um_per_px")
     check_file(Path(image), where="image")
     positions = _read_spots(spots)
+    _say_array(positions, um_per_px, spot_diameter_um)
     matrix, spot_ids, genes = read_counts(counts)
     matrix, positions = _join(matrix, spot_ids, positions)
     pixels = open_image(image)
@@ -138,7 +146,15 @@ def _read_spots(spots: str | Path | pd.DataFrame) -> pd.DataFrame:
         frame = spots
     missing = [name for name in _COLUMNS if name not in frame.columns]
     if missing:
-        raise _bad_spots(f"columns {missing} are missing; found {[str(name) for name in frame.columns]}")
+        if len(missing) == len(_COLUMNS) and _holds_counts(frame):
+            raise InputError(
+                "spots holds a table of counts, with a row for each id XxY: counts and spots look exchanged",
+                where="spots",
+                expected=f"columns {', '.join(_COLUMNS)}",
+                remedy="legacy_st(counts, image, spots, section=...), in this order",
+            )
+        found, more = [str(name) for name in frame.columns[:_NAMED]], len(frame.columns) - _NAMED
+        raise _bad_spots(f"columns {missing} are missing; found {found}" + (f" and {more} more" if more > 0 else ""))
     double = [name for name in (*_COLUMNS, "selected") if list(frame.columns).count(name) > 1]
     if double:
         raise _bad_spots(f"column {double[0]!r} is there more than once")
@@ -161,6 +177,36 @@ def _read_spots(spots: str | Path | pd.DataFrame) -> pd.DataFrame:
     if numbers.empty:
         raise _bad_spots("no spot is selected" if len(ids) else "there are no spots")
     return numbers[[*_COLUMNS]]
+
+
+def _holds_counts(frame: pd.DataFrame) -> bool:
+    """Whether a table has ids of spots in its first column, or as names of its rows, as counts have."""
+    ids = frame.iloc[:, 0] if len(frame.columns) and frame.index.dtype.kind in "iu" else frame.index
+    return len(ids) > 0 and all(_ID.fullmatch(str(name)) for name in ids)
+
+
+def _say_array(positions: pd.DataFrame, um_per_px: float | None, spot_diameter_um: float) -> None:
+    """Say so where places on the array contradict those on the image, or the scale."""
+    x, y = positions["x"].to_numpy(), positions["y"].to_numpy()
+    steps = array_steps(y, x, positions[["pixel_x", "pixel_y"]].to_numpy())
+    if steps is None:
+        return
+    if is_transposed(steps):
+        logger.warning(
+            "x and y look exchanged: pixel_y follows x of the array and pixel_x follows y, as on no image that is only "
+            "turned. Exchange pixel_x and pixel_y, or x and y, in spots"
+        )
+    if um_per_px is None:
+        return
+    apart_um = np.linalg.norm(steps, axis=1) * um_per_px
+    if spot_diameter_um == _DIAMETER_UM and (abs(apart_um / _PITCH_UM - 1) > _OFF).all():
+        logger.warning(
+            "with %g um per pixel, spots lie %.0f um apart in x and %.0f in y, and those of 100 um lie 200 um apart: the scale, "
+            "or the image that pixel_x and pixel_y are of, is another",
+            um_per_px, *apart_um[::-1],
+        )  # fmt: skip
+    elif spot_diameter_um > apart_um.max() * (1 + _OFF):
+        logger.warning("spots of %g um lie %.0f um apart: they overlap", spot_diameter_um, apart_um.max())
 
 
 def _bad_spots(what: str) -> InputError:
@@ -188,8 +234,11 @@ def _join(matrix: csr_matrix, spot_ids: list[str], positions: pd.DataFrame) -> t
             remedy="give files of the same section; if genes are in rows, transpose the counts",
         )
     n_counts, n_spots = len(spot_ids) - len(rows), len(positions) - len(rows)
-    # A few are usual; losing most of either side hints at files of two sections.
-    level = logging.INFO if len(rows) >= max(len(spot_ids), len(positions)) / 2 else logging.WARNING
+    # A few are usual, and one file may hold more than the tissue; losing most of one, or some of both, hints at files of
+    # two sections, or at x and y exchanged.
+    most = len(rows) < max(len(spot_ids), len(positions)) / 2
+    both = min(n_counts, n_spots) > _FEW * len(rows)
+    level = logging.WARNING if most or both else logging.INFO
     logger.log(
         level,
         "%d spots are in counts and spots; left out: %d in counts only, %d in spots only",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import re
 import shlex
@@ -43,7 +44,7 @@ def open_text(path: Path) -> TextIO:
 
 
 def check_text(path: Path, *, where: str) -> None:
-    """Refuse UTF-16 and bytes of zero: what reads tables would end a cell there, and say nothing.
+    """Refuse what is not UTF-8, and bytes of zero: what reads tables would end a cell there, and say nothing.
 
     What cannot be read at all is left to whoever reads it.
 
@@ -55,8 +56,12 @@ def check_text(path: Path, *, where: str) -> None:
     try:
         with cast("IO[bytes]", gzip.open(path) if compression(path) else path.open("rb")) as file:
             begin = block = file.read(_BLOCK)
-            at = 0
+            at, decoder, foreign = 0, codecs.getincrementaldecoder("utf-8")(), None
             while block and b"\0" not in block:
+                try:
+                    decoder.decode(b"" if foreign else block)
+                except UnicodeDecodeError as error:
+                    foreign = error.object[error.start : error.start + 1]
                 at, block = at + len(block), file.read(_BLOCK)
     except (EOFError, OSError, zlib.error):
         return
@@ -64,13 +69,7 @@ def check_text(path: Path, *, where: str) -> None:
     if wide is None and b"\0" in (begin[:1], begin[1:2]) and begin[:64].count(b"\0") >= len(begin[:64]) // 2:
         wide = "UTF-16BE" if begin.startswith(b"\0") else "UTF-16LE"
     if wide is not None:
-        made = f"{path.stem}_utf8{path.suffix}"
-        raise InputError(
-            f"{path.name} is text in {wide}",
-            where=where,
-            expected="text in UTF-8",
-            remedy=f"save it as UTF-8: iconv -f {wide} -t UTF-8 {shlex.quote(path.name)} > {shlex.quote(made)}",
-        )
+        raise _other_text(path, f"is text in {wide}", wide, where)
     if block:
         raise InputError(
             f"byte {at + block.index(0)} of {path.name} is zero: it is not a text file, or it is incomplete",
@@ -78,6 +77,24 @@ def check_text(path: Path, *, where: str) -> None:
             expected="a table as plain text",
             remedy="fetch or export the file again",
         )
+    if foreign:
+        letter = foreign.decode("latin-1")
+        raise _other_text(
+            path, f"is no text in UTF-8: it holds the byte 0x{foreign.hex()}, in Latin-1 {letter!r}", "LATIN1", where
+        )
+
+
+def _other_text(path: Path, what: str, encoding: str, where: str) -> InputError:
+    made = f"{path.stem}_utf8{path.suffix}"
+    own, new = shlex.quote(path.name), shlex.quote(made)
+    iconv = f"iconv -f {encoding} -t UTF-8"
+    return InputError(
+        f"{path.name} {what}",
+        where=where,
+        expected="text in UTF-8",
+        remedy="save it as UTF-8: "
+        + (f"gzip -dc {own} | {iconv} | gzip > {new}" if compression(path) else f"{iconv} {own} > {new}"),
+    )
 
 
 def check_points(values: Iterable[Any], name: str, *, where: str) -> None:

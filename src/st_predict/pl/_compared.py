@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from st_predict._spatialdata.prediction import is_own_table, read_prediction
+from st_predict._spatialdata.prediction import check_predicted, is_own_table, read_prediction
 from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
 from st_predict.core.expression import section_expression
@@ -94,6 +94,7 @@ def compare(
     _check_genes(genes, prediction.panel, [str(gene) for gene in section.gene_names])
     columns = [prediction.panel.index(gene) for gene in genes]
     predicted = prediction.expression[:, columns]
+    check_predicted(predicted, key, section.name)
     least = prediction.min_counts if min_counts is None else min_counts
     if alone:
         everywhere = np.ones(section.n_spots, dtype=bool)

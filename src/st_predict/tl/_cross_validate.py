@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal
 
 from st_predict._spatialdata.keys import Elements
@@ -240,4 +241,4 @@ def _said(error: Exception) -> str:
     """One line a user can read."""
     if type(error).__name__ == "KilledWorker":
         return "its process died twice (out of memory?)"
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"{type(error).__name__}: {shorten(str(error), 300, placeholder=' ...')}"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from st_predict._spatialdata.keys import Elements
-from st_predict._spatialdata.prediction import read_prediction
+from st_predict._spatialdata.prediction import check_predicted, read_prediction
 from st_predict._spatialdata.read import read_section
 from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
@@ -65,7 +63,7 @@ def evaluate(
     Raises
     ------
     InputError
-        If there is no such prediction, some of the spots have none, the section has no gene of the panel, or fewer than
+        If there is no such prediction, it was changed, some of the spots have none, the section has no gene of the panel, or fewer than
         three spots can be scored.
 
     Examples
@@ -109,13 +107,7 @@ def evaluate(
         )
     kept = section.keep(scored)
     predicted, truth = prediction.expression[scored][:, known], section_expression(kept, shared)
-    if unpredicted := int(np.isnan(predicted).any(axis=1).sum()):
-        raise InputError(
-            f"{unpredicted} of {len(predicted)} spots of {section.name!r} have no prediction: they were not in tissue when it was made",
-            where=f"obsm[{key!r}]",
-            expected="a prediction of every spot that is scored",
-            remedy="run st_predict.tl.predict again",
-        )
+    check_predicted(predicted, key, section.name)
     values = score_genes(kept, predicted, truth, shared, seed=seed)
     scores = pd.DataFrame(values, index=pd.Index(shared, name="gene"))
     if prediction.expected_pcc is not None:

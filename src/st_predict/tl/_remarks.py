@@ -156,10 +156,12 @@ def _say_expected(slide: str, model: Model, predicted: Prediction, *, of_another
     if model.reliability is None or kept_share(shift, of_another=of_another) == 1:
         return
     lowered = model.reliability.on_slide(shift, of_another=of_another)
-    before, after = (float(found.expected_pcc.mean()) for found in (model.reliability, lowered))
+    before, after = (f"{float(found.expected_pcc.mean()):.2f}" for found in (model.reliability, lowered))
+    if before == after:
+        return
     why = "it is of another subject than all training sections, and " if of_another else ""
     logger.warning(
-        "the mean PCC to expect of %s is lowered from %.2f (%s) to %.2f: %son slides unlike training, held-out subjects "
+        "the mean PCC to expect of %s is lowered from %s (%s) to %s: %son slides unlike training, held-out subjects "
         "reached as little as a third of what was expected",
         slide, before, model.ground or "sections held out", after, why,
     )  # fmt: skip

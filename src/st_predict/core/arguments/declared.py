@@ -43,6 +43,7 @@ UM_PER_PX = Number(
     remedy="give um per pixel (not pixels per um, nm or mm); a 20x scan has about 0.5",
 )
 LENGTH_UM = Number(0, 1_000_000, what="a length in um")
+SPOT_UM = Number(0.1, 1000, ends=True, what="the diameter of a spot in um")
 SDATA = Instance(
     "spatialdata.SpatialData",
     "a SpatialData, one section",
@@ -159,8 +160,8 @@ DECLARED: dict[str, Kind] = {
     "um_per_px": optional(UM_PER_PX),
     "synthetic_tissue.um_per_px": Number(0.2, 2.0, ends=True, what="um a pixel"),
     "size_um": Number(600, 10_000, ends=True, what="a length in um"),
-    "spot_diameter_um": LENGTH_UM,
-    "set_scale.spot_diameter_um": optional(LENGTH_UM),
+    "spot_diameter_um": SPOT_UM,
+    "set_scale.spot_diameter_um": optional(SPOT_UM),
     "pitch_um": optional(LENGTH_UM),
     "spot_grid.pitch_um": LENGTH_UM,
     "pool_spots.pitch_um": LENGTH_UM,

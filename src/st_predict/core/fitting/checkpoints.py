@@ -115,13 +115,15 @@ class Checkpoints:
 def what_is_kept(folder: Path | None) -> str:
     """Of a training that was broken off: what is in its folder, and how to go on."""
     if folder is None:
-        return "There is no model, and nothing of the training is kept; checkpoint_dir (--checkpoints) would keep it"
+        return (
+            "No new model was made, and nothing of the training is kept; checkpoint_dir (--checkpoints) would keep it"
+        )
     if not (folder / _OF).is_file():
-        return f"There is no model, and nothing is kept in {folder} yet"
+        return f"No new model was made, and nothing is kept in {folder} yet"
     blocks, fits = len(list(folder.glob(f"{_FEATURES}/*/*.npy"))), sorted(one.stem for one in folder.glob("*.ckpt"))
     kept = [f"{blocks} blocks of features"] * bool(blocks) + [f"the fits {', '.join(fits)} as they stood"] * bool(fits)
     return (
-        f"There is no model; kept in {folder}: {' and '.join(kept) or 'what it was begun with'}. "
+        f"No new model was made; kept in {folder}: {' and '.join(kept) or 'what it was begun with'}. "
         "The same call with resume=True (--resume) goes on from there"
     )
 

@@ -49,8 +49,8 @@ def write_folder(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Te
         follow_umask(folder / _WEIGHTS)
 
 
-def check_model_path(path: Path) -> None:
-    """Refuse to write a model over something else.
+def check_model_path(path: Path, *, where: str = "path") -> None:
+    """Refuse to write a model over something else; ``where`` is the argument that the path was given as.
 
     Raises
     ------
@@ -60,11 +60,11 @@ def check_model_path(path: Path) -> None:
     if path.is_dir() and _is_model(path) and (others := foreign_files(path, MODEL_FILES)):
         raise InputError(
             f"{path} holds more than an earlier model: {', '.join(others[:4])}{', ...' if len(others) > 4 else ''}",
-            where="path",
+            where=where,
             expected="a new folder, or an earlier model to replace",
             remedy="choose another path, or move these files away",
         )
-    check_output(path, _is_model, what="a model", where="path")
+    check_output(path, _is_model, what="a model", where=where)
 
 
 def read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
