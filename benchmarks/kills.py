@@ -1,6 +1,6 @@
 """What is lost when commands are killed: at random moments, and in the middle of writing a file.
 
-python benchmarks/kills.py [--random 100] [--aimed 20] [--seed 0] [--share]
+python benchmarks/kills.py [--random 100] [--aimed 20] [--seed 0] [--share] [--at-once 2]
 
 Every command is run once to its end. Then it is run again and again in an empty folder or over an earlier output, killed
 (SIGKILL), told to end (SIGTERM), or broken off as Ctrl-C does (SIGINT to all its processes), given once more, and compared
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
+import importlib
 import json
 import os
 import random
@@ -24,8 +25,9 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +39,7 @@ warnings.simplefilter("ignore")
 QUICK = ["--encoder", "tiny", "--genes", "10"]
 SIGNALS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143, -15), signal.SIGINT: (130, -2)}
 ENDED_S = 30.0
+STARTING = 4  # times as long as one process takes a command here that starts others: they import all anew
 CACHES = ("torchinductor_", ".ses")  # of torch and of ONNX Runtime, which keep them for whoever runs next
 COLUMNS = ("ended before", "lost", "differs", "tracebacks", "processes left", "files left")
 
@@ -49,6 +52,8 @@ class Case(NamedTuple):
     result: Callable[[Path], Any]
     replaces: bool = False
     """Whether it makes the same anew where it is given twice."""
+    like: str = ""
+    """The command of one process that gives the same."""
 
 
 class Ended(NamedTuple):
@@ -61,20 +66,30 @@ class Ended(NamedTuple):
 
 def in_fork(work: Callable[[], Any]) -> Any:
     """What a function returns, from a process of its own: this one stays without threads."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with os.fdopen(write, "w") as file:
-            try:
-                json.dump({"found": work()}, file)
-            except Exception as error:  # noqa: BLE001 - whatever keeps a result from being read is told as such
-                json.dump({"found": f"{type(error).__name__}: {error}"[:500]}, file)
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as file:
-        told = file.read()
-    os.waitpid(child, 0)
-    return json.loads(told)["found"]
+    return in_forks([work])[0]
+
+
+def in_forks(works: Sequence[Callable[[], Any]]) -> list[Any]:
+    """What functions return that run at once, each in a process of its own."""
+    started = []
+    for work in works:
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            with os.fdopen(write, "w") as file:
+                try:
+                    json.dump({"found": work()}, file)
+                except Exception as error:  # noqa: BLE001 - whatever keeps a result from being read is told as such
+                    json.dump({"found": f"{type(error).__name__}: {error}"[:500]}, file)
+            os._exit(0)
+        os.close(write)
+        started.append((child, read))
+    found = []
+    for child, read in started:
+        with os.fdopen(read) as file:
+            found.append(json.loads(file.read())["found"])
+        os.waitpid(child, 0)
+    return found
 
 
 def start(arguments: list[str], folder: Path) -> int:
@@ -164,14 +179,14 @@ def in_the_making(folder: Path) -> list[Path]:
     return found + [path for path in (folder / "tmp").iterdir() if not path.name.startswith(CACHES)]
 
 
-def draw(inputs: Path) -> None:
-    """Sections, slides, a model and a prediction that the commands work on."""
+def draw(inputs: Path) -> list[str]:
+    """Sections, slides, a model and a prediction that the commands work on; what was imported for them is returned."""
     import numpy as np
     from PIL import Image
 
     import st_predict as stp
 
-    sections = stp.datasets.synthetic_tissue(n_sections=3, n_subjects=3, size_um=900)
+    sections = stp.datasets.synthetic_tissue(n_sections=3, n_subjects=3, size_um=700)
     for name, sdata in sections.items():
         sdata.write(inputs / f"{name}.zarr")
         pixels = np.asarray(
@@ -183,6 +198,7 @@ def draw(inputs: Path) -> None:
     last = list(sections)[-1]
     stp.tl.predict(sections[last], model)
     sections[last].write(inputs / "predicted.zarr")
+    return list(sys.modules)
 
 
 def cases(inputs: Path) -> list[Case]:
@@ -227,8 +243,8 @@ def cases(inputs: Path) -> list[Case]:
         Case("predict slides", cohort(1), _predictions),
         Case("benchmark", benchmark(1), _scores),
         Case("evaluate", evaluate, lambda work: (work / "scores.csv").read_text(), replaces=True),
-        Case("predict slides --jobs 2", cohort(2), _predictions),
-        Case("benchmark --jobs 2", benchmark(2), _scores),
+        Case("benchmark --jobs 2", benchmark(2), _scores, like="benchmark"),
+        Case("predict slides --jobs 2", cohort(2), _predictions, like="predict slides"),
     ]
 
 
@@ -285,21 +301,36 @@ def try_one(case: Case, folder: Path, whole: Any, seconds: float, draws: random.
     return {"command": case.name, "kill": ("aimed " if aimed else "") + signal.Signals(number).name, **found}
 
 
-def try_all(place: Path, n_random: int, n_aimed: int, draws: random.Random) -> list[dict[str, Any]]:
+def try_all(place: Path, n_random: int, n_aimed: int, seed: int, at_once: int) -> list[dict[str, Any]]:
     """Every command in turn, as often as asked; a row for each time."""
     inputs = place / "inputs"
     inputs.mkdir()
-    in_fork(lambda: draw(inputs))
+    _import_all(in_fork(lambda: draw(inputs)))
     known = cases(inputs)
-    wholes: dict[str, tuple[Any, float]] = {}
-    rows = []
-    for i in range(n_random + n_aimed):
-        case = known[i % len(known)]
-        if case.name not in wholes:
-            wholes[case.name] = unbroken(case, place / f"whole_{i}")
-        rows.append(try_one(case, place / str(i), *wholes[case.name], draws, aimed=i >= n_random))
-        shutil.rmtree(place / str(i), ignore_errors=True)
-    return rows
+    numbers = range(n_random + n_aimed)
+
+    def try_some(first: int) -> list[dict[str, Any]]:
+        wholes: dict[str, tuple[Any, float]] = {}
+        rows = []
+        for i in numbers:
+            case = known[i % len(known)]
+            if known.index(case) % at_once != first:
+                continue
+            whole = case.like or case.name
+            if whole not in wholes:
+                wholes[whole] = unbroken(case, place / f"whole_{i}")
+            result, seconds = wholes[whole]
+            draws = random.Random(f"{seed} {i}")
+            seconds *= STARTING if case.like else 1
+            rows.append(try_one(case, place / str(i), result, seconds, draws, aimed=i >= n_random))
+            shutil.rmtree(place / str(i), ignore_errors=True)
+        return rows
+
+    found = in_forks([partial(try_some, first) for first in range(at_once)])
+    for rows in found:
+        if isinstance(rows, str):
+            raise SystemExit(rows)
+    return [row for rows in found for row in rows]
 
 
 def unbroken(case: Case, folder: Path) -> tuple[Any, float]:
@@ -308,7 +339,7 @@ def unbroken(case: Case, folder: Path) -> tuple[Any, float]:
     work.mkdir(parents=True)
     done = run_whole(case.arguments(work), folder)
     if done.status:
-        raise SystemExit(f"{case.name} fails:\n{(folder / 'log.txt').read_text()}")
+        raise RuntimeError(f"{case.name} fails:\n{(folder / 'log.txt').read_text()}")
     result = in_fork(lambda: case.result(work))
     print(f"{case.name}: {done.seconds:.1f} s", flush=True)
     return result, done.seconds
@@ -321,26 +352,29 @@ def main() -> int:
     parser.add_argument("--aimed", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", action="store_true", help="a tenth, of every command once")
+    parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="commands that run side by side")
     asked = parser.parse_args()
     n_random, n_aimed = (8, 4) if asked.share else (asked.random, asked.aimed)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is raised in a fork before it is ready would end up here
-    _import_all()
     place = Path(tempfile.mkdtemp(prefix="st_predict_kills_"))  # forks would remove a TemporaryDirectory as they end
     try:
-        rows = try_all(place, n_random, n_aimed, random.Random(asked.seed))
+        rows = try_all(place, n_random, n_aimed, asked.seed, asked.at_once)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     _print(rows)
     return int(any(row[name] for row in rows for name in (*COLUMNS[1:], "status")))
 
 
-def _import_all() -> None:
-
+def _import_all(used: list[str]) -> None:
+    """Import what commands import, here, and once: ``used`` is what a fork had imported after all its work."""
     import st_predict.cli.benchmark
     import st_predict.cli.commands
     import st_predict.cli.predict
     import st_predict.tl._cohort  # noqa: F401
 
+    for name in used:
+        with suppress(Exception):  # some are modules by name only
+            importlib.import_module(name)
     # A fork would else clear away, at some moment, what importing has left here; Python swallows a signal that comes then.
     gc.collect()
     gc.freeze()

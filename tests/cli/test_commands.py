@@ -312,7 +312,7 @@ def test_shells_complete_what_is_typed(typed: str, completed: set[str]) -> None:
 
 @pytest.mark.one_python
 def test_demo_writes_what_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stp.tl, "train", partial(stp.tl.train, encoder="tiny", tile_um=112, max_epochs=3))
+    monkeypatch.setattr(stp.tl, "train", partial(stp.tl.train, encoder="tiny", tile_um=112, max_epochs=3, members=1))
     small = partial(stp.datasets.synthetic_tissue, n_genes=40, size_um=900.0)
     monkeypatch.setattr(stp.datasets, "synthetic_tissue", small)
     out = tmp_path / "demo"

@@ -39,6 +39,7 @@ def make_section(
     um_per_px: float | None = UM_PER_PX,
     bins: bool = False,
     scale_factors: list[int] | None = None,
+    seed: int = 0,
 ) -> SimpleNamespace:
     """A section of 5 x 4 spots, right of and below the middle of its image, and the truth it was made from.
 
@@ -58,7 +59,7 @@ def make_section(
     from st_predict._spatialdata.prediction import Prediction
     from st_predict._spatialdata.write import write_prediction
 
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     centers = np.array([(400.0 + 90 * x, 260.0 + 80 * y) for y in range(4) for x in range(5)])
     order = rng.permutation(len(centers))
     index = 100 + np.arange(len(centers))

@@ -42,7 +42,10 @@ class Terminated(SystemExit):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within it, SIGTERM and SIGHUP raise :class:`Terminated` in the main thread, once. Handlers that exist already stay."""
+    """Within it, SIGTERM and SIGHUP raise :class:`Terminated` in the main thread, once, and Ctrl-C ``KeyboardInterrupt``.
+
+    Handlers that exist already stay.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -53,10 +56,11 @@ def ended_by_signals() -> Iterator[None]:
             came.append(number)
             raise Terminated(number)
 
-    taken = [one for one in _SIGNALS if signal.getsignal(one) == signal.SIG_DFL]  # nohup has SIGHUP ignored
-    for one in taken:
-        signal.signal(one, end)
+    handlers = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(_SIGNALS, end)}
+    taken = [one for one in handlers if signal.getsignal(one) == signal.SIG_DFL]  # nohup has SIGHUP ignored
     try:
+        for one in taken:
+            signal.signal(one, handlers[one])
         yield
     finally:
         for one in taken:
