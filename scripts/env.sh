@@ -12,6 +12,9 @@ st_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 st_venv=${ST_PREDICT_VENV:-$st_root/.venv}
 case $st_venv in /*) ;; *) st_venv=$st_root/$st_venv ;; esac
 
+# Python keeps what it compiles: with this set, as in some containers, every process would compile all it imports anew.
+unset PYTHONDONTWRITEBYTECODE
+
 st_say() { printf '[st-predict] %s\n' "$*" >&2; }
 
 st_fail() {
@@ -67,7 +70,7 @@ st_prepare() {
             st_fail "uv could not make $st_venv" "remove that folder, or set ST_PREDICT_VENV to another"
     fi
     st_say "installing st-predict and what it needs; the first time downloads several GB (torch) and takes minutes"
-    (cd "$st_root" && "$st_uv" pip install --compile-bytecode --python "$st_venv/bin/python" --editable . --group "$group") ||
+    (cd "$st_root" && "$st_uv" pip install --python "$st_venv/bin/python" --editable . --group "$group") ||
         st_fail "the installation failed (see above)" "check the network and the free disk space, then run this again"
     printf '%s\n' "$wanted" >"$stamp"
     st_say "environment is ready: $st_venv"
