@@ -50,6 +50,7 @@ def test_a_file_of_its_owner_alone_gets_them(umask: int, tmp_path: Path) -> None
     assert not others_than(umask, tmp_path) and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.one_python
 def test_a_cohort_its_model_and_what_it_writes_while_at_work(
     umask: int, quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

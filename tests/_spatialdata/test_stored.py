@@ -34,6 +34,7 @@ def stores(make_section: Make, tmp_path: Path) -> dict[str, Path]:
     return paths
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("band", [8192, 10, 1])
 def test_counts_are_those_of_the_table(
     stores: dict[str, Path], make_section: Make, monkeypatch: pytest.MonkeyPatch, band: int
@@ -58,6 +59,7 @@ def test_counts_are_those_of_the_table(
     assert none[:, columns].shape == (0, 3) and not none.sum(axis=0).any()
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("ranking", ["heg", "hvg"])
 def test_panel_and_targets_are_those_of_sections_in_memory(
     stores: dict[str, Path], make_section: Make, ranking: Any
@@ -80,6 +82,7 @@ def test_the_model_is_that_of_sections_in_memory(
     assert by_text.id == held.id and by_text.sections == ["A", "B"]
 
 
+@pytest.mark.one_python
 def test_no_table_is_held(stores: dict[str, Path]) -> None:
     gc.collect()
     before = sum(type(thing) is AnnData for thing in gc.get_objects())
@@ -106,6 +109,7 @@ def test_cross_validation_takes_paths(stores: dict[str, Path], quick: dict[str, 
     assert set(table["section"]) == {"A", "B"} and np.isfinite(table["value"].dropna()).all()
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("inside", ["", "tables", "tables/table/X/data/c", "tables/table/X/indptr"])
 def test_a_section_that_disappears_is_named(stores: dict[str, Path], inside: str) -> None:
     section, _ = read_stored_section(stores["A"])

@@ -125,6 +125,7 @@ def test_tiles_laid_after_spots_are_asked_for(wsi: wsidata.WSIData) -> None:
     assert place(wsi, Elements(shapes_key="tiles"), need_table=False).shapes == "tiles"
 
 
+@pytest.mark.one_python
 def test_prediction_on_tiles_is_that_on_spots_at_their_middles(
     wsi: wsidata.WSIData, path: Path, quick_model: Model, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def model(stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     return path
 
 
+@pytest.mark.one_python
 def test_train_writes_a_model_of_the_given_settings(model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     assert config["sections"] == ["S1", "S2"]
@@ -86,6 +87,7 @@ def predicted_anew(stores: dict[str, Path], model: Path, out: Path) -> Result:
     return run("predict", stores["S3"], "--model", model, "--out", out)
 
 
+@pytest.mark.one_python
 def test_a_store_that_is_no_prediction_of_ours_is_never_replaced(
     stores: dict[str, Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +159,7 @@ def test_nothing_is_added_to_other_stores_and_models(
     assert listed(places[whole]) == before
 
 
+@pytest.mark.one_python
 def test_a_slide_named_by_a_dot_is_written_under_its_name(
     stores: dict[str, Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +169,7 @@ def test_a_slide_named_by_a_dot_is_written_under_its_name(
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["S3.zarr"]
 
 
+@pytest.mark.one_python
 def test_scores_replace_scores_alone(
     stores: dict[str, Path], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +188,7 @@ def test_scores_replace_scores_alone(
         assert place.read_bytes() == content
 
 
+@pytest.mark.one_python
 def test_genes_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
     names = [
         str(n) for n in np.asarray(stp.datasets.synthetic_tissue(n_genes=40, size_um=900.0)["S1"]["table"].var_names)
@@ -195,6 +200,7 @@ def test_genes_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
     assert json.loads((tmp_path / "m" / "config.json").read_text())["panel"] == names[:3]
 
 
+@pytest.mark.one_python
 def test_gene_sets_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
     names = [str(n) for n in stp.datasets.synthetic_tissue(n_genes=40, size_um=900.0)["S1"]["table"].var_names]
     listing = tmp_path / "sets.gmt"

@@ -396,6 +396,7 @@ def test_folders_that_are_no_slide(tmp_path: Path) -> None:
         stp.io.slide(tmp_path / "gone.svs")
 
 
+@pytest.mark.one_python
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can become another user")
 def test_a_file_that_may_not_be_read(pixels: np.ndarray) -> None:
     tmp_path = Path(tempfile.mkdtemp(dir="/tmp"))  # pytest's own folder is closed to others

@@ -109,6 +109,7 @@ def test_records_of_a_real_fit(made: SimpleNamespace) -> None:
     np.testing.assert_allclose(lines(scores)["nh2st"][0][:2], model.held_out["pcc", "nh2st"])
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("ending", ["png", "pdf", "svg", "jpg", "tiff"])
 def test_a_picture_replaces_one_of_ours_alone(tmp_path: Path, ending: str) -> None:
     """Ours is known in every format; a picture drawn by others, were it by matplotlib, is not ours."""

@@ -40,6 +40,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return seen
 
 
+@pytest.mark.one_python
 def test_one_row_a_method_fold_section_set_and_metric(three_sections: Sections, tile_count: SimpleNamespace) -> None:
     table = cross_validate(three_sections, methods=NH2ST, **QUICK)
     assert tile_count.tiles == 3 * 42 * 4, "every tile of every scale once, for all methods and folds"

@@ -58,6 +58,7 @@ def run(slides: list[Path], model: Model, out: Path, **settings: Any) -> pd.Data
     return stp.tl.predict_cohort(slides, model, out, um_per_px=UM, n_jobs=1, **settings)
 
 
+@pytest.mark.one_python
 def test_the_session_keeps_its_own_model(
     slides: list[Path], quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +242,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(
         np.testing.assert_array_equal(values(out)[name], expected)
 
 
+@pytest.mark.one_python
 def test_an_earlier_store_stays_whole_until_the_new_one_is(
     slides: list[Path], quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -515,6 +517,7 @@ def test_intervals_and_genes_left_out_in_a_cohort(
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.one_python
 def test_every_scene_of_a_file_is_predicted(quick_model: Model, tmp_path: Path) -> None:
     import tifffile
 

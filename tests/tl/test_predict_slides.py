@@ -82,6 +82,7 @@ def test_a_bare_slide_gets_a_grid_at_the_pitch_of_training(
     assert np.isfinite(table.X).all() and table.X.std(axis=0).max() > 0
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize(("known", "laid"), [("square", "square"), ("hex", "hex"), (None, "hex")])
 def test_a_laid_grid_has_the_layout_of_training(
     known: str | None,

@@ -119,6 +119,7 @@ def test_killed_three_times_and_resumed_is_as_if_never_killed(
     assert models[0].history.equals(models[1].history) and models[0].held_out.equals(models[1].held_out)
 
 
+@pytest.mark.one_python
 def test_tiles_are_not_encoded_again(
     make_section: Callable[..., SpatialData], quick: dict[str, Any], tmp_path: Path, tile_count: Any
 ) -> None:
@@ -165,6 +166,7 @@ def test_hardware_that_makes_no_sense_is_refused_before_tiles_are_encoded(
     assert where in error.value.where and tile_count.tiles == 0
 
 
+@pytest.mark.one_python
 def test_loggers_and_callbacks_see_the_fit_on_all_sections(
     three_sections: dict[str, SpatialData], quick: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -91,6 +91,7 @@ def spots(request: pytest.FixtureRequest, spot_set: Callable[..., SpotSet]) -> S
     return found.with_tiles(torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator))
 
 
+@pytest.mark.one_python
 def test_a_fit_broken_off_ends_as_one_that_was_not(
     spots: SpotSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

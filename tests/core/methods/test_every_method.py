@@ -161,6 +161,7 @@ def trained_end_to_end(name: str) -> tuple[Model, list[np.ndarray]]:
     return model, tiles
 
 
+@pytest.mark.one_python
 @every_trained_method
 def test_trains_an_encoder_end_to_end(name: str, tmp_path: Any) -> None:
     """Also that the model comes back from disk with all a prediction takes."""

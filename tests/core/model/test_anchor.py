@@ -87,6 +87,7 @@ def test_a_slide_like_training_is_the_networks_and_one_unlike_it_is_ridges(model
         assert np.abs(found - (alone if share else ridge).predict_features(features, section.centers_px)).max() > 0.01
 
 
+@pytest.mark.one_python
 def test_a_saved_model_draws_and_expects_the_same(model: Model, tmp_path: Path) -> None:
     loaded = load_model(model.save(tmp_path / "model"))
     assert loaded.id == model.id and loaded.ground == model.ground == "new section"

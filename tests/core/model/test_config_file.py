@@ -205,6 +205,7 @@ def hub_model(
     return train(sections, **{**quick, "encoder": "hf-hub:owner/model", "max_epochs": 1}, trainable_encoder=True)
 
 
+@pytest.mark.one_python
 def test_loading_never_asks_the_network(hub_model: Model, folder: Path, tmp_path: Path, quick_model: Model) -> None:
     """Not even for a trained encoder whose architecture only a hub tells, in a process that never saw the hub."""
     hub_model.save(tmp_path / "hub")

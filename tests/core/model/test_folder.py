@@ -284,6 +284,7 @@ def test_below_a_file_nothing_can_be_saved(quick_model: Model, tmp_path: Path) -
         store.check_model_path(tmp_path / "file" / "a" / "model")
 
 
+@pytest.mark.one_python
 @pytest.mark.skipif(os.name != "posix", reason="an open file cannot be replaced on Windows")
 def test_two_writers_and_a_reader_of_one_model(
     folder: Path, quick_model: Model, other_model: Model, monkeypatch: pytest.MonkeyPatch
