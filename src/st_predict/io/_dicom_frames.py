@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from st_predict.io._checks import unreadable
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PIXELS = b"\xe0\x7f\x10\x00OB\x00\x00\xff\xff\xff\xff\xfe\xff\x00\xe0"  # frames one by one, and then their table
+_PIXELS = re.compile(rb"\xe0\x7f\x10\x00O[BW]\x00\x00")  # the element of all pixels, the last of a file
+_FRAMES = b"\xff\xff\xff\xff\xfe\xff\x00\xe0"  # frames one by one, and then their table
 _ITEM_BYTES = 8  # before each frame
 
 
@@ -44,10 +46,10 @@ def check_frames(file: Path, *, where: str) -> None:
 def _wrong_frame(file: Path, _changed: int, size: int) -> int | None:
     """Number of the first frame that cannot lie where the table says; ``None`` where all can, or there is no table."""
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as held:
-        place = held.find(_PIXELS)
-        if place < 0:
+        pixels = _PIXELS.search(held)  # in a file of plain pixels too, so that those are not searched
+        if pixels is None or held[pixels.end() : pixels.end() + len(_FRAMES)] != _FRAMES:
             return None
-        place += len(_PIXELS)
+        place = pixels.end() + len(_FRAMES)
         table = held[place + 4 : place + 4 + int.from_bytes(held[place : place + 4], "little")]
     found = np.frombuffer(table[: len(table) // 4 * 4], "<u4").astype(np.int64)
     room = size - (place + 4 + len(table)) - _ITEM_BYTES
