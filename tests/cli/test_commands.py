@@ -238,6 +238,9 @@ def test_gene_sets_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
         (["train", "{tmp}", "--out", "{tmp}/m"], "not a SpatialData Zarr store"),
         (["train", "{S1}", "--out", "{tmp}"], "exists and is not a model"),
         (["train", "{S1}", "--out", "{tmp}"], "where:    --out"),
+        (["train", "{S1}", "--out", "{tmp}/m", "--checkpoints", "{S1}/kept"], "where:    --checkpoints"),
+        (["benchmark", "{S1}", "{S2}", "--out", "{tmp}/m", "--tile-um", "0"], "where:    --tile-um"),
+        (["predict", "{model}/config.json", "--model", "{model}", "--out", "{S1}"], "where:    --out"),
         (["train", "{S1}", "--out", "{S1}/model"], "{S1} is a Zarr store, and what is written there"),
         (
             ["train", "{S1}", "--out", "{tmp}/m", "--checkpoints", "{S1}/kept"],

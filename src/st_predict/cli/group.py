@@ -15,6 +15,8 @@ from st_predict.core.errors import InputError
 from st_predict.core.log import be_heard
 
 USER_ERROR, BROKEN_OFF = 2, 130
+_CALLED = {"out_dir": "out", "model": "model_path"}
+"""Arguments of functions by the names they have in commands, where these differ."""
 _TYPED, _AGAIN, _KEPT = "st_predict.typed", "st_predict.again", "st_predict.kept"
 
 
@@ -61,9 +63,21 @@ class Commands(click.Group):
         except Terminated as error:
             _tell_how_to_go_on(f"Error: {error}", ctx)
             raise
-        except (InputError, ConnectionError, PermissionError) as error:
+        except InputError as error:
+            click.echo(f"Error: {self._as_typed(error, ctx)}", err=True)
+            ctx.exit(USER_ERROR)
+        except (ConnectionError, PermissionError) as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(USER_ERROR)
+
+    def _as_typed(self, error: InputError, ctx: click.Context) -> InputError:
+        """The error, with the option or argument of the command in place of that of the function which it calls."""
+        command = self.commands.get(str(ctx.invoked_subcommand))
+        for one in command.params if command else ():
+            if one.name in (error.where, _CALLED.get(error.where)):
+                typed = one.opts[-1] if isinstance(one, click.Option) else one.human_readable_name
+                return InputError(error.what, where=typed, expected=error.expected, remedy=error.remedy)
+        return error
 
 
 def typed(ctx: click.Context) -> str:
