@@ -334,13 +334,16 @@ def test_demo_writes_what_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (out / name).exists()
         assert name in result.output
     assert stp.load_model(out / "model").method == "nh2st"
-    assert run("demo", "--out", out).exit_code == 0  # an earlier demo may be replaced
 
+    def drawn(**_: object) -> None:
+        raise stp.InputError("drawn", where="-", expected="-", remedy="-")
+
+    monkeypatch.setattr(stp.datasets, "synthetic_tissue", drawn)
+    assert run("demo", "--out", out).output.startswith("Error: drawn")  # an earlier demo may be replaced
     (out / "thesis.txt").write_text("years of work")  # in a demo
     foreign = tmp_path / "mine"
     foreign.mkdir()
     (foreign / "scores.csv").write_text("mine")  # a file named like one of a demo's
-    monkeypatch.setattr(stp.datasets, "synthetic_tissue", None)
     for place in (out, foreign):
         before = listed(place)
         refused = run("demo", "--out", place)

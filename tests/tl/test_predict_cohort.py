@@ -286,6 +286,7 @@ def test_a_worker_that_dies_is_given_its_slide_again(
 def test_a_worker_of_a_client_that_is_killed_costs_its_slide_only(
     slides: list[Path], quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import dask
     from distributed import Client, LocalCluster
 
     predict = _cohort.predict_slide
@@ -299,6 +300,7 @@ def test_a_worker_of_a_client_that_is_killed_costs_its_slide_only(
         return predict(shared, job)
 
     with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),  # of four, each of which starts a process anew
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):

@@ -98,24 +98,27 @@ def far_apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> f
 
 
 @pytest.mark.one_python
-@pytest.mark.parametrize(("kind", "by"), [("trainable", ()), ("trainable", TORCHRUN), ("frozen", ())])
-def test_two_processes_train_as_one_does(kind: str, by: tuple[str, ...], by_one: Path, tmp_path: Path) -> None:
-    run(tmp_path, 2, kind, by=by)
-    alone, together = found_in(by_one, kind, 0), [found_in(tmp_path, kind, rank) for rank in range(2)]
-    assert len(alone["gradients"]) == len(together[0]["gradients"]) > 4
-    for one, other in zip(alone["gradients"], together[0]["gradients"], strict=True):
-        assert far_apart(one, other) < 1e-4
-    assert far_apart(alone["tensors"], together[0]["tensors"]) < 1e-4
-    for name, values in together[0]["tensors"].items():
-        other = together[1]["tensors"][name]
-        assert torch.equal(values.nan_to_num(-1.0), other.nan_to_num(-1.0)), f"the processes have parted: {name}"
-    for one, other in zip(alone["held_out"], together[1]["held_out"], strict=True):
-        assert one["pcc"] == pytest.approx(other["pcc"], abs=1e-4)
-    assert load_model(tmp_path / f"{kind}-model").sections == ["S1", "S2"]
-    if kind == "trainable":
-        halves = [found["seen"] for found in together]
-        assert sum(halves) == alone["seen"], "each tile is encoded once, by one of them"
-        assert abs(halves[0] - halves[1]) <= 0.1 * alone["seen"]
+@pytest.mark.parametrize(("by", "kinds"), [((), ("trainable", "frozen")), (TORCHRUN, ("trainable",))])
+def test_two_processes_train_as_one_does(
+    by: tuple[str, ...], kinds: tuple[str, ...], by_one: Path, tmp_path: Path
+) -> None:
+    run(tmp_path, 2, *kinds, by=by)
+    for kind in kinds:
+        alone, together = found_in(by_one, kind, 0), [found_in(tmp_path, kind, rank) for rank in range(2)]
+        assert len(alone["gradients"]) == len(together[0]["gradients"]) > 4
+        for one, other in zip(alone["gradients"], together[0]["gradients"], strict=True):
+            assert far_apart(one, other) < 1e-4
+        assert far_apart(alone["tensors"], together[0]["tensors"]) < 1e-4
+        for name, values in together[0]["tensors"].items():
+            other = together[1]["tensors"][name]
+            assert torch.equal(values.nan_to_num(-1.0), other.nan_to_num(-1.0)), f"the processes have parted: {name}"
+        for one, other in zip(alone["held_out"], together[1]["held_out"], strict=True):
+            assert one["pcc"] == pytest.approx(other["pcc"], abs=1e-4)
+        assert load_model(tmp_path / f"{kind}-model").sections == ["S1", "S2"]
+        if kind == "trainable":
+            halves = [found["seen"] for found in together]
+            assert sum(halves) == alone["seen"], "each tile is encoded once, by one of them"
+            assert abs(halves[0] - halves[1]) <= 0.1 * alone["seen"]
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 12])
