@@ -262,7 +262,8 @@ def test_data_that_is_meant(stores: list[Path], tmp_path: Path) -> None:
         (["hers2t", "--out", "{tmp}/o"], "did you mean her2st"),
         (["{mine}", "--out", "{tmp}/o"], "is no Zarr store and holds no public sets"),
         (["als", "mob", "als", "--out", "{tmp}/o"], "als is given 2 times"),
-        (["{S}", "{S}", "--out", "{tmp}/o"], "share a name"),
+        (["{S}", "{S}", "--out", "{tmp}/o"], "are one store\n  where:    DATA"),
+        (["{S}", "{mine}/{S.name}", "--out", "{tmp}/o"], "1 of 2 stores share a name with another"),
         (["mob", "--tile-um", "112", "--out", "{tmp}/o"], "mob states no scale"),
         (["mob", "--layer", "raw", "--out", "{tmp}/o"], "public sets leave no choice of it"),
         (["mob", "--out", "{earlier}"], "holds a benchmark of als as well"),
@@ -282,6 +283,7 @@ def test_user_errors_before_anything_is_read(
     (mine / "index.html").write_text("a page of mine")
     earlier = tmp_path / "mine" / "earlier"
     (earlier / "als" / "folds").mkdir(parents=True)
+    shutil.copytree(stores[0], mine / stores[0].name)
     result = run(*[a.format(S=stores[0], tmp=tmp_path, mine=mine, earlier=earlier) for a in arguments])
     assert result.exit_code == 2, result.output
     assert said in result.output and "remedy" in result.output

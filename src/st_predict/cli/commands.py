@@ -89,7 +89,7 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     )
     check_model_path(out, where="--out")
     check_apart(out, [path for path in sections if is_store(path)], where="--out")
-    model = stp.tl.train(by_name(sections), **options)
+    model = stp.tl.train(by_name(sections, where="SECTIONS"), **options)
     place = save_somewhere(model, out)
     click.echo(f"{model!r}\nwritten to {place}")
     if place != out:
@@ -156,7 +156,7 @@ def evaluate(
         name: stp.tl.evaluate(
             open_store(slide), key=key, min_counts=min_counts, layer=layer, image_key=image_key, table_key=table_key
         )
-        for name, slide in by_name(slides).items()
+        for name, slide in by_name(slides, where="SLIDES").items()
     }
     click.echo(as_text(means_over_genes(scores, "section")))
     if out is not None:

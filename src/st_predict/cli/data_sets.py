@@ -40,8 +40,8 @@ class Study(NamedTuple):
     """The settings that it needs in place of the defaults."""
 
 
-def by_name(paths: Sequence[Path]) -> dict[str, Path]:
-    """Stores by the name that tables show.
+def by_name(paths: Sequence[Path], *, where: str) -> dict[str, Path]:
+    """Stores by the name that tables show; ``where`` is what the command calls them, for errors.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def by_name(paths: Sequence[Path]) -> dict[str, Path]:
         if (earlier := first.setdefault(os.path.realpath(path), path)) is not path:
             raise InputError(
                 f"{earlier} and {path} are one store",
-                where="SECTIONS",
+                where=where,
                 expected="every section once",
                 remedy="leave one of them out",
             )
@@ -61,7 +61,7 @@ def by_name(paths: Sequence[Path]) -> dict[str, Path]:
     if len(named) < len(paths):
         raise InputError(
             f"{len(paths) - len(named)} of {len(paths)} stores share a name with another",
-            where="SECTIONS",
+            where=where,
             expected="stores of different names",
             remedy="rename the stores",
         )
@@ -111,7 +111,7 @@ def find_studies(data: Sequence[str | Path]) -> list[Study]:
             expected="every set once, by its name or in a folder",
             remedy="leave the others out",
         )
-    own = [Study(OWN, partial(read_stores, by_name(stores)), {})] if stores else []
+    own = [Study(OWN, partial(read_stores, by_name(stores, where="DATA")), {})] if stores else []
     return own + [Study(name, partial(_read_public, name, folder), SETTINGS[name]) for name, folder in public]
 
 
