@@ -84,9 +84,7 @@ def test_a_training_and_a_prediction_on_pooled_spots(xenium: SpatialData, quick:
     assert xenium.tables["spots_counts"].obs[["section", "subject"]].drop_duplicates().to_numpy().tolist() == [
         ["S1", "P1"]
     ]
-    other = spatialdata.deepcopy(xenium)
-    other.tables["spots_counts"].obs["section"] = "S2"
-    model = stp.tl.train({"a": xenium, "b": other}, table_key="spots_counts", **quick | {"min_counts": 1})
+    model = stp.tl.train(xenium, table_key="spots_counts", **quick | {"min_counts": 1})
     stp.tl.predict(xenium, model, table_key="spots_counts")
     assert np.isfinite(xenium.tables["spots_counts"].obsm["predicted"].to_numpy()).all()
 
