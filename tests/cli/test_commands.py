@@ -61,12 +61,13 @@ def test_train_writes_a_model_of_the_given_settings(model: Path) -> None:
 def test_predict_and_evaluate(stores: dict[str, Path], model: Path, tmp_path: Path) -> None:
     import spatialdata
 
-    before = sorted(p.relative_to(stores["S3"]) for p in stores["S3"].rglob("*"))
+    before = {p: p.stat().st_mtime_ns for p in stores["S3"].rglob("*")}
     result = run("predict", stores["S3"], "--model", model, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     predicted = spatialdata.read_zarr(tmp_path / "out" / "S3.zarr")["table"]
     assert predicted.obsm["predicted"].shape == (predicted.n_obs, 20)
-    assert sorted(p.relative_to(stores["S3"]) for p in stores["S3"].rglob("*")) == before
+    assert {p: p.stat().st_mtime_ns for p in stores["S3"].rglob("*")} == before
+    assert "consolidated_metadata" in (tmp_path / "out" / "S3.zarr" / "zarr.json").read_text()
 
     again = run("predict", stores["S3"], "--model", model, "--out", tmp_path / "out")
     assert again.exit_code == 0, again.output

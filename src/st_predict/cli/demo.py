@@ -68,7 +68,7 @@ def run_demo(out: Path, *, seed: int) -> pd.DataFrame:
         summary.to_csv(folder / "scores.csv")
         pd.concat(scores, names=["method"]).to_csv(folder / "gene_scores.csv")
         model.save(folder / "model")
-        unseen.write(folder / "predicted.zarr", update_sdata_path=False)
+        unseen.write(folder / "predicted.zarr")
         seal(folder, "demo")
     summary.attrs = {"genes": len(model.panel), "files": _FILES}
     return summary[["PCC", "Spearman", "MSE", "relative variance", "noise ceiling"]]
