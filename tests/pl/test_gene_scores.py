@@ -170,6 +170,12 @@ def test_axes_and_save(tmp_path: Path) -> None:
             "^a value of column 'mean_count' is inf, and no finite number\n",
         ),
         (one_prediction().assign(pcc="x"), {}, r"^a value of column 'pcc' is 'x' \(text\), and no finite number\n"),
+        (one_prediction().assign(pcc=1j), {}, r"^a value of column 'pcc' is 1j \(complex\), and no finite number\n"),
+        (
+            one_prediction().assign(pcc=pd.Timestamp("2026-01-01")),
+            {},
+            "^a value of column 'pcc' is of type Timestamp, and no finite number\n",
+        ),
         (by_section().assign(gene=None), {}, "^a value of column 'gene' is None, and no name\n"),
         (pd.concat([by_section()] * 2, axis=1), {}, "^the table has column 'pcc' 2 times\n"),
         (by_section().drop(columns="gene"), {}, "the table has no column 'gene'"),

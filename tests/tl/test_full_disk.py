@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import st_predict as stp
 from st_predict.cli import main
 from st_predict.core import full
 from st_predict.core.errors import InputError
+from st_predict.core.files import replacing_folder
 from st_predict.core.full import NotWritten
 from st_predict.core.model.model import Model
 
@@ -45,16 +47,31 @@ def train(make_section: Callable[..., SpatialData], quick: dict[str, Any]) -> Ca
 def test_a_model_stays_in_memory_and_the_earlier_one_on_disk(quick_model: Model, tmp_path: Path) -> None:
     quick_model.save(tmp_path / "m")
     size = (tmp_path / "m" / "weights.safetensors").stat().st_size
-    with room_for(size // 2), pytest.raises(NotWritten, match=r"m was not written: there is no room left \(") as error:
+    limit = r"m was not written: a quota, or a limit to the size of a file, was reached \("
+    with room_for(size // 2), pytest.raises(NotWritten, match=limit) as error:
         quick_model.save(tmp_path / "m")
-    assert error.value.remedy == "free space, or choose a path on another disk"
+    assert "ulimit -f unlimited" in error.value.remedy
     assert [one.name for one in tmp_path.iterdir()] == ["m"] and stp.load_model(tmp_path / "m").id == quick_model.id
     assert stp.load_model(quick_model.save(tmp_path / "other")).id == quick_model.id
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_not_a_quota(number: int, tmp_path: Path) -> None:
+    said = {
+        errno.ENOSPC: "there is no room left",
+        errno.EDQUOT: "a quota, or a limit to the size of a file, was reached",
+    }
+    match = rf"deep/er/m was not written: {said[number]} \(0.0 kB were written"
+    with pytest.raises(NotWritten, match=match), replacing_folder(tmp_path / "deep" / "er" / "m"):
+        raise OSError(number, os.strerror(number))
+    assert not list(tmp_path.iterdir()), "folders that were made for it are gone"
+
+
 def test_how_much_is_missing_is_said(quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(full, "_free", lambda _: 1000)
-    with pytest.raises(NotWritten, match=r"m was not written: it takes [0-9.]+ MB, and [0-9.]+ MB of them are missing"):
+    with pytest.raises(
+        NotWritten, match=r"m was not written: it takes [0-9.]+ [kM]B, and [0-9.]+ [kM]B of them are missing"
+    ):
         quick_model.save(tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
 
@@ -65,7 +82,7 @@ def test_a_training_goes_on_without_what_cannot_be_kept(
     with room_for(15_000):
         model = train(checkpoint_dir=tmp_path / "kept")
     said = [message for message in caplog.messages if "was not written" in message]
-    assert len(said) == 1 and "there is no room left" in said[0], "and once, not for each epoch"
+    assert len(said) == 1 and "a limit to the size of a file" in said[0], "and once, not for each epoch"
     assert "; the training goes on, but this part would be lost if the run is broken off" in said[0]
     assert not [one for one in (tmp_path / "kept").rglob("*") if one.name.startswith(".")]
     assert model.id == train().id == train(checkpoint_dir=tmp_path / "kept", resume=True).id
@@ -77,7 +94,7 @@ def test_a_comparison_returns_its_table(
     settings = {"encoder": quick["encoder"], "genes": quick["genes"], "methods": "mean", "n_jobs": 1}
     with room_for(1000):
         table = stp.tl.cross_validate(three_sections, out=tmp_path / "cv", **settings)
-    assert "scores.csv was not written: there is no room left" in caplog.text
+    assert "scores.csv was not written: a quota, or a limit to the size of a file, was reached" in caplog.text
     assert caplog.messages[-1].endswith("the table is returned all the same: write it elsewhere with to_csv")
     again = stp.tl.cross_validate(three_sections, out=tmp_path / "cv", **settings)
     assert again.drop(columns="seconds").equals(table.drop(columns="seconds")) and (tmp_path / "cv/scores.csv").exists()

@@ -15,7 +15,12 @@ from st_predict.core.errors import InputError
 from st_predict.core.log import be_heard
 
 USER_ERROR, BROKEN_OFF = 2, 130
-_CALLED = {"out_dir": "out", "model": "model_path"}
+_CALLED = {
+    "out_dir": ("out",),
+    "model": ("model_path",),
+    "method": ("methods",),
+    **dict.fromkeys(("sdata", "sections"), ("sections", "data", "slides")),
+}
 """Arguments of functions by the names they have in commands, where these differ."""
 _TYPED, _AGAIN, _KEPT = "st_predict.typed", "st_predict.again", "st_predict.kept"
 
@@ -74,7 +79,7 @@ class Commands(click.Group):
         """The error, with the option or argument of the command in place of that of the function which it calls."""
         command = self.commands.get(str(ctx.invoked_subcommand))
         for one in command.params if command else ():
-            if one.name in (error.where, _CALLED.get(error.where)):
+            if one.name in (error.where, *_CALLED.get(error.where, ())):
                 typed = one.opts[-1] if isinstance(one, click.Option) else one.human_readable_name
                 return InputError(error.what, where=typed, expected=error.expected, remedy=error.remedy)
         return error

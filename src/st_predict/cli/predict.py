@@ -100,7 +100,9 @@ def predict_stores(slides: Sequence[Path], model_path: Path, out: Path, *, key_a
         sdata = open_store(slide)
         stp.tl.predict(sdata, model, key_added=key_added, **keys)
         with replacing_folder(target, _check_store) as folder:
-            sdata.write(folder)  # else spatialdata consolidates the metadata of the store that was read, and not of this one
+            sdata.write(
+                folder
+            )  # else spatialdata consolidates the metadata of the store that was read, and not of this one
             seal(folder, PREDICTION)
         click.echo(f"{target}: {_written(sdata, model, key_added)} under {key_added!r}")
 

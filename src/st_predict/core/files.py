@@ -70,6 +70,7 @@ def replacing_folder(path: Path, check: Callable[[Path], object] | None = None) 
     if check is not None:
         check(given)
     scratch = path.with_name(making(path.name))
+    missing = [folder for folder in (path.parent, *path.parent.parents) if not os.path.lexists(folder)]
     try:
         with said_if_not_written(given, scratch):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +80,13 @@ def replacing_folder(path: Path, check: Callable[[Path], object] | None = None) 
             if check is not None:
                 check(given)
             _put_in_place(scratch / "new", path, scratch)
-    finally:
+    except BaseException:
         _remove_scratch(scratch, path)
+        with suppress(OSError):  # of another run by now
+            for folder in missing:
+                folder.rmdir()
+        raise
+    _remove_scratch(scratch, path)
 
 
 @contextmanager

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 logger = logging.getLogger("st_predict")
-_MB = 1e6
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LIMITED = (errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
-_SAID = ("No space left", "os error 28", "File too large", "os error 27", "Disk quota exceeded", "os error 122")
+_LIMITED_SAID = ("File too large", "os error 27", "Disk quota exceeded", "os error 122")
+_SAID = ("No space left", "os error 28", *_LIMITED_SAID)
 _NO_BYTES = 2**16  # libraries that do not say why they cannot write: with as little free, it is that
 
 
@@ -61,9 +62,9 @@ def check_room(path: Path, n_bytes: int) -> None:
     free = _free(path)
     if free < n_bytes:
         raise NotWritten(
-            f"{path} was not written: it takes {n_bytes / _MB:.1f} MB, and {(n_bytes - free) / _MB:.1f} MB of them are missing",
+            f"{path} was not written: it takes {_bytes(n_bytes)}, and {_bytes(n_bytes - free)} of them are missing",
             where=str(path.parent),
-            expected=f"{n_bytes / _MB:.1f} MB of free space",
+            expected=f"{_bytes(n_bytes)} of free space",
             remedy="free space, or choose a path on another disk",
         )
 
@@ -108,16 +109,33 @@ def _told(path: Path, made: Path, error: Exception) -> NotWritten | None:
             expected="a path in a folder that can be written to",
             remedy="choose another path",
         )
-    if _is_full(error, numbers, made):
-        written, free = _size(made), _free(made)
+    written, free = _size(made), _free(made)
+    if any(number in _LIMITED for number in numbers) or _says(error, _LIMITED_SAID):
         return NotWritten(
-            f"{path} was not written: there is no room left ({written / _MB:.1f} MB were written, "
-            f"{free / _MB:.1f} MB are free)",
+            f"{path} was not written: a quota, or a limit to the size of a file, was reached ({_bytes(written)} were "
+            f"written, the disk has {_bytes(free)} free)",
             where=str(path.parent),
-            expected=f"room for more than {(written + free) / _MB:.1f} MB",
+            expected=f"leave to write more than {_bytes(written)}",
+            remedy="raise the limit (ulimit -f unlimited) or the quota, or choose a path on another disk",
+        )
+    if _is_full(error, numbers, made):
+        return NotWritten(
+            f"{path} was not written: there is no room left ({_bytes(written)} were written, {_bytes(free)} are free)",
+            where=str(path.parent),
+            expected=f"room for more than {_bytes(written + free)}",
             remedy="free space, or choose a path on another disk",
         )
     return None
+
+
+def _bytes(n_bytes: int) -> str:
+    """A size as people read it."""
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"
+
+
+def _says(error: Exception, texts: tuple[str, ...]) -> bool:
+    """Whether an error, or what it came from, holds one of some texts, as libraries not in Python say it."""
+    return any(text in str(one) for one in _chain(error) for text in texts)
 
 
 def _is_of(error: Exception, folder: Path) -> bool:
@@ -129,7 +147,7 @@ def _is_of(error: Exception, folder: Path) -> bool:
 def _is_full(error: Exception, numbers: list[int | None], made: Path) -> bool:
     if any(number in _FULL for number in numbers):
         return True
-    if any(said in str(one) for one in _chain(error) for said in _SAID):  # as libraries not in Python say it
+    if _says(error, _SAID):
         return True
     return isinstance(error, (OSError, RuntimeError)) and _free(made) < _NO_BYTES
 

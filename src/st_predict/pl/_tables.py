@@ -43,8 +43,6 @@ def check_columns(
     InputError
         The message names that function.
     """
-    import pandas as pd
-
     found = [str(column) for column in table.columns]
     lost = [column for column in (*names, *numbers) if column not in found]
     double = [column for column in (*names, *numbers) if found.count(column) > 1]
@@ -57,17 +55,13 @@ def check_columns(
     for column in names:
         if wrong := [value for value in table[column] if not _is_name(value)]:
             raise _unlike(f"a value of column {column!r} is {shown(wrong[0])}, and no name", made_by)
-    changed = {}
-    for column in numbers:
-        values = pd.to_numeric(table[column], errors="coerce")
-        fit = (values.notna() | table[column].isna()) & ~np.isinf(values.astype(float))
-        if not fit.all():
+    changed = {column: np.array([_number(value) for value in table[column]]) for column in numbers}
+    for column, values in changed.items():
+        if (wrong := np.isinf(values)).any():
             raise _unlike(
-                f"a value of column {column!r} is {shown(table[column][~fit].iloc[0])}, and no finite number", made_by
+                f"a value of column {column!r} is {shown(table[column][wrong].iloc[0])}, and no finite number", made_by
             )
-        if table[column].dtype == object:
-            changed[column] = values.astype(float)
-    return table.assign(**changed) if changed else table
+    return table.assign(**changed)
 
 
 def _unlike(what: str, made_by: str) -> InputError:
@@ -77,6 +71,18 @@ def _unlike(what: str, made_by: str) -> InputError:
         expected=f"the table of {made_by}",
         remedy="give it as it was returned, or as it was written and read back",
     )
+
+
+def _number(value: Any) -> float:
+    """A number, NaN where it is missing, infinite where it is none."""
+    import pandas as pd
+
+    if value is None or value is pd.NA or value is pd.NaT:
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.inf
 
 
 def _is_name(value: Any) -> bool:

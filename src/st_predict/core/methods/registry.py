@@ -115,7 +115,7 @@ def build_network(recipe: Recipe, n_inputs: int, n_genes: int) -> Method:
 
 
 def _unknown(what: str, name: str, known: list[str]) -> InputError:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return InputError(
         f"there is no {name!r}",
         where=what,
