@@ -15,6 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+import st_predict as stp
 from st_predict.core.errors import InputError
 from st_predict.io import _flat_image
 from st_predict.io._images import open_image
@@ -76,6 +77,13 @@ def test_every_kind_gives_the_pixels_as_channels_rows_columns(write, pixels, kin
     assert image.shape == (3, HEIGHT, WIDTH)
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image.compute(), pixels.transpose(2, 0, 1))
+
+
+def test_a_tiff_by_the_ending_of_another_maker(write, pixels, caplog, tmp_path):
+    path = write("tiled").rename(tmp_path / "slide.ndpi")
+    sdata = stp.io.slide(path, um_per_px=0.5)
+    np.testing.assert_array_equal(sdata["slide_image"].data.compute(), pixels.transpose(2, 0, 1))
+    assert "cannot be used" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["png", "tiled", "planar"])

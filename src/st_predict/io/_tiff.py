@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHER_FILES = re.compile(r'\b(?:FileName|MetadataFile)="([^"]+)"')
+_NDPI = 65420  # a tag that Hamamatsu's files have, whose offsets are twice as long
 _BAND_ROWS = 1024
 _MOST_TILE_PX = 2**28  # any of which is decoded whole: 0.8 GB
 TILED_CHUNK_PX = 512
@@ -223,10 +224,14 @@ def tiff_notes(image: TiffImage, scenes: Sequence[Scene]) -> list[str]:
 def _open_file(path: Path) -> tifffile.TiffFile:
     import tifffile
 
-    file = tifffile.TiffFile(path)
+    kind = {}
+    if path.suffix.lower() == ".ndpi":  # tifffile goes by the ending
+        with reading(path, where="path"), tifffile.TiffFile(path) as file:
+            kind["is_ndpi"] = len(file.pages) > 0 and _NDPI in file.pages.first.tags
+    file = tifffile.TiffFile(path, **kind)
     if (described := completed(file.ome_metadata or "")) is not None:
         file.close()
-        file = tifffile.TiffFile(path, omexml=described)
+        file = tifffile.TiffFile(path, omexml=described, **kind)
     # tifffile follows a link to its end, and would look for the other files of an OME-TIFF there alone.
     place = _place(file, path)
     named: Any = file.filehandle
