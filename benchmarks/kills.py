@@ -186,7 +186,7 @@ def draw(inputs: Path) -> list[str]:
 
     import st_predict as stp
 
-    sections = stp.datasets.synthetic_tissue(n_sections=3, n_subjects=3, size_um=700)
+    sections = stp.datasets.synthetic_tissue(n_sections=2, n_subjects=2, size_um=700)
     for name, sdata in sections.items():
         sdata.write(inputs / f"{name}.zarr")
         pixels = np.asarray(
