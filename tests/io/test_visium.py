@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.io
 import spatialdata as sd
 import tifffile
 from spatialdata.transformations import get_transformation
@@ -49,22 +48,6 @@ def tiff(tmp_path, pixels) -> Path:
         file.write(pixels, photometric="rgb", tile=(64, 64), subifds=1, compression="zlib")
         file.write(pixels[::2, ::2], photometric="rgb", tile=(64, 64), subfiletype=1, compression="zlib")
     return path
-
-
-def to_mtx(outs: Path, files) -> None:
-    """Replace the .h5 by the folder that Space Ranger writes beside it."""
-    (outs / "filtered_feature_bc_matrix.h5").unlink()
-    folder = outs / "filtered_feature_bc_matrix"
-    folder.mkdir()
-    scipy.io.mmwrite(folder / "matrix.mtx", scipy.sparse.coo_matrix(files.counts.T))
-    with gzip.open(folder / "matrix.mtx.gz", "wb") as file:
-        file.write((folder / "matrix.mtx").read_bytes())
-    (folder / "matrix.mtx").unlink()
-    names = ["Actb", "Gapdh", "Mbp", "Actb"]
-    features = "".join(f"ENSG{i}\t{name}\tGene Expression\n" for i, name in enumerate(names))
-    for name, text in (("features", features), ("barcodes", "\n".join(files.barcodes) + "\n")):
-        with gzip.open(folder / f"{name}.tsv.gz", "wt") as file:
-            file.write(text)
 
 
 def kept(files) -> list[str]:
@@ -128,7 +111,7 @@ def test_a_folder_with_its_full_image_survives_a_round_trip(outs, tiff, files, t
 def test_every_version_gives_the_same(tmp_path, files, pixels, positions, matrix):
     outs = files.write_outs(tmp_path / "outs", pixels, positions=positions)
     if matrix == "mtx":
-        to_mtx(outs, files)
+        files.to_mtx(outs)
     before = sorted(outs.rglob("*"))
     assert_contents(stp.io.visium(outs, section="A1"), files, full=False)
     assert sorted(outs.rglob("*")) == before
@@ -205,7 +188,7 @@ def test_what_is_left_out_is_counted(outs, caplog):
 
 
 def test_features_that_are_no_genes_are_counted(outs, files, caplog):
-    to_mtx(outs, files)
+    files.to_mtx(outs)
     path = outs / "filtered_feature_bc_matrix" / "features.tsv.gz"
     with gzip.open(path, "rt") as file:
         lines = file.read().splitlines()
@@ -226,7 +209,7 @@ def test_files_as_spreadsheets_and_early_versions_leave_them(outs, files):
     header = "Barcode,In_Tissue,Array_Row,Array_Col,Pxl_Row,Pxl_Col"
     body = [line for line in positions.read_text().splitlines() if "in_tissue" not in line]
     positions.write_text("\n".join([header, *body]))
-    to_mtx(outs, files)
+    files.to_mtx(outs)
     folder = outs / "filtered_feature_bc_matrix"
     for path in list(folder.glob("*.gz")):
         with gzip.open(path) as file:
@@ -395,7 +378,7 @@ def test_files_that_are_not_whole_are_refused(outs, name, content, said):
 
 
 def test_an_mtx_folder_without_its_barcodes_is_refused(outs, files):
-    to_mtx(outs, files)
+    files.to_mtx(outs)
     (outs / "filtered_feature_bc_matrix" / "barcodes.tsv.gz").unlink()
     with pytest.raises(InputError, match="filtered_feature_bc_matrix cannot be read: .*barcodes"):
         stp.io.visium(outs)

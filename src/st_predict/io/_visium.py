@@ -19,6 +19,7 @@ from st_predict.core.checks import check_counts, check_spots_on_image
 from st_predict.core.errors import InputError
 from st_predict.io._checks import check_file, check_image_size, check_section
 from st_predict.io._images import image_element, open_image
+from st_predict.io._matrix_file import read_matrix
 from st_predict.io._space_ranger import Outs, find_outs, read_positions, um_per_px
 
 if TYPE_CHECKING:
@@ -109,7 +110,6 @@ def visium(path: str | Path, *, image: str | Path | None = None, section: str | 
     scale = um_per_px(outs, positions)
     pixels = _open_images(outs, image)
     table, circles = _in_tissue(*_table_and_circles(outs, names, positions), names)
-    _say_no_genes(outs.counts, table.n_vars)
     if "full" in pixels:
         _check_full_image(pixels, outs.scalefactors, table.obsm["spatial"])
     table.obs["section"] = section
@@ -167,27 +167,16 @@ def _image_systems(section: str, name: str, factor: float) -> dict[str, Any]:
 def _table_and_circles(outs: Outs, names: _Names, positions: pd.DataFrame) -> tuple[AnnData, GeoDataFrame]:
     """All spots of the filtered matrix; those without a position hold NaN there."""
     with warnings.catch_warnings():
-        # Usual in every output, and mended by the reader right after it warns.
-        warnings.filterwarnings("ignore", message="Variable names are not unique", category=UserWarning)
+        # Mended by the reader right after it warns.
         warnings.filterwarnings("ignore", message="Converting `region_key", category=UserWarning)
-        try:
-            return _build(outs, names, positions)
-        except (OSError, KeyError, EOFError) as error:
-            raise InputError(
-                f"{outs.counts.name} cannot be read: {error}",
-                where=str(outs.counts),
-                expected="a filtered matrix as Space Ranger writes it",
-                remedy="copy it from the Space Ranger output again",
-            ) from error
+        return _build(outs, names, positions)
 
 
 def _build(outs: Outs, names: _Names, positions: pd.DataFrame) -> tuple[AnnData, GeoDataFrame]:
-    import scanpy as sc
     from spatialdata.models import ShapesModel, TableModel
     from spatialdata.transformations import Identity, Scale
 
-    table = sc.read_10x_h5(outs.counts) if outs.counts.suffix == ".h5" else sc.read_10x_mtx(outs.counts)
-    table.var_names_make_unique()
+    table = _genes(read_matrix(outs.counts), outs.counts)
     placed = positions.reindex(table.obs_names)
     table.obsm["spatial"] = placed[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy()
     table.obs[["in_tissue", "array_row", "array_col"]] = placed[["in_tissue", "array_row", "array_col"]].to_numpy()
@@ -209,25 +198,26 @@ def _build(outs: Outs, names: _Names, positions: pd.DataFrame) -> tuple[AnnData,
     return table, circles
 
 
-def _say_no_genes(counts: Path, n_genes: int) -> None:
-    """Say which features of the filtered matrix are left out: the readers take genes alone, and say nothing."""
-    import h5py
+def _genes(table: AnnData, counts: Path) -> AnnData:
+    """The features of the filtered matrix that are genes, which those of early versions all are; others are counted."""
     import pandas as pd
 
-    if counts.suffix == ".h5":
-        with h5py.File(counts) as file:
-            held = file.get("matrix/features/feature_type")
-            types = pd.Series([] if held is None else held[:], dtype=object).map(lambda kind: kind.decode())
-    elif (counts / "features.tsv.gz").is_file():
-        types = pd.read_csv(counts / "features.tsv.gz", sep="\t", header=None).iloc[:, 2:3].squeeze(axis=1)
-    else:
-        return
+    types = table.var.get("feature_types", pd.Series("Gene Expression", table.var_names))
     others = types[types != "Gene Expression"]
-    if len(others) and len(types) > n_genes:
-        logger.warning(
-            "%d of the %d features of %s are not genes (%s) and are left out",
-            len(others), len(types), counts.name, ", ".join(sorted(set(others.astype(str)))),
-        )  # fmt: skip
+    said = (
+        f"{len(others)} of the {len(types)} features of {counts.name} are not genes ({', '.join(sorted(set(others)))})"
+    )
+    if len(others) == len(types):
+        raise InputError(
+            said if len(types) else f"{counts.name} has no features",
+            where=str(counts),
+            expected="features of the type Gene Expression",
+            remedy="give the matrix that holds gene expression",
+        )
+    if others.empty:
+        return table
+    logger.warning("%s and are left out", said)
+    return table[:, types == "Gene Expression"].copy()
 
 
 def _in_tissue(table: AnnData, circles: GeoDataFrame, names: _Names) -> tuple[AnnData, GeoDataFrame]:
