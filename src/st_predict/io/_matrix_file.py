@@ -86,7 +86,7 @@ def _check_h5(path: Path) -> int:
         texts = {name: part[:] for name, part in parts.items() if _is_text(part)}
     for name, values in texts.items():
         if foreign := next((value for value in values if not value.isascii()), None):
-            raise _damaged(path, name, f"holds {foreign!r}, which is not plain text")
+            raise _damaged(path, name, f"holds {bytes(foreign)!r}, which is not plain text")
     _check_barcodes(path, "barcodes", texts["barcodes"].tolist())
     return int(starts[-1])
 
