@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -106,6 +107,28 @@ def write_outs(
     return folder
 
 
+def to_mtx(outs: Path) -> Path:
+    """Replace the .h5 by the folder that Space Ranger writes beside it, which is returned."""
+    import scipy.io
+    from scipy.sparse import coo_matrix
+
+    (outs / "filtered_feature_bc_matrix.h5").unlink()
+    folder = outs / "filtered_feature_bc_matrix"
+    folder.mkdir()
+    scipy.io.mmwrite(folder / "matrix.mtx", coo_matrix(COUNTS.T))
+    features = "".join(f"ENSG{i}\t{name}\tGene Expression\n" for i, name in enumerate(GENES))
+    texts = {
+        "matrix.mtx": (folder / "matrix.mtx").read_text(),
+        "features.tsv": features,
+        "barcodes.tsv": "\n".join(MATRIX_BARCODES) + "\n",
+    }
+    for name, text in texts.items():
+        with gzip.open(folder / f"{name}.gz", "wt") as file:
+            file.write(text)
+    (folder / "matrix.mtx").unlink()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def files() -> SimpleNamespace:
     """The writers of this file and the truth behind what they write."""
@@ -113,6 +136,7 @@ def files() -> SimpleNamespace:
         asymmetric_pixels=asymmetric_pixels,
         write_jpeg=write_jpeg,
         write_outs=write_outs,
+        to_mtx=to_mtx,
         array_positions=array_positions,
         barcodes=MATRIX_BARCODES,
         counts=COUNTS,

@@ -17,7 +17,7 @@ import pytest
 from st_predict.core.errors import InputError
 from st_predict.io._counts_file import read_counts
 from st_predict.io._legacy_st import _read_spots
-from st_predict.io._space_ranger import read_positions
+from st_predict.io._positions import read_positions
 
 PLAIN = "id,CD3D,CD8A,ACTB\n1x2,1,0,3\n1x3,0,5,6\n"
 BOM = codecs.BOM_UTF8.decode()

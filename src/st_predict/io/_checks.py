@@ -95,6 +95,11 @@ def check_section(section: str, *, where: str = "section") -> None:
         )
 
 
+def sizes_agree(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    """Whether two sizes of one image are the same but for the rounding of thumbnails."""
+    return all(abs(p - q) <= SIZE_TOLERANCE * q for p, q in zip(a, b, strict=True))
+
+
 def check_image_size(size: tuple[int, int], implied: tuple[float, float], *, thumbnail: str, where: str) -> None:
     """Refuse a full-resolution image whose size disagrees with the thumbnail that was made from it.
 
@@ -109,14 +114,10 @@ def check_image_size(size: tuple[int, int], implied: tuple[float, float], *, thu
     where
         The argument that holds the image.
     """
-
-    def agree(a: tuple[float, float], b: tuple[float, float]) -> bool:
-        return all(abs(p - q) <= SIZE_TOLERANCE * q for p, q in zip(a, b, strict=True))
-
-    if agree(size, implied):
+    if sizes_agree(size, implied):
         return
     found = f"the image is {size[0]} x {size[1]} px, but {thumbnail} was made from one of about {implied[0]:.0f} x {implied[1]:.0f} px"
-    if agree(size[::-1], implied):
+    if sizes_agree(size[::-1], implied):
         raise InputError(
             f"axes look swapped: {found} (width x height)",
             where=where,

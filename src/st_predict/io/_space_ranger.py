@@ -1,6 +1,6 @@
-"""Space Ranger output folders: the files of each version, positions, and the scale that follows from them.
+"""Space Ranger output folders: the files of each version, and the scale that follows from them.
 
-Knows folders, tables and geometry; builds no SpatialData.
+Knows folders and geometry; builds no SpatialData.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from st_predict.core.arguments.declared import UM_PER_PX
+from st_predict.core.arguments.kinds import Number
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.errors import InputError
 from st_predict.core.scale import row_pitch_um_per_px
-from st_predict.io._text import check_points, check_text, separator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +25,15 @@ logger = logging.getLogger("st_predict")
 
 COUNTS = "filtered_feature_bc_matrix"
 POSITIONS = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
-_COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
 _BIN = re.compile(r"square_\d+um")
+
+_THUMBNAIL_FACTOR = Number(1e-4, 1, ends=True, what="pixels of the thumbnail in one of the full-resolution image")
+_FACTORS = {
+    "spot_diameter_fullres": Number(0, 10_000, what="the diameter of a spot in px of the full-resolution image"),
+    "tissue_hires_scalef": _THUMBNAIL_FACTOR,
+    "tissue_lowres_scalef": _THUMBNAIL_FACTOR,
+    "microns_per_pixel": UM_PER_PX,
+}
 
 # What `spot_diameter_fullres` stands for: 65 um where it was measured, 55 um by the printed spot.
 _SPOT_DIAMETERS_UM = (65.0, 55.0)
@@ -137,71 +143,24 @@ def _scalefactors(path: Path, *, hd: bool) -> dict[str, Any]:
         factors = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         factors = error
-    if not isinstance(factors, dict) or any(not isinstance(factors.get(key), (int, float)) for key in needed):
+    if not isinstance(factors, dict) or any(factors.get(key) is None for key in needed):
         raise InputError(
             f"{path.name} holds {factors!r}",
             where=str(path),
             expected=f"JSON with the numbers {', '.join(needed)}",
             remedy="copy the file from the Space Ranger output again",
         )
-    return factors
-
-
-def read_positions(path: Path) -> pd.DataFrame:
-    """Positions of all spots, in tissue or not, barcodes as index.
-
-    Returns
-    -------
-    Columns ``in_tissue``, ``array_row``, ``array_col``, ``pxl_row_in_fullres`` (y) and ``pxl_col_in_fullres`` (x).
-    """
-    import pandas as pd
-
-    if path.suffix != ".parquet":
-        check_text(path, where=str(path))
-    try:
-        if path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
-            frame = frame if "barcode" in frame.columns else frame.reset_index()
-        else:
-            # Version 1 writes no header; version 2 does, and some version 1 files were given one.
-            with path.open(encoding="utf-8-sig") as file:
-                header = 0 if "in_tissue" in file.readline().lower() else None
-            frame = pd.read_csv(path, sep=separator(path), header=header, names=None if header == 0 else _COLUMNS)
-    except InputError:
-        raise
-    except (KeyError, ValueError, OSError, TypeError) as error:
-        raise _bad_positions(path, f"cannot be read: {error}") from error
-    if frame.index.nlevels > 1:  # pandas takes what is too many for names of rows
-        raise _bad_positions(path, f"has {frame.shape[1]} columns, and {frame.index.nlevels} more values in its rows")
-    frame.columns = [_meant(name) for name in frame.columns]
-    if "barcode" not in frame.columns:  # the first column, which R leaves without a name
-        frame = frame.rename(columns={frame.columns[0]: "barcode"})
-    if lost := [name for name in _COLUMNS if name not in frame.columns]:
-        raise _bad_positions(path, f"lacks {', '.join(lost)}")
-    frame = frame[_COLUMNS].set_index("barcode")
-    try:
-        numbers = frame.astype(float).to_numpy()
-    except (ValueError, TypeError) as error:
-        check_points(frame.to_numpy().ravel(), path.name, where=str(path))
-        raise _bad_positions(path, f"holds a position that is not a number: {error}") from error
-    if not np.isfinite(numbers).all() or not frame.index.is_unique:
-        raise _bad_positions(path, "has missing numbers or a barcode twice")
-    return frame
-
-
-def _meant(name: object) -> str:
-    """The column that is meant: ``In_Tissue`` is ``in_tissue``, and ``Pxl_Row`` the row in full resolution."""
-    plain = str(name).strip().lower()
-    return next((column for column in _COLUMNS if plain in (column, column.removesuffix("_in_fullres"))), str(name))
-
-
-def _bad_positions(path: Path, why: str) -> InputError:
-    return InputError(
-        f"{path.name} {why}",
-        where=str(path),
-        expected=f"columns {', '.join(_COLUMNS)}, one row a barcode",
-        remedy="copy the file from the Space Ranger output again",
-    )
+    stated = {key: value for key, value in factors.items() if key in _FACTORS and value is not None}
+    stated = {key: _FACTORS[key].check(value, f"{key} in {path}") for key, value in stated.items()}
+    hires, lowres = stated.get("tissue_hires_scalef", 1), stated.get("tissue_lowres_scalef", 0)
+    if hires < lowres:
+        raise InputError(
+            f"tissue_hires_scalef is {hires:g} and tissue_lowres_scalef {lowres:g}: the two are exchanged",
+            where=str(path),
+            expected="the larger factor for the larger thumbnail",
+            remedy="copy the file from the Space Ranger output again",
+        )
+    return factors | stated
 
 
 def um_per_px(outs: Outs, positions: pd.DataFrame) -> float | None:
@@ -218,16 +177,14 @@ def um_per_px(outs: Outs, positions: pd.DataFrame) -> float | None:
     outs
         The folder's files.
     positions
-        As :func:`read_positions` gives them.
+        As :func:`~st_predict.io._positions.read_positions` gives them.
 
     Returns
     -------
     The scale, or None where the positions do not lie on an array (one row, or a poor fit).
     """
     if outs.bin_name is not None:
-        stated = float(outs.scalefactors["microns_per_pixel"])
-        check_um_per_px(stated, where="microns_per_pixel in scalefactors_json.json")
-        return stated
+        return float(outs.scalefactors["microns_per_pixel"])
     array = positions[["array_row", "array_col"]].to_numpy(dtype=float)
     pixels = positions[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(dtype=float)
     scale = row_pitch_um_per_px(array[:, 0], array[:, 1], pixels)

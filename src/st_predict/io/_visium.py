@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict.core.arguments.checked import checked
-from st_predict.core.checks import check_counts, check_spots_on_image
+from st_predict.core.checks import check_counts
 from st_predict.core.errors import InputError
-from st_predict.io._checks import check_file, check_image_size, check_section
-from st_predict.io._images import image_element, open_image
-from st_predict.io._space_ranger import Outs, find_outs, read_positions, um_per_px
+from st_predict.io._checks import check_file, check_section
+from st_predict.io._images import image_element
+from st_predict.io._matrix_file import read_matrix
+from st_predict.io._positions import read_positions
+from st_predict.io._space_ranger import Outs, find_outs, um_per_px
+from st_predict.io._thumbnails import THUMBNAILS, check_images, open_images
 
 if TYPE_CHECKING:
-    import dask.array as da
     import pandas as pd
     from anndata import AnnData
     from geopandas import GeoDataFrame
     from spatialdata import SpatialData
 
 logger = logging.getLogger("st_predict")
-
-_THUMBNAILS = ("hires", "lowres")
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class _Names:
 def visium(path: str | Path, *, image: str | Path | None = None, section: str | None = None) -> SpatialData:
     """Read a Space Ranger output: Visium (version 1 and later) or one bin size of Visium HD.
 
-    Only in-tissue spots of the filtered matrix are kept. Barcodes without a position are left out; the log says how
-    many.
+    Only in-tissue spots of the filtered matrix are kept. Barcodes without a position are left out, with a warning.
 
     Parameters
     ----------
@@ -86,8 +85,9 @@ def visium(path: str | Path, *, image: str | Path | None = None, section: str | 
     Raises
     ------
     InputError
-        Files are missing, truncated or corrupt; there are several bin sizes; ``image`` is not the image the spots were
-        placed on; counts are not raw; no spot is in tissue.
+        Files are missing, truncated or corrupt; a part of the matrix, a position or a scale factor cannot be right; there
+        are several bin sizes; ``image`` is not the image the spots were placed on, or the thumbnails are not; counts are
+        not raw, or all 0; no spot is in tissue.
 
     Examples
     --------
@@ -107,11 +107,9 @@ def visium(path: str | Path, *, image: str | Path | None = None, section: str | 
     names = _Names.of(outs, section)
     positions = read_positions(outs.positions)
     scale = um_per_px(outs, positions)
-    pixels = _open_images(outs, image)
+    pixels = open_images(outs, image)
     table, circles = _in_tissue(*_table_and_circles(outs, names, positions), names)
-    _say_no_genes(outs.counts, table.n_vars)
-    if "full" in pixels:
-        _check_full_image(pixels, outs.scalefactors, table.obsm["spatial"])
+    check_images(pixels, outs, table.obsm["spatial"])
     table.obs["section"] = section
     table.obs["section"] = table.obs["section"].astype("category")
 
@@ -128,31 +126,6 @@ def visium(path: str | Path, *, image: str | Path | None = None, section: str | 
     )
 
 
-def _open_images(outs: Outs, image: str | Path | None) -> dict[str, da.Array]:
-    """Images by short name: full, hires, lowres; those that are there."""
-    pixels = {} if image is None else {"full": open_image(image, where="image")}
-    for name in _THUMBNAILS:
-        file = outs.folder / "spatial" / f"tissue_{name}_image.png"
-        if not file.is_file():
-            continue
-        if not isinstance(outs.scalefactors.get(f"tissue_{name}_scalef"), (int, float)):
-            logger.warning("%s is left out: scalefactors_json.json has no tissue_%s_scalef", file.name, name)
-            continue
-        pixels[name] = open_image(file, where=str(file))
-    return pixels
-
-
-def _check_full_image(pixels: dict[str, da.Array], factors: dict[str, Any], centers_px: np.ndarray) -> None:
-    _, height, width = pixels["full"].shape
-    for name in _THUMBNAILS:
-        if name in pixels:
-            factor = factors[f"tissue_{name}_scalef"]
-            implied = (pixels[name].shape[2] / factor, pixels[name].shape[1] / factor)
-            check_image_size((width, height), implied, thumbnail=f"tissue_{name}_image.png", where="image")
-            break
-    check_spots_on_image(centers_px, width=width, height=height, where="image")
-
-
 def _image_systems(section: str, name: str, factor: float) -> dict[str, Any]:
     from spatialdata.transformations import Identity, Scale
 
@@ -167,35 +140,31 @@ def _image_systems(section: str, name: str, factor: float) -> dict[str, Any]:
 def _table_and_circles(outs: Outs, names: _Names, positions: pd.DataFrame) -> tuple[AnnData, GeoDataFrame]:
     """All spots of the filtered matrix; those without a position hold NaN there."""
     with warnings.catch_warnings():
-        # Usual in every output, and mended by the reader right after it warns.
-        warnings.filterwarnings("ignore", message="Variable names are not unique", category=UserWarning)
+        # Mended by the reader right after it warns.
         warnings.filterwarnings("ignore", message="Converting `region_key", category=UserWarning)
-        try:
-            return _build(outs, names, positions)
-        except (OSError, KeyError, EOFError) as error:
-            raise InputError(
-                f"{outs.counts.name} cannot be read: {error}",
-                where=str(outs.counts),
-                expected="a filtered matrix as Space Ranger writes it",
-                remedy="copy it from the Space Ranger output again",
-            ) from error
+        return _build(outs, names, positions)
 
 
 def _build(outs: Outs, names: _Names, positions: pd.DataFrame) -> tuple[AnnData, GeoDataFrame]:
-    import scanpy as sc
     from spatialdata.models import ShapesModel, TableModel
     from spatialdata.transformations import Identity, Scale
 
-    table = sc.read_10x_h5(outs.counts) if outs.counts.suffix == ".h5" else sc.read_10x_mtx(outs.counts)
-    table.var_names_make_unique()
+    table = _genes(read_matrix(outs.counts), outs.counts)
     placed = positions.reindex(table.obs_names)
+    n_lost = int(placed["in_tissue"].isna().sum())
+    if 0 < n_lost < len(placed):
+        logger.warning(
+            "%d of %d barcodes of %s have no position in %s and are left out: a whole file lists every barcode of the slide, "
+            "so it was cut, or is of another slide",
+            n_lost, len(placed), outs.counts.name, outs.positions.name,
+        )  # fmt: skip
     table.obsm["spatial"] = placed[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy()
     table.obs[["in_tissue", "array_row", "array_col"]] = placed[["in_tissue", "array_row", "array_col"]].to_numpy()
     table.obs[names.instance] = np.arange(table.n_obs)
     table.obs["region"] = names.shapes
     table.obs["region"] = table.obs["region"].astype("category")
     systems: dict[str, Any] = {names.section: Identity()}
-    for name in _THUMBNAILS:
+    for name in THUMBNAILS:
         if (factor := outs.scalefactors.get(f"tissue_{name}_scalef")) is not None:
             systems[f"{names.section}_downscaled_{name}"] = Scale(np.array([factor, factor]), axes=("y", "x"))
     circles = ShapesModel.parse(
@@ -209,25 +178,26 @@ def _build(outs: Outs, names: _Names, positions: pd.DataFrame) -> tuple[AnnData,
     return table, circles
 
 
-def _say_no_genes(counts: Path, n_genes: int) -> None:
-    """Say which features of the filtered matrix are left out: the readers take genes alone, and say nothing."""
-    import h5py
+def _genes(table: AnnData, counts: Path) -> AnnData:
+    """The features of the filtered matrix that are genes, which those of early versions all are; others are counted."""
     import pandas as pd
 
-    if counts.suffix == ".h5":
-        with h5py.File(counts) as file:
-            held = file.get("matrix/features/feature_type")
-            types = pd.Series([] if held is None else held[:], dtype=object).map(lambda kind: kind.decode())
-    elif (counts / "features.tsv.gz").is_file():
-        types = pd.read_csv(counts / "features.tsv.gz", sep="\t", header=None).iloc[:, 2:3].squeeze(axis=1)
-    else:
-        return
+    types = table.var.get("feature_types", pd.Series("Gene Expression", table.var_names))
     others = types[types != "Gene Expression"]
-    if len(others) and len(types) > n_genes:
-        logger.warning(
-            "%d of the %d features of %s are not genes (%s) and are left out",
-            len(others), len(types), counts.name, ", ".join(sorted(set(others.astype(str)))),
-        )  # fmt: skip
+    said = (
+        f"{len(others)} of the {len(types)} features of {counts.name} are not genes ({', '.join(sorted(set(others)))})"
+    )
+    if len(others) == len(types):
+        raise InputError(
+            said if len(types) else f"{counts.name} has no features",
+            where=str(counts),
+            expected="features of the type Gene Expression",
+            remedy="give the matrix that holds gene expression",
+        )
+    if others.empty:
+        return table
+    logger.warning("%s and are left out", said)
+    return table[:, types == "Gene Expression"].copy()
 
 
 def _in_tissue(table: AnnData, circles: GeoDataFrame, names: _Names) -> tuple[AnnData, GeoDataFrame]:
@@ -253,6 +223,13 @@ def _in_tissue(table: AnnData, circles: GeoDataFrame, names: _Names) -> tuple[An
     table = table[keep].copy()
     table.X = csr_matrix(table.X, dtype=np.float32)
     check_counts(table.X.data, where="the filtered matrix")
+    if not table.X.count_nonzero():
+        raise InputError(
+            f"all counts of the {table.n_obs} spots in tissue are 0",
+            where="the filtered matrix",
+            expected="raw counts of genes",
+            remedy="give the matrix of a section that was sequenced",
+        )
     for column in ("in_tissue", "array_row", "array_col"):
         table.obs[column] = table.obs[column].astype(np.int64)
     table.obsm["spatial"] = np.asarray(table.obsm["spatial"], dtype=np.float64)

@@ -1,0 +1,184 @@
+"""The filtered matrix of Space Ranger, ``.h5`` or a folder of text: what it says of itself is checked, then scanpy reads it.
+
+Knows no positions and no image.
+"""
+
+from __future__ import annotations
+
+import csv
+import warnings
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from st_predict.core.errors import InputError
+from st_predict.io._text import check_text, open_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import h5py
+    from anndata import AnnData
+
+_NUMBERS = {"shape": "iu", "indptr": "iu", "indices": "iu", "data": "iuf"}  # by the kinds of NumPy they may be
+_FEATURES = ("id", "name", "feature_type")
+_MOST_PACKED = 1100  # bytes in one byte of a file; deflate packs 1,032
+_DAMAGE = (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, csv.Error, zlib.error)
+_HEAP, _HEAP_ENTRY = b"GCOL\x01\0\0\0", 16
+
+
+def read_matrix(path: Path) -> AnnData:
+    """Read every barcode and feature; features of one name are told apart by a number.
+
+    Raises
+    ------
+    InputError
+        If a part is missing, is not what it should be, or contradicts another; it names the part.
+    """
+    import scanpy as sc
+
+    check, read = (_check_h5, sc.read_10x_h5) if path.suffix == ".h5" else (_check_folder, sc.read_10x_mtx)
+    with _reading(path), warnings.catch_warnings():
+        # Usual in every output, and mended below.
+        warnings.filterwarnings("ignore", message="Variable names are not unique", category=UserWarning)
+        n_values = check(path)
+        table = read(path, gex_only=False)  # which takes no columns, and so trusts no index
+    table.var_names_make_unique()
+    _check_indices(path, table.X, n_values)
+    return table
+
+
+def _check_indices(path: Path, matrix: Any, n_values: int) -> None:
+    """Refuse places outside the matrix, and one place twice, which the reader of text has summed."""
+    n, part = matrix.shape[1 if matrix.format == "csr" else 0], "indices"
+    low, high = (int(matrix.indices.min()), int(matrix.indices.max())) if matrix.nnz else (0, 0)
+    if low < 0 or high >= max(n, 1):
+        raise _damaged(path, part, f"are {low} to {high}, and there are {n} features")
+    if not matrix.has_canonical_format:  # unsorted, or twice
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    if matrix.nnz != n_values:
+        raise _damaged(path, part, f"name {n_values - matrix.nnz} features twice in one barcode")
+
+
+def _check_h5(path: Path) -> int:
+    """The number of values, of a file whose parts are there, of their kinds, and of lengths that fit together."""
+    import h5py
+
+    with h5py.File(path) as file:
+        parts = _parts(path, file.get("matrix"))
+        if any(_is_text(part) and h5py.check_string_dtype(part.dtype).length is None for part in parts.values()):
+            _check_heaps(path)
+        shape = parts["shape"][:].tolist()
+        if len(shape) != 2 or min(shape) < 0:
+            raise _damaged(path, "shape", f"is {shape}")
+        lengths = {"barcodes": shape[1], "indptr": shape[1] + 1, "indices": len(parts["data"])}
+        lengths |= {name: shape[0] for name in parts if name.startswith("features/")}
+        for name, length in lengths.items():
+            if len(parts[name]) != length:
+                raise _damaged(path, name, f"has length {len(parts[name])} in place of {length}")
+        starts = parts["indptr"][:].astype(np.int64)
+        if starts[0] != 0 or starts[-1] != len(parts["data"]) or (np.diff(starts) < 0).any():
+            raise _damaged(path, "indptr", f"does not rise from 0 to the number of values, {len(parts['data'])}")
+        texts = {name: part[:] for name, part in parts.items() if _is_text(part)}
+    for name, values in texts.items():
+        if foreign := next((value for value in values if not value.isascii()), None):
+            raise _damaged(path, name, f"holds {bytes(foreign)!r}, which is not plain text")
+    _check_barcodes(path, "barcodes", texts["barcodes"].tolist())
+    return int(starts[-1])
+
+
+def _parts(path: Path, matrix: Any) -> dict[str, h5py.Dataset]:
+    """The parts of a matrix by name, each a list of numbers or of text that the file has room for."""
+    import h5py
+
+    features = matrix.get("features") if isinstance(matrix, h5py.Group) else None
+    if not isinstance(features, h5py.Group):
+        raise _damaged(path, "", "has no group 'matrix' with 'features'")
+    found = {name: matrix.get(name) for name in (*_NUMBERS, "barcodes")}
+    named = {*_FEATURES, *features} - {"_all_tag_keys", "target_sets"}  # which are no lists of features
+    found |= {f"features/{name}": features.get(name) for name in sorted(named)}
+    for name, part in found.items():
+        if not isinstance(part, h5py.Dataset):
+            raise _damaged(path, name, "is missing, or cannot be read")
+        texts = name == "barcodes" or name.removeprefix("features/") in _FEATURES
+        if part.ndim != 1 or (not _is_text(part) if texts else part.dtype.kind not in _NUMBERS.get(name, "iufbSO")):
+            raise _damaged(path, name, f"holds {part.dtype} of {part.ndim} dimensions")
+        if part.nbytes > _MOST_PACKED * path.stat().st_size:
+            raise _damaged(path, name, f"claims {part.nbytes:,} bytes, and the file has {path.stat().st_size:,}")
+    return found
+
+
+def _is_text(part: h5py.Dataset) -> bool:
+    import h5py
+
+    return h5py.check_string_dtype(part.dtype) is not None
+
+
+def _check_heaps(path: Path) -> None:
+    """Refuse lists of texts of any length that would be walked for ever: HDF5 goes from one to the next by its length."""
+    content = path.read_bytes()
+    start = content.find(_HEAP)
+    while start >= 0:
+        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+        at = start + _HEAP_ENTRY
+        while at + _HEAP_ENTRY <= end:
+            number, length = content[at : at + 2], int.from_bytes(content[at + 8 : at + 16], "little")
+            at += _HEAP_ENTRY + -(-length // 8) * 8 if any(number) else max(length, _HEAP_ENTRY)
+            if at > min(end, len(content)):
+                raise _damaged(path, "", f"is damaged at byte {start}: a text is longer than the list it is in")
+        start = content.find(_HEAP, start + 1)
+
+
+def _check_folder(folder: Path) -> int:
+    """The number of values, of a folder in which features and barcodes are as many as the matrix says."""
+    from scipy.io import mminfo
+
+    early = (folder / "genes.tsv").is_file()
+    genes, zipped, width = ("genes", "", 2) if early else ("features", ".gz", 3)
+    matrix, features, barcodes = f"matrix.mtx{zipped}", f"{genes}.tsv{zipped}", f"barcodes.tsv{zipped}"
+    with _reading(folder, matrix):
+        n_features, n_barcodes, n_values, form, _, symmetry = mminfo(folder / matrix)
+    if (form, symmetry) != ("coordinate", "general"):
+        raise _damaged(folder, matrix, f"is {form} and {symmetry}")
+    for name, length, least in ((features, n_features, width), (barcodes, n_barcodes, 1)):
+        check_text(folder / name, where=str(folder / name))
+        with _reading(folder, name), open_text(folder / name) as file:
+            rows = [row for row in csv.reader(file, delimiter="\t") if row]
+        if len(rows) != length:
+            raise _damaged(folder, name, f"has {len(rows)} rows, and {matrix} says {length}")
+        if short := next((row for row in rows if len(row) < least), None):
+            raise _damaged(folder, name, f"has a row of {len(short)} columns in place of {least}: {short}")
+    _check_barcodes(folder, barcodes, [row[0] for row in rows])
+    return int(n_values)
+
+
+def _check_barcodes(path: Path, part: str, barcodes: list[Any]) -> None:
+    if not all(barcodes) or len(set(barcodes)) != len(barcodes):
+        raise _damaged(
+            path, part, f"holds {len(barcodes)} names, of which {len(set(barcodes) - {'', b''})} are distinct"
+        )
+
+
+@contextmanager
+def _reading(path: Path, part: str = "") -> Iterator[None]:
+    """Name the file, and the part if it is known, where the libraries behind it stumble."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        raise _damaged(path, part, f"cannot be read: {error}") from error
+
+
+def _damaged(path: Path, part: str, why: str) -> InputError:
+    """Make the error for a matrix that is not whole; ``why`` ends the sentence."""
+    return InputError(
+        f"{f'{part} of ' if part else ''}{path.name} {why}",
+        where=str(path),
+        expected="a filtered matrix as Space Ranger writes it",
+        remedy="copy it from the Space Ranger output again",
+    )
