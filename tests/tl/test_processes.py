@@ -55,6 +55,19 @@ def test_processes_share_cores_and_show_no_bars() -> None:
         assert result == (str(max(1, n_cores() // 2)), "0", "data")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_processes_are_deaf_to_ctrl_c() -> None:
+    """A terminal sends it to all of them; one that is still starting would end with a traceback."""
+
+    def work(_: None) -> bool:
+        import signal
+
+        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+    assert [found for _, found, _ in run_jobs(work, None, [(), ()], n_jobs=2)] == [True, True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
 def test_our_error_crosses_a_process_border_whole() -> None:
     def work(shared: None) -> None:
         from st_predict.core.errors import InputError

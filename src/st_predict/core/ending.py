@@ -108,3 +108,9 @@ def end_with_launcher() -> None:
 def dask_setup(_server: object) -> None:
     """Called by dask in every process of a cluster of ours, which preloads this module, when the process starts."""
     end_with(int(os.environ[PARENT]))
+    if hasattr(signal, "pthread_sigmask"):
+        from multiprocessing import resource_tracker
+
+        # The tracker lets Ctrl-C through again as it starts; what this process starts shall not hear it either.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
