@@ -17,6 +17,7 @@ from st_predict._spatialdata.read import read_section, spot_diameter_px
 from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
+from st_predict.core.neighbors import pitch_px
 from st_predict.core.outputs import check_places
 from st_predict.core.tiles.geometry import tile_corners
 from st_predict.core.tiles.stream import stream_tiles
@@ -138,6 +139,7 @@ def _metadata(name: str, section: Section, diameter_px: float) -> dict[str, Any]
         "pixel_size_um_estimated": um_per_px,
         "pixel_size_um_embedded": um_per_px,
         "spot_diameter": diameter_um,
+        "inter_spot_dist": pitch_px(section.centers_px) * um_per_px or None,
         "spots_under_tissue": section.n_spots,
         "fullres_px_width": int(section.image.col_edges[-1]),
         "fullres_px_height": int(section.image.row_edges[-1]),
