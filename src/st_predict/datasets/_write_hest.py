@@ -15,6 +15,7 @@ from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.prediction import distance_column, is_prediction, var_columns
 from st_predict._spatialdata.read import read_section, spot_diameter_px
 from st_predict.core.arguments.checked import checked
+from st_predict.core.arguments.kinds import as_file
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
 from st_predict.core.neighbors import pitch_px
@@ -56,7 +57,7 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
     Raises
     ------
     InputError
-        If a section has no scale, or a file is there already.
+        If a section has no scale, a file is there already, or names differ by case only.
 
     Examples
     --------
@@ -66,6 +67,7 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
     """
     folder, read = Path(folder), {}
     check_places(folder=folder)
+    _check_files(list(sections))
     for name, sdata in sections.items():
         section, placed = read_section(sdata, Elements(), need_counts=True)
         if section.um_per_px is None:
@@ -107,6 +109,19 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
             new["metadata"].write_text(json.dumps(_metadata(name, section, spot_diameter_px(sdata, placed))))
             if slides:
                 _write_slide(new["wsis"], image_source(sdata, placed.image), float(section.um_per_px or 0))
+
+
+def _check_files(names: list[str]) -> None:
+    """Refuse names that are one file where case does not count."""
+    first: dict[str, str] = {}
+    for name in names:
+        if (other := first.setdefault(as_file(name), name)) != name:
+            raise InputError(
+                f"{other!r} and {name!r} differ by upper and lower case only, and are one file on many disks",
+                where="sections",
+                expected="names that differ by more than case",
+                remedy="give one of them another name",
+            )
 
 
 def _files(folder: Path, name: str) -> dict[str, Path]:
