@@ -288,6 +288,16 @@ def test_patches_that_are_of_no_spot_are_refused(folder: Path, spoil: Callable[[
         stp.io.hest(folder, "A")
 
 
+@pytest.mark.filterwarnings("ignore:Observation names are not unique:UserWarning")  # of AnnData
+def test_spots_of_one_name_are_refused(folder: Path) -> None:
+    path = folder / "st" / "A.h5ad"
+    adata = read_h5ad(path)
+    adata.obs_names = ["a"] * adata.n_obs
+    adata.write_h5ad(path)
+    with pytest.raises(InputError, match="1 spot ids occur twice, for example 'a'"):
+        stp.io.hest(folder, "A")
+
+
 def reversed_rows(values: np.ndarray) -> np.ndarray:
     return values[::-1]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from st_predict._spatialdata.kept import check_distinct
 from st_predict._spatialdata.scale import say_places
 from st_predict.core.arguments.checked import checked
 from st_predict.core.arguments.kinds import shown
@@ -72,7 +73,7 @@ def hest(
     ------
     InputError
         There is no such folder or sample; a file is missing or cut short; there are no raw counts; spots lie off the
-        slide; or the size of a pixel is missing or absurd.
+        slide; patches were not cut at their spots; or the size of a pixel is missing or absurd.
 
     Examples
     --------
@@ -97,6 +98,7 @@ def hest(
     where = str(found.expression)
     assert found.expression is not None  # or the sample would have been refused
     table = with_counts(read_h5ad(found.expression, where=where), None, where=where)
+    check_distinct(table.obs_names, "obs_names", where)
     if found.slide is not None:
         image, known = _of_slide(found.slide, scale)
         _check_places(image, spot_places(table, where=where), found.slide, facts)
