@@ -44,6 +44,23 @@ def test_plain_section(make_section: Make) -> None:
     assert section.counts.shape == (42, 24) and section.gene_names.tolist() == [f"g{i}" for i in range(24)]
 
 
+@pytest.mark.parametrize(
+    ("radius", "says"),
+    [
+        (-1.0, "has the radius"),
+        (0.0, "has the radius"),
+        (np.nan, "has the radius"),
+        (1e9, "is 2e[+]09 px wide, on an image of 198 x 164 px"),
+    ],
+)
+@pytest.mark.parametrize("spots", [slice(None), slice(3, 4)], ids=["all", "one"])
+def test_circles_that_are_none_are_refused(make_section: Make, radius: float, says: str, spots: slice) -> None:
+    sdata = make_section("A")
+    sdata.shapes["A"].iloc[spots, list(sdata.shapes["A"]).index("radius")] = radius
+    with pytest.raises(InputError, match=f"a circle of shapes 'A' {says}"):
+        read(sdata)
+
+
 def test_shapes_in_another_order_than_the_table(make_section: Make) -> None:
     sdata = make_section("A")
     order = np.random.default_rng(0).permutation(42)

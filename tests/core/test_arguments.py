@@ -164,6 +164,14 @@ def test_names_that_are_taken_are_those_of_spatialdata(name: str) -> None:
     assert ours == (taken(check_valid_name) and not name.startswith("."))  # a hidden file would not be found again
 
 
+@pytest.mark.parametrize("name", ["-x", "NUL", "con.h5ad", "COM1", "a."])
+def test_names_that_no_file_has_everywhere_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="^key_added is "):
+        DECLARED["key_added"].check(name, "key_added")
+    for other in (f"x{name}x", "console", "COM", "a.b"):
+        DECLARED["key_added"].check(other, "key_added")
+
+
 def test_names_of_arguments_are_left_to_python() -> None:
     with pytest.raises(TypeError, match=r"spot_grid\(\) got an unexpected keyword argument 'pitch'"):
         stp.pp.spot_grid(None, pitch=5)  # type: ignore[call-arg]

@@ -82,6 +82,15 @@ def test_nothing_is_written_over_nor_without_a_scale(tissue: dict[str, SpatialDa
         stp.datasets.write_hest({"bare": bare}, tmp_path)
 
 
+@pytest.mark.parametrize("names", [("a", "A"), ("S\N{LATIN SMALL LETTER SHARP S}", "SSS")], ids=["case", "folded"])
+def test_names_that_are_one_file_on_some_disks_are_refused(
+    tissue: dict[str, SpatialData], tmp_path: Path, names: tuple[str, str]
+) -> None:
+    with pytest.raises(InputError, match="differ by upper and lower case only"):
+        stp.datasets.write_hest(dict.fromkeys(names, tissue["S1"]), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("part", ["_write_patches", "_write_slide"])
 def test_a_sample_that_fails_midway_leaves_nothing_and_the_others_whole(
     part: str, tissue: dict[str, SpatialData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -363,6 +363,31 @@ def test_a_stated_scale_is_taken_and_an_absurd_one_refused() -> None:
             stp.io.anndata(legacy(L1=library(microns_per_pixel=400.0)), **arguments)
 
 
+@pytest.mark.parametrize("stated", ["0.4", True, 0.0, [0.4]])
+def test_a_stated_scale_is_a_positive_number(stated: object) -> None:
+    with pytest.raises(InputError, match="microns_per_pixel is "):
+        stp.io.anndata(legacy(L1=library(microns_per_pixel=stated)))
+    unknown = stp.io.anndata(legacy(L1=library(microns_per_pixel=float("nan"))))
+    assert not unknown.attrs["st_predict"]["um_per_px"]
+    sdata = stp.io.anndata(legacy(L1=library(microns_per_pixel=np.array([0.4]))))
+    assert sdata.attrs["st_predict"]["um_per_px"]["L1_image"] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_scale_that_the_array_contradicts_is_said(given: bool, caplog: pytest.LogCaptureFixture) -> None:
+    adata = legacy(L1=library(**({} if given else {"microns_per_pixel": 2.5})))
+    array, adata.obsm["spatial"] = hexagons(pitch_px=80)
+    adata.obs[list(array)] = array
+    stp.io.anndata(adata, um_per_px=2.5 if given else None)
+    assert "spots of L1 lie 100 um apart; at 2.5 um a pixel they lie 200 um apart" in caplog.text
+    caplog.clear()
+    stp.io.anndata(adata, um_per_px=1.25)
+    assert "apart" not in caplog.text
+    adata.obsm["spatial"] = adata.obsm["spatial"][:, ::-1]
+    stp.io.anndata(adata, um_per_px=1.25)
+    assert caplog.text.count("x and y of the spots look exchanged") == 1
+
+
 def test_columns_of_the_user_stay() -> None:
     adata = legacy()
     adata.obs["region"] = ["tumor"] * N_SPOTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,138 @@ def test_patches_that_are_of_no_spot_are_refused(folder: Path, spoil: Callable[[
         spoil(file)
     with pytest.raises(InputError, match=says):
         stp.io.hest(folder, "A")
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique:UserWarning")  # of AnnData
+def test_spots_of_one_name_are_refused(folder: Path) -> None:
+    path = folder / "st" / "A.h5ad"
+    adata = read_h5ad(path)
+    adata.obs_names = ["a"] * adata.n_obs
+    adata.write_h5ad(path)
+    with pytest.raises(InputError, match="1 spot ids occur twice, for example 'a'"):
+        stp.io.hest(folder, "A")
+
+
+def reversed_rows(values: np.ndarray) -> np.ndarray:
+    return values[::-1]
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["side stated", "side not stated"])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("barcode", reversed_rows),
+        ("coords", reversed_rows),
+        ("coords", lambda places: places[:, ::-1]),  # corners as y, x, which no version gives
+        ("coords", lambda places: places * 1000),
+        ("coords", lambda places: places * np.nan),
+        ("coords", lambda places: -places),
+        ("coords", lambda places: places + 10**9),
+        ("coords", lambda places: np.repeat(places[:1], len(places), axis=0)),
+        ("coords", lambda places: np.where(np.arange(len(places))[:, None] == 7, places + 20, places)),
+    ],
+    ids=["barcodes", "coords", "y x", "scaled", "nan", "negative", "off", "same", "one"],
+)
+def test_patches_that_were_not_cut_at_their_spots_are_refused(
+    folder: Path, name: str, change: Callable[[np.ndarray], np.ndarray], stated: bool
+) -> None:
+    (folder / "wsis" / "A.tif").unlink()
+    with h5py.File(folder / "patches" / "A.h5", "a") as file:
+        values = file[name][:]
+        del file[name]
+        file[name] = change(values)
+        if not stated:
+            del file["img"].attrs["patch_size_src"]
+    with pytest.raises(InputError, match="patches of A.h5 were not cut at their spots: that of "):
+        stp.io.hest(folder, "A")
+
+
+@pytest.mark.parametrize(
+    "coords", [np.zeros((41, 2)), np.zeros((42, 3)), np.full((42, 2), b"x")], ids=["short", "wide", "text"]
+)
+def test_coords_that_are_no_places_are_refused(folder: Path, coords: np.ndarray) -> None:
+    (folder / "wsis" / "A.tif").unlink()
+    with h5py.File(folder / "patches" / "A.h5", "a") as file:
+        del file["coords"]
+        file["coords"] = coords
+    with pytest.raises(InputError, match=r"A.h5 has 42 images, and coords of shape \(4"):
+        stp.io.hest(folder, "A")
+
+
+def test_a_side_that_no_patch_has_is_refused(folder: Path) -> None:
+    (folder / "wsis" / "A.tif").unlink()
+    with h5py.File(folder / "patches" / "A.h5", "a") as file:
+        del file["img"].attrs["patch_size_src"]
+        file["coords"][:] = file["coords"][:] - 10**6  # all up and left of their spots by one distance
+    with pytest.raises(InputError, match="the scale of the patches, by .* um per pixel"):
+        stp.io.hest(folder, "A")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A section of a Visium array at 0.75 um a pixel; not to be changed."""
+    folder = tmp_path_factory.mktemp("drawn")
+    stp.datasets.write_hest(stp.datasets.synthetic_tissue(n_sections=1, n_genes=20, size_um=800), folder)
+    return folder
+
+
+@pytest.fixture
+def visium(drawn: Path, tmp_path: Path) -> Path:
+    """The same without the distance that the metadata state, to be changed."""
+    shutil.copytree(drawn, tmp_path / "hest")
+    change(tmp_path / "hest" / "metadata" / "S1.json", inter_spot_dist=...)
+    return tmp_path / "hest"
+
+
+def test_the_distance_of_spots_is_written(drawn: Path) -> None:
+    assert json.loads((drawn / "metadata" / "S1.json").read_text())["inter_spot_dist"] == pytest.approx(100, abs=0.5)
+
+
+def test_a_scale_that_the_array_contradicts_is_said(visium: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stp.io.hest(visium, "S1")
+    assert not caplog.text
+    change(visium / "metadata" / "S1.json", pixel_size_um_estimated=5.0)
+    stp.io.hest(visium, "S1")
+    assert "spots of S1 lie 100 um apart; at 5 um a pixel they lie 666.7 um apart" in caplog.text
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["distance stated", "distance not stated"])
+@pytest.mark.parametrize(
+    ("moved", "says"),
+    [
+        (lambda places: places / 2, "at 0.75 um a pixel they lie 50 um apart"),
+        (lambda places: places[:, ::-1], "x and y of the spots look exchanged"),
+        (lambda places: places[::-1], "spots of S1 do not lie on the image as on the array"),
+    ],
+    ids=["halved", "exchanged", "reversed"],
+)
+def test_places_that_the_array_contradicts_are_said(
+    visium: Path, caplog: pytest.LogCaptureFixture, moved: Callable[[np.ndarray], np.ndarray], says: str, stated: bool
+) -> None:
+    if stated:
+        change(visium / "metadata" / "S1.json", inter_spot_dist=100.0)
+    path = visium / "st" / "S1.h5ad"
+    adata = read_h5ad(path)
+    adata.obsm["spatial"] = moved(np.asarray(adata.obsm["spatial"]))
+    adata.write_h5ad(path)
+    stp.io.hest(visium, "S1")
+    assert says in caplog.text and len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("stated", ["0.75", True, [0.75]])
+def test_a_scale_is_a_number(folder: Path, stated: object) -> None:
+    change(folder / "metadata" / "A.json", pixel_size_um_estimated=stated)
+    with pytest.raises(InputError, match="pixel_size_um_estimated is "):
+        stp.io.hest(folder, "A")
+
+
+@pytest.mark.parametrize("patient", [["a"], {"a": 1}, True])
+def test_a_patient_is_a_name_or_a_number(folder: Path, patient: object) -> None:
+    change(folder / "metadata" / "A.json", patient=patient)
+    with pytest.raises(InputError, match="patient is "):
+        stp.io.hest(folder, "A")
+    change(folder / "metadata" / "A.json", patient=5)
+    assert set(stp.io.hest(folder, "A").tables["table"].obs["subject"]) == {"5"}
 
 
 def test_pyramids_stay_on_disk(folder: Path) -> None:

@@ -359,21 +359,19 @@ def test_x_and_y_exchanged_are_said(folder, caplog, names):
     read(folder, counts=counts, spots=spots, um_per_px=6.25)
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
     read(folder, counts=counts, spots=spots.rename(columns=names)[list(spots.columns)].query("pixel_y < 300"))
-    assert "x and y look exchanged: pixel_y follows x of the array and pixel_x follows y" in caplog.text
+    assert "x and y of the spots look exchanged: rows of the array run along y of the image" in caplog.text
 
 
 @pytest.mark.parametrize("times", [0.5, 2])
 def test_a_scale_or_pixels_of_another_image_are_said(folder, caplog, times):
     counts, spots = first_array()
     read(folder, counts=counts, spots=spots, um_per_px=6.25 * times)
-    assert (
-        f"spots lie {200 * times:.0f} um apart in x and {200 * times:.0f} in y, and those of 100 um lie 200"
-        in caplog.text
-    )
+    lie = f"spots of S1 lie 200 um apart; at {6.25 * times:g} um a pixel they lie {200 * times:.0f} um apart"
+    assert lie in caplog.text and "give um_per_px=6.25" in caplog.text
     caplog.clear()
     halved = spots.assign(pixel_x=spots["pixel_x"] * 0.5, pixel_y=spots["pixel_y"] * 0.5)
     read(folder, counts=counts, spots=halved, um_per_px=6.25 / 2 * times)
-    assert "is another" in caplog.text
+    assert "the spots were placed on another image" in caplog.text
     caplog.clear()
     read(folder, counts=counts, spots=spots, um_per_px=6.25 * times, spot_diameter_um=55.0)
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING], (

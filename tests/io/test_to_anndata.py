@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from anndata import AnnData
 from spatialdata import SpatialData
 from spatialdata.transformations import Scale, set_transformation
 
@@ -69,6 +70,42 @@ def test_positions_are_those_on_the_image(make_section: Callable[..., SpatialDat
     adata = stp.to_anndata(sdata)
     np.testing.assert_allclose(adata.obsm["spatial"], places / 2)
     assert adata.uns["spatial"]["A"]["scalefactors"]["spot_diameter_fullres"] == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda table: table.obs.__setitem__("library_id", "mine"), "obs['library_id']"),
+        (lambda table: table.uns.__setitem__("spatial", {"mine": 1}), "uns['spatial']"),
+        (lambda table: table.obsm.__setitem__("spatial", table.obsm["spatial"] * 2), "obsm['spatial']"),
+    ],
+    ids=["column", "images", "places"],
+)
+def test_what_is_replaced_is_said(
+    make_section: Callable[..., SpatialData],
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[[AnnData], None],
+    place: str,
+) -> None:
+    sdata = make_section("A")
+    stp.to_anndata(sdata)
+    sdata.tables["table"].obs["library_id"] = "A"
+    stp.to_anndata(sdata)
+    assert not caplog.text
+    change(sdata.tables["table"])
+    stp.to_anndata(sdata)
+    assert f"{place} of table 'table' hold other values in the copy, those of section 'A'" in caplog.text
+
+
+def test_spots_of_one_name_or_no_size_are_refused(make_section: Callable[..., SpatialData]) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].obs_names = ["a"] * sdata.tables["table"].n_obs
+    with pytest.raises(InputError, match="1 spot ids occur twice, for example 'a'"):
+        stp.to_anndata(sdata)
+    sdata = make_section("A")
+    sdata.shapes["A"]["radius"] = np.nan
+    with pytest.raises(InputError, match="a circle of shapes 'A' has the radius"):
+        stp.to_anndata(sdata)
 
 
 def test_spots_on_glass_stay(make_section: Callable[..., SpatialData]) -> None:

@@ -233,7 +233,14 @@ def only_controls(sdata: SpatialData) -> SpatialData:
         (None, {"min_quality": {"cell_id": 3}}, "column 'cell_id' of points 'transcripts' holds no numbers"),
         (None, {"min_quality": {"qv": 99}}, "points 'transcripts' hold "),
         (None, {"min_quality": {"qv": "high"}}, "min_quality['qv'] is 'high' (text)"),
-        (None, {"feature_key": "cell_id", "pitch_um": 1e5}, "no place of a grid of 100000 um lies on tissue"),
+        (None, {"pitch_um": 1e5}, "a grid of 100000 um has no place on this slide, which is 700 x 700 um wide"),
+        (None, {"pitch_um": 1e-9, "diameter_um": 1e-9}, "diameter_um is 1e-09"),
+        (None, {"pitch_um": 1350}, "no place of a grid of 1350 um lies on tissue"),
+        (None, {"diameter_um": 0.5}, "diameter_um is 0.5"),
+        (None, {"tissue_key": "cell_circles"}, "shapes 'cell_circles' are circles, and no outlines of tissue"),
+        (None, {"feature_key": "cell_id"}, "column 'cell_id' of points 'transcripts' names no genes: it names cells or transcripts"),
+        (None, {"feature_key": "x"}, "column 'x' of points 'transcripts' names no genes: it holds numbers"),
+        (None, {"feature_key": "qv"}, "column 'qv' of points 'transcripts' names no genes: it holds numbers"),
         (None, {"layer": "counts"}, "layer is of a table, and points 'transcripts' would be pooled"),
         (None, {"table_key": "table", "min_quality": {}}, "min_quality is of points, and a table would be pooled"),
         (None, {"table_key": "none"}, "there is no table 'none'"),
@@ -250,9 +257,91 @@ def only_controls(sdata: SpatialData) -> SpatialData:
 def test_what_cannot_be_pooled_is_refused_and_changes_nothing(
     xenium: SpatialData, change: Any, arguments: dict[str, Any], found: str
 ) -> None:
-    sdata = change(xenium) if change else xenium
-    before = sorted(name for _, name, _ in sdata.gen_elements())
-    with pytest.raises(InputError) as error:
-        stp.pp.pool_spots(sdata, **arguments)
-    assert found in error.value.what, error.value
-    assert sorted(name for _, name, _ in sdata.gen_elements()) == before
+    refused(change(xenium) if change else xenium, arguments, found)
+
+
+def refused(sdata: SpatialData, arguments: dict[str, Any], found: str) -> None:
+    """Whether the call says what it should, and the section stays as it was, also one whose tissue was not found yet."""
+    for bare in (False, True):
+        if bare and "tissue" in sdata.shapes:
+            del sdata.shapes["tissue"]
+            sdata.attrs["st_predict"].pop("tissue")
+        before = sorted(name for _, name, _ in sdata.gen_elements()), copy.deepcopy(sdata.attrs)
+        with pytest.raises(InputError) as error:
+            stp.pp.pool_spots(sdata, **arguments)
+        assert found in error.value.what, error.value
+        assert (sorted(name for _, name, _ in sdata.gen_elements()), sdata.attrs) == before
+
+
+def changed(sdata: SpatialData, **columns: Any) -> SpatialData:
+    """Columns of the transcripts replaced: a function of the table for each."""
+    points = sdata.points["transcripts"]
+    frame = points.compute().assign(**columns)
+    sdata.points["transcripts"] = PointsModel.parse(
+        frame, coordinates={"x": "x", "y": "y"}, transformations=points.attrs["transform"]
+    )
+    return sdata
+
+
+def names(frame: pd.DataFrame) -> pd.Series:
+    return frame["feature_name"].astype(str)
+
+
+@pytest.mark.parametrize(
+    ("feature", "found"),
+    [
+        (lambda frame: names(frame).factorize()[0], "names no genes: it holds numbers"),
+        (lambda frame: pd.Categorical(names(frame).factorize()[0] / 2), "names no genes: it holds numbers"),
+        (lambda frame: [f"t{row}" for row in range(len(frame))], "it names each of "),
+        (lambda frame: names(frame).where(names(frame) != names(frame).iloc[0], ""), "a transcript is of the gene ''"),
+        (lambda frame: names(frame).where(names(frame) != names(frame).iloc[0], "  "), "a transcript is of the gene '  '"),
+    ],
+    ids=["numbers", "categories of numbers", "ids", "empty", "blank"],
+)  # fmt: skip
+def test_a_column_that_names_no_genes_is_refused(xenium: SpatialData, feature: Any, found: str) -> None:
+    refused(changed(xenium, feature_name=feature), {}, found)
+
+
+def test_quality_that_is_text_is_refused(xenium: SpatialData) -> None:
+    refused(
+        changed(xenium, qv=lambda frame: frame["qv"].astype(str)),
+        {},
+        "column 'qv' of points 'transcripts' holds no numbers",
+    )
+
+
+def test_transcripts_that_are_there_twice_are_refused(xenium: SpatialData) -> None:
+    points = xenium.points["transcripts"]
+    frame = points.compute()
+    for times in (2, 3):
+        more = pd.concat([frame] * times, ignore_index=True).sample(frac=1, random_state=0)
+        xenium.points["transcripts"] = PointsModel.parse(
+            dd.from_pandas(more.reset_index(drop=True), npartitions=3), coordinates={"x": "x", "y": "y"},
+            transformations=points.attrs["transform"],
+        )  # fmt: skip
+        refused(xenium, {}, f"each transcript of points 'transcripts' is there {times} times")
+
+
+def test_spots_that_leave_the_tissue_out_are_named(xenium: SpatialData) -> None:
+    few = changed(xenium)
+    points = few.points["transcripts"]
+    lone = points.compute().iloc[:1]
+    few.points["transcripts"] = PointsModel.parse(
+        lone, coordinates={"x": "x", "y": "y"}, transformations=points.attrs["transform"]
+    )
+    with pytest.raises(InputError, match="none of the .* spots .* holds a count") as error:
+        stp.pp.pool_spots(few, diameter_um=1)
+    assert error.value.remedy == "lay wider spots: 1 um of 100 leave most of the tissue out"
+
+
+def test_genes_that_differ_by_case_and_transcripts_of_none_are_said(
+    xenium: SpatialData, caplog: pytest.LogCaptureFixture
+) -> None:
+    def feature(frame: pd.DataFrame) -> pd.Series:
+        odd = np.arange(len(frame)) % 2 == 1
+        lower = names(frame).where(~odd, names(frame).str.lower())
+        return lower.where(np.arange(len(frame)) % 50 > 0)
+
+    stp.pp.pool_spots(changed(xenium, feature_name=feature))
+    assert "genes have names that differ from others by upper and lower case only, and are counted apart" in caplog.text
+    assert "transcripts name no feature and are left out" in caplog.text

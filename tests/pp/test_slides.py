@@ -171,7 +171,7 @@ def test_the_users_elements_are_not_overwritten(slide: SpatialData) -> None:
         ({"pitch_um": 0}, "pitch_um is 0"),
         ({"diameter_um": float("nan")}, "diameter_um is nan"),
         ({"layout": "round"}, "layout is 'round'"),
-        ({"pitch_um": 50_000}, "no place of a grid of 50000 um lies on tissue"),
+        ({"pitch_um": 50_000}, "a grid of 50000 um has no place on this slide, which is 5600 x 4000 um wide"),
         ({"image_key": "gone"}, "there is no image 'gone'"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +11,28 @@ import numpy as np
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from geopandas import GeoDataFrame
     from spatialdata import SpatialData
 
 _ATTRS, _DIGEST = "st_predict", "digest"
+
+
+@contextmanager
+def all_or_nothing(sdata: SpatialData) -> Iterator[None]:
+    """Where what is done fails, take the shapes and notes of ours that it added out again."""
+    shapes, notes = set(sdata.shapes), sdata.attrs.get(_ATTRS)
+    try:
+        yield
+    except BaseException:
+        for name in set(sdata.shapes) - shapes:
+            del sdata.shapes[name]
+        if notes is None:
+            sdata.attrs.pop(_ATTRS, None)
+        else:
+            sdata.attrs[_ATTRS] = notes
+        raise
 
 
 def own_entries(sdata: SpatialData, kind: str) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from st_predict._spatialdata.read import read_section
 from st_predict._spatialdata.scale import store_scale, stored_scale
 from st_predict._spatialdata.slide import add_shapes, known_scale, lay_array
 from st_predict._spatialdata.systems import shapes_to_image
-from st_predict._spatialdata.transcripts import count_transcripts, find_columns
+from st_predict._spatialdata.transcript_columns import find_columns
+from st_predict._spatialdata.transcripts import count_transcripts
 from st_predict.core.errors import InputError
 from st_predict.core.pooling import Lattice, sum_rows
 
@@ -129,7 +130,9 @@ def add_pooled(
             f"none of the {len(points):,} spots on the tissue of image {image!r} holds a count",
             where="sdata",
             expected="counts that lie on the tissue",
-            remedy="draw the counts over the image: the transformation of one of them is wrong",
+            remedy=f"lay wider spots: {array.diameter_um:g} um of {array.pitch_um:g} leave most of the tissue out"
+            if array.diameter_um < array.pitch_um / 2
+            else "draw the counts over the image: the transformation of one of them is wrong",
         )
     if not held.all():
         logger.info(

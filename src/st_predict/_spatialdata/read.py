@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
+    from st_predict.core.section import ImageSource
+
 
 def read_section(sdata: SpatialData, elements: Elements = Elements(), *, need_counts: bool) -> tuple[Section, Placed]:
     """Read one section; pixels stay where they are.
@@ -64,6 +66,7 @@ def read_section(sdata: SpatialData, elements: Elements = Elements(), *, need_co
         height=int(image.row_edges[-1]),
         where=f"sdata.shapes[{placed.shapes!r}] on sdata.images[{placed.image!r}]",
     )
+    _check_radii(sdata, placed, image)
     name = _single(table, "section") or (placed.image.removesuffix("_image") if table is None else placed.shapes)
     if table is not None:
         say_left_out(table, name, features=need_counts)
@@ -99,6 +102,25 @@ def _centers_px(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
     affine = shapes_to_image(sdata, placed)
     centers: NDArray[np.float64] = np.column_stack([points.x, points.y]) @ affine[:2, :2].T + affine[:2, 2]
     return centers
+
+
+def _check_radii(sdata: SpatialData, placed: Placed, image: ImageSource) -> None:
+    """Refuse circles that have no size, or are larger than the image."""
+    if "radius" not in sdata.shapes[placed.shapes]:
+        return
+    shapes = own_shapes(sdata, placed)
+    if not (shapes.geom_type == "Point").all():
+        return
+    scale = np.sqrt(abs(np.linalg.det(shapes_to_image(sdata, placed)[:2, :2])))
+    widest_px = 2 * float(circle_radii(shapes, placed.shapes).max() * scale)
+    width, height = int(image.col_edges[-1]), int(image.row_edges[-1])
+    if widest_px > max(width, height):
+        raise InputError(
+            f"a circle of shapes {placed.shapes!r} is {widest_px:g} px wide, on an image of {width} x {height} px",
+            where=f"sdata.shapes[{placed.shapes!r}]['radius']",
+            expected="circles smaller than the image",
+            remedy="correct the radius, which is in the units of the coordinates",
+        )
 
 
 def spot_diameter_px(sdata: SpatialData, placed: Placed) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from st_predict._spatialdata.kept import own_spots
 from st_predict._spatialdata.own import keep_entry, own_entries
 from st_predict._spatialdata.wsi import slide_scale
 from st_predict.core.checks import check_number, check_um_per_px
-from st_predict.core.scale import bins_um_per_px, visium_um_per_px
+from st_predict.core.scale import bins_um_per_px, say_array, visium_um_per_px
 
 if TYPE_CHECKING:
+    import pandas as pd
     from geopandas import GeoDataFrame
     from numpy.typing import NDArray
     from spatialdata import SpatialData
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("st_predict")
 
 _SCALES = "um_per_px"
-_PLACE = ("arrayrow", "arraycol")  # as :func:`plain_name` has them
+_ROW_COL, _Y_X = ("arrayrow", "arraycol"), ("arrayy", "arrayx")  # as :func:`plain_name` has them
 _BINS = re.compile(r"(?i)(?:^|[^a-z])square_0*(\d{1,3})um(?![a-z0-9])")
 _KNOWN = 0.9  # of the spots, of which the place on the array must be known
 _SAME = 0.1  # scales that differ by less come from how they were measured
@@ -80,22 +81,13 @@ def _array_scale(
     say: bool,
 ) -> float | None:
     """What the array of spots tells; ``None`` where it is none of known geometry. ``say`` is whether to say why."""
-    import pandas as pd
-
     if placed.table is None:
         return None
     table = sdata.tables[placed.table]
-    columns = {plain_name(column): column for column in reversed(table.obs.columns)}
-    if not set(_PLACE) <= set(columns):
+    found = array_places(table.obs[own_spots(table)], _ROW_COL)
+    if found is None:
         return None
-    obs = table.obs[own_spots(table)]
-    row, col = (
-        pd.to_numeric(comparable(obs[columns[name]]).astype(object), errors="coerce").to_numpy(float) for name in _PLACE
-    )
-    known = np.isfinite([row, col]).all(axis=0)
-    if known.mean() < _KNOWN:
-        return None
-    row, col, centers_px = row[known], col[known], centers_px[known]
+    row, col, centers_px = found.row, found.col, centers_px[found.known]
     # As Space Ranger and spatialdata-io have them, alone or with a section's name and a user's word around them.
     sides = {float(found[1]) for found in map(_BINS.search, (placed.table, placed.shapes)) if found}
     if not sides:
@@ -107,6 +99,50 @@ def _array_scale(
         return None
     side_px = _side(sdata.shapes[placed.shapes]) * float(np.sqrt(abs(np.linalg.det(shapes_to_px[:2, :2]))))
     return bins_um_per_px(row, col, centers_px, bin_um=sides.pop(), side_px=side_px, say=say)
+
+
+class ArrayPlaces(NamedTuple):
+    """Places of spots on their array; ``m`` of ``n`` spots have one."""
+
+    row: NDArray[np.float64]
+    """``(m,)``"""
+    col: NDArray[np.float64]
+    """``(m,)``"""
+    known: NDArray[np.bool_]
+    """Which spots these are ``(n,)``."""
+
+
+def array_places(obs: pd.DataFrame, names: tuple[str, str]) -> ArrayPlaces | None:
+    """Places on the array by the columns of these names; ``None`` where most spots have none."""
+    import pandas as pd
+
+    columns = {plain_name(column): column for column in reversed(obs.columns)}
+    if not set(names) <= set(columns):
+        return None
+    row, col = (
+        pd.to_numeric(comparable(obs[columns[name]]).astype(object), errors="coerce").to_numpy(float) for name in names
+    )
+    known: NDArray[np.bool_] = np.isfinite(row) & np.isfinite(col)
+    return None if known.mean() < _KNOWN else ArrayPlaces(row[known], col[known], known)
+
+
+def say_places(
+    obs: pd.DataFrame, centers_px: NDArray[np.float64], um_per_px: float | None, *, name: str, say: bool = False
+) -> float | None:
+    """Say where places on the array contradict those on the image or its scale, see :func:`say_array`.
+
+    Returns
+    -------
+    The scale that ``array_row`` and ``array_col`` of a Visium array tell. ``array_x`` and ``array_y`` are those of many
+    arrays, and tell none.
+    """
+    for names in (_ROW_COL, _Y_X):
+        if (found := array_places(obs, names)) is not None:
+            row, col, known = found
+            by_rows = names == _ROW_COL
+            told = say_array(row, col, centers_px[known], um_per_px, name=name, say=say and by_rows)
+            return told if by_rows else None
+    return None
 
 
 def _side(bins: GeoDataFrame) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from st_predict._spatialdata.columns import comparable, is_choice, tissue_columns
 from st_predict._spatialdata.kept import own_spots, spots_in_tissue
 from st_predict._spatialdata.keys import table_link
+from st_predict.core.arguments.kinds import shown
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def circle_radii(shapes: GeoDataFrame, name: str) -> NDArray[np.float64]:
     if not ((found > 0) & np.isfinite(found)).all():
         wrong = shapes["radius"].to_numpy()[~((found > 0) & np.isfinite(found))][0]
         raise InputError(
-            f"a circle of shapes {name!r} has the radius {wrong!r}",
+            f"a circle of shapes {name!r} has the radius {shown(wrong)}",
             where=f"sdata.shapes[{name!r}]['radius']",
             expected="positive finite numbers",
             remedy=f"set them: sdata.shapes[{name!r}]['radius'] = ...",

@@ -138,17 +138,11 @@ def lay_array(
     """
     from shapely import contains_xy, prepare
 
-    tissue_key = _found_tissue(sdata, image, tissue_key)
+    _check_tissue(sdata, tissue_key)
     source = image_source(sdata, image)
     size = float(source.col_edges[-1]), float(source.row_edges[-1])
-    if (places := size[0] * size[1] * (um_per_px / pitch_um) ** 2) > _MOST_SPOTS:
-        raise InputError(
-            f"a grid of {pitch_um:g} um has {places:,.0f} places on this slide",
-            where="pitch_um",
-            expected=f"a grid of at most {_MOST_SPOTS:,} places",
-            remedy="use a larger pitch",
-        )
-    tissue = _in_px(sdata, image, tissue_key)
+    _check_pitch(size[0] * um_per_px, size[1] * um_per_px, pitch_um)
+    tissue = _in_px(sdata, image, _found_tissue(sdata, image, tissue_key))
     prepare(tissue)
     points, rows, cols = grid_points(
         size, pitch_um / um_per_px, layout, lambda some: contains_xy(tissue, some[:, 0], some[:, 1])
@@ -163,15 +157,44 @@ def lay_array(
     return points, rows, cols
 
 
+def _check_pitch(width_um: float, height_um: float, pitch_um: float) -> None:
+    """Refuse a grid that has too many places on an image, or none."""
+    if (places := width_um * height_um / pitch_um**2) > _MOST_SPOTS:
+        raise InputError(
+            f"a grid of {pitch_um:g} um has {places:,.0f} places on this slide",
+            where="pitch_um",
+            expected=f"a grid of at most {_MOST_SPOTS:,} places",
+            remedy="use a larger pitch",
+        )
+    if pitch_um / 2 >= min(width_um, height_um):
+        raise InputError(
+            f"a grid of {pitch_um:g} um has no place on this slide, which is {width_um:.0f} x {height_um:.0f} um wide",
+            where="pitch_um",
+            expected="a pitch smaller than the slide",
+            remedy="use a smaller pitch",
+        )
+
+
+def _check_tissue(sdata: SpatialData, wanted: str | None) -> None:
+    """Refuse outlines that are asked for and are not there, or are none."""
+    if wanted is None:
+        return
+    others = f"one of {', '.join(sdata.shapes) or '(there are none)'}, or None to have tissue found"
+    if wanted not in sdata.shapes:
+        raise InputError(
+            f"there are no shapes {wanted!r}", where="tissue_key", expected=others, remedy="correct tissue_key"
+        )
+    if not sdata.shapes[wanted].geometry.area.any():
+        raise InputError(
+            f"shapes {wanted!r} are {'circles' if 'radius' in sdata.shapes[wanted] else 'without area'}, and no outlines of tissue",
+            where="tissue_key",
+            expected="polygons around the tissue, or None to have it found",
+            remedy="name the outlines of tissue, or leave tissue_key out",
+        )
+
+
 def _found_tissue(sdata: SpatialData, image: str, wanted: str | None) -> str:
     """The outlines asked for, or those that are there, or else found now."""
-    if wanted is not None and wanted not in sdata.shapes:
-        raise InputError(
-            f"there are no shapes {wanted!r}",
-            where="tissue_key",
-            expected=f"one of {', '.join(sdata.shapes) or '(there are none)'}, or None to have tissue found",
-            remedy="correct tissue_key",
-        )
     for key in (wanted, TISSUE, TISSUES):
         if key in sdata.shapes:
             return str(key)

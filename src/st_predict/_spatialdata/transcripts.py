@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from st_predict._spatialdata.columns import column_name
 from st_predict._spatialdata.kept import names_gene
+from st_predict._spatialdata.transcript_columns import Columns, no_gene_column
 from st_predict.core.errors import InputError
 from st_predict.core.gene_names import clean_name
 from st_predict.core.pooling import count_points
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from st_predict.core.pooling import Lattice
 
 logger = logging.getLogger("st_predict")
-_FEATURE = ("featurename", "gene", "target", "geneid", "genename", "feature")  # as :func:`column_name` has them
-_IS_GENE = "isgene"
-_QUALITY = {"qv": 20.0}
-"""Phred score below which 10x leaves transcripts out of its own matrices of Xenium."""
 _BLOCK = 2_000_000  # transcripts at a time, some 300 MB
+_FEW = 100  # transcripts, each of which may be of a gene of its own
+_ONE_IN, _FEW_SEEN = 64, 20  # transcripts that are looked at, to see whether all are there twice
 
 
 class Counted(NamedTuple):
@@ -38,30 +36,60 @@ class Counted(NamedTuple):
     genes: NDArray[np.str_]
 
 
-class Columns(NamedTuple):
-    """Columns of a table of transcripts."""
-
-    feature: str
-    is_gene: str | None
-    quality: dict[str, float]
-
-    def all(self) -> list[str]:
-        return list(dict.fromkeys(["x", "y", self.feature, *([self.is_gene] if self.is_gene else []), *self.quality]))
-
-
 class _Features:
     """Numbers of feature names, given out as they come; the same name has one number in all blocks."""
 
-    def __init__(self) -> None:
+    def __init__(self, points: str) -> None:
+        self.points = points
         self.numbers: dict[str, int] = {}
         self.no_genes: set[str] = set()
+        self.n_named = 0
 
     def of(self, values: pd.Series) -> NDArray[np.int64]:
-        """A number for every transcript ``(n,)``; -1 where its feature is missing."""
+        """A number for every transcript ``(n,)``; -1 where its feature is missing.
+
+        Raises
+        ------
+        InputError
+            If a feature has no name, or each transcript one of its own.
+        """
         codes, names = values.factorize()
-        told = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-        given = np.array([self.numbers.setdefault(clean_name(name), len(self.numbers)) for name in told], np.int64)
+        told = [clean_name(name.decode() if isinstance(name, bytes) else name) for name in names]
+        if not all(told):
+            nameless = names[told.index("")]
+            raise no_gene_column(self.points, values.name, f"a transcript is of the gene {nameless!r}")
+        given = np.array([self.numbers.setdefault(name, len(self.numbers)) for name in told], np.int64)
+        self.n_named += int((codes >= 0).sum())
+        if len(self.numbers) == self.n_named >= _FEW:
+            raise no_gene_column(self.points, values.name, f"it names each of {self.n_named:,} transcripts otherwise")
         return np.append(given, -1)[codes]
+
+
+class _Twins:
+    """Whether all transcripts are there more than once, by some of them: those whose digest ends in zeros."""
+
+    def __init__(self) -> None:
+        self.seen: list[NDArray[np.uint64]] = []
+
+    def add(self, block: pd.DataFrame, features: NDArray[np.int64]) -> None:
+        from pandas.util import hash_array
+
+        columns = block["x"].to_numpy(np.float64), block["y"].to_numpy(np.float64), features
+        digest = np.zeros(len(block), np.uint64)
+        for values in columns:
+            digest = digest * np.uint64(31) + hash_array(values)
+        self.seen.append(digest[digest % np.uint64(_ONE_IN) == 0])
+
+    def check(self, points: str) -> None:
+        """Refuse transcripts of which each is there more than once."""
+        _, times = np.unique(np.concatenate(self.seen), return_counts=True)
+        if len(times) >= _FEW_SEEN and times.min() > 1:
+            raise InputError(
+                f"each transcript of points {points!r} is there {times.min()} times, with one place and one gene",
+                where=f"sdata.points[{points!r}]",
+                expected="each transcript once",
+                remedy="leave out what is there twice: it looks as if a table was put together with itself",
+            )
 
 
 def count_transcripts(
@@ -97,13 +125,15 @@ def count_transcripts(
     """
     from scipy.sparse import csr_matrix
 
-    features, total = _Features(), csr_matrix((lattice.n_spots, 0), dtype=np.int64)
+    features, twins, total = _Features(key), _Twins(), csr_matrix((lattice.n_spots, 0), dtype=np.int64)
     n = n_good = n_on = 0
     for block in _blocks(points, columns.all(), key):
         n += len(block)
-        block = _good(block, columns.quality, key)
+        for name, least in columns.quality.items():
+            block = block[block[name] >= least]
         n_good += len(block)
         numbers = features.of(block[columns.feature])
+        twins.add(block, numbers)
         if columns.is_gene is not None:
             features.no_genes |= set(block.loc[~block[columns.is_gene].astype(bool), columns.feature].unique())
         at = block[["x", "y"]].to_numpy(np.float64) @ to_image[:2, :2].T + to_image[:2, 2]
@@ -113,6 +143,11 @@ def count_transcripts(
         total.resize(lattice.n_spots, len(features.numbers))
         total = total + count_points(spots, numbers, n_spots=lattice.n_spots, n_features=len(features.numbers))
     _check_all(key, n=n, n_good=n_good, n_on=n_on, size_px=size_px, quality=columns.quality)
+    twins.check(key)
+    if features.n_named < n_good:
+        logger.warning(
+            "%s of %s transcripts name no feature and are left out", f"{n_good - features.n_named:,}", f"{n_good:,}"
+        )
     return _genes(total, features, key, n_good=n_good)
 
 
@@ -164,6 +199,7 @@ def _genes(counts: csr_matrix, features: _Features, key: str, *, n_good: int) ->
             "%d of %d features are not genes and are left out: %s%s",
             len(left), len(names), ", ".join(left[:3]), ", ..." if len(left) > 3 else "",
         )  # fmt: skip
+    _say_case(names[genes])
     order = np.flatnonzero(genes)[np.argsort(names[genes])]
     logger.info(
         "%s of %s transcripts lie in spots: %s of genes, %s of controls",
@@ -172,36 +208,15 @@ def _genes(counts: csr_matrix, features: _Features, key: str, *, n_good: int) ->
     return Counted(counts[:, order], names[order])
 
 
-def find_columns(points: Any, key: str, feature_key: str | None, min_quality: Mapping[str, float] | None) -> Columns:
-    """Settle the columns of a table of transcripts.
-
-    Parameters
-    ----------
-    points, key
-        A Dask table and its name, for messages.
-    feature_key
-        Column of features; ``None``: the one that spatialdata notes, or one that is named like it.
-    min_quality
-        Least value by column; ``None``: 20 for ``qv``, where there is such a column.
-
-    Raises
-    ------
-    InputError
-        If a column is missing.
-    """
-    known = {str(name): column_name(name) for name in points.columns}
-    noted = (points.attrs.get("spatialdata_attrs") or {}).get("feature_key")
-    feature = feature_key or noted or next((own for word in _FEATURE for own in known if known[own] == word), None)
-    quality = {name: least for name, least in _QUALITY.items() if name in known} if min_quality is None else min_quality
-    for where, name in (("feature_key", feature), *(("min_quality", name) for name in quality)):
-        if name not in known:
-            raise InputError(
-                f"points {key!r} have no column " + (repr(name) if name else "of genes with a known name"),
-                where=where,
-                expected=f"one of {', '.join(known)}",
-                remedy=f"correct {where}" if name else "name the column of genes: feature_key=...",
-            )
-    return Columns(str(feature), next((own for own in known if known[own] == _IS_GENE), None), dict(quality))
+def _say_case(names: NDArray[np.str_]) -> None:
+    """Say which genes have names that differ from another one's by case alone."""
+    alike: dict[str, str] = {}
+    twins = [(alike[low], name) for name in names.tolist() if alike.setdefault(low := name.casefold(), name) != name]
+    if twins:
+        logger.warning(
+            "%d genes have names that differ from others by upper and lower case only, and are counted apart: %s and %s",
+            len(twins), *twins[0],
+        )  # fmt: skip
 
 
 def _blocks(points: Any, columns: list[str], key: str) -> Iterator[pd.DataFrame]:
@@ -212,17 +227,3 @@ def _blocks(points: Any, columns: list[str], key: str) -> Iterator[pd.DataFrame]
             for start in range(0, len(part), _BLOCK):
                 yield part.iloc[start : start + _BLOCK]
             bar.update()
-
-
-def _good(block: pd.DataFrame, quality: Mapping[str, float], key: str) -> pd.DataFrame:
-    """The transcripts whose quality is sufficient."""
-    for name, least in quality.items():
-        if block[name].dtype.kind not in "iuf":
-            raise InputError(
-                f"column {name!r} of points {key!r} holds no numbers",
-                where="min_quality",
-                expected="names of columns of numbers",
-                remedy="correct min_quality, or min_quality={} for none",
-            )
-        block = block[block[name] >= least]
-    return block

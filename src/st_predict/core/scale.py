@@ -17,6 +17,12 @@ _VISIUM_ROWS, _VISIUM_COLS = 128, 224  # of the 11 mm areas; those of 6.5 mm hav
 _HEXAGON = np.sqrt(3)  # a row lies 86.6 um from the next, a column 50
 _OFF = 0.05  # of the ratio of steps, and of the right angle between them
 _POOR_FIT = 0.1  # of the pitch
+_APART = 0.1  # by which a pitch may differ from what it is said to be
+_FEW = 20  # spots, of which a fit tells little
+_EXCHANGED = (
+    "x and y of the spots look exchanged: rows of the array run along y of the image and its columns along x, as "
+    "on no slide that is only turned. Exchange the two pixel columns, or turn the image back"
+)
 
 
 def visium_um_per_px(
@@ -63,10 +69,7 @@ def row_pitch_um_per_px(
     ratio = steps_px[0] / steps_px[1]
     if abs(ratio / _HEXAGON - 1) <= _OFF:
         if is_transposed(steps):  # whether or not the scale is known by other means
-            logger.warning(
-                "x and y of the spots look exchanged: rows of the array run along y of the image and its columns along x, as "
-                "on no slide that is only turned. Exchange the two pixel columns, or turn the image back",
-            )
+            logger.warning(_EXCHANGED)
         return VISIUM_PITCH_UM / (2 * steps_px[1])
     level = logging.WARNING if say else logging.DEBUG
     if abs(ratio * _HEXAGON - 1) <= _OFF:
@@ -83,6 +86,69 @@ def row_pitch_um_per_px(
         ratio,
     )
     return None
+
+
+def say_array(
+    array_row: NDArray[np.float64],
+    array_col: NDArray[np.float64],
+    centers_px: NDArray[np.float64],
+    um_per_px: float | None,
+    *,
+    name: str,
+    pitch_um: float | None = None,
+    say: bool = False,
+) -> float | None:
+    """Say where places on the array contradict those on the image, or the scale.
+
+    Parameters
+    ----------
+    array_row, array_col
+        Array position of each spot ``(n,)``.
+    centers_px
+        Spot centers ``(n, 2)``.
+    um_per_px
+        Scale of the image, if it is known.
+    name
+        The section, for messages.
+    pitch_um
+        Distance between neighbors of an array that is none of Visium, if it is known.
+    say
+        Whether to say why an array tells no scale.
+
+    Returns
+    -------
+    The scale that a Visium array tells, see :func:`visium_um_per_px`; ``None`` for another array.
+    """
+    told = visium_um_per_px(array_row, array_col, centers_px, say=say)
+    if told is not None:
+        if um_per_px is not None:
+            say_pitch(name, VISIUM_PITCH_UM / told, um_per_px, VISIUM_PITCH_UM)
+        return told
+    steps = array_steps(array_row, array_col, centers_px)
+    if steps is None:
+        places = np.column_stack([np.ones(len(array_row)), array_row, array_col])
+        if len(places) >= _FEW and np.linalg.matrix_rank(places) == places.shape[1]:
+            logger.warning(
+                "spots of %s do not lie on the image as on the array: one of the two is of another section, or in another "
+                "order", name,
+            )  # fmt: skip
+        return None
+    if is_transposed(steps):
+        logger.warning(_EXCHANGED)
+    steps_px = _lengths_px(steps)
+    if um_per_px is not None and pitch_um is not None:
+        say_pitch(name, min(steps_px, key=lambda step: abs(step * um_per_px / pitch_um - 1)), um_per_px, pitch_um)
+    return None
+
+
+def say_pitch(name: str, apart_px: float, um_per_px: float, pitch_um: float) -> None:
+    """Say where the scale contradicts the distance between spots."""
+    if abs(apart_px * um_per_px / pitch_um - 1) > _APART:
+        logger.warning(
+            "on the array, spots of %s lie %g um apart; at %.4g um a pixel they lie %.4g um apart: the scale is wrong, or the "
+            "spots were placed on another image. Tiles are cut by um per pixel. If the spots are right, give um_per_px=%.4g",
+            name, pitch_um, um_per_px, apart_px * um_per_px, pitch_um / apart_px,
+        )  # fmt: skip
 
 
 def bins_um_per_px(

@@ -15,8 +15,10 @@ from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.prediction import distance_column, is_prediction, var_columns
 from st_predict._spatialdata.read import read_section, spot_diameter_px
 from st_predict.core.arguments.checked import checked
+from st_predict.core.arguments.kinds import as_file
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
+from st_predict.core.neighbors import pitch_px
 from st_predict.core.outputs import check_places
 from st_predict.core.tiles.geometry import tile_corners
 from st_predict.core.tiles.stream import stream_tiles
@@ -55,7 +57,7 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
     Raises
     ------
     InputError
-        If a section has no scale, or a file is there already.
+        If a section has no scale, a file is there already, or names differ by case only.
 
     Examples
     --------
@@ -65,6 +67,7 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
     """
     folder, read = Path(folder), {}
     check_places(folder=folder)
+    _check_files(list(sections))
     for name, sdata in sections.items():
         section, placed = read_section(sdata, Elements(), need_counts=True)
         if section.um_per_px is None:
@@ -108,6 +111,19 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
                 _write_slide(new["wsis"], image_source(sdata, placed.image), float(section.um_per_px or 0))
 
 
+def _check_files(names: list[str]) -> None:
+    """Refuse names that are one file where case does not count."""
+    first: dict[str, str] = {}
+    for name in names:
+        if (other := first.setdefault(as_file(name), name)) != name:
+            raise InputError(
+                f"{other!r} and {name!r} differ by upper and lower case only, and are one file on many disks",
+                where="sections",
+                expected="names that differ by more than case",
+                remedy="give one of them another name",
+            )
+
+
 def _files(folder: Path, name: str) -> dict[str, Path]:
     endings = {"st": ".h5ad", "wsis": ".tif", "metadata": ".json", "patches": ".h5"}
     return {kind: folder / kind / f"{name}{ending}" for kind, ending in endings.items()}
@@ -138,6 +154,7 @@ def _metadata(name: str, section: Section, diameter_px: float) -> dict[str, Any]
         "pixel_size_um_estimated": um_per_px,
         "pixel_size_um_embedded": um_per_px,
         "spot_diameter": diameter_um,
+        "inter_spot_dist": pitch_px(section.centers_px) * um_per_px or None,
         "spots_under_tissue": section.n_spots,
         "fullres_px_width": int(section.image.col_edges[-1]),
         "fullres_px_height": int(section.image.row_edges[-1]),

@@ -103,7 +103,7 @@ def anndata(
     check_distinct(table.obs_names, "obs_names", _WHERE)
     table.uns.pop("spatial", None)
     centers_px = spot_places(table, where=_WHERE)
-    scale = um_per_px if um_per_px is not None else told_um_per_px(found, table.obs, centers_px, where=_WHERE)
+    scale = told_um_per_px(found, table.obs, centers_px, um_per_px, where=_WHERE)
     if image is None:
         element, factor = _reduced_image(found, scale)
     else:

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from st_predict._spatialdata.kept import check_distinct
+from st_predict._spatialdata.scale import say_places
 from st_predict.core.arguments.checked import checked
+from st_predict.core.arguments.kinds import shown
 from st_predict.core.checks import check_spots_on_image, check_um_per_px
 from st_predict.core.errors import InputError
+from st_predict.core.gene_names import clean_name
+from st_predict.core.scale import say_pitch
 from st_predict.core.tiles.geometry import DEFAULT_TILE_UM
 from st_predict.io._assemble import circles, linked_table, neighbor_px
 from st_predict.io._checks import check_section, logger
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-_APART = 0.1  # by which a pitch may differ from what it is said to be
+_APART = 0.1  # of the pitch, by which a spot may be wider
 
 
 @overload
@@ -68,7 +73,7 @@ def hest(
     ------
     InputError
         There is no such folder or sample; a file is missing or cut short; there are no raw counts; spots lie off the
-        slide; or the size of a pixel is missing or absurd.
+        slide; patches were not cut at their spots; or the size of a pixel is missing or absurd.
 
     Examples
     --------
@@ -93,6 +98,7 @@ def hest(
     where = str(found.expression)
     assert found.expression is not None  # or the sample would have been refused
     table = with_counts(read_h5ad(found.expression, where=where), None, where=where)
+    check_distinct(table.obs_names, "obs_names", where)
     if found.slide is not None:
         image, known = _of_slide(found.slide, scale)
         _check_places(image, spot_places(table, where=where), found.slide, facts)
@@ -131,6 +137,25 @@ def _scale(sample: Sample, facts: dict[str, Any]) -> float | None:
         )
     check_um_per_px(stated, where=f"{SCALE} in {where}")
     return stated
+
+
+def _patient(sample: Sample, facts: dict[str, Any]) -> str | None:
+    """Name of the patient, if the metadata tell one.
+
+    Raises
+    ------
+    InputError
+        If it is no name.
+    """
+    found = facts.get("patient")
+    if found is None or (isinstance(found, (str, int, float)) and not isinstance(found, bool) and clean_name(found)):
+        return None if found is None else str(found)
+    raise InputError(
+        f"patient is {shown(found)}",
+        where=str(sample.metadata),
+        expected="the name or the number of one patient",
+        remedy=f"correct it, or take it out of {sample.name}.json",
+    )
 
 
 def _of_slide(path: Path, um_per_px: float | None) -> tuple[Any, float | None]:
@@ -178,6 +203,8 @@ def _of_patches(
         logger.info(
             "patches of %s are taken to have %g um a pixel, as all HEST patches have", path.name, PATCH_UM_PER_PX
         )
+    for um, what in ((um_per_px, "the slide"), (um_per_px / factor, "the patches")):
+        check_um_per_px(um, where=f"the scale of {what}, by {path}")
     _say_cover(path, centers_px, side, um_per_px)
     image = _patch_image(patches, rows, centers_px * factor, facts, factor)
     return table, image, um_per_px / factor, um_per_px
@@ -212,30 +239,21 @@ def _assemble(
 ) -> SpatialData:
     from spatialdata import SpatialData
 
+    patient = _patient(sample, facts)
     centers_px = spot_places(table, where=str(sample.expression))
     table.uns.pop("spatial", None)
     table.obsm["spatial"] = centers_px
     pitch_px = neighbor_px(centers_px, where=str(sample.expression))
-    _check_pitch(sample, facts, pitch_px, um_per_px)
+    pitch_um = positive(facts.get("inter_spot_dist"))
+    if pitch_um is not None and um_per_px is not None:
+        say_pitch(sample.name, pitch_px, um_per_px, pitch_um)
+    say_places(table.obs, centers_px, um_per_px if pitch_um is None else None, name=sample.name)
     diameter = positive(facts.get("spot_diameter"))
     fits = diameter is not None and um_per_px is not None and diameter <= (1 + _APART) * pitch_px * um_per_px
     radius_px = diameter / um_per_px / 2 if fits and diameter and um_per_px else pitch_px / 4
-    patient = facts.get("patient")
     return SpatialData(
         images={f"{sample.name}_image": image},
         shapes={sample.name: circles(centers_px, radius_px)},
-        tables={"table": linked_table(table, sample.name, None if patient is None else str(patient))},
+        tables={"table": linked_table(table, sample.name, patient)},
         attrs={"st_predict": {"um_per_px": {} if known is None else {f"{sample.name}_image": float(known)}}},
     )
-
-
-def _check_pitch(sample: Sample, facts: dict[str, Any], pitch_px: float, um_per_px: float | None) -> None:
-    """Say where the scale and the spots contradict each other."""
-    said = positive(facts.get("inter_spot_dist"))
-    if said is None or um_per_px is None or abs(pitch_px * um_per_px / said - 1) <= _APART:
-        return
-    logger.warning(
-        "by the metadata, spots of %s lie %g um apart; at %.4g um a pixel they lie %.4g um apart: one of the two is wrong. "
-        "Tiles are cut by um per pixel. If the distance is right, give um_per_px=%.4g",
-        sample.name, said, um_per_px, pitch_px * um_per_px, said / pitch_px,
-    )  # fmt: skip

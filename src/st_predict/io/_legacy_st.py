@@ -16,7 +16,7 @@ import numpy as np
 from st_predict.core.arguments.checked import checked
 from st_predict.core.checks import check_positive, check_spots_on_image, check_um_per_px
 from st_predict.core.errors import InputError
-from st_predict.core.scale import array_steps, is_transposed
+from st_predict.core.scale import array_steps, say_array
 from st_predict.io._assemble import circles, neighbor_px
 from st_predict.io._checks import check_file, check_section
 from st_predict.io._counts_file import read_counts
@@ -106,7 +106,7 @@ def legacy_st(
         check_um_per_px(um_per_px, where="um_per_px")
     check_file(Path(image), where="image")
     positions = _read_spots(spots)
-    _say_array(positions, um_per_px, spot_diameter_um)
+    _say_array(positions, um_per_px, spot_diameter_um, section)
     matrix, spot_ids, genes = read_counts(counts)
     matrix, positions = _join(matrix, spot_ids, positions)
     pixels = open_image(image)
@@ -185,28 +185,18 @@ def _holds_counts(frame: pd.DataFrame) -> bool:
     return len(ids) > 0 and all(_ID.fullmatch(str(name)) for name in ids)
 
 
-def _say_array(positions: pd.DataFrame, um_per_px: float | None, spot_diameter_um: float) -> None:
+def _say_array(positions: pd.DataFrame, um_per_px: float | None, spot_diameter_um: float, section: str) -> None:
     """Say so where places on the array contradict those on the image, or the scale."""
     x, y = positions["x"].to_numpy(), positions["y"].to_numpy()
-    steps = array_steps(y, x, positions[["pixel_x", "pixel_y"]].to_numpy())
-    if steps is None:
+    centers_px = positions[["pixel_x", "pixel_y"]].to_numpy()
+    pitch_um = _PITCH_UM if spot_diameter_um == _DIAMETER_UM else None
+    say_array(y, x, centers_px, um_per_px, name=section, pitch_um=pitch_um)
+    steps = array_steps(y, x, centers_px)
+    if um_per_px is None or steps is None:
         return
-    if is_transposed(steps):
-        logger.warning(
-            "x and y look exchanged: pixel_y follows x of the array and pixel_x follows y, as on no image that is only "
-            "turned. Exchange pixel_x and pixel_y, or x and y, in spots"
-        )
-    if um_per_px is None:
-        return
-    apart_um = np.linalg.norm(steps, axis=1) * um_per_px
-    if spot_diameter_um == _DIAMETER_UM and (abs(apart_um / _PITCH_UM - 1) > _OFF).all():
-        logger.warning(
-            "with %g um per pixel, spots lie %.0f um apart in x and %.0f in y, and those of 100 um lie 200 um apart: the scale, "
-            "or the image that pixel_x and pixel_y are of, is another",
-            um_per_px, *apart_um[::-1],
-        )  # fmt: skip
-    elif spot_diameter_um > apart_um.max() * (1 + _OFF):
-        logger.warning("spots of %g um lie %.0f um apart: they overlap", spot_diameter_um, apart_um.max())
+    widest_um = np.linalg.norm(steps, axis=1).max() * um_per_px
+    if spot_diameter_um > widest_um * (1 + _OFF):
+        logger.warning("spots of %g um lie %.0f um apart: they overlap", spot_diameter_um, widest_um)
 
 
 def _bad_spots(what: str) -> InputError:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from st_predict._spatialdata.columns import comparable
+from st_predict._spatialdata.scale import say_places
 from st_predict.core.alpha import over_white
+from st_predict.core.arguments.kinds import shown
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.errors import InputError
-from st_predict.core.scale import VISIUM_PITCH_UM, visium_um_per_px
+from st_predict.core.scale import VISIUM_PITCH_UM
 from st_predict.io._assemble import neighbor_px
 from st_predict.io._checks import logger
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LIBRARY_COLUMN = "library_id"
+_SCALE = "microns_per_pixel"
 _SPOT_UM = (55.0, 65.0)  # what `spot_diameter_fullres` of Visium stands for, in one version of Space Ranger or another
 _AGREE = 0.05
 _VISIUM = re.compile(r"visium(?!.*hd)|spatial 3'", re.IGNORECASE)  # as Space Ranger names the chemistry
@@ -137,12 +140,13 @@ def _factor(library: Library, name: str) -> float | None:
 
 
 def positive(value: Any) -> float | None:
-    """A positive finite number however it is stored, ``None`` for anything else."""
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
+    """A positive finite number however it is stored; ``None`` for anything else, also for text and for True."""
+    if isinstance(value, np.ndarray) and value.size == 1:  # as files keep numbers
+        value = value.ravel()[0]
+    if isinstance(value, bool) or not isinstance(value, Real):
         return None
-    return found if np.isfinite(found) and found > 0 else None
+    number = float(value)
+    return number if np.isfinite(number) and number > 0 else None
 
 
 def rgb_pixels(image: Any, *, where: str) -> NDArray[np.uint8]:
@@ -179,26 +183,44 @@ def rgb_pixels(image: Any, *, where: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(over_white(pixels).transpose(2, 0, 1))
 
 
-def told_um_per_px(library: Library, obs: pd.DataFrame, centers_px: NDArray[np.float64], *, where: str) -> float | None:
-    """Scale of the full-resolution image: as stated, or by the spots of an array of known geometry; else ``None``.
+def _stated(library: Library, where: str) -> float | None:
+    """What the scale factors state; ``None`` where they state nothing, or NaN.
+
+    Raises
+    ------
+    InputError
+        If it is no scale.
+    """
+    value = library.factors.get(_SCALE)
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    stated, place = positive(value), f"{where}.uns['spatial'][{library.name!r}]['scalefactors'][{_SCALE!r}]"
+    if stated is None:
+        raise InputError(
+            f"{_SCALE} is {shown(value)}",
+            where=place,
+            expected="the width of a pixel of the full-resolution image in um, as a number",
+            remedy="correct it, or give the scale: anndata(adata, um_per_px=...)",
+        )
+    check_um_per_px(stated, where=place)
+    return stated
+
+
+def told_um_per_px(
+    library: Library, obs: pd.DataFrame, centers_px: NDArray[np.float64], given: float | None, *, where: str
+) -> float | None:
+    """Scale of the full-resolution image: as given or stated, or by the spots of an array of known geometry; else ``None``.
+
+    A message says so if the array contradicts what is given or stated.
 
     Visium is known by the places of its spots on the array, or by the chemistry; its spots lie 100 um apart.
     ``spot_diameter_fullres`` has to agree with that, as 55 or 65 um, and is never the scale alone: it stands for one or
     the other by the version of Space Ranger.
     """
-    stated = positive(library.factors.get("microns_per_pixel"))
-    if stated is not None:
-        check_um_per_px(stated, where=f"{where}.uns['spatial'][{library.name!r}]['scalefactors']['microns_per_pixel']")
-        return stated
-    if {"array_row", "array_col"} <= set(obs.columns):
-        import pandas as pd
-
-        row, col = (
-            pd.to_numeric(comparable(obs[name]).astype(object), errors="coerce") for name in ("array_row", "array_col")
-        )
-        found = visium_um_per_px(row.to_numpy(float), col.to_numpy(float), centers_px)
-        if found is not None:
-            return found
+    stated = given if given is not None else _stated(library, where)
+    told = say_places(obs, centers_px, stated, name=library.name or "the AnnData", say=stated is None)
+    if stated is not None or told is not None:
+        return told if stated is None else stated
     diameter = positive(library.factors.get("spot_diameter_fullres"))
     if diameter is None or not _VISIUM.search(library.chemistry) or len(centers_px) < 3:
         return None

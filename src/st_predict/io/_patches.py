@@ -60,7 +60,7 @@ def read_patches(path: Path) -> Patches:
             names = next(name for name in _BARCODES if name in file)
             shape, kind = file[key].shape, file[key].dtype
             barcodes = [name.decode() if isinstance(name, bytes) else str(name) for name in np.ravel(file[names][:])]
-            places = np.asarray(file[_PLACES][:], float) if _PLACES in file else None
+            places = file[_PLACES][:] if _PLACES in file else None
             held = [file, *(file[name] for name in (_PLACES, key) if name in file)]
             attrs = {name: value for part in held for name, value in part.attrs.items()}
     except (OSError, KeyError, StopIteration, UnicodeDecodeError) as error:
@@ -69,9 +69,9 @@ def read_patches(path: Path) -> Patches:
         raise _bad_patches(path, f"has images of shape {shape} and type {kind}, and {len(barcodes)} barcodes")
     if len(set(barcodes)) < len(barcodes):
         raise _bad_patches(path, f"has {len(barcodes) - len(set(barcodes))} barcodes more than once")
-    return Patches(
-        path, key, int(shape[1]), barcodes, places if places is None or len(places) == shape[0] else None, attrs
-    )
+    if places is not None and (places.shape != (shape[0], 2) or places.dtype.kind not in "iuf"):
+        raise _bad_patches(path, f"has {shape[0]} images, and coords of shape {places.shape} and type {places.dtype}")
+    return Patches(path, key, int(shape[1]), barcodes, None if places is None else places.astype(float), attrs)
 
 
 def _bad_patches(path: Path, what: str) -> InputError:
@@ -109,14 +109,13 @@ def side_on_slide(
     InputError
         If nothing tells it.
     """
-    for name in _SIDES:
-        if (stated := _number(patches.attrs.get(name))) is not None:
-            return stated
-    if patches.places is not None and patches.places.shape[1] == 2:
-        off_px = centers_px - patches.places[rows]
-        half = float(np.median(off_px))
-        if half > _SAME_PX and np.abs(off_px - half).max() <= _SAME_PX:
+    stated = next(filter(None, (_number(patches.attrs.get(name)) for name in _SIDES)), None)
+    if patches.places is not None:
+        half = _half_side(patches, rows, centers_px, stated)
+        if stated is None and half > _SAME_PX:
             return 2 * half
+    if stated is not None:
+        return stated
     # The benchmark calls it patch_size, and gives centers as y, x.
     if (stated := _number(patches.attrs.get("patch_size"))) is not None:
         return stated
@@ -127,6 +126,34 @@ def side_on_slide(
         where=str(patches.path),
         expected="coords, the attribute patch_size_src, or the scale of the slide",
         remedy="give the width of a pixel of the slide that the spots are placed on: um_per_px=",
+    )
+
+
+def _half_side(
+    patches: Patches, rows: NDArray[np.intp], centers_px: NDArray[np.float64], side_px: float | None
+) -> float:
+    """How far the places in the file lie up and left of the spots: half a side for corners, 0 for centers.
+
+    Raises
+    ------
+    InputError
+        If they lie neither so nor so: places and spots are then of two orders, or of two images.
+    """
+    assert patches.places is not None
+    places = patches.places[rows]
+    half = float(np.median(centers_px - places)) if side_px is None else side_px / 2
+    # Corners are x, y. Centers are so too, or y, x: by the benchmark.
+    readings = [(places + half, half), (places, 0.0), (places[:, ::-1], 0.0)]
+    for centers, found in readings if half > 0 else readings[1:]:
+        if (np.abs(centers_px - centers) <= _SAME_PX).all():
+            return found
+    spot = int((~(np.abs(centers_px - places - half) <= _SAME_PX).all(axis=1)).argmax())
+    raise InputError(
+        f"patches of {patches.path.name} were not cut at their spots: that of {patches.barcodes[rows[spot]]!r} "
+        f"at {places[spot].tolist()}, and the spot lies at {centers_px[spot].tolist()}",
+        where=str(patches.path),
+        expected="coords that are the corners or the centers of the patches, in px of the slide, in the order of the barcodes",
+        remedy="download counts and patches of one sample, of one version",
     )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from st_predict._spatialdata.columns import comparable
 from st_predict._spatialdata.image import image_source, reduced_sources
-from st_predict._spatialdata.kept import check_named, own_spots
+from st_predict._spatialdata.kept import check_distinct, check_named, own_spots
 from st_predict._spatialdata.keys import Elements, Placed, check_region, is_our_table, place
 from st_predict._spatialdata.prediction import is_prediction
 from st_predict._spatialdata.scale import find_scale
-from st_predict._spatialdata.shapes import row_shapes
+from st_predict._spatialdata.shapes import circle_radii, row_shapes
 from st_predict._spatialdata.systems import shapes_to_image
 from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from numpy.typing import NDArray
     from spatialdata import SpatialData
+
+logger = logging.getLogger("st_predict")
 
 _SIDES_PX = {"hires": 2000, "lowres": 600}  # on the longer side, as Space Ranger makes them
 
@@ -55,12 +58,12 @@ def to_anndata(
     A copy of the table. ``uns["spatial"][section]`` holds the images ``"hires"`` and ``"lowres"`` (uint8, at least 2,000
     and 600 px on the longer side if the image has as many) and the scale factors, with ``microns_per_pixel`` if the scale
     is known. ``obsm["spatial"]`` holds the spots, x then y in px of the image at full resolution, and
-    ``obs["library_id"]`` the name of the section.
+    ``obs["library_id"]`` the name of the section. A message says so if the table has other values in these places.
 
     Raises
     ------
     InputError
-        If an element is missing, or there are several and none is chosen.
+        If an element is missing, there are several and none is chosen, two spots have one name, or a circle has no size.
 
     Examples
     --------
@@ -72,6 +75,7 @@ def to_anndata(
     placed = _place(sdata, Elements(image_key, shapes_key, table_key))
     table = sdata.tables[placed.table]
     check_named(table, f"sdata.tables[{placed.table!r}]")
+    check_distinct(table.obs_names, "obs_names", f"sdata.tables[{placed.table!r}]")
     check_region(sdata, placed)
     shapes = row_shapes(sdata, placed, np.ones(table.n_obs, bool))  # also of spots that are not in tissue
     affine = shapes_to_image(sdata, placed)
@@ -79,10 +83,11 @@ def to_anndata(
     stretch = float(np.sqrt(abs(np.linalg.det(affine[:2, :2]))))
     section = _section(table, placed)
     images, factors = _images(sdata, placed.image)
-    factors["spot_diameter_fullres"] = stretch * _diameter(shapes)
+    factors["spot_diameter_fullres"] = stretch * _diameter(shapes, placed.shapes)
     scale = find_scale(sdata, placed, centers_px[own_spots(table)], affine)
     if scale is not None:
         factors["microns_per_pixel"] = scale
+    _say_replaced(table, str(placed.table), section, centers_px)
     return _written(table, section, centers_px, images, factors)
 
 
@@ -108,9 +113,11 @@ def _centers(shapes: GeoDataFrame) -> NDArray[np.float64]:
     return np.column_stack([points.x, points.y])
 
 
-def _diameter(shapes: GeoDataFrame) -> float:
+def _diameter(shapes: GeoDataFrame, name: str) -> float:
     """Median diameter of circles, or the side of squares of the same area as other outlines."""
-    return float(2 * shapes["radius"].median() if "radius" in shapes else np.sqrt(shapes.geometry.area.median()))
+    return float(
+        2 * np.median(circle_radii(shapes, name)) if "radius" in shapes else np.sqrt(shapes.geometry.area.median())
+    )
 
 
 def _section(table: AnnData, placed: Placed) -> str:
@@ -128,6 +135,23 @@ def _images(sdata: SpatialData, key: str) -> tuple[dict[str, NDArray[np.uint8]],
         images[name] = reduced.pixels
         factors[f"tissue_{name}_scalef"] = reduced.pixels.shape[1] / reduced.extent[1]
     return images, factors
+
+
+def _say_replaced(table: AnnData, key: str, section: str, centers_px: NDArray[np.float64]) -> None:
+    """Say what of the user's has other values in the copy."""
+    places = np.asarray(table.obsm.get("spatial", centers_px))
+    same = places.shape == centers_px.shape and places.dtype.kind in "iuf" and np.allclose(places, centers_px)
+    replaced = {
+        f"obs[{LIBRARY_COLUMN!r}]": LIBRARY_COLUMN in table.obs
+        and set(table.obs[LIBRARY_COLUMN].astype(str)) != {section},
+        "uns['spatial']": bool(table.uns.get("spatial")),
+        "obsm['spatial']": not same,
+    }
+    if any(replaced.values()):
+        logger.warning(
+            "%s of table %r hold other values in the copy, those of section %r: squidpy and scanpy look for them there",
+            " and ".join(name for name, held in replaced.items() if held), key, section,
+        )  # fmt: skip
 
 
 def _written(

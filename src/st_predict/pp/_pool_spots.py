@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from st_predict._spatialdata.keys import Elements, find_image
+from st_predict._spatialdata.own import all_or_nothing
 from st_predict._spatialdata.pooled import Array, find_points, pool_points, pool_table
 from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
@@ -63,8 +64,8 @@ def pool_spots(
     tissue_key
         Outlines of tissue in ``sdata.shapes``; ``None``: as for :func:`spot_grid`.
     feature_key
-        Column of the points that names the gene; ``None``: the one that spatialdata notes, or one named ``feature_name``,
-        ``gene`` or ``target``.
+        Column of the points that names the gene, as text; ``None``: the one that spatialdata notes, or one named
+        ``feature_name``, ``gene`` or ``target``.
     min_quality
         Least value of columns of the points: transcripts below are left out. ``None``: ``{"qv": 20}`` where there is such a
         column, as 10x counts; ``{}``: all transcripts.
@@ -83,7 +84,8 @@ def pool_spots(
     ------
     InputError
         If the scale is unknown, spots would overlap, there is nothing to pool or several things, most of it lies off the
-        image, a column is missing, an argument is of the other kind of source, or ``key_added`` is taken.
+        image, a column is missing, that of the genes names none, every transcript is there twice, an argument is of the
+        other kind of source, or ``key_added`` is taken. ``sdata`` is then as it was.
 
     Examples
     --------
@@ -115,7 +117,8 @@ def pool_spots(
             expected=f"{vain[0]} only where {'points' if points is None else 'a table'} is pooled",
             remedy=f"leave {vain[0]} out, or name {'the points: points_key' if points is None else 'the table: table_key'}=...",
         )
-    if points is None:
-        pool_table(sdata, key_added, array, Elements(image, shapes_key, table_key, layer))
-    else:
-        pool_points(sdata, image, points, key_added, array, feature_key=feature_key, min_quality=min_quality)
+    with all_or_nothing(sdata):
+        if points is None:
+            pool_table(sdata, key_added, array, Elements(image, shapes_key, table_key, layer))
+        else:
+            pool_points(sdata, image, points, key_added, array, feature_key=feature_key, min_quality=min_quality)

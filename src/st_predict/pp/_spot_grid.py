@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from st_predict._spatialdata.keys import find_image
+from st_predict._spatialdata.own import all_or_nothing
 from st_predict._spatialdata.slide import add_grid
 from st_predict.core.arguments.checked import checked
 
@@ -70,4 +71,7 @@ def spot_grid(
     ['spots', 'tissue']
     """
     image = find_image(sdata, image_key)
-    add_grid(sdata, image, key_added, pitch_um=pitch_um, diameter_um=diameter_um, layout=layout, tissue_key=tissue_key)
+    with all_or_nothing(sdata):
+        add_grid(
+            sdata, image, key_added, pitch_um=pitch_um, diameter_um=diameter_um, layout=layout, tissue_key=tissue_key
+        )

@@ -169,6 +169,7 @@ DECLARED: dict[str, Kind] = {
         Mapped(Text("the name of a column"), Number(-1e300, 1e300), "a dict of numbers by column", 0)
     ),
     "diameter_um": LENGTH_UM,
+    "pool_spots.diameter_um": Number(1, 1_000_000, ends=True, what="a length in um"),
     "layout": Choice(("hex", "square")),
     "min_area_um2": Number(0, 1e12, what="an area in square um"),
     "min_hole_um2": Number(0, 1e12, what="an area in square um"),

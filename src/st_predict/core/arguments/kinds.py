@@ -7,7 +7,9 @@ value of the class, the package is imported already.
 from __future__ import annotations
 
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Collection, KeysView, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from st_predict.core.room import give_back
 _SHOWN = 60  # letters of a value in an error
 _LONGEST_NAME = 200  # bytes; file systems take 255, and endings are added
 _LONGEST_PART = 255
+_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # no name of a file on Windows, whatever its ending
 _LONGEST_TEXT = 1000
 _AT_ONCE = 4096  # rows
 _LARGEST = 1e15  # of an array's numbers: their squares are summed in single precision
@@ -254,8 +257,8 @@ class Name(Kind):
     def expected(self) -> str:
         """The kind, in words."""
         return (
-            f"letters and digits of any script, '_', '-' and '.', not starting with '__' or '.', of at most "
-            f"{_LONGEST_NAME} bytes"
+            f"letters and digits of any script, '_', '-' and '.', not starting with '__', '.' or '-' or ending with '.', "
+            f"no name of a device of Windows, of at most {_LONGEST_NAME} bytes"
         )
 
     def take(self, value: Any) -> str:
@@ -268,7 +271,13 @@ class Name(Kind):
 def is_key(name: str) -> bool:
     """Whether a name can be a key of a SpatialData, and of a file system."""
     plain = bool(name) and all(letter.isalnum() or letter in "_-." for letter in name)
-    return plain and not name.startswith(("__", ".")) and len(name.encode()) <= _LONGEST_NAME
+    told = plain and not name.startswith(("__", ".", "-")) and not name.endswith(".")  # "-x" is an option of commands
+    return told and _DEVICE.fullmatch(name) is None and len(name.encode()) <= _LONGEST_NAME
+
+
+def as_file(name: str) -> str:
+    """What file systems that know no case, and one form of each letter, take a name for."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 @dataclass(frozen=True)
