@@ -24,14 +24,15 @@ UM_PER_PX = 4.0
 PITCH_PX = 24
 QUICK = {"encoder": "tiny", "genes": 10, "max_epochs": 2, "batch_size": 16}
 """Arguments of a training that takes a fraction of a second."""
-START_FIRST = ("integration", "tl", "cli")
-"""Folders of tests that train, and so take longest."""
+START_FIRST = ("integration", "test_kills.py", "test_bad_input.py", "test_examples.py", "tl", "cli")
+"""Folders and files of tests that train, and so take longest."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what takes longest first: processes that share the files then end together, none waits for one long file."""
+    place = dict(zip(START_FIRST, range(-len(START_FIRST), 0), strict=True))
     folder = Path(__file__).parent
-    items.sort(key=lambda item: item.path.relative_to(folder).parts[0] not in START_FIRST)
+    items.sort(key=lambda item: place.get(item.path.relative_to(folder).parts[0], 0))
 
 
 def colorful_pixels(height: int, width: int, seed: int) -> np.ndarray:

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from st_predict.core.maker import making
 from st_predict.tl._processes import n_cores, run_jobs
 
 
@@ -55,6 +57,21 @@ def test_processes_share_cores_and_show_no_bars() -> None:
         assert result == (str(max(1, n_cores() // 2)), "0", "data")
 
 
+def test_what_a_killed_run_left_is_removed_where_nothing_is_left_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    child = os.fork()
+    if child == 0:
+        (tmp_path / making("processes")).mkdir()
+        os._exit(0)
+    os.waitpid(child, 0)
+    (tmp_path / making("processes")).mkdir()  # of this process, which lives
+    assert len(list(tmp_path.iterdir())) == 2
+    assert list(run_jobs(len, None, [], n_jobs=2)) == []
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_processes_are_deaf_to_ctrl_c() -> None:
     """A terminal sends it to all of them; one that is still starting would end with a traceback."""
@@ -93,6 +110,7 @@ def test_lazy_arrays_of_a_job_are_computed_where_it_runs() -> None:
 
 PARENT = """
 import sys
+from st_predict.core.maker import making
 from st_predict.tl._processes import run_jobs
 from st_predict.core.ending import ended_by_signals
 

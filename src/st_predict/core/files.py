@@ -180,14 +180,18 @@ def remove_left(folder: Path) -> None:
                 one.unlink()
 
 
+def clear_temporary() -> None:
+    """Remove what runs that are gone left among temporary files."""
+    remove_left(Path(tempfile.gettempdir()))
+
+
 def temporary_folder(what: str) -> Path:
     """Make an empty folder for temporary files, and remove those that earlier runs left there.
 
     The caller removes the folder.
     """
-    place = Path(tempfile.gettempdir())
-    remove_left(place)
-    folder = place / making(what)
+    clear_temporary()
+    folder = Path(tempfile.gettempdir(), making(what))
     folder.mkdir(mode=0o700)
     return folder
 

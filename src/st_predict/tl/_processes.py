@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.ending import PARENT
-from st_predict.core.files import temporary_folder
+from st_predict.core.files import clear_temporary, temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -69,6 +69,7 @@ def run_jobs(
 
         yield from _run_by(lambda i: client.submit(_unpacked, packed, jobs[i], pure=False), len(jobs), at_once)
         return
+    clear_temporary()  # also where all was done before the last run was killed
     n_jobs = n_jobs or 1
     if n_jobs == 1 or len(jobs) < 2:
         for i, job in enumerate(jobs):
