@@ -63,8 +63,11 @@ LOST = [
 
 @pytest.mark.parametrize("name", LOST)
 def test_what_a_table_has_lost_is_named(store: Path, name: str) -> None:
-    shutil.rmtree(store / "tables" / "table" / name / "c")
-    with pytest.raises(InputError, match=rf"^\S+A\.zarr is damaged: chunks are lost of tables/table/{name}\n"):
+    array = store / "tables" / "table" / name
+    array = array if (array / "c").is_dir() else array / "values"  # of text with pandas 3
+    shutil.rmtree(array / "c")
+    named = array.relative_to(store).as_posix()
+    with pytest.raises(InputError, match=rf"^\S+A\.zarr is damaged: chunks are lost of {named}\n"):
         open_store(store)
 
 

@@ -92,8 +92,10 @@ run()
 """
 
 
-@pytest.mark.parametrize("module", ["click", "torch", "anndata"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("module", "number"),
+    [("click", signal.SIGINT), ("click", signal.SIGTERM), ("torch", signal.SIGTERM), ("anndata", signal.SIGINT)],
+)
 def test_while_it_is_loading(module: str, number: int, tmp_path: Path) -> None:
     """Before the commands are there it ends at once; later it says so."""
     store = tmp_path / "A.zarr"

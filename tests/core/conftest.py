@@ -21,9 +21,12 @@ def grid(rows: int, cols: int) -> np.ndarray:
     return np.column_stack([x * 20.0 + 10, y * 20.0 + 10])
 
 
+EVERY_PYTHON = ("test_codecs.py", "test_every_method.py", "test_folder.py")
+"""Zarr's codecs, and every method trained, saved and loaded; the rest of the core is numpy's, torch's and files of our own."""
+
+
 def pytest_itemcollected(item: pytest.Function) -> None:
-    """What is computed in memory here is numpy's and torch's; what is written and read again runs on every Python."""
-    if "tmp_path" not in item.fixturenames:
+    if item.path.name not in EVERY_PYTHON or "tmp_path" not in item.fixturenames:
         item.add_marker(pytest.mark.one_python)
 
 

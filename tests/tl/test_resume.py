@@ -32,7 +32,7 @@ import st_predict as stp
 from st_predict.core.fitting import checkpoints, fit
 
 checkpoints._EVERY_SECONDS = 0.05
-sections = stp.datasets.synthetic_tissue(n_sections=3, n_subjects=3, size_um=700)
+sections = stp.datasets.synthetic_tissue(n_sections=2, n_subjects=2, size_um=700)
 assert threading.active_count() == 1, "a fork would lack the other threads"
 for line in sys.stdin:
     folder, out, kind = line.split()
