@@ -8,10 +8,9 @@ cd "$st_root"
 export PYTEST_DEBUG_TEMPROOT=$st_root/.test_cache MPLBACKEND=agg
 # Threads that wait by spinning slow each other down many times over where cores are shared.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
-# A process more than there are cores, four at most (each holds some GB), one thread each: some tests wait for others that
-# they started. A later -n 0 among the arguments runs one alone.
-processes=$("$st_venv/bin/python" -c 'import os; cores = os.cpu_count() or 1; print(1 if cores == 1 else min(4, cores + 1))')
-[ "$processes" = 1 ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+# A process a core, four at most (each holds some GB), one thread each; a later -n 0 among the arguments runs one alone.
+cores=$("$st_venv/bin/python" -c 'import os; print(min(4, os.cpu_count() or 1))')
+[ "$cores" = 1 ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 mkdir -p "$PYTEST_DEBUG_TEMPROOT"
 # A file stays in one process, which makes once what its tests share. tests/conftest.py says which files start first.
-exec "$st_venv/bin/python" -m pytest -n "$processes" --dist loadfile --no-loadscope-reorder --durations 25 "$@"
+exec "$st_venv/bin/python" -m pytest -n "$cores" --dist loadfile --no-loadscope-reorder --durations 25 "$@"
