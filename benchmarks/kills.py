@@ -27,7 +27,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +40,7 @@ SIGNALS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143, -15), signal.SIGINT: (13
 ENDED_S = 30.0
 STARTING = 4  # times as long as one process takes a command here that starts others: they import all anew
 CACHES = ("torchinductor_", ".ses")  # of torch and of ONNX Runtime, which keep them for whoever runs next
+_NUMBER_BYTES = 2
 COLUMNS = ("ended before", "lost", "differs", "tracebacks", "processes left", "files left")
 
 
@@ -307,18 +307,19 @@ def try_all(place: Path, n_random: int, n_aimed: int, seed: int, at_once: int) -
     inputs.mkdir()
     _import_all(in_fork(lambda: draw(inputs)))
     known = cases(inputs)
-    numbers = range(n_random + n_aimed)
+    left, numbers = os.pipe()  # of tries: whoever is free takes the next
+    os.write(numbers, b"".join(i.to_bytes(_NUMBER_BYTES, "little") for i in range(n_random + n_aimed)))
+    os.close(numbers)
 
-    def try_some(first: int) -> list[dict[str, Any]]:
+    def try_some() -> list[dict[str, Any]]:
         wholes: dict[str, tuple[Any, float]] = {}
         rows = []
-        for i in numbers:
+        while number := os.read(left, _NUMBER_BYTES):
+            i = int.from_bytes(number, "little")
             case = known[i % len(known)]
-            if known.index(case) % at_once != first:
-                continue
             whole = case.like or case.name
             if whole not in wholes:
-                wholes[whole] = unbroken(case, place / f"whole_{i}")
+                wholes[whole] = unbroken(next(one for one in known if one.name == whole), place / f"whole_{i}")
             result, seconds = wholes[whole]
             draws = random.Random(f"{seed} {i}")
             seconds *= STARTING if case.like else 1
@@ -326,7 +327,7 @@ def try_all(place: Path, n_random: int, n_aimed: int, seed: int, at_once: int) -
             shutil.rmtree(place / str(i), ignore_errors=True)
         return rows
 
-    found = in_forks([partial(try_some, first) for first in range(at_once)])
+    found = in_forks([try_some] * at_once)
     for rows in found:
         if isinstance(rows, str):
             raise SystemExit(rows)
