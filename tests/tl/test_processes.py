@@ -61,11 +61,8 @@ def test_what_a_killed_run_left_is_removed_where_nothing_is_left_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    child = os.fork()
-    if child == 0:
-        (tmp_path / making("processes")).mkdir()
-        os._exit(0)
-    os.waitpid(child, 0)
+    made = "import sys; from pathlib import Path; from st_predict.core.maker import making; Path(making(sys.argv[1])).mkdir()"
+    subprocess.run([sys.executable, "-c", made, "processes"], cwd=tmp_path, check=True)
     (tmp_path / making("processes")).mkdir()  # of this process, which lives
     assert len(list(tmp_path.iterdir())) == 2
     assert list(run_jobs(len, None, [], n_jobs=2)) == []
