@@ -17,6 +17,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import random
 import shutil
 import signal
@@ -27,6 +28,9 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +44,7 @@ SIGNALS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143, -15), signal.SIGINT: (13
 ENDED_S = 30.0
 STARTING = 4  # times as long as one process takes a command here that starts others: they import all anew
 CACHES = ("torchinductor_", ".ses")  # of torch and of ONNX Runtime, which keep them for whoever runs next
+WHERE_USED = ("spatialdata", "distributed", "skimage.measure", "onnxruntime", "lightning.pytorch")
 _NUMBER_BYTES = 2
 COLUMNS = ("ended before", "lost", "differs", "tracebacks", "processes left", "files left")
 
@@ -69,8 +74,32 @@ def in_fork(work: Callable[[], Any]) -> Any:
     return in_forks([work])[0]
 
 
+def in_turn(works: Sequence[Callable[[], Any]], at_once: int) -> list[Any]:
+    """What functions return, by so many processes: whichever is free takes the next."""
+    left, numbers = os.pipe()
+    os.write(numbers, b"".join(i.to_bytes(_NUMBER_BYTES, "little") for i in range(len(works))))
+    os.close(numbers)
+
+    def some() -> list[Any]:
+        found = []
+        while number := os.read(left, _NUMBER_BYTES):
+            i = int.from_bytes(number, "little")
+            found.append((i, works[i]()))
+        return found
+
+    shares = in_forks([some] * at_once)
+    os.close(left)
+    return [found for _, found in sorted(chain(*shares), key=itemgetter(0))]
+
+
 def in_forks(works: Sequence[Callable[[], Any]]) -> list[Any]:
-    """What functions return that run at once, each in a process of its own."""
+    """What functions return that run at once, each in a process of its own.
+
+    Raises
+    ------
+    RuntimeError
+        If one of them fails.
+    """
     started = []
     for work in works:
         read, write = os.pipe()
@@ -79,17 +108,20 @@ def in_forks(works: Sequence[Callable[[], Any]]) -> list[Any]:
             with os.fdopen(write, "w") as file:
                 try:
                     json.dump({"found": work()}, file)
-                except Exception as error:  # noqa: BLE001 - whatever keeps a result from being read is told as such
-                    json.dump({"found": f"{type(error).__name__}: {error}"[:500]}, file)
+                except BaseException as error:  # noqa: BLE001 - a fork never goes on where its parent does
+                    json.dump({"failed": f"{type(error).__name__}: {error}"}, file)
             os._exit(0)
         os.close(write)
         started.append((child, read))
-    found = []
+    told = []
     for child, read in started:
         with os.fdopen(read) as file:
-            found.append(json.loads(file.read())["found"])
+            told.append(json.loads(file.read()))
         os.waitpid(child, 0)
-    return found
+    for one in told:
+        if "failed" in one:
+            raise RuntimeError(one["failed"])
+    return [one["found"] for one in told]
 
 
 def start(arguments: list[str], folder: Path) -> int:
@@ -179,8 +211,8 @@ def in_the_making(folder: Path) -> list[Path]:
     return found + [path for path in (folder / "tmp").iterdir() if not path.name.startswith(CACHES)]
 
 
-def draw(inputs: Path) -> list[str]:
-    """Sections, slides, a model and a prediction that the commands work on; what was imported for them is returned."""
+def draw(inputs: Path) -> None:
+    """Sections, slides, a model and a prediction that the commands work on."""
     import numpy as np
     from PIL import Image
 
@@ -198,7 +230,6 @@ def draw(inputs: Path) -> list[str]:
     last = list(sections)[-1]
     stp.tl.predict(sections[last], model)
     sections[last].write(inputs / "predicted.zarr")
-    return list(sys.modules)
 
 
 def cases(inputs: Path) -> list[Case]:
@@ -260,8 +291,12 @@ def _predictions(work: Path) -> dict[str, float]:
 
     found = {}
     for store in sorted((work / "out").glob("*.zarr")):
-        values = np.asarray(spatialdata.read_zarr(store).tables["predicted"].X, np.float64)
+        tables = spatialdata.read_zarr(store).tables  # of a bare slide, or beside the measured counts of a section
+        values = tables["predicted"].X if "predicted" in tables else tables["table"].obsm["predicted"]
+        values = np.asarray(values, np.float64)
         found[store.name] = float((values * np.arange(1, values.size + 1).reshape(values.shape)).sum())
+    if not found:
+        raise FileNotFoundError(f"no prediction in {work / 'out'}")
     return found
 
 
@@ -270,6 +305,18 @@ def _scores(work: Path) -> str:
 
     table = pd.read_csv(work / "out" / "scores.csv").drop(columns="seconds")
     return table.to_csv(index=False)
+
+
+def result_of(case: Case, work: Path) -> Any:
+    """What is compared, or why it cannot be read."""
+
+    def read() -> Any:
+        try:
+            return case.result(work)
+        except Exception as error:  # noqa: BLE001 - it is no result
+            return {"unreadable": f"{type(error).__name__}: {error}"[:500]}
+
+    return in_fork(read)
 
 
 def try_one(case: Case, folder: Path, whole: Any, seconds: float, draws: random.Random, aimed: bool) -> dict[str, Any]:
@@ -282,14 +329,14 @@ def try_one(case: Case, folder: Path, whole: Any, seconds: float, draws: random.
         run_whole(case.arguments(work), folder)
     after, nth = (None, draws.choice([1, 1, 2, 3, 5, 8])) if aimed else (draws.uniform(0, 1) * seconds, 0)
     killed = run_killed(case.arguments(work), folder, number, after, nth)
-    lost = earlier and in_fork(lambda: case.result(work)) != whole
+    lost = earlier and result_of(case, work) != whole
     again = run_whole(case.arguments(work), folder)
     log = (folder / "log.txt").read_text()
     left = [] if again.status else in_the_making(folder)
     found = {
         "ended before": killed.status == 0,
         "lost": bool(lost),
-        "differs": again.status != 0 or in_fork(lambda: case.result(work)) != whole,
+        "differs": again.status != 0 or result_of(case, work) != whole,
         "tracebacks": "Traceback" in log,
         "processes left": killed.processes_left + again.processes_left,
         "files left": len(left),
@@ -305,33 +352,22 @@ def try_all(place: Path, n_random: int, n_aimed: int, seed: int, at_once: int) -
     """Every command in turn, as often as asked; a row for each time."""
     inputs = place / "inputs"
     inputs.mkdir()
-    _import_all(in_fork(lambda: draw(inputs)))
+    _import_all()
+    in_fork(lambda: draw(inputs))
     known = cases(inputs)
-    left, numbers = os.pipe()  # of tries: whoever is free takes the next
-    os.write(numbers, b"".join(i.to_bytes(_NUMBER_BYTES, "little") for i in range(n_random + n_aimed)))
-    os.close(numbers)
+    alone = [case for case in known if not case.like]
+    ended = in_turn([partial(unbroken, case, place / f"whole_{i}") for i, case in enumerate(alone)], at_once)
+    wholes = {case.name: whole for case, whole in zip(alone, ended, strict=True)}
 
-    def try_some() -> list[dict[str, Any]]:
-        wholes: dict[str, tuple[Any, float]] = {}
-        rows = []
-        while number := os.read(left, _NUMBER_BYTES):
-            i = int.from_bytes(number, "little")
-            case = known[i % len(known)]
-            whole = case.like or case.name
-            if whole not in wholes:
-                wholes[whole] = unbroken(next(one for one in known if one.name == whole), place / f"whole_{i}")
-            result, seconds = wholes[whole]
-            draws = random.Random(f"{seed} {i}")
-            seconds *= STARTING if case.like else 1
-            rows.append(try_one(case, place / str(i), result, seconds, draws, aimed=i >= n_random))
-            shutil.rmtree(place / str(i), ignore_errors=True)
-        return rows
+    def try_number(i: int) -> dict[str, Any]:
+        case = known[i % len(known)]
+        result, seconds = wholes[case.like or case.name]
+        seconds *= STARTING if case.like else 1
+        row = try_one(case, place / str(i), result, seconds, random.Random(f"{seed} {i}"), aimed=i >= n_random)
+        shutil.rmtree(place / str(i), ignore_errors=True)
+        return row
 
-    found = in_forks([try_some] * at_once)
-    for rows in found:
-        if isinstance(rows, str):
-            raise SystemExit(rows)
-    return [row for rows in found for row in rows]
+    return in_turn([partial(try_number, i) for i in range(n_random + n_aimed)], at_once)
 
 
 def unbroken(case: Case, folder: Path) -> tuple[Any, float]:
@@ -341,7 +377,7 @@ def unbroken(case: Case, folder: Path) -> tuple[Any, float]:
     done = run_whole(case.arguments(work), folder)
     if done.status:
         raise RuntimeError(f"{case.name} fails:\n{(folder / 'log.txt').read_text()}")
-    result = in_fork(lambda: case.result(work))
+    result = in_fork(lambda: case.result(work))  # ends here if it cannot be read
     print(f"{case.name}: {done.seconds:.1f} s", flush=True)
     return result, done.seconds
 
@@ -366,16 +402,13 @@ def main() -> int:
     return int(any(row[name] for row in rows for name in (*COLUMNS[1:], "status")))
 
 
-def _import_all(used: list[str]) -> None:
-    """Import what commands import, here, and once: ``used`` is what a fork had imported after all its work."""
-    import st_predict.cli.benchmark
-    import st_predict.cli.commands
-    import st_predict.cli.predict
-    import st_predict.tl._cohort  # noqa: F401
+def _import_all() -> None:
+    """Import what commands import, here, and once: all modules of ours, and what they import where it is used."""
+    import st_predict
 
-    for name in used:
-        with suppress(Exception):  # some are modules by name only
-            importlib.import_module(name)
+    ours = (one.name for one in pkgutil.walk_packages(st_predict.__path__, "st_predict."))
+    for name in (*(name for name in ours if not name.endswith("__main__")), *WHERE_USED):
+        importlib.import_module(name)
     # A fork would else clear away, at some moment, what importing has left here; Python swallows a signal that comes then.
     gc.collect()
     gc.freeze()

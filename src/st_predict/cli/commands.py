@@ -124,10 +124,7 @@ def predict(slides: tuple[Path, ...], model_path: Path, out: Path, key_added: st
     given = {name: value for name, value in options.items() if value is not None}
     bare = are_bare(slides, given)
     check_apart(out, [model_path], where="--out")
-    if bare:
-        predict_bare(slides, stp.load_model(model_path), out, key_added=key_added, **given)
-    else:
-        predict_stores(slides, model_path, out, key_added=key_added, **given)
+    (predict_bare if bare else predict_stores)(slides, model_path, out, key_added=key_added, **given)
 
 
 @main.command()

@@ -6,13 +6,17 @@ import os
 import shlex
 import sys
 import warnings
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from st_predict.core.ending import Terminated, ended_by_signals
 from st_predict.core.errors import InputError
 from st_predict.core.log import be_heard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 USER_ERROR, BROKEN_OFF = 2, 130
 _CALLED = {
@@ -76,13 +80,31 @@ class Commands(click.Group):
             ctx.exit(USER_ERROR)
 
     def _as_typed(self, error: InputError, ctx: click.Context) -> InputError:
-        """The error, with the option or argument of the command in place of that of the function which it calls."""
+        """The error, with options and arguments of the command in place of those of the function which it calls."""
         command = self.commands.get(str(ctx.invoked_subcommand))
-        for one in command.params if command else ():
-            if one.name in (error.where, *_CALLED.get(error.where, ())):
-                typed = one.opts[-1] if isinstance(one, click.Option) else one.human_readable_name
-                return InputError(error.what, where=typed, expected=error.expected, remedy=error.remedy)
-        return error
+        params = command.params if command else []
+        return _placed(error, ", ".join(_as_typed(name, params) for name in error.where.split(", ")))
+
+
+@contextmanager
+def given_as(option: str) -> Iterator[None]:
+    """Calls within tell the ``path`` that they are given as the option that it was typed as: others have slides there."""
+    try:
+        yield
+    except InputError as error:
+        raise (_placed(error, option) if error.where == "path" else error) from None
+
+
+def _placed(error: InputError, where: str) -> InputError:
+    return InputError(error.what, where=where, expected=error.expected, remedy=error.remedy)
+
+
+def _as_typed(name: str, params: Sequence[click.Parameter]) -> str:
+    """An argument of a function as the command has it; any other words as they are."""
+    for one in params:
+        if one.name in (name, *_CALLED.get(name, ())):
+            return one.opts[-1] if isinstance(one, click.Option) else one.human_readable_name
+    return name
 
 
 def typed(ctx: click.Context) -> str:

@@ -12,6 +12,7 @@ import click
 import st_predict as stp
 from st_predict._spatialdata.prediction import find_prediction
 from st_predict._spatialdata.stored import open_store
+from st_predict.cli.group import given_as
 from st_predict.core.dicom import dicom_files
 from st_predict.core.errors import InputError
 from st_predict.core.expression import describe_panel
@@ -79,8 +80,10 @@ def are_bare(slides: Sequence[Path], options: Mapping[str, Any]) -> bool:
     return all(bare)
 
 
-def predict_bare(slides: Sequence[Path], model: Model, out: Path, **cohort: Any) -> None:
+def predict_bare(slides: Sequence[Path], model_path: Path, out: Path, **cohort: Any) -> None:
     """Write a cohort of bare slides, and say how it went; if a slide failed, the command ends with status 1."""
+    with given_as("--model"):
+        model = stp.load_model(model_path)
     manifest = stp.tl.predict_cohort(slides, model, out, **cohort)
     counts = manifest["status"].value_counts()
     click.echo(", ".join(f"{n} {status}" for status, n in counts.items()) + f"; see {out / 'manifest.csv'}")
@@ -95,7 +98,8 @@ def predict_stores(slides: Sequence[Path], model_path: Path, out: Path, *, key_a
     targets = [out / Path(os.path.abspath(slide)).name for slide in slides]  # "." has a name, too
     for target in targets:
         _check_target(target, slides, targets.count(target))
-    model = stp.load_model(model_path)
+    with given_as("--model"):
+        model = stp.load_model(model_path)
     for slide, target in zip(slides, targets, strict=True):
         sdata = open_store(slide)
         stp.tl.predict(sdata, model, key_added=key_added, **keys)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from st_predict.cli.group import given_as
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def save_somewhere(model: Model, out: Path) -> Path:
         If the model cannot be written to any of them.
     """
     try:
-        return model.save(out)
+        with given_as("--out"):
+            return model.save(out)
     except InputError as error:
         click.echo(f"Error: {error}", err=True)
         first = error
