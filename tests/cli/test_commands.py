@@ -253,8 +253,8 @@ def test_gene_sets_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
         ),
         (["benchmark", "{S1}", "{S2}", "--out", "{S2}/cv"], "{S2}/cv lies within {S2}, which is read"),
         (["predict", "{S1}", "--model", "{tmp}/none", "--out", "{tmp}/o"], "there is no model folder"),
-        (["predict", "{S1}", "--model", "{tmp}", "--out", "{tmp}/o"], "where:    --model"),
-        (["predict", "{model}/config.json", "--model", "{tmp}", "--out", "{tmp}/o"], "where:    --model"),
+        (["predict", "{S1}", "--model", "{stores}", "--out", "{tmp}/o"], "where:    --model"),
+        (["predict", "{model}/config.json", "--model", "{tmp}/none", "--out", "{tmp}/o"], "where:    --model"),
         (
             ["train", "{S1}", "--out", "{tmp}/m", "--encoder", "tiny", "--strategy", "none"],
             "where:    --accelerator, --devices, --num-nodes, --strategy, --precision",
