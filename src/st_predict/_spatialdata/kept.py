@@ -22,10 +22,10 @@ from st_predict._spatialdata.columns import (
 from st_predict._spatialdata.feature_types import no_genes
 from st_predict.core.checks import unmasked
 from st_predict.core.errors import InputError
-from st_predict.core.gene_names import clean_name
+from st_predict.core.gene_names import clean_name, names_like
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -161,10 +161,25 @@ def gene_names(table: AnnData) -> NDArray[np.str_]:
     return names
 
 
+def other_names(table: AnnData) -> dict[str, NDArray[np.str_]]:
+    """Text of ``var``, by column, that may name genes ``(n_vars,)``: ids beside symbols, or the other way round."""
+    from pandas.api.types import is_numeric_dtype
+
+    columns = {str(name): values for name, values in table.var.items() if not is_numeric_dtype(values.dtype)}
+    found = {f"var[{name!r}]": [clean_name(one) for one in values] for name, values in columns.items()}
+    return {place: np.array(names, np.str_) for place, names in found.items() if len(set(names)) > len(names) / 2}
+
+
+def names_of_genes(table: AnnData, wanted: Iterable[str]) -> NDArray[np.str_]:
+    """Names of all columns ``(n_vars,)`` by those of ``var_names`` and ``var`` that find most of the genes wanted."""
+    return names_like({"var_names": gene_names(table), **other_names(table)}, wanted)[1]
+
+
 def gene_columns(table: AnnData, genes: Sequence[str | None]) -> NDArray[np.intp]:
     """Column of every gene, -1 where the table does not have it; a feature of the same name that is no gene is not it."""
     places = np.flatnonzero(own_genes(table))
-    found = {str(name): place for name, place in zip(gene_names(table)[places], places, strict=True)}
+    names = names_of_genes(table, [gene for gene in genes if gene is not None])
+    found = {str(name): place for name, place in zip(names[places], places, strict=True)}
     return np.array([-1 if gene is None else found.get(gene, -1) for gene in genes], np.intp)
 
 

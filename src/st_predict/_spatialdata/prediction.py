@@ -55,6 +55,12 @@ class Prediction(NamedTuple):
         }
 
     @property
+    def genes(self) -> list[str]:
+        """Genes of the panel and of its gene sets."""
+        sets = self.gene_sets
+        return list(dict.fromkeys(itertools.chain((name for name in self.panel if name not in sets), *sets.values())))
+
+    @property
     def stored_names(self) -> dict[str, str]:
         """Names under which the columns are kept, by their own; see :func:`stored_names`."""
         return stored_names(self.panel)

@@ -9,7 +9,7 @@ import numpy as np
 from st_predict._spatialdata.columns import check_comparable, column_name
 from st_predict._spatialdata.counts import read_counts
 from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
-from st_predict._spatialdata.kept import check_distinct, check_named, gene_names, own_genes, say_left_out
+from st_predict._spatialdata.kept import check_distinct, check_named, gene_names, other_names, own_genes, say_left_out
 from st_predict._spatialdata.keys import Elements, Placed, check_region, place
 from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
@@ -78,6 +78,7 @@ def read_section(sdata: SpatialData, elements: Elements = Elements(), *, need_co
         subject=_single(table, "subject"),
         counts=read_counts(table, placed) if table is not None and need_counts else None,
         gene_names=np.empty(0, np.str_) if table is None else gene_names(table)[own_genes(table)],
+        other_names={} if table is None else {k: v[own_genes(table)] for k, v in other_names(table).items()},
         reduced=reduced_sources(sdata, placed.image),
     ), placed
 

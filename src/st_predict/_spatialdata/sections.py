@@ -11,7 +11,7 @@ from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.read import read_section
 from st_predict._spatialdata.stored import read_stored_section
 from st_predict.core.errors import InputError
-from st_predict.core.gene_names import say_common
+from st_predict.core.gene_names import say_common, with_names_alike
 from st_predict.core.gene_sets import with_gene_sets
 from st_predict.core.once import check_once
 from st_predict.core.outputs import check_apart
@@ -73,7 +73,7 @@ def read_sections(sdata: Sections, elements: Elements = Elements(), *, gene_sets
             expected="a name of its own for each section",
             remedy="give a dict that names them: train({'A1': ..., 'B1': ...})",
         )
-    sections = with_common_names(sections)
+    sections = with_names_alike(with_common_names(sections))
     say_common(sections)
     return ReadSections(with_gene_sets(sections, gene_sets), placed, objects)
 

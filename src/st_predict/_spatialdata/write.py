@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.added import added_to_columns, added_to_prediction
-from st_predict._spatialdata.kept import gene_columns, gene_names, on_all_rows, own_genes, own_spots
+from st_predict._spatialdata.kept import gene_columns, names_of_genes, on_all_rows, own_genes, own_spots
 from st_predict._spatialdata.keys import PROVENANCE_KIND
 from st_predict._spatialdata.prediction import (
     PREDICTION,
@@ -131,15 +131,16 @@ def write_prediction(
                 table.obsm.pop(name, None)
         columns = gene_columns(table, [None if name in sets else name for name in panel])
         stored = predicted.stored_names
-        names = [stored[gene] for gene in panel]
+        headings = [stored[gene] for gene in panel]
         layer = np.full(table.shape, np.nan, np.float32)
         layer[np.ix_(own_spots(table), columns[columns >= 0])] = predicted.expression[:, columns >= 0]
         table.layers[key] = layer
         for name, values in predicted.parts(key).items():
-            table.obsm[name] = pd.DataFrame(on_all_rows(table, values), index=table.obs_names, columns=names)
+            table.obsm[name] = pd.DataFrame(on_all_rows(table, values), index=table.obs_names, columns=headings)
         table.uns[key] = _record(PREDICTION, predicted)
     # Nothing is expected of an antibody, though it may be named like a gene.
-    own = [str(name) if kept else None for name, kept in zip(gene_names(table), own_genes(table), strict=True)]
+    names = names_of_genes(table, predicted.genes)
+    own = [str(name) if kept else None for name, kept in zip(names, own_genes(table), strict=True)]
     table.obs[distance_column(key)] = on_all_rows(table, predicted.distance)
     for column, name in zip(genes.columns, var_columns(key), strict=True):
         found = genes[column].drop(sets if table.uns[key][PROVENANCE_KIND] == PREDICTION else [])

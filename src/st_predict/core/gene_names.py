@@ -5,11 +5,17 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+from collections import Counter
+from dataclasses import replace
 from numbers import Real
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from st_predict.core.section import Section
 
@@ -73,6 +79,78 @@ def _ways() -> list[tuple[str, Callable[[str], str], Callable[[str], str]]]:
 
 def _without_first(name: str) -> str:
     return re.sub(r"^[^_:|]+[_:|]+(?=\w)", "", name)
+
+
+def names_like(namings: Mapping[str, NDArray[np.str_]], wanted: Iterable[str]) -> tuple[str, NDArray[np.str_]]:
+    """The names of a table's genes, of those it has, that find most of the genes that are wanted.
+
+    Parameters
+    ----------
+    namings
+        Names ``(n_genes,)`` by where they stand; the first are used unless they find less than half and others find more.
+    wanted
+        Names that are looked for. Ensembl ids are found whatever version they have.
+
+    Returns
+    -------
+    Where the names stand, and the names, spelled as those that are wanted. A name that several genes have finds none of
+    them; a gene that is not found keeps its first name.
+    """
+    spelled = {_without_version(name): name for name in wanted}
+    (own, first), *others = namings.items()
+    known = set(spelled.values())
+    best, n_best = (own, first), len(known.intersection(first.tolist()))
+    if n_best >= _FEW * len(known):
+        return best
+    for where, names in [(own, first), *others]:
+        found = [spelled.get(_without_version(name), "") for name in names.tolist()]
+        times = Counter(found)
+        n_found = sum(times[name] == 1 for name in times if name)
+        if n_found > n_best:
+            renamed = [name if times[name] == 1 else mine for name, mine in zip(found, first.tolist(), strict=True)]
+            best, n_best = (where, np.array(renamed, np.str_)), n_found
+    return best
+
+
+def _without_version(name: str) -> str:
+    return re.sub(r"^(ENS[A-Z]*G\d+)\.\d+$", r"\1", name)
+
+
+def named_like(section: Section, wanted: Iterable[str]) -> Section:
+    """A section whose genes are named as those that are wanted, if its table has such names, see :func:`names_like`."""
+    if not len(section.gene_names):
+        return section
+    where, names = names_like({"var_names": section.gene_names, **section.other_names}, wanted)
+    return replace(section, gene_names=names) if names is not section.gene_names else section
+
+
+def with_names_alike(sections: Sequence[Section]) -> list[Section]:
+    """Sections whose genes have names of one kind, if their tables have those beside names of another kind.
+
+    Names of tables stay as they are if they find half of the genes of the smallest section.
+    """
+    best, n_best = list(sections), _n_common(sections)
+    if n_best >= _FEW * min(len(section.gene_names) for section in sections):
+        return best
+    for section in sections:
+        for names in (section.gene_names, *section.other_names.values()):
+            wanted = set(names.tolist()) - {""}
+            alike = [named_like(one, wanted) for one in sections]
+            if _n_common(alike) > n_best:
+                best, n_best = alike, _n_common(alike)
+    for section, renamed in zip(sections, best, strict=True):
+        if renamed is not section:
+            n_lost = int((renamed.gene_names == section.gene_names).sum())
+            logger.warning(
+                "the genes of %s are named as those of the other sections, by a column of its var: %d of %d are found, %d keep "
+                "their own names (%s, ...)",
+                section.name, len(renamed.gene_names) - n_lost, len(renamed.gene_names), n_lost, section.gene_names[0],
+            )  # fmt: skip
+    return best
+
+
+def _n_common(sections: Sequence[Section]) -> int:
+    return len(set.intersection(*(set(section.gene_names.tolist()) for section in sections)))
 
 
 def of_note(lost: Iterable[str], known: Iterable[str]) -> str:

@@ -52,6 +52,8 @@ class Section:
         Raw counts ``(n_spots, n_genes)``, dense, scipy sparse, or what is read as these are; ``None`` for H&E only.
     gene_names
         Gene names ``(n_genes,)``; none for H&E only.
+    other_names
+        Other names of the genes, by where they stand: ids beside symbols, or the other way round.
     reduced
         Smaller copies of ``image``, finer ones first, from which wide tiles are cut; none where the image is no pyramid.
     gene_sets
@@ -65,6 +67,7 @@ class Section:
     subject: str | None = None
     counts: Any = None
     gene_names: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, dtype=np.str_))
+    other_names: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     reduced: Sequence[ImageSource] = ()
     gene_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -16,6 +16,7 @@ from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
 from st_predict.core.expression import section_expression
 from st_predict.core.fitting.plan import usable_spots
+from st_predict.core.gene_names import named_like
 from st_predict.core.metrics import gene_scores
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def compare(
         elements = elements._replace(table_key=key)
     section, placed = read_section(sdata, elements, need_counts=not alone)
     prediction = read_prediction(sdata.tables[str(placed.table)], key)
-    section = replace(section, gene_sets=prediction.gene_sets)
+    section = named_like(replace(section, gene_sets=prediction.gene_sets), prediction.genes)
     genes = prediction.panel if genes is None else [str(gene) for gene in genes]
     _check_genes(genes, prediction.panel, [str(gene) for gene in section.gene_names])
     columns = [prediction.panel.index(gene) for gene in genes]

@@ -11,7 +11,7 @@ from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
 from st_predict.core.expression import known_targets, section_expression
 from st_predict.core.fitting.plan import usable_spots
-from st_predict.core.gene_names import of_note, say_lost
+from st_predict.core.gene_names import named_like, of_note, say_lost
 from st_predict.core.protocol.scores import score_genes
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def evaluate(
     section, placed = read_section(sdata, elements, need_counts=True)
     prediction = read_prediction(sdata.tables[placed.table], key)
     panel = prediction.panel
-    section = replace(section, gene_sets=prediction.gene_sets)
+    section = named_like(replace(section, gene_sets=prediction.gene_sets), prediction.genes)
     known = known_targets(section, panel)
     shared = [gene for gene, has in zip(panel, known, strict=True) if has]
     if not shared:

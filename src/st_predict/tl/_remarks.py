@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from st_predict._spatialdata.prediction import distance_column
-from st_predict.core.gene_names import say_lost, why_lost
+from st_predict.core.gene_names import named_like, say_lost, why_lost
 from st_predict.core.grid import array_layout
 from st_predict.core.inputs.rows import FEW_SPOTS, own_share
 from st_predict.core.model.reliability import ALIKE, kept_share
@@ -98,7 +98,7 @@ def compare_size(model: Model, section: Section) -> None:
 
 def say_lost_genes(genes: list[str], section: Section) -> None:
     """Say so where the table has no column for what is predicted."""
-    known = set(map(str, section.gene_names))
+    known = set(map(str, named_like(section, genes).gene_names))
     lost = [gene for gene in genes if gene not in known]
     if len(lost) < len(genes):
         say_lost(lost, genes, known, of=f"the table of {section.name}", so="those are in obsm, and not in the layer")
