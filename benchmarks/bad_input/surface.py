@@ -59,7 +59,7 @@ widths_or_none = widths().or_none()
 element_keys = {"image_key": key, "shapes_key": key, "table_key": key}
 drawing = {"axes": of_class(also=NOT_AXES).or_none(), "show": flag().or_none(), "save": picture().or_none()}
 weights = readable(wrong=("user/A.zarr", "user/slide.tif")).or_none()
-min_counts = number(0, 1e12, below=-1)
+min_counts = number(0, 1e12, below=-1).or_none()
 um_per_px = number(0, 1e6).or_none()
 
 
@@ -94,7 +94,7 @@ def surface() -> dict[str, tuple[Callable[[Desk], dict[str, Any]], dict[str, Kin
         "encoder_learning_rate": number(0, 1e9).or_none(), "stain_jitter": number(0, 1.0, below=-0.1).or_none(),
     }  # fmt: skip
     public = {"path": readable(folder=True).or_none(), "sections": names("C2").or_none()}
-    gene = {"key": choice("nosuch"), "min_counts": min_counts.or_none(), "layer": key, **element_keys}
+    gene = {"key": choice("nosuch"), "min_counts": min_counts, "layer": key, **element_keys}
     return {
         "io.slide": (lambda _: {"path": "user/slide.tif"}, {
             "path": readable(folder=True, wrong=("user/cut.tif", "user/gray.png", "user/A.zarr", "user/model")),

@@ -79,6 +79,19 @@ def test_every_transcript_is_counted_once(xenium: SpatialData, layout: Any, diam
     assert off <= (0 if layout == "square" else found.to_numpy().sum() / 5000)  # a circle of 360 corners
 
 
+def test_a_training_and_a_prediction_on_cells(
+    xenium: SpatialData, quick: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a word of how many counts a cell holds."""
+    model = stp.tl.train(xenium, tile_um=(32, 64), **quick | {"method": "ridge"})
+    cells = xenium.tables["table"]
+    least = np.asarray(cells.X.sum(axis=1)).ravel() >= 20
+    assert f"{least.sum()} of {len(least)} spots with at least 20 counts" in caplog.text
+    stp.tl.predict(xenium, model)
+    assert np.isfinite(cells.obsm["predicted"].to_numpy()).all()
+    assert stp.tl.evaluate(xenium).attrs["n_spots"] == least.sum()
+
+
 def test_a_training_and_a_prediction_on_pooled_spots(xenium: SpatialData, quick: dict[str, Any]) -> None:
     stp.pp.pool_spots(xenium)
     assert xenium.tables["spots_counts"].obs[["section", "subject"]].drop_duplicates().to_numpy().tolist() == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import subprocess
@@ -184,6 +185,30 @@ def test_the_default_sees_nothing_around_a_spot(
     assert "apart, in training" not in caplog.text
     around = dataclasses.replace(model, network=SimpleNamespace(needs=Needs(neighbors=8)))
     assert around.looks_around and around.reach == 8
+
+
+def test_cells_of_a_geojson_or_a_table_are_predicted_in_their_places(
+    pixels: np.ndarray, tmp_path: Path, quick_model: Model
+) -> None:
+    import geopandas
+    import shapely
+    from spatialdata.models import ShapesModel
+
+    centers = np.random.default_rng(0).uniform([420, 300], [800, 600], (40, 2))
+    cells = [
+        {"type": "Feature", "geometry": shapely.geometry.mapping(shapely.Point(*xy).buffer(5)), "properties": {}}
+        for xy in centers
+    ]
+    (tmp_path / "cells.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": cells}))
+    outlined, listed = written("tif", tmp_path, pixels), written("tif", tmp_path, pixels)
+    outlined.shapes["cells"] = ShapesModel.parse(geopandas.read_file(tmp_path / "cells.geojson"))
+    listed.shapes["cells"] = ShapesModel.parse(centers, geometry=0, radius=5.0)
+    found = []
+    for slide in (outlined, listed):
+        stp.tl.predict(slide, quick_model, shapes_key="cells")
+        found.append(slide.tables["predicted"])
+        np.testing.assert_allclose(found[-1].obsm["spatial"], centers, atol=1e-6)
+    np.testing.assert_allclose(found[0].X, found[1].X, atol=1e-5)
 
 
 @pytest.mark.one_python

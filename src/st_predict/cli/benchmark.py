@@ -27,6 +27,7 @@ from st_predict.core.arguments.checked import check_arguments
 from st_predict.core.files import replacing_file
 from st_predict.core.log import be_heard, logger
 from st_predict.core.outputs import check_apart, sign
+from st_predict.core.technology import LEAST_COUNTS, LEAST_COUNTS_OF_CELLS
 from st_predict.core.tiles.geometry import DEFAULT_TILE_UM
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ def _told(settings: Mapping[str, Any]) -> dict[str, str]:
     found = {name: settings.get(name, known[name].default) for name in _TOLD}
     if not found["tile_um"] and not found["tile_px"]:
         found["tile_um"] = DEFAULT_TILE_UM
+    if found["min_counts"] is None:
+        found["min_counts"] = f"{LEAST_COUNTS:g} ({LEAST_COUNTS_OF_CELLS:g} for cells and fine bins)"
     if not isinstance(found["genes"], int):
         found["genes"] = f"{len(found['genes'])} given by name"
     if found["gene_sets"]:

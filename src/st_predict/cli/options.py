@@ -110,7 +110,7 @@ fit_options = _options(
                  help="GMT file of gene sets to predict as well, each as the mean of its genes."),
     click.option("--gene-ranking", type=click.Choice(["heg", "hvg"]), default="heg", show_default=True,
                  help="Take the genes most expressed (heg) or most variable (hvg) in training."),
-    click.option("--min-counts", default=500.0, show_default=True, help="Spots with fewer counts are not used."),
+    click.option("--min-counts", type=float, help="Spots with fewer counts are not used; 500 by default, 20 for cells and fine bins."),
     click.option("--tile-um", multiple=True, type=float, callback=_some, help="Tile width in um; repeat for several."),
     click.option("--tile-px", multiple=True, type=float, callback=_some,
                  help="Tile width in px, if the scale is unknown; repeat for several."),

@@ -19,6 +19,7 @@ from st_predict.core.methods.settle import settle_candidates
 from st_predict.core.protocol.choose import check_choice
 from st_predict.core.protocol.study import Candidate
 from st_predict.core.splits import outer_folds
+from st_predict.core.technology import least_counts
 from st_predict.core.tiles.geometry import check_scales, tile_spec
 from st_predict.tl._train import train
 
@@ -59,7 +60,8 @@ class Terms(NamedTuple):
     genes: int | Sequence[str]
     gene_sets: Mapping[str, Sequence[str]] | None
     gene_ranking: Literal["heg", "hvg"]
-    min_counts: float
+    min_counts: float | None
+    """``None``: as the technology has it, which only the sections tell."""
     tile_um: float | Sequence[float] | None
     tile_px: float | Sequence[float] | None
     seed: int
@@ -67,7 +69,7 @@ class Terms(NamedTuple):
 
     def plan(self, recipe: Recipe, seed: int) -> Plan:
         """A fit of one method on these terms."""
-        return Plan(recipe, self.genes, self.gene_ranking, self.min_counts, seed)
+        return Plan(recipe, self.genes, self.gene_ranking, self.min_counts or 0, seed)
 
 
 def check_comparison(
@@ -83,10 +85,11 @@ def check_comparison(
     InputError
         If the input cannot be used.
     """
-    candidates = _candidates(methods, terms)
+    candidates = _candidates(methods, terms)  # wrong ones are refused before anything is read
     wanted = {candidate.plan.recipe.fit.trainable_encoder for candidate in candidates}
     specs = {kind: tile_spec(terms.tile_um, terms.tile_px, trainable=kind) for kind in sorted(wanted)}
     read = read_sections(sections, elements, gene_sets=terms.gene_sets)
+    candidates = _candidates(methods, terms._replace(min_counts=least_counts(read.sections, terms.min_counts)))
     split, folds = outer_folds(read.sections, terms.groups)
     _check_folds(read.sections, candidates, folds)
     for spec in specs.values():

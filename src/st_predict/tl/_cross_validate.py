@@ -49,7 +49,7 @@ def cross_validate(
     genes: int | Sequence[str] = 250,
     gene_sets: Mapping[str, Sequence[str]] | None = None,
     gene_ranking: Literal["heg", "hvg"] = "heg",
-    min_counts: float = 500,
+    min_counts: float | None = None,
     tile_um: float | Sequence[float] | None = None,
     tile_px: float | Sequence[float] | None = None,
     encoder_weights: str | None = None,

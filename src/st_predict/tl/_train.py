@@ -20,6 +20,7 @@ from st_predict.core.outputs import check_places
 from st_predict.core.protocol.choose import check_choice
 from st_predict.core.protocol.study import Candidate
 from st_predict.core.splits import held_out_groups
+from st_predict.core.technology import least_counts
 from st_predict.core.tiles.geometry import check_scales, tile_spec
 from st_predict.core.tiles.store import TileStore
 from st_predict.tl._session import remember
@@ -54,7 +55,7 @@ def train(
     genes: int | Sequence[str] = 250,
     gene_sets: Mapping[str, Sequence[str]] | None = None,
     gene_ranking: Literal["heg", "hvg"] = "heg",
-    min_counts: float = 500,
+    min_counts: float | None = None,
     tile_um: float | Sequence[float] | None = None,
     tile_px: float | Sequence[float] | None = None,
     preset: str = "default",
@@ -117,7 +118,8 @@ def train(
     gene_ranking
         Which genes a number means: highest mean raw count (``"heg"``), or most variable after log1p (``"hvg"``).
     min_counts
-        Spots with fewer counts over all genes are not trained on.
+        Spots with fewer counts over all genes are not trained on. ``None``: 500, or 20 where spots lie less than 25 um
+        apart, as cells and fine bins do.
     tile_um
         Widths of the tiles around each spot in um; default 112, 154, 308 and 616 (112 where the encoder is trained).
     tile_px
@@ -220,14 +222,15 @@ def train(
         anchor=anchor,
         stain_jitter=stain_jitter,
     )
-    among = tuple(Candidate(recipe.method, Plan(recipe, genes, gene_ranking, min_counts, seed)) for recipe in settled)
-    trainable = among[0].plan.recipe.fit.trainable_encoder
+    trainable = settled[0].fit.trainable_encoder
     spec = tile_spec(tile_um, tile_px, trainable=trainable)
     hardware, device = find_hardware(accelerator, devices, num_nodes=num_nodes, strategy=strategy, precision=precision)
     read = read_sections(sdata, Elements(image_key, shapes_key, table_key, layer), gene_sets=gene_sets)
     check_outside(read, checkpoint_dir=checkpoint_dir, tile_store=tile_store)
     check_scales(read.sections, spec)
     check_inner_folds(read.sections, inner_folds)
+    least = least_counts(read.sections, min_counts)
+    among = tuple(Candidate(recipe.method, Plan(recipe, genes, gene_ranking, least, seed)) for recipe in settled)
     check_choice(read.sections, among)
     panel = plan_panel(read.sections, among[0].plan)
     frozen = FrozenEncoder(encoder, encoder_weights, device=device)

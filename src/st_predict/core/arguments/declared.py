@@ -152,10 +152,7 @@ DECLARED: dict[str, Kind] = {
         )
     ),
     "gene_ranking": Choice(("heg", "hvg")),
-    "min_counts": Number(0, 1e9, ends=True),
-    "evaluate.min_counts": optional(Number(0, 1e9, ends=True)),
-    "spatial_expression.min_counts": optional(Number(0, 1e9, ends=True)),
-    "gene_correlation.min_counts": optional(Number(0, 1e9, ends=True)),
+    "min_counts": optional(Number(0, 1e9, ends=True)),
     # lengths
     "um_per_px": optional(UM_PER_PX),
     "synthetic_tissue.um_per_px": Number(0.2, 2.0, ends=True, what="um a pixel"),
