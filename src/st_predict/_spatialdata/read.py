@@ -13,7 +13,7 @@ from st_predict._spatialdata.kept import check_distinct, check_named, gene_names
 from st_predict._spatialdata.keys import Elements, Placed, check_region, place
 from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
-from st_predict._spatialdata.shapes import circle_radii, own_shapes
+from st_predict._spatialdata.shapes import circle_radii, own_shapes, shape_centers
 from st_predict._spatialdata.systems import shapes_to_image
 from st_predict.core.checks import check_places, check_spots_on_image
 from st_predict.core.errors import InputError
@@ -98,11 +98,8 @@ def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
 
 def _centers_px(sdata: SpatialData, placed: Placed) -> NDArray[np.float64]:
     """Spot centers in the order of the table's own rows, in px of the image."""
-    shapes = own_shapes(sdata, placed)
-    points = shapes.geometry if (shapes.geom_type == "Point").all() else shapes.geometry.centroid
     affine = shapes_to_image(sdata, placed)
-    centers: NDArray[np.float64] = np.column_stack([points.x, points.y]) @ affine[:2, :2].T + affine[:2, 2]
-    return centers
+    return shape_centers(own_shapes(sdata, placed)) @ affine[:2, :2].T + affine[:2, 2]
 
 
 def _check_radii(sdata: SpatialData, placed: Placed, image: ImageSource) -> None:

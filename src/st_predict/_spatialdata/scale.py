@@ -11,6 +11,7 @@ import numpy as np
 from st_predict._spatialdata.columns import comparable, plain_name
 from st_predict._spatialdata.kept import own_spots
 from st_predict._spatialdata.own import keep_entry, own_entries
+from st_predict._spatialdata.shapes import shape_areas
 from st_predict._spatialdata.wsi import slide_scale
 from st_predict.core.checks import check_number, check_um_per_px
 from st_predict.core.scale import bins_um_per_px, say_array, visium_um_per_px
@@ -147,4 +148,4 @@ def say_places(
 
 def _side(bins: GeoDataFrame) -> float:
     """Median side of bins, which are squares or the circles within them."""
-    return float(2 * bins["radius"].median() if "radius" in bins else np.sqrt(bins.geometry.area.median()))
+    return float(2 * bins["radius"].median() if "radius" in bins else np.sqrt(np.median(shape_areas(bins))))

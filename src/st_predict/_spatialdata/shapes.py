@@ -21,6 +21,25 @@ if TYPE_CHECKING:
     from st_predict._spatialdata.keys import Placed
 
 
+def shape_centers(shapes: GeoDataFrame) -> NDArray[np.float64]:
+    """Centers ``(n, 2)`` in their own coordinates, which are px even where GeoJSON is taken for degrees on a globe.
+
+    NaN of what is empty.
+    """
+    import shapely
+
+    centers = shapely.centroid(shapes.geometry.to_numpy())
+    return np.column_stack([shapely.get_x(centers), shapely.get_y(centers)])
+
+
+def shape_areas(shapes: GeoDataFrame) -> NDArray[np.float64]:
+    """Areas ``(n,)`` in their own coordinates; 0 of points."""
+    import shapely
+
+    areas: NDArray[np.float64] = shapely.area(shapes.geometry.to_numpy())
+    return areas
+
+
 def own_shapes(sdata: SpatialData, placed: Placed) -> GeoDataFrame:
     """Shapes of the table's own rows ``(n,)``, or all where there is no table.
 

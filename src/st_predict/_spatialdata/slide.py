@@ -12,6 +12,7 @@ from st_predict._spatialdata.image import image_source, reduced_sources, say_wha
 from st_predict._spatialdata.keys import Placed, check_spatialdata, find_image, measured_tables, spot_shapes
 from st_predict._spatialdata.own import check_element_key, keep_record, own_record
 from st_predict._spatialdata.scale import stored_scale
+from st_predict._spatialdata.shapes import shape_areas
 from st_predict._spatialdata.systems import shapes_to_image
 from st_predict._spatialdata.wsi import TISSUES
 from st_predict.core.errors import InputError
@@ -184,7 +185,7 @@ def _check_tissue(sdata: SpatialData, wanted: str | None) -> None:
         raise InputError(
             f"there are no shapes {wanted!r}", where="tissue_key", expected=others, remedy="correct tissue_key"
         )
-    if not sdata.shapes[wanted].geometry.area.any():
+    if not shape_areas(sdata.shapes[wanted]).any():
         raise InputError(
             f"shapes {wanted!r} are {'circles' if 'radius' in sdata.shapes[wanted] else 'without area'}, and no outlines of tissue",
             where="tissue_key",

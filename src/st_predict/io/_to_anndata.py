@@ -13,7 +13,7 @@ from st_predict._spatialdata.kept import check_distinct, check_named, own_spots
 from st_predict._spatialdata.keys import Elements, Placed, check_region, is_our_table, place
 from st_predict._spatialdata.prediction import is_prediction
 from st_predict._spatialdata.scale import find_scale
-from st_predict._spatialdata.shapes import circle_radii, row_shapes
+from st_predict._spatialdata.shapes import circle_radii, row_shapes, shape_areas, shape_centers
 from st_predict._spatialdata.systems import shapes_to_image
 from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
@@ -79,7 +79,7 @@ def to_anndata(
     check_region(sdata, placed)
     shapes = row_shapes(sdata, placed, np.ones(table.n_obs, bool))  # also of spots that are not in tissue
     affine = shapes_to_image(sdata, placed)
-    centers_px = _centers(shapes) @ affine[:2, :2].T + affine[:2, 2]
+    centers_px = shape_centers(shapes) @ affine[:2, :2].T + affine[:2, 2]
     stretch = float(np.sqrt(abs(np.linalg.det(affine[:2, :2]))))
     section = _section(table, placed)
     images, factors = _images(sdata, placed.image)
@@ -108,15 +108,10 @@ def _place(sdata: SpatialData, elements: Elements) -> Placed:
     return place(sdata, elements._replace(table_key=ours[0]), need_table=True)
 
 
-def _centers(shapes: GeoDataFrame) -> NDArray[np.float64]:
-    points = shapes.geometry.centroid
-    return np.column_stack([points.x, points.y])
-
-
 def _diameter(shapes: GeoDataFrame, name: str) -> float:
     """Median diameter of circles, or the side of squares of the same area as other outlines."""
     return float(
-        2 * np.median(circle_radii(shapes, name)) if "radius" in shapes else np.sqrt(shapes.geometry.area.median())
+        2 * np.median(circle_radii(shapes, name)) if "radius" in shapes else np.sqrt(np.median(shape_areas(shapes)))
     )
 
 
