@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from click.testing import CliRunner
 
 import st_predict as stp
 from st_predict.cli import main
+from st_predict.cli.terminal import say
+from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -271,6 +274,10 @@ def test_gene_sets_from_a_file(stores: dict[str, Path], tmp_path: Path) -> None:
         (["train", "{S1}", "--out", "{tmp}/m", "--genes", "9" * 5000], "... (text) is neither a number nor a file"),
         (["train", "{S1}", "--out", "{tmp}/m", "--devices", "9" * 5000], "devices is '9999999"),
         (["benchmark", "a" * 300, "--out", "{tmp}/o"], "DATA is a path with a name of 300 bytes"),
+        (
+            ["predict", "{tmp}/x\udcff.tif", "--model", "{model}", "--out", "{tmp}/o"],
+            "a path with a name in another encoding than UTF-8",
+        ),
         (["evaluate", "{S1}"], "there is no prediction under 'predicted'"),
     ],
 )
@@ -278,6 +285,7 @@ def test_user_errors_exit_with_2_and_no_traceback(
     arguments: list[str], said: str, stores: dict[str, Path], model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.txt").write_text("not a model")
+    (tmp_path / "x\udcff.tif").touch()
     (tmp_path / "latin.txt").write_bytes("\u00b5".encode("latin-1"))
     places = {**stores, "tmp": tmp_path, "model": model, "stores": stores["S1"].parent}
     result = run(*[a.format(**places) for a in arguments])
@@ -285,6 +293,28 @@ def test_user_errors_exit_with_2_and_no_traceback(
     assert said.format(**places) in result.output
     assert "Traceback" not in result.output
     assert "remedy" in result.output
+
+
+def test_a_reader_that_leaves_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        say("one line")
+        say("and another")
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(InputError, match="the output of the command cannot be written .No space left on device."):
+            say("one line")
+        full.flush = lambda: None  # type: ignore[method-assign]  # what is left cannot be written either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+
+def test_a_working_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    result = run("presets")
+    assert result.exit_code == 2 and "the working folder cannot be found" in result.output
 
 
 def test_a_bug_keeps_its_traceback(stores: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

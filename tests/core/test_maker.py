@@ -17,6 +17,7 @@ from st_predict.core.errors import InputError
 from st_predict.core.files import remove_left, replacing_file, replacing_folder, temporary_folder
 from st_predict.core.lock import LOCK, alone_in
 from st_predict.core.maker import Maker, is_in_the_making, is_left, making
+from st_predict.core.outputs import is_free
 
 AT_WORK = """
 import sys, time
@@ -134,6 +135,11 @@ def test_a_lock_is_one_only_while_its_process_lives(holder: object, taken: bool,
         with pytest.raises(InputError, match="another run is at work"), alone_in(tmp_path):
             pass
         assert [one.name for one in tmp_path.iterdir()] == [LOCK]
+
+
+def test_a_lock_alone_is_no_output_of_anybody(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text("{}")
+    assert is_free(tmp_path)
 
 
 def test_two_threads_of_a_process_are_two_runs(tmp_path: Path) -> None:

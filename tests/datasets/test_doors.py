@@ -80,6 +80,10 @@ def test_nothing_is_written_over_nor_without_a_scale(tissue: dict[str, SpatialDa
     )
     with pytest.raises(InputError, match="the scale of section 'bare' is unknown"):
         stp.datasets.write_hest({"bare": bare}, tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(InputError, match="holds other files, and none in the layout of HEST-1k"):
+        stp.datasets.write_hest({"S1": tissue["S1"]}, tmp_path / "mine")
 
 
 @pytest.mark.parametrize("names", [("a", "A"), ("S\N{LATIN SMALL LETTER SHARP S}", "SSS")], ids=["case", "folded"])

@@ -241,6 +241,8 @@ def test_axes_show_and_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (lambda t: t, {"gene_set": "heg50"}, "expected: one of heg250, hvg50"),
         (lambda t: t, {"axes": [None, None]}, r"^axes\[0\] is None"),
         (lambda t: t, {"save": "scores.xyz"}, "'scores.xyz': .xyz is no format"),
+        (lambda t: t, {"save": "scores.svgz"}, "'scores.svgz': .svgz is no format"),
+        (lambda t: t, {"save": "."}, "'.': no ending is no format"),
     ],
 )
 def test_what_cannot_be_drawn(change: object, options: dict, said: str) -> None:

@@ -139,6 +139,11 @@ def test_tiles_that_are_none(tile: np.ndarray) -> None:
 def test_moving_and_compiling_leave_the_model_as_it_was(alone: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     model = dataclasses.replace(alone)
     weights = {name: value.clone() for name, value in model.network.state_dict().items()}
+    with pytest.raises(InputError, match="device is 'quux', which cannot be used here"):
+        model.to("quux")
+    with pytest.raises(InputError, match="the image is torch.float32 of shape"):
+        model.predict(torch.zeros(3, 4))
+    monkeypatch.setattr("st_predict.core.model.lone_tiles.torch_device", str)  # nothing can be read back from meta
     assert model.to("meta") is model
     assert all(torch.equal(value, weights[name]) for name, value in model.network.state_dict().items())
     compiled: list[dict[str, Any]] = []

@@ -25,6 +25,7 @@ from st_predict.cli.pictures import draw_compared, draw_together
 from st_predict.cli.summary import best_method, summarize
 from st_predict.core.arguments.checked import check_arguments
 from st_predict.core.files import replacing_file
+from st_predict.core.lock import alone_in
 from st_predict.core.log import be_heard, logger
 from st_predict.core.outputs import check_apart, sign
 from st_predict.core.technology import LEAST_COUNTS, LEAST_COUNTS_OF_CELLS
@@ -106,9 +107,10 @@ def run_benchmark(
         for study in studies:
             check_study(study, asked[study.name])
     done: list[Compared] = []
-    for study in studies:
-        done.append(_compare(study, out / study.name, asked[study.name]))
-        summary = _write(out, done, command, waiting=[later.name for later in studies[len(done) :]])
+    with alone_in(out, where="out"):
+        for study in studies:
+            done.append(_compare(study, out / study.name, asked[study.name]))
+            summary = _write(out, done, command, waiting=[later.name for later in studies[len(done) :]])
     return summary
 
 

@@ -26,7 +26,7 @@ from st_predict.cli.options import (
 )
 from st_predict.cli.predict import are_bare, predict_bare, predict_stores
 from st_predict.cli.scores import means_over_genes
-from st_predict.cli.terminal import as_text, tell_compared, tell_files
+from st_predict.cli.terminal import as_text, say, tell_compared, tell_files
 from st_predict.core.files import replacing_file
 from st_predict.core.outputs import check_apart, check_output, check_side_by_side, has_columns
 
@@ -51,8 +51,8 @@ def demo(out: Path, seed: int) -> None:
     and the predicted section to the --out folder.
     """
     summary = run_demo(out, seed=seed)
-    click.echo(f"\nA section of an unseen subject, {summary.attrs['genes']} genes:\n")
-    click.echo(as_text(summary))
+    say(f"\nA section of an unseen subject, {summary.attrs['genes']} genes:\n")
+    say(as_text(summary))
     tell_files(out, summary.attrs["files"])
 
 
@@ -91,7 +91,7 @@ def train(sections: tuple[Path, ...], out: Path, **options: Any) -> None:
     check_apart(out, [path for path in sections if is_store(path)], where="--out")
     model = stp.tl.train(by_name(sections, where="SECTIONS"), **options)
     place = save_somewhere(model, out)
-    click.echo(f"{model!r}\nwritten to {place}")
+    say(f"{model!r}\nwritten to {place}")
     if place != out:
         raise SystemExit(1)
 
@@ -155,12 +155,12 @@ def evaluate(
         )
         for name, slide in by_name(slides, where="SLIDES").items()
     }
-    click.echo(as_text(means_over_genes(scores, "section")))
+    say(as_text(means_over_genes(scores, "section")))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         with replacing_file(out) as file:
             pd.concat(scores, names=["section"]).to_csv(file)
-        click.echo(f"scores of every gene: {out}")
+        say(f"scores of every gene: {out}")
 
 
 @main.command(cls=Keeping)
@@ -229,4 +229,4 @@ def presets(methods: tuple[str, ...], layout: str) -> None:
     """
     from st_predict.cli.presets import documented_methods, render
 
-    click.echo(render(methods or documented_methods(), markdown=layout == "markdown"))
+    say(render(methods or documented_methods(), markdown=layout == "markdown"))

@@ -23,7 +23,7 @@ _CALLED = {
     "out_dir": ("out",),
     "model": ("model_path",),
     "method": ("methods",),
-    **dict.fromkeys(("sdata", "sections"), ("sections", "data", "slides")),
+    **dict.fromkeys(("sdata", "sections", "paths"), ("sections", "data", "slides")),
 }
 """Arguments of functions by the names they have in commands, where these differ."""
 _TYPED, _AGAIN, _KEPT = "st_predict.typed", "st_predict.again", "st_predict.kept"
@@ -64,6 +64,7 @@ class Commands(click.Group):
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # other packages' remarks to their developers; ours are log messages
         try:
+            _check_working_folder()
             with ended_by_signals():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -93,6 +94,19 @@ def given_as(option: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise (_placed(error, option) if error.where == "path" else error) from None
+
+
+def _check_working_folder() -> None:
+    """Refuse to work in a folder that somebody has removed: no path that is not whole leads anywhere."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError(
+            f"the working folder cannot be found ({error.strerror})",
+            where="the shell",
+            expected="a folder that is there",
+            remedy="change to another folder: cd ~",
+        ) from error
 
 
 def _placed(error: InputError, where: str) -> InputError:

@@ -13,6 +13,7 @@ import st_predict as stp
 from st_predict._spatialdata.prediction import find_prediction
 from st_predict._spatialdata.stored import open_store
 from st_predict.cli.group import given_as
+from st_predict.cli.terminal import say
 from st_predict.core.dicom import dicom_files
 from st_predict.core.errors import InputError
 from st_predict.core.expression import describe_panel
@@ -86,7 +87,7 @@ def predict_bare(slides: Sequence[Path], model_path: Path, out: Path, **cohort: 
         model = stp.load_model(model_path)
     manifest = stp.tl.predict_cohort(slides, model, out, **cohort)
     counts = manifest["status"].value_counts()
-    click.echo(", ".join(f"{n} {status}" for status, n in counts.items()) + f"; see {out / 'manifest.csv'}")
+    say(", ".join(f"{n} {status}" for status, n in counts.items()) + f"; see {out / 'manifest.csv'}")
     for row in manifest[manifest["status"] == "failed"].itertuples():
         click.echo(f"{row.slide}: {row.reason}", err=True)
     if counts.get("failed"):
@@ -108,7 +109,7 @@ def predict_stores(slides: Sequence[Path], model_path: Path, out: Path, *, key_a
                 folder
             )  # else spatialdata consolidates the metadata of the store that was read, and not of this one
             seal(folder, PREDICTION)
-        click.echo(f"{target}: {_written(sdata, model, key_added)} under {key_added!r}")
+        say(f"{target}: {_written(sdata, model, key_added)} under {key_added!r}")
 
 
 def _written(sdata: SpatialData, model: Model, key: str) -> str:

@@ -20,7 +20,7 @@ LOCK = ".running"
 
 
 @contextmanager
-def alone_in(out_dir: Path) -> Iterator[None]:
+def alone_in(out_dir: Path, *, where: str = "out_dir") -> Iterator[None]:
     """One run a folder; what a run that was killed left behind is taken over, or removed.
 
     Raises
@@ -36,12 +36,12 @@ def alone_in(out_dir: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"{out_dir} cannot be written to ({error.strerror})",
-            where="out_dir",
+            where=where,
             expected="a folder that can be written to",
             remedy="choose another folder",
         ) from error
     try:
-        _take(lock, written)
+        _take(lock, written, where)
         written.unlink()
         yield
     finally:
@@ -51,7 +51,7 @@ def alone_in(out_dir: Path) -> Iterator[None]:
                 lock.unlink()
 
 
-def _take(lock: Path, written: Path) -> None:
+def _take(lock: Path, written: Path, where: str) -> None:
     """Link a lock that is already written, so that nobody ever reads half of one."""
     for _ in range(2):
         try:
@@ -61,7 +61,7 @@ def _take(lock: Path, written: Path) -> None:
             if holder is not None and not holder.is_gone():
                 raise InputError(
                     f"another run is at work in {lock.parent} (process {holder.pid} on {holder.host})",
-                    where="out_dir",
+                    where=where,
                     expected="one run at a time in a folder",
                     remedy=f"wait for it; if it is gone, remove {lock}",
                 ) from None
@@ -70,7 +70,7 @@ def _take(lock: Path, written: Path) -> None:
             return
     raise InputError(
         f"another run took {lock.parent} at the same moment",
-        where="out_dir",
+        where=where,
         expected="one run at a time in a folder",
         remedy="wait for it",
     )

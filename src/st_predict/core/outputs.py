@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
+from st_predict.core.lock import LOCK
 from st_predict.core.maker import is_in_the_making
 from st_predict.core.sealed import digest_of
 
@@ -116,7 +117,7 @@ def is_sealed(folder: Path, kind: str) -> bool:
 
 def foreign_files(folder: Path, own: Iterable[str]) -> list[str]:
     """Names of files in a folder that are not ours; what file browsers and killed runs leave there does not count."""
-    names = {one.name for one in folder.iterdir()} - {*own, *_LITTER}
+    names = {one.name for one in folder.iterdir()} - {*own, *_LITTER, LOCK}
     return sorted(name for name in names if not is_in_the_making(name))
 
 

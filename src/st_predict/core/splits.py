@@ -5,6 +5,7 @@ Inner folds lie within the training sections; outer folds hold out what scores a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -77,7 +78,7 @@ class OuterFold(NamedTuple):
 
 
 def outer_folds(
-    sections: Sequence[Section], groups: Literal["subject", "section"] | Sequence[str] | None
+    sections: Sequence[Section], groups: Literal["subject", "section"] | Sequence[str] | Mapping[str, str] | None
 ) -> tuple[str, list[OuterFold]]:
     """Hold out each subject in turn; each section where there is one subject, which the description then says.
 
@@ -86,8 +87,8 @@ def outer_folds(
     sections
         All sections.
     groups
-        ``"subject"``, ``"section"``, or one name a section of what belongs together; ``None``: by subject where
-        several are known, else by section.
+        ``"subject"``, ``"section"``, or what each section belongs to, in their order or by their names; ``None``: by subject
+        where several are known, else by section.
 
     Returns
     -------
@@ -96,8 +97,10 @@ def outer_folds(
     Raises
     ------
     InputError
-        If there are fewer than two groups.
+        If there are fewer than two groups, or a section has none.
     """
+    if isinstance(groups, Mapping):
+        groups = _in_order(sections, groups)
     subjects = [section.subject for section in sections]
     known = {subject for subject in subjects if subject is not None}
     several = len(known) > 1 and None not in subjects
@@ -127,6 +130,20 @@ def outer_folds(
         )
     folds = _folds([str(group) for group in groups])
     return f"leave one group out{_shared_subjects(subjects, folds)}", folds
+
+
+def _in_order(sections: Sequence[Section], groups: Mapping[str, str]) -> list[str]:
+    """Groups by the names of sections, in their order; every section has one, and every name is that of a section."""
+    names = [section.name for section in sections]
+    unfit = [name for name in names if name not in groups] or [name for name in groups if name not in names]
+    if unfit:
+        raise InputError(
+            f"groups {'names no group for section' if unfit[0] in names else 'names a section that is not there:'} {unfit[0]!r}",
+            where="groups",
+            expected=f"a group for each of {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}",
+            remedy="name the groups by these names, or give a list in the order of the sections: groups.tolist()",
+        )
+    return [groups[name] for name in names]
 
 
 def _shared_subjects(subjects: Sequence[str | None], folds: Sequence[OuterFold]) -> str:

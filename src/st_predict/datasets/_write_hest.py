@@ -19,7 +19,7 @@ from st_predict.core.arguments.kinds import as_file
 from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_file
 from st_predict.core.neighbors import pitch_px
-from st_predict.core.outputs import check_places
+from st_predict.core.outputs import check_places, is_free
 from st_predict.core.tiles.geometry import tile_corners
 from st_predict.core.tiles.stream import stream_tiles
 
@@ -57,7 +57,7 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
     Raises
     ------
     InputError
-        If a section has no scale, a file is there already, or names differ by case only.
+        If a section has no scale, a file is there already, the folder holds other things, or names differ by case only.
 
     Examples
     --------
@@ -90,6 +90,13 @@ def write_hest(sections: Mapping[str, SpatialData], folder: str | Path, *, slide
                     remedy="give another folder"
                     + ("" if counts.exists() else ", or remove what a killed run left of it"),
                 )
+    if not is_free(folder) and not any((folder / part).is_dir() for part in ("st", "metadata", "patches")):
+        raise InputError(
+            f"{folder} holds other files, and none in the layout of HEST-1k",
+            where="folder",
+            expected="a new or empty folder, or one with the folders of HEST-1k",
+            remedy="give another folder",
+        )
     for name, (section, sdata, placed) in read.items():
         files = _files(folder, name)
         for path in files.values():

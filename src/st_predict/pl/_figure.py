@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from st_predict.core.tiles.thumbnail import Box, Thumbnail
 
 SAVED_DPI = 200
+_KEEP_A_MARK = ("eps", "jpeg", "jpg", "pdf", "png", "ps", "svg", "tif", "tiff", "webp")
+"""Endings of pictures that say what drew them, so that a later one of ours may replace them, and no other."""
 _CONTROL, _REFERENCE, _METHOD = "#999999", "#E69F00", "#0072B2"  # Okabe and Ito's, for every kind of color vision
 
 
@@ -95,7 +97,7 @@ def _check_axes(axes: NDArray[Any], shape: tuple[int, int], *, saved: bool) -> N
 def _check_file(path: Path) -> None:
     from matplotlib.backend_bases import FigureCanvasBase
 
-    formats = FigureCanvasBase.get_supported_filetypes()
+    formats = [ending for ending in _KEEP_A_MARK if ending in FigureCanvasBase.get_supported_filetypes()]
     if not path.parent.is_dir() or path.suffix[1:].lower() not in formats:
         missing = not path.parent.is_dir()
         raise InputError(
@@ -106,8 +108,10 @@ def _check_file(path: Path) -> None:
                 else f"{path.suffix or 'no ending'!s} is no format"
             ),
             where="save",
-            expected=f"a file in a folder that exists, ending in .{', .'.join(sorted(formats))}",
-            remedy="make the folder first" if missing else f"save={str(path.with_suffix('.png'))!r}",
+            expected=f"a file in a folder that exists, ending in .{', .'.join(formats)}",
+            remedy="make the folder first"
+            if missing
+            else f"save={str(path.parent / (path.stem or 'picture')) + '.png'!r}",
         )
     check_output(path, has_mark, what="a picture that st_predict drew", where="save")
 
@@ -175,19 +179,17 @@ def _take_literally(axes: NDArray[Any]) -> None:
 
 
 def _marked(path: Path) -> dict[str, Any]:
-    """Arguments of ``savefig`` that mark a picture as ours, where its format has a place for that."""
+    """Arguments of ``savefig`` that mark a picture as ours."""
     ending = path.suffix[1:].lower()
     if ending == "png":
         return {"metadata": {"Software": made_by()}}
     if ending in ("pdf", "svg", "ps", "eps"):
         return {"metadata": {"Creator": made_by()}}
-    if ending in ("jpg", "jpeg", "tif", "tiff", "webp"):
-        from PIL import ExifTags, Image
+    from PIL import ExifTags, Image
 
-        exif = Image.Exif()
-        exif[ExifTags.Base.Software] = made_by()
-        return {"pil_kwargs": {"exif": exif}}
-    return {}
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = made_by()
+    return {"pil_kwargs": {"exif": exif}}
 
 
 def set_map(ax: Axes, box: Box) -> None:

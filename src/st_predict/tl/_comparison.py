@@ -56,7 +56,7 @@ class Comparison(NamedTuple):
 class Terms(NamedTuple):
     """What is the same for all that is compared; see :func:`st_predict.tl.cross_validate`."""
 
-    groups: Literal["subject", "section"] | Sequence[str] | None
+    groups: Literal["subject", "section"] | Sequence[str] | Mapping[str, str] | None
     genes: int | Sequence[str]
     gene_sets: Mapping[str, Sequence[str]] | None
     gene_ranking: Literal["heg", "hvg"]
@@ -89,7 +89,9 @@ def check_comparison(
     wanted = {candidate.plan.recipe.fit.trainable_encoder for candidate in candidates}
     specs = {kind: tile_spec(terms.tile_um, terms.tile_px, trainable=kind) for kind in sorted(wanted)}
     read = read_sections(sections, elements, gene_sets=terms.gene_sets)
-    candidates = _candidates(methods, terms._replace(min_counts=least_counts(read.sections, terms.min_counts)))
+    terms = terms._replace(min_counts=least_counts(read.sections, terms.min_counts))
+    with quiet():
+        candidates = _candidates(methods, terms)
     split, folds = outer_folds(read.sections, terms.groups)
     _check_folds(read.sections, candidates, folds)
     for spec in specs.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
@@ -16,6 +17,7 @@ from st_predict.core.ending import ended_by_signals, telling_what_is_left
 from st_predict.core.files import replacing_file
 from st_predict.core.fitting.hardware import find_hardware
 from st_predict.core.full import NotWritten
+from st_predict.core.lock import alone_in
 from st_predict.core.log import be_heard, logger, quiet
 from st_predict.core.outputs import check_places
 from st_predict.core.progress import hidden_progress, progress_bar
@@ -44,7 +46,7 @@ def cross_validate(
     sections: Sequence[SpatialData | str | Path] | Mapping[str, SpatialData | str | Path],
     *,
     methods: str | Sequence[str] | Mapping[str, Mapping[str, Any]] = ("mean", "ridge", "nh2st"),
-    groups: Literal["subject", "section"] | Sequence[str] | None = None,
+    groups: Literal["subject", "section"] | Sequence[str] | Mapping[str, str] | None = None,
     encoder: str = "efficientnet_lite0",
     genes: int | Sequence[str] = 250,
     gene_sets: Mapping[str, Sequence[str]] | None = None,
@@ -82,8 +84,9 @@ def cross_validate(
         ``stain_jitter``, as :func:`st_predict.tl.train` takes them. The labels ``mean``, ``shuffled`` and ``ridge``
         belong to the controls, which have no settings.
     groups
-        What is held out together: ``"subject"``, ``"section"``, or a name for each section. ``None``: by subject if
-        several are known, else by section; the table then says that the scores are within one subject.
+        What is held out together: ``"subject"``, ``"section"``, or what each section belongs to, as a list in their
+        order, or as a dict or a Series by their names. ``None``: by subject if several are known, else by section; the
+        table then says that the scores are within one subject.
     encoder, genes, gene_ranking, min_counts, tile_um, tile_px, encoder_weights, tile_store, tile_store_gb
         As in :func:`st_predict.tl.train`; spots with fewer than ``min_counts`` counts are not scored either.
     gene_sets
@@ -134,7 +137,7 @@ def cross_validate(
     ------
     InputError
         If the input cannot be used, or ``out`` holds anything but an earlier comparison, lies within a store that is
-        read, or cannot be written to. This is found before any tile is encoded.
+        read, cannot be written to, or another run is at work there. This is found before any tile is encoded.
 
     Examples
     --------
@@ -160,15 +163,19 @@ def cross_validate(
     logger.debug("encoder %s", frozen.identity)  # one that is unknown is said before a folder is made
     if folder is not None:
         make_comparison_folder(folder)
-    with TileStore(tile_store, limit_gb=tile_store_gb) as store, telling_what_is_left(partial(_left, folder)):
+    with (
+        nullcontext() if folder is None else alone_in(folder, where="out"),
+        TileStore(tile_store, limit_gb=tile_store_gb) as store,
+        telling_what_is_left(partial(_left, folder)),
+    ):
         study = _study(asked, frozen, hardware, store)
         labels = ", ".join(dict.fromkeys(candidate.label for candidate in asked.candidates))
         logger.info("%s: %d folds, %d seed%s, of %s", asked.split, len(asked.folds), seeds, "s" * (seeds > 1), labels)
         kept = KeptFolds(folder, study)
         results, failures = _run(study, asked.candidates, asked.folds, kept, _processes(n_jobs, study))
-    table = assemble(results, failures, split=asked.split)
-    if folder is not None:
-        _write(table, folder)
+        table = assemble(results, failures, split=asked.split)
+        if folder is not None:
+            _write(table, folder)
     return table
 
 

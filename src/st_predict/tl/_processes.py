@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _ENDS_WITH_US = "st_predict.core.ending"  # what a process of the cluster loads as it starts, see dask_setup there
 
-_SCRATCH = "DASK_TEMPORARY_DIRECTORY"
+_SCRATCH, _DASK_SAYS = "DASK_TEMPORARY_DIRECTORY", "DASK_LOGGING__DISTRIBUTED"
 
 
 def n_cores() -> int:
@@ -97,7 +97,9 @@ def _run_in_processes(
         # By file, and a job by its number: what travels through the scheduler is unpacked there too, torch and all.
         path = folder / "jobs.pickle"
         path.write_bytes(dumps((work, shared, jobs)))
-        environment = {**_for_workers(max(1, n_cores() // n_jobs)), **_keys(security), _SCRATCH: str(folder)}
+        environment = {
+            **_for_workers(max(1, n_cores() // n_jobs)), **_keys(security), _SCRATCH: str(folder), _DASK_SAYS: "critical"
+        }  # fmt: skip
         with _environment(environment), _deaf_to_ctrl_c():
             cluster = SubprocessCluster(
                 n_workers=n_jobs,
@@ -198,6 +200,9 @@ def _for_workers(threads: int) -> dict[str, str]:
         "MKL_NUM_THREADS": threads,
         "OMP_WAIT_POLICY": "PASSIVE",
         "ST_PREDICT_PROGRESS": 0,
+        "PYTHONWARNINGS": os.environ.get(
+            "PYTHONWARNINGS", "ignore"
+        ),  # remarks to developers, once more from each process
         # Left to itself dask has malloc give memory back after every use: three times slower for small networks.
         "MALLOC_TRIM_THRESHOLD_": 2**30,
         "MALLOC_MMAP_THRESHOLD_": 2**25,

@@ -206,6 +206,15 @@ def test_an_empty_folder_is_free(quick_model: Model, tmp_path: Path) -> None:
     assert load_model(quick_model.save(tmp_path / "made")).id == quick_model.id
 
 
+@pytest.mark.parametrize("place", [".", "./", "{here}", "/"])
+def test_the_working_folder_is_no_place_for_a_model(
+    place: str, quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="is the working folder, and a model takes the place of a whole folder"):
+        quick_model.save(place.format(here=tmp_path))
+
+
 def test_weights_of_another_model(folder: Path) -> None:
     """Files whose checksum is right but which do not belong together."""
     weights = folder / "weights.safetensors"

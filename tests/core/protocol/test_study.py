@@ -52,6 +52,14 @@ def test_groups_by_name(study: Study) -> None:
     assert named(folds) == {"x": ([1, 3], [0, 2]), "y": ([0, 2], [1, 3])}
 
 
+def test_groups_by_the_names_of_sections(study: Study) -> None:
+    by_name = {"C1": "y", "A1": "x", "B1": "y", "A2": "x"}
+    assert outer_folds(study.sections, by_name) == outer_folds(study.sections, ["x", "x", "y", "y"])
+    for wrong, told in (({"A1": "x"}, "no group for section 'A2'"), ({**by_name, "D": "z"}, "not there: 'D'")):
+        with pytest.raises(InputError, match=told):
+            outer_folds(study.sections, wrong)
+
+
 def test_a_split_that_parts_a_subject_says_so(study: Study) -> None:
     split, _ = outer_folds(study.sections, "section")
     assert split == "leave one section out, sections of one subject on both sides"

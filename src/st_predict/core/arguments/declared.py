@@ -8,6 +8,7 @@ from __future__ import annotations
 from st_predict.core.arguments.kinds import (
     Anything,
     Array,
+    ByName,
     Choice,
     Flag,
     Instance,
@@ -62,6 +63,7 @@ SECTIONS = (
 _READ = "read sections with st_predict.io, or give the paths of Zarr stores"
 FRAME = Instance("pandas.DataFrame", "a DataFrame")
 LOGGER = Instance("lightning.pytorch.loggers.Logger", "a logger of Lightning")
+_GROUP = OneOf((BARE, Whole(0, 10**9)))
 FEATURES = Array(3, "encoded tiles (n, S, d): an array of finite numbers of three dimensions", dtype="float32")
 
 DECLARED: dict[str, Kind] = {
@@ -190,7 +192,11 @@ DECLARED: dict[str, Kind] = {
     "tile_store_gb": Number(0, 1e6),
     "seed": Whole(0, 2**32 - 1),
     "seeds": Whole(1, 1_000, "how many seeds, the first of which is seed"),
-    "groups": optional(Choice(("subject", "section")), Listed(OneOf((BARE, Whole(0, 10**9))), twice=True)),
+    "groups": optional(
+        Choice(("subject", "section")),
+        ByName(_GROUP, "a dict or a Series of groups by the name of each section"),
+        Listed(_GROUP, twice=True),
+    ),
     "resume": FLAG,
     # where it runs
     "devices": OneOf((Whole(1, 10_000), Choice(("auto",)), Listed(Whole(0, 10_000, "the number of a device")))),

@@ -296,6 +296,12 @@ class Place(Kind):
         path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
         if not isinstance(path, str) or not path.strip() or "\0" in path:
             raise self.misfit(value)
+        if any("\ud800" <= letter <= "\udfff" for letter in path):  # as Python holds bytes that are no text
+            raise Misfit(
+                f"a path with a name in another encoding than UTF-8: {path!a}",
+                "a path whose names are text in UTF-8",
+                near=True,
+            )
         if long := next((part for part in Path(path).parts if len(os.fsencode(part)) > _LONGEST_PART), None):
             raise Misfit(
                 f"a path with a name of {len(os.fsencode(long))} bytes",
@@ -439,6 +445,33 @@ class Mapped(Kind):
         if len(found) < self.least:
             raise Misfit("an empty dict", self.what, near=True)
         return found
+
+
+@dataclass(frozen=True)
+class ByName(Kind):
+    """Values of one kind by name: a dict, or a Series that is indexed by names rather than numbered."""
+
+    value: Kind
+    what: str
+
+    @property
+    def expected(self) -> str:
+        """The kind, in words."""
+        return self.what
+
+    def take(self, value: Any) -> dict[str, Any]:
+        """As a dict."""
+        index: Any = getattr(value, "index", None)
+        if hasattr(index, "to_list") and getattr(value, "ndim", None) == 1:
+            names = index.to_list()
+            if names == list(range(len(names))):  # numbered: a list like any other
+                raise self.misfit(value)
+            if len(set(names)) < len(names):
+                raise Misfit("a Series with two values for one name", self.what, near=True)
+            value = dict(zip(names, value.tolist(), strict=True))
+        if not isinstance(value, Mapping):
+            raise self.misfit(value)
+        return {str(name): _within(self.value, one, f"[{name!r}]") for name, one in value.items()}
 
 
 @dataclass(frozen=True)

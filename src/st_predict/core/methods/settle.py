@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
@@ -12,6 +13,11 @@ from st_predict.core.methods.registry import AUTO, CHOSEN_AMONG, find_recipe
 
 if TYPE_CHECKING:
     from st_predict.core.methods.recipe import Recipe
+
+
+logger = logging.getLogger("st_predict")
+_OF_GRADIENT = ("max_epochs", "batch_size", "learning_rate", "anchor")
+_OF_ENCODERS = ("encoder_learning_rate", "stain_jitter")
 
 
 def settle_method(
@@ -41,7 +47,9 @@ def settle_candidates(method: str, **settings: Any) -> list[Recipe]:
         As there; or if ``"auto"`` is given what belongs to one method.
     """
     if method != AUTO:
-        return [settle_method(method, **settings)]
+        recipe = settle_method(method, **settings)
+        _say_vain(recipe, [name for name, value in settings.items() if value])
+        return [recipe]
     own = [name for name in ("preset", "params") if settings.get(name) not in (None, "default", {})]
     own += ["trainable_encoder"] if settings.get("trainable_encoder") else []
     if own:
@@ -56,6 +64,16 @@ def settle_candidates(method: str, **settings: Any) -> list[Recipe]:
         gradient = find_recipe(name, "default", None).needs.gradient
         found.append(settle_method(name, **{**settings, **({} if gradient else {"members": None})}))
     return found
+
+
+def _say_vain(recipe: Recipe, asked: Sequence[str]) -> None:
+    """Say which settings change nothing with this method."""
+    vain = [] if recipe.fit.trainable_encoder else [name for name in _OF_ENCODERS if name in asked]
+    why = "no encoder is trained"
+    if not recipe.needs.gradient:
+        vain, why = [name for name in (*_OF_GRADIENT, *_OF_ENCODERS) if name in asked], "it is not trained by gradient"
+    if vain:
+        logger.warning("%s: %s change%s nothing: %s", recipe.method, ", ".join(vain), "s" * (len(vain) == 1), why)
 
 
 def _inputs_of_pixels(inputs: InputConfig, asked: Mapping[str, Any]) -> InputConfig:

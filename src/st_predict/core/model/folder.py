@@ -55,8 +55,16 @@ def check_model_path(path: Path, *, where: str = "path") -> None:
     Raises
     ------
     InputError
-        If something that is not a model is there, or files beside a model's own, or nothing can be written there.
+        If something that is not a model is there, or files beside a model's own, or nothing can be written there, or it is
+        the working folder.
     """
+    if os.path.realpath(path) in (os.path.realpath(os.curdir), os.path.realpath(os.sep)):
+        raise InputError(
+            f"{str(path)!r} is the working folder, and a model takes the place of a whole folder",
+            where=where,
+            expected="a new folder, or an earlier model to replace",
+            remedy=f"name a folder in it, such as {str(path / 'model')!r}",
+        )
     if path.is_dir() and _is_model(path) and (others := foreign_files(path, MODEL_FILES)):
         raise InputError(
             f"{path} holds more than an earlier model: {', '.join(others[:4])}{', ...' if len(others) > 4 else ''}",

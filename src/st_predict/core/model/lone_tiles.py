@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from st_predict.core.encoders.frozen import FrozenEncoder
+from st_predict.core.encoders.frozen import FrozenEncoder, torch_device
 from st_predict.core.errors import InputError
 from st_predict.core.inputs.encode import encode_rows
 from st_predict.core.inputs.spots import SpotSet
@@ -97,8 +97,14 @@ class TileModel(Fitted):
         return self._lone.cutter
 
     def to(self, device: Any) -> Self:
-        """Predict tiles on a torch device from now on; other predictions run where they ran."""
-        self._lone.to(device)
+        """Predict tiles on a torch device from now on; other predictions run where they ran.
+
+        Raises
+        ------
+        InputError
+            If this machine has no such device.
+        """
+        self._lone.to(torch_device(str(device)))
         return self
 
     def try_compile(self, **compile_kws: Any) -> None:
@@ -150,6 +156,15 @@ class _LoneTiles:
         self.network.to(device)
 
     def encode(self, tiles: Tensor) -> Tensor:
+        px, widths = self.encoder.tile_px, len(self.cutter.shares)
+        shape = tuple(getattr(tiles, "shape", ()))
+        if shape[1:] != (widths, px, px, 3) or tiles.dtype != torch.uint8:
+            raise InputError(
+                f"the image is {f'{tiles.dtype} of shape {shape}' if shape else type(tiles).__name__}",
+                where="image",
+                expected=f"tiles (n, {widths}, {px}, {px}, 3) uint8",
+                remedy="cut them with model.get_transform()",
+            )
         with torch.inference_mode():
             return encode_rows(self.encoder, tiles.to(self._device)).float()
 
