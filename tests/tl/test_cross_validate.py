@@ -13,6 +13,7 @@ import pytest
 
 import st_predict as stp
 from st_predict.core.errors import InputError
+from st_predict.core.lock import alone_in
 from st_predict.core.methods.registry import METHODS
 from st_predict.core.protocol import fold as fold_module
 from st_predict.core.protocol.keep import make_comparison_folder
@@ -263,6 +264,12 @@ def test_a_fold_without_common_genes_is_named(make_section: Any, tile_count: Sim
     with pytest.raises(InputError, match="with 'A' held out: section 'A' has none of the 10 genes"):
         cross_validate([*sections, other], methods="ridge", groups=["A", "A", "C"], **QUICK)
     assert tile_count.tiles == 0
+
+
+def test_two_runs_do_not_share_a_folder(three_sections: Sections, tmp_path: Path, fits: list[tuple[str, str]]) -> None:
+    with alone_in(tmp_path), pytest.raises(InputError, match="another run is at work in") as error:
+        cross_validate(three_sections, methods="ridge", out=tmp_path, **QUICK)
+    assert error.value.where == "out" and not fits
 
 
 def test_a_foreign_folder_is_left_alone(three_sections: Sections, tmp_path: Path, tile_count: SimpleNamespace) -> None:
