@@ -430,6 +430,22 @@ def test_a_fourth_sample_that_is_not_marked_as_alpha_is_left_out_and_said(
     np.testing.assert_array_equal(open_image(path).compute().transpose(1, 2, 0), read)
 
 
+@pytest.mark.parametrize("extra", [[0, 0], [0, 2], [2, 0]])
+def test_of_two_extra_samples_only_alpha_counts(
+    extra: list[int], tmp_path: Path, rgba: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, samples = tmp_path / "slide.tif", {0: rgba[..., 1], 2: rgba[..., 3]}
+    _tiff(extrasamples=extra, tile=(TILE, TILE))(path, np.dstack([rgba[..., :3], *(samples[kind] for kind in extra)]))
+    shown, read = shown_and_read(path)
+    np.testing.assert_array_equal(shown, read)
+    if 2 in extra:
+        np.testing.assert_array_equal(read, over_white(rgba))
+    else:
+        np.testing.assert_array_equal(read, rgba[..., :3])
+    assert ("the fourth sample of slide.tif is not marked" in caplog.text) == (extra[0] == 0)
+    assert ("the fifth sample of slide.tif is not marked" in caplog.text) == (extra[1] == 0)
+
+
 @pytest.mark.parametrize("mode", ["P", "RGB"])
 def test_a_transparent_color_of_a_png_is_white(mode: str, tmp_path: Path) -> None:
     image = Image.new("RGB", (300, 200), (120, 80, 150))
