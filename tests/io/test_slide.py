@@ -475,7 +475,38 @@ def test_folders_that_only_look_like_slides(tmp_path: Path, pixels: np.ndarray) 
     described = dict(group.attrs["ome"])
     described["multiscales"][0]["axes"] = described["multiscales"][0]["axes"][2:]
     group.attrs["ome"] = described
-    with pytest.raises(InputError, match="truncated or corrupt"):
+    with pytest.raises(InputError, match="its metadata name 3 axes .z, y, x., and its level '0' has 5"):
+        stp.io.slide(path)
+
+
+@pytest.mark.parametrize(
+    ("side", "n_levels", "said"),
+    [
+        (2_000_000, 2, r"its levels are \[\[2000000, 2000000\], "),
+        (20_000_000, 1, "px in [0-9]+ blocks, which no slide has"),
+        (0, 1, "it states 0 x 0 px"),
+    ],
+)
+def test_a_size_that_a_store_only_claims_costs_no_time(
+    side: int, n_levels: int, said: str, tmp_path: Path, pixels: np.ndarray
+) -> None:
+    path = WRITERS["ome_zarr_05"](tmp_path, pixels)
+    metadata = path / "0" / "zarr.json"
+    known = json.loads(metadata.read_text())
+    metadata.write_text(json.dumps({**known, "shape": [*known["shape"][:-2], side, side]}))
+    group = zarr.open_group(str(path), mode="r+")
+    described = dict(group.attrs["ome"])
+    described["multiscales"][0]["datasets"] = described["multiscales"][0]["datasets"][:n_levels]
+    group.attrs["ome"] = described
+    with pytest.raises(InputError, match=said):
+        stp.io.slide(path)
+
+
+@pytest.mark.parametrize("lost", ["zarr.json", ".zattrs"])
+def test_a_store_that_lost_its_root_says_what_it_lost(lost: str, tmp_path: Path, pixels: np.ndarray) -> None:
+    path = WRITERS["ome_zarr_04" if lost == ".zattrs" else "ome_zarr_05"](tmp_path, pixels)
+    (path / lost).unlink()
+    with pytest.raises(InputError, match=f"a Zarr store without an OME image: it has no {lost}"):
         stp.io.slide(path)
 
 

@@ -399,6 +399,21 @@ def test_planes_named_as_no_colors_are_told(
     assert caplog.text.count(said) == 1
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("rrr", "the channels of slide are named r, r, r, which is not red, green and blue"),
+        ("bg", "slide has 3 channels, and 2 labels of channels (b, g): the labels are not used"),
+    ],
+)
+def test_labels_that_cannot_be_those_of_the_channels_are_told(
+    labels: str, said: str, tmp_path: Path, rgba: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    _ome_zarr(tmp_path / "slide", rgba[..., :3], labels)
+    np.testing.assert_array_equal(shown_and_read(tmp_path / "slide")[1], rgba[..., :3])
+    assert caplog.text.count(said) == 1
+
+
 @pytest.mark.parametrize("labels", [None, ["CD3", "CD20", "PanCK", "DAPI"], ["Channel 0", "", "", "Channel 3"]])
 def test_four_channels_of_a_zarr_that_do_not_say_alpha_are_refused(
     labels: list[str] | None, tmp_path: Path, rgba: np.ndarray

@@ -14,11 +14,11 @@ from st_predict.core.chunks import whole_levels
 from st_predict.core.dicom import dicom_files, is_dicom_file
 from st_predict.core.files import plain_name
 from st_predict.io import _regions, _slide_scale
-from st_predict.io._checks import check_readable, link_places, logger, unreadable
+from st_predict.io._checks import check_readable, link_places, logger
 from st_predict.io._flat_image import UndecodedImage
 from st_predict.io._images import image_element, lazy_array
 from st_predict.io._ome_zarr import ome_zarr_slides, open_ome_zarr
-from st_predict.io._opened import Opened, no_slide, of_several
+from st_predict.io._opened import Opened, check_sizes, no_slide, of_several
 from st_predict.io._orientation import say_turned
 from st_predict.io._regions import OpenSlideImage, dicom_series, openslide_place, openslide_reads, openslide_vendor
 from st_predict.io._scenes import Scene, choose_scene, several
@@ -80,7 +80,7 @@ def slide(path: str | Path, *, um_per_px: float | None = None, series: int | Non
         check_um_per_px(um_per_px, where="um_per_px")
     check_readable(path, where="path")
     found = _open(path, stated=um_per_px is None, series=series)
-    _check_size(found, path)
+    check_sizes(found.levels, path)
     for note in found.notes:
         logger.warning("%s", note)
     key = f"{plain_name(path)}_image"
@@ -237,16 +237,6 @@ def _is_openslides(path: Path, series: int | None) -> bool:
     with open_finest(path, where=_WHERE, series=series) as (_, found):
         odd = find_color(found) is None and may_be_color(found)
     return odd and openslide_reads(path)
-
-
-def _check_size(found: Opened, path: Path) -> None:
-    """Refuse levels that are not smaller copies of one another: tiles would be cut at wrong places."""
-    sizes = np.array([level.shape[1:] for level in found.levels], float)
-    # A level is rounded to whole px, time and again.
-    apart = np.abs(sizes[:, 0] * sizes[0, 1] / sizes[0, 0] - sizes[:, 1])
-    slack = 2 + 2 * max(sizes[0, 1] / sizes[0, 0], 1)
-    if (apart > np.maximum(slack, 0.01 * sizes[:, 1])).any() or (np.diff(sizes[:, 0]) >= 0).any():
-        raise unreadable(path, f"its levels are {sizes.astype(int).tolist()} (height, width)", where="path")
 
 
 def _element(levels: list[Any]) -> Any:
