@@ -652,6 +652,19 @@ def test_a_pickle_is_of_the_same_picture(tmp_path: Path, rgb: np.ndarray) -> Non
     assert again.series == 0 and np.array_equal(again.read_box(10, 90, 20, 300), rgb[10:90, 20:300])
 
 
+@pytest.mark.parametrize("stated", ["0.499 um", "0,499 µm/px", "0.499 micron", "4.99e-4 mm", "499nm", "0.499 parsec"])
+def test_a_unit_behind_the_scale_of_an_svs(
+    stated: str, tmp_path: Path, rgb: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    described = f"Aperio Image Library v11\n400x300 |AppMag = 20|MPP = {stated}|Left = 1".encode()
+    tifffile.imwrite(
+        tmp_path / "slide.svs", rgb, tile=(TILE, TILE), photometric="rgb", metadata=None, description=described
+    )
+    known = stp.io.slide(tmp_path / "slide.svs").attrs["st_predict"]["um_per_px"]
+    assert known == ({} if "parsec" in stated else {"slide_image": pytest.approx(0.499)})
+    assert ("which is not a length" in caplog.text) == ("parsec" in stated)
+
+
 @pytest.mark.parametrize("kind", ["ome", "svs", "zarr"])
 @pytest.mark.parametrize("stated", ["0,4990", "0.4990 ", "e", "", "0", "nan", "-1"])
 def test_a_scale_that_is_no_number_is_unknown(

@@ -283,7 +283,7 @@ def _check_whole(series: tifffile.TiffPageSeries, path: Path, where: str) -> Non
         found = f"its header states tiles of {page.tilewidth} x {page.tilelength} px, over {_MOST_TILE_PX / 1e6:.0f} million"
         raise unreadable(path, found, where=where)
     n, needed = len(page.dataoffsets), int(np.prod(page.chunked, dtype=object))
-    if n < needed and (n > 1 or page.compression != 1):  # what is stored in one piece needs no list
+    if n != needed and (n > 1 or page.compression != 1):  # what is stored in one piece needs no list
         raise unreadable(path, f"its header states {size_px} in {needed} blocks, and lists {n}", where=where)
 
 
