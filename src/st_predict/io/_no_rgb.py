@@ -38,11 +38,11 @@ def no_rgb(path: Path, found: str, *, where: str, remedy: str = "") -> InputErro
 
 
 def cmyk(path: Path, *, where: str) -> InputError:
-    return no_rgb(path, "its colors are CMYK, as for printing", where=where, remedy=_by_pillow(path))
+    return no_rgb(path, "its colors are CMYK, as for printing", where=where, remedy=by_pillow(path))
 
 
 def palette(path: Path, *, where: str) -> InputError:
-    return no_rgb(path, "its colors are numbers in a palette", where=where, remedy=_by_pillow(path))
+    return no_rgb(path, "its colors are numbers in a palette", where=where, remedy=by_pillow(path))
 
 
 def gray(path: Path, dtype: object, *, where: str) -> InputError:
@@ -117,7 +117,8 @@ def by_pixels(
     return None if dtype == np.uint8 else deep(path, dtype, where=where, level=level)
 
 
-def _by_pillow(path: Path) -> str:
+def by_pillow(path: Path) -> str:
+    """Python that converts an image to RGB."""
     return f"convert it: PIL.Image.open({str(path)!r}).convert('RGB').save({_made(path, 'rgb.png')!r})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WHERE = "path"
+_NO_ZARR = "it is a folder, but not an OME-Zarr image"
 _METADATA = ("zarr.json", ".zgroup", ".zattrs")
 
 
@@ -135,6 +137,8 @@ def _pictures(path: Path) -> tuple[dict[int, _Picture], list[str]]:
         name = f"{names.get(place, '')} {entries[0].get('name', '')}"
         found[number] = _Picture(group, entries[0], name)
     if not found:
+        if not any((folder / name).is_file() for folder in (path, *groups) for name in (*_METADATA, ".zarray")):
+            raise no_slide(path, _NO_ZARR)
         hint = ", but a SpatialData: read it with spatialdata.read_zarr" if "spatialdata_attrs" in described else ""
         raise no_slide(path, f"it is a Zarr store without an OME image{hint or _say_lost(path)}")
     return found, unread
@@ -160,7 +164,7 @@ def _groups(path: Path) -> list[Path]:
         listed = _described(path / "OME").get("series") if (path / "OME").is_dir() else None
     except InputError:
         listed = None
-    within = {folder.name: folder for folder in path.iterdir() if folder.is_dir()}
+    within = {folder.name: folder for folder in path.iterdir() if os.path.isdir(folder)}
     if isinstance(listed, list) and listed and all(str(name) in within for name in listed):
         return [within[str(name)] for name in listed]
     return sorted((folder for name, folder in within.items() if name.isdigit()), key=lambda folder: int(folder.name))
@@ -181,7 +185,7 @@ def _described(path: Path) -> dict[str, Any]:
     try:
         attributes = dict(zarr.open_group(str(path), mode="r").attrs)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise no_slide(path, "it is a folder, but not an OME-Zarr image") from error
+        raise no_slide(path, _NO_ZARR) from error
     found = attributes.get("ome")
     return {**attributes, **found} if isinstance(found, dict) else attributes
 

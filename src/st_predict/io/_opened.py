@@ -42,10 +42,10 @@ def check_sizes(levels: Sequence[Any], path: Path) -> None:
         raise unreadable(path, f"its levels are {sizes.astype(int).tolist()} (height, width)", where="path")
 
 
-def no_slide(path: Path, why: str) -> InputError:
+def no_slide(path: Path, why: str, remedy: str = "") -> InputError:
     return InputError(
-        f"{path.name} is not a slide this reader knows ({why})",
+        f"{path.name or path} is not a slide this reader knows ({why})",
         where="path",
         expected="SVS, NDPI, TIFF, OME-TIFF, MRXS, DICOM, OME-Zarr, JPEG or PNG",
-        remedy="check the path, or export the slide as a pyramidal TIFF",
+        remedy=remedy or "check the path, or export the slide as a pyramidal TIFF",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from st_predict.io import _regions, _slide_scale
 from st_predict.io._checks import check_readable, link_places, logger
 from st_predict.io._flat_image import UndecodedImage
 from st_predict.io._images import image_element, lazy_array
+from st_predict.io._kinds import FIRST_BYTES, say_kind
 from st_predict.io._ome_zarr import ome_zarr_slides, open_ome_zarr
 from st_predict.io._opened import Opened, check_sizes, no_slide, of_several
 from st_predict.io._orientation import say_turned
@@ -134,25 +136,32 @@ def slide_files(path: Path) -> list[Path]:
     Raises
     ------
     InputError
-        If it is a TIFF that cannot be opened.
+        If it is a TIFF that cannot be opened, or a folder that is no slide.
     OSError
         If it is not there.
     """
     if path.is_dir():
-        return [file for file in path.rglob("*") if file.is_file()]
+        if not _is_dicom(path):
+            ome_zarr_slides(path)  # or it is any folder, which may be that of all the disks
+        return _files_below(path)
     if is_tiff(path):
         return tiff_files(path, where=_WHERE)
     found = {path}
     for place in link_places(path):
         kind = place.suffix.lower()
         if kind == ".mrxs":
-            found |= {file for file in place.with_suffix("").rglob("*") if file.is_file()}
+            found |= set(_files_below(place.with_suffix("")))
         elif is_dicom_file(place):
             found |= {file for file in place.parent.iterdir() if file.is_file() and is_dicom_file(file)}
         elif kind in _INDICES:
             names = _NAMED.findall(place.read_text(encoding="utf-8", errors="replace"))
             found |= {file for name in names if (file := place.parent / name.strip()).is_file()}
     return list(found)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """All files of a folder; what this user may not read is passed over."""
+    return [file for place, _, names in os.walk(folder) for name in names if os.path.isfile(file := Path(place, name))]
 
 
 def _open(path: Path, *, stated: bool, series: int | None) -> Opened:
@@ -166,13 +175,13 @@ def _open(path: Path, *, stated: bool, series: int | None) -> Opened:
     if _regions.openslide_knows(path):
         return _open_openslide(path, path, stated=stated, series=series)
     with path.open("rb") as opened:
-        start = opened.read(8)
+        start = opened.read(FIRST_BYTES)
     if start.startswith(_FLAT):
         image = UndecodedImage(path, where=_WHERE)
         _the_only(image, path, series)
         note = say_turned(image.orientation, path)
         return Opened([image], None, (note,) if note else ())
-    raise no_slide(path, f"it starts with {start!r}")
+    raise no_slide(path, *say_kind(path, start))
 
 
 def _open_tiff(path: Path, *, stated: bool, series: int | None) -> Opened:
