@@ -87,13 +87,16 @@ def test_an_image_at_the_limit_is_read(tmp_path: Path, rgb: np.ndarray, monkeypa
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_a_tiled_tiff_that_claims_more_tiles_than_it_lists(
-    compression: str | None, tmp_path: Path, rgb: np.ndarray
+@pytest.mark.parametrize(
+    ("width", "height", "n"), [(2_000_000, 1_000, 7_875_000), (7, 48, 3), (80, 16, 5)], ids=["more", "narrow", "low"]
+)
+def test_a_tiled_tiff_that_claims_another_number_of_tiles_than_it_lists(
+    width: int, height: int, n: int, compression: str | None, tmp_path: Path, rgb: np.ndarray
 ) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, rgb, photometric="rgb", tile=(16, 16), compression=compression, metadata=None)
-    restate(path, 2_000_000, 1_000)
-    said = r"^a\.tif is truncated or corrupt: its header states 2000000 x 1000 px in 7875000 blocks, and lists 15\n"
+    restate(path, width, height)
+    said = rf"^a\.tif is truncated or corrupt: its header states {width} x {height} px in {n} blocks, and lists 15\n"
     for read in (stp.io.slide, open_image):
         with pytest.raises(InputError, match=said):
             read(path)

@@ -350,15 +350,56 @@ def first_array(um_per_px: float = 2.5) -> tuple[pd.DataFrame, pd.DataFrame]:
     return counts, spots
 
 
-EXCHANGED = {"x": "y", "y": "x"}, {"pixel_x": "pixel_y", "pixel_y": "pixel_x"}
+ARRAY, PIXELS = {"x": "y", "y": "x"}, {"pixel_x": "pixel_y", "pixel_y": "pixel_x"}
 
 
-@pytest.mark.parametrize("names", EXCHANGED, ids=["array", "pixels"])
-def test_x_and_y_exchanged_are_said(folder, caplog, names):
+def test_x_and_y_of_the_ids_exchanged_in_one_file_are_refused_and_the_remedy_brings_the_spots_back(folder):
+    counts, spots = first_array()
+    wrong = spots.rename(columns=ARRAY)
+    said = "^x and y of the ids look exchanged in one file: counts and spots share 16 spots, and 40 if"
+    with pytest.raises(InputError, match=said) as error:
+        read(folder, counts=counts, spots=wrong)
+    assert "spots.rename(columns={'x': 'y', 'y': 'x'}); the pixel columns stay as they are" in error.value.remedy
+    assert read(folder, counts=counts, spots=wrong.rename(columns=ARRAY))["table"].n_obs == 40
+    turned = counts.set_axis(["x".join(name.split("x")[::-1]) for name in counts.index])
+    with pytest.raises(InputError, match=said) as error:
+        read(folder, counts=turned, spots=spots)
+    assert "write the ids of counts as XxY" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("of_counts", "of_spots"), [("{}.0x{}.0", "{}"), ("{}X{}", "{} "), ("{}_{}", "{}.0"), (" {}x{} ", "0{}")]
+)
+def test_ids_are_compared_by_their_numbers(folder, of_counts, of_spots):
+    counts, spots = first_array()
+    written = counts.set_axis([of_counts.format(*name.split("x")) for name in counts.index])
+    spelled = spots.assign(**{axis: [of_spots.format(v) for v in spots[axis]] for axis in "xy"})
+    spelled.to_csv(folder / "spelled.tsv", sep="\t", index=False)
+    table = read(folder, counts=written, spots=folder / "spelled.tsv")["table"]
+    np.testing.assert_array_equal(table.X.toarray(), counts)
+    np.testing.assert_array_equal(table.obsm["spatial"], spots[["pixel_x", "pixel_y"]])
+    with pytest.raises(InputError, match="'3x2' and '3.0x2' are one spot"):
+        read(folder, counts=counts.rename(index={"4x2": "3.0x2"}), spots=spots)
+
+
+@pytest.mark.parametrize("words", [("TRUE", "FALSE"), ("yes", "no"), (True, False), ("1.0", "0")])
+def test_words_for_selected(folder, words):
+    spots = spots_frame()
+    told = spots.assign(selected=[words[0] if one else words[1] for one in spots["selected"]])
+    assert list(read(folder, spots=told)["table"].obs_names) == ["4x5", "2x3", "5.907x2.103"]
+
+
+@pytest.mark.parametrize("value", [2, -1, np.nan, "maybe"])
+def test_a_value_that_says_neither_selected_nor_not_is_named(folder, value):
+    with pytest.raises(InputError, match=f"^column selected holds {value} for 6 of 6 spots"):
+        read(folder, spots=spots_frame().assign(selected=value))
+
+
+def test_pixels_exchanged_are_said(folder, caplog):
     counts, spots = first_array()
     read(folder, counts=counts, spots=spots, um_per_px=6.25)
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
-    read(folder, counts=counts, spots=spots.rename(columns=names)[list(spots.columns)].query("pixel_y < 300"))
+    read(folder, counts=counts, spots=spots.rename(columns=PIXELS)[list(spots.columns)].query("pixel_y < 300"))
     assert "x and y of the spots look exchanged: rows of the array run along y of the image" in caplog.text
 
 

@@ -78,6 +78,18 @@ def tiff_float(folder: Path, rgb: np.ndarray) -> Path:
     return tiff(folder / "a.tif", (rgb / 255).astype(np.float32), photometric="rgb")
 
 
+def tiff_float_255(folder: Path, rgb: np.ndarray) -> Path:
+    return tiff(folder / "a.tif", rgb.astype(np.float32), photometric="rgb")
+
+
+def tiff_int64(folder: Path, rgb: np.ndarray) -> Path:
+    return tiff(folder / "a.tif", rgb.astype(np.int64), photometric="rgb")
+
+
+def tiff_int8(folder: Path, rgb: np.ndarray) -> Path:
+    return tiff(folder / "a.tif", (rgb // 2).astype(np.int8), photometric="rgb")
+
+
 def png_16(folder: Path, rgb: np.ndarray) -> Path:
     (folder / "a.png").write_bytes(imagecodecs.png_encode(rgb.astype(np.uint16) * 257))
     return folder / "a.png"
@@ -110,6 +122,9 @@ Make = Callable[[Path, np.ndarray], Path]
         (tiff_palette, "a.tif is not an 8-bit RGB image: its colors are numbers in a palette"),
         (tiff_16, "a.ome.tif is not an 8-bit RGB image: its colors are uint16"),
         (tiff_float, "a.tif is not an 8-bit RGB image: its colors are float32"),
+        (tiff_float_255, "a.tif is not an 8-bit RGB image: its colors are float32"),
+        (tiff_int64, "a.tif is not an 8-bit RGB image: its colors are int64"),
+        (tiff_int8, "a.tif is not an 8-bit RGB image: its colors are int8"),
         (png_16, "a.png is not an 8-bit RGB image: its colors are uint16"),
         (zarr_16, "a.zarr is not an 8-bit RGB image: its colors are uint16"),
         (zarr_float, "a.zarr is not an 8-bit RGB image: its colors are float32"),
@@ -157,14 +172,22 @@ def test_channels_that_are_pages_are_fluorescence(tmp_path: Path, rgb: np.ndarra
 
 def test_grayscale_is_called_grayscale(tmp_path: Path, rgb: np.ndarray) -> None:
     PIL.Image.fromarray(rgb[..., 0]).save(tmp_path / "a.jpg")
+    PIL.Image.fromarray(rgb[..., 0].astype(np.uint16)).save(tmp_path / "a.png")
     for path, kind in (
         (tmp_path / "a.jpg", "L"),
         (tiff(tmp_path / "a.tif", rgb[..., 0].astype(np.uint16), photometric="minisblack"), "uint16"),
         (ome_zarr(tmp_path / "a.zarr", rgb[..., 0], "yx"), "uint8"),
+        (tmp_path / "a.png", "uint16"),
     ):
         said = rf"^{re.escape(path.name)} is not an 8-bit RGB image: it is grayscale \({kind}\)\n"
         with pytest.raises(InputError, match=said):
             stp.io.slide(path)
+
+
+def test_a_mask_is_called_so(tmp_path: Path, rgb: np.ndarray) -> None:
+    ome_zarr(tmp_path / "a.zarr", rgb.transpose(2, 0, 1) > 99, "cyx")
+    with pytest.raises(InputError, match=r"^a\.zarr is not an 8-bit RGB image: it holds bool, as masks and results do"):
+        stp.io.slide(tmp_path / "a.zarr")
 
 
 def test_a_picture_of_a_store_of_several_is_named(tmp_path: Path, rgb: np.ndarray) -> None:

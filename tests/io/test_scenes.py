@@ -244,6 +244,39 @@ def test_an_ome_zarr_gives_what_can_be_read(tmp_path: Path, caplog: pytest.LogCa
         stp.io.slide(path, series=3)
 
 
+@pytest.mark.parametrize("file", ["0/.zattrs", ".zattrs", "1/.zgroup"])
+def test_a_picture_whose_metadata_are_cut_is_not_replaced_by_another(file: str, tmp_path: Path) -> None:
+    path = tmp_path / "case.zarr"
+    raw(path, {number: scene(number) for number in range(2)})
+    (path / file).write_text("{")
+    for read in (stp.io.slide, stp.io.slide_series):
+        with pytest.raises(InputError, match=rf"case\.zarr cannot be read: {re.escape(file)} is cut or not JSON"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"axes": None}, "the multiscales of case.zarr/0 hold no axes"),
+        ({"axes": [{"type": "channel"}, "y", "x"]}, "the multiscales of case.zarr/0 hold axes"),
+        ({"axes": [0, 1, 2]}, "the multiscales of case.zarr/0 hold axes [0, 1, 2]"),
+        ({"axes": ["c", "y", "y"]}, "the multiscales of case.zarr/0 hold axes ['c', 'y', 'y']"),
+        ({"axes": ["y", "x"]}, "its metadata name 2 axes (y, x), and its level '0' has 3"),
+        ({"datasets": []}, "the multiscales of case.zarr/0 hold datasets []"),
+        ({"datasets": ["0"]}, "the multiscales of case.zarr/0 hold datasets ['0']"),
+        ({"datasets": [{"path": 0}]}, "the multiscales of case.zarr/0 hold datasets [{'path': 0}]"),
+        ({"datasets": [{"path": "9"}]}, "its metadata name a level '9', and it has no array of that name"),
+    ],
+)
+def test_what_metadata_of_an_ome_zarr_must_hold(wrong: dict[str, Any], said: str, tmp_path: Path) -> None:
+    path = tmp_path / "case.zarr"
+    raw(path, {number: scene(number) for number in range(2)})
+    group = zarr.open_group(str(path / "0"), mode="r+")
+    group.attrs["multiscales"] = [{**group.attrs["multiscales"][0], **wrong}]
+    with pytest.raises(InputError, match=re.escape(said)):
+        stp.io.slide(path)
+
+
 @pytest.mark.parametrize(
     "names",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 import zarr
@@ -23,9 +25,12 @@ from spatialdata.transformations import get_transformation
 
 import st_predict as stp
 from st_predict._spatialdata.image import image_array, image_source
+from st_predict.core.dicom import dicom_files
 from st_predict.core.errors import InputError
 from st_predict.io import _flat_image
+from st_predict.io._images import open_image
 from st_predict.io._regions import OpenSlideImage
+from st_predict.io._slide import slide_files
 from st_predict.io._tiff import TiffImage
 
 HEIGHT, WIDTH = 1400, 2200
@@ -363,6 +368,57 @@ def test_bad_files_are_refused(spoil: Callable[[Path], None], said: str, tmp_pat
     assert error.value.where == "path" and error.value.remedy
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Pillow keeps a GIF open
+@pytest.mark.parametrize(
+    ("kind", "name"), [("JPEG2000", "JPEG 2000"), ("BMP", "BMP"), ("WEBP", "WebP"), ("GIF", "GIF"), ("PPM", "PPM")]
+)
+def test_images_of_other_kinds_are_named_and_the_remedy_gives_a_slide(
+    kind: str, name: str, tmp_path: Path, pixels: np.ndarray
+) -> None:
+    path = tmp_path / "a.img"
+    Image.fromarray(pixels[:100, :120]).save(path, format=kind)
+    for read in (stp.io.slide, open_image):
+        with pytest.raises(InputError, match=rf"^a\.img is not .* this reader knows \(it is {name}\)") as error:
+            read(path)
+    exec(error.value.remedy.split(": ", 1)[1], {"PIL": PIL})
+    assert open_image(tmp_path / "a_rgb.png").shape == (3, 100, 120)
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "remedy"),
+    [
+        (gzip.compress(b"II*\0"), "it is compressed with gzip", "gunzip -k 'a b.svs'"),
+        (b"PK\3\4rest", "it is a ZIP archive", "unzip 'a b.svs'"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is the pointer of Git LFS", "git lfs pull"),
+        (b"\r\n<!DOCTYPE HTML><html>", "it is a web page", "fetch the file again"),
+        (b"something else", "it starts with b'somethin'", "check the path"),
+    ],
+)
+def test_files_that_are_no_images_are_told_by_what_they_are(
+    content: bytes, said: str, remedy: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a b.svs").write_bytes(content)
+    for read in (stp.io.slide, open_image):
+        with pytest.raises(InputError, match=re.escape(said)) as error:
+            read(tmp_path / "a b.svs")
+        assert remedy in error.value.remedy
+
+
+def test_a_folder_that_is_no_slide_is_not_searched_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    for number in range(30):
+        (tmp_path / "a" / f"{number}.txt").touch()
+        (tmp_path / f"{number}").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("_MOST_FOLDERS", "_MOST_OTHERS"):
+        with monkeypatch.context() as limited:
+            limited.setattr(f"st_predict.core.dicom.{name}", 10)
+            limited.setattr("st_predict.core.dicom.is_dicom_file", lambda file: int(file.stem) > 1_000)
+            assert dicom_files(tmp_path) == []
+    with pytest.raises(InputError, match="it is a folder, but not an OME-Zarr image"):
+        slide_files(tmp_path)
+
+
 def test_a_wrong_scale_can_be_set_right(tmp_path: Path) -> None:
     path = tmp_path / "slide.ome.tif"
     _huge_scale(path)
@@ -475,7 +531,38 @@ def test_folders_that_only_look_like_slides(tmp_path: Path, pixels: np.ndarray) 
     described = dict(group.attrs["ome"])
     described["multiscales"][0]["axes"] = described["multiscales"][0]["axes"][2:]
     group.attrs["ome"] = described
-    with pytest.raises(InputError, match="truncated or corrupt"):
+    with pytest.raises(InputError, match="its metadata name 3 axes .z, y, x., and its level '0' has 5"):
+        stp.io.slide(path)
+
+
+@pytest.mark.parametrize(
+    ("side", "n_levels", "said"),
+    [
+        (2_000_000, 2, r"its levels are \[\[2000000, 2000000\], "),
+        (20_000_000, 1, "px in [0-9]+ blocks, which no slide has"),
+        (0, 1, "it states 0 x 0 px"),
+    ],
+)
+def test_a_size_that_a_store_only_claims_costs_no_time(
+    side: int, n_levels: int, said: str, tmp_path: Path, pixels: np.ndarray
+) -> None:
+    path = WRITERS["ome_zarr_05"](tmp_path, pixels)
+    metadata = path / "0" / "zarr.json"
+    known = json.loads(metadata.read_text())
+    metadata.write_text(json.dumps({**known, "shape": [*known["shape"][:-2], side, side]}))
+    group = zarr.open_group(str(path), mode="r+")
+    described = dict(group.attrs["ome"])
+    described["multiscales"][0]["datasets"] = described["multiscales"][0]["datasets"][:n_levels]
+    group.attrs["ome"] = described
+    with pytest.raises(InputError, match=said):
+        stp.io.slide(path)
+
+
+@pytest.mark.parametrize("lost", ["zarr.json", ".zattrs"])
+def test_a_store_that_lost_its_root_says_what_it_lost(lost: str, tmp_path: Path, pixels: np.ndarray) -> None:
+    path = WRITERS["ome_zarr_04" if lost == ".zattrs" else "ome_zarr_05"](tmp_path, pixels)
+    (path / lost).unlink()
+    with pytest.raises(InputError, match=f"a Zarr store without an OME image: it has no {lost}"):
         stp.io.slide(path)
 
 

@@ -399,6 +399,21 @@ def test_planes_named_as_no_colors_are_told(
     assert caplog.text.count(said) == 1
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("rrr", "the channels of slide are named r, r, r, which is not red, green and blue"),
+        ("bg", "slide has 3 channels, and 2 labels of channels (b, g): the labels are not used"),
+    ],
+)
+def test_labels_that_cannot_be_those_of_the_channels_are_told(
+    labels: str, said: str, tmp_path: Path, rgba: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    _ome_zarr(tmp_path / "slide", rgba[..., :3], labels)
+    np.testing.assert_array_equal(shown_and_read(tmp_path / "slide")[1], rgba[..., :3])
+    assert caplog.text.count(said) == 1
+
+
 @pytest.mark.parametrize("labels", [None, ["CD3", "CD20", "PanCK", "DAPI"], ["Channel 0", "", "", "Channel 3"]])
 def test_four_channels_of_a_zarr_that_do_not_say_alpha_are_refused(
     labels: list[str] | None, tmp_path: Path, rgba: np.ndarray
@@ -428,6 +443,22 @@ def test_a_fourth_sample_that_is_not_marked_as_alpha_is_left_out_and_said(
     np.testing.assert_array_equal(read, rgba[..., :3])
     assert caplog.text.count("the fourth sample of slide.tif is not marked as alpha") == 1
     np.testing.assert_array_equal(open_image(path).compute().transpose(1, 2, 0), read)
+
+
+@pytest.mark.parametrize("extra", [[0, 0], [0, 2], [2, 0]])
+def test_of_two_extra_samples_only_alpha_counts(
+    extra: list[int], tmp_path: Path, rgba: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, samples = tmp_path / "slide.tif", {0: rgba[..., 1], 2: rgba[..., 3]}
+    _tiff(extrasamples=extra, tile=(TILE, TILE))(path, np.dstack([rgba[..., :3], *(samples[kind] for kind in extra)]))
+    shown, read = shown_and_read(path)
+    np.testing.assert_array_equal(shown, read)
+    if 2 in extra:
+        np.testing.assert_array_equal(read, over_white(rgba))
+    else:
+        np.testing.assert_array_equal(read, rgba[..., :3])
+    assert ("the fourth sample of slide.tif is not marked" in caplog.text) == (extra[0] == 0)
+    assert ("the fifth sample of slide.tif is not marked" in caplog.text) == (extra[1] == 0)
 
 
 @pytest.mark.parametrize("mode", ["P", "RGB"])
@@ -619,6 +650,19 @@ def test_a_pickle_is_of_the_same_picture(tmp_path: Path, rgb: np.ndarray) -> Non
     image = TiffImage(tmp_path / "slide.tif", where="path", series=0)
     again = pickle.loads(pickle.dumps(image))
     assert again.series == 0 and np.array_equal(again.read_box(10, 90, 20, 300), rgb[10:90, 20:300])
+
+
+@pytest.mark.parametrize("stated", ["0.499 um", "0,499 µm/px", "0.499 micron", "4.99e-4 mm", "499nm", "0.499 parsec"])
+def test_a_unit_behind_the_scale_of_an_svs(
+    stated: str, tmp_path: Path, rgb: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    described = f"Aperio Image Library v11\n400x300 |AppMag = 20|MPP = {stated}|Left = 1".encode()
+    tifffile.imwrite(
+        tmp_path / "slide.svs", rgb, tile=(TILE, TILE), photometric="rgb", metadata=None, description=described
+    )
+    known = stp.io.slide(tmp_path / "slide.svs").attrs["st_predict"]["um_per_px"]
+    assert known == ({} if "parsec" in stated else {"slide_image": pytest.approx(0.499)})
+    assert ("which is not a length" in caplog.text) == ("parsec" in stated)
 
 
 @pytest.mark.parametrize("kind", ["ome", "svs", "zarr"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -259,6 +260,51 @@ def test_positions_that_are_no_array_leave_the_scale_unknown(outs, caplog):
     assert "do not lie on a regular array: um per pixel stays unknown" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"pxl_col_in_fullres": -5.0}, r"; but for {} \(row 5\) they do"),
+        ({"array_row": 0, "array_col": 0}, "; {1} and {0} both have array_row 0 and array_col 0"),
+    ],
+)
+def test_the_spot_that_lies_off_the_array_is_named(outs, caplog, change, said):
+    path = outs / "spatial" / "tissue_positions.csv"
+    frame = pd.read_csv(path)
+    frame.loc[4, list(change)] = list(change.values())
+    frame.to_csv(path, index=False)
+    stp.io.visium(outs)
+    assert re.search(said.format(*frame["barcode"][[4, 0]]), caplog.text)
+
+
+def test_a_second_file_of_positions_is_said_where_it_differs(outs, caplog):
+    path = outs / "spatial" / "tissue_positions.csv"
+    frame = pd.read_csv(path)
+    frame.to_csv(path.with_name("tissue_positions_list.csv"), index=False, header=False)
+    stp.io.visium(outs)
+    assert "beside it" not in caplog.text
+    frame.assign(pxl_row_in_fullres=frame["pxl_row_in_fullres"] + 1).to_csv(
+        path.with_name("tissue_positions_list.csv"), index=False, header=False
+    )
+    stp.io.visium(outs)
+    assert "tissue_positions.csv is used; tissue_positions_list.csv beside it holds other values" in caplog.text
+
+
+def test_positions_with_a_decimal_comma_or_between_spaces_are_told(outs):
+    path = outs / "spatial" / "tissue_positions.csv"
+    frame = pd.read_csv(path)
+    frame.assign(pxl_row_in_fullres=[f"{y},5" for y in range(len(frame))]).to_csv(
+        path, sep=";", index=False, header=False
+    )
+    with pytest.raises(InputError, match="tissue_positions.csv holds numbers with a comma, e.g. '0,5'"):
+        stp.io.visium(outs)
+    for header in (True, False):
+        frame.to_csv(path, sep=" ", index=False, header=header)
+        with pytest.raises(InputError, match="^tissue_positions.csv is separated by spaces") as error:
+            stp.io.visium(outs)
+        exec(error.value.remedy, {"pandas": pd})
+        assert stp.io.visium(outs)["table"].n_obs == 8
+
+
 def make_hd(parent: Path, files, pixels: np.ndarray, name: str) -> Path:
     folder = files.write_outs(parent / "binned_outputs" / name, pixels, positions="tissue_positions.parquet")
     edit_factors(folder, spot_diameter_fullres=3.2, bin_size_um=8.0, microns_per_pixel=2.5)
@@ -344,8 +390,19 @@ def test_a_matrix_of_another_section_is_refused(outs):
     frame = pd.read_csv(path)
     frame["barcode"] = [f"G{barcode}" for barcode in frame["barcode"]]
     frame.to_csv(path, index=False)
-    with pytest.raises(InputError, match=r"none of the 10 barcodes .* is in tissue \(10 have no position\)"):
+    with pytest.raises(
+        InputError,
+        match=r"none of the 10 .* \(10 have no position\): the matrix has '[ACGT]+-1', the positions have 'G",
+    ):
         stp.io.visium(outs)
+
+
+def test_positions_of_which_none_is_in_tissue_are_told(outs):
+    path = outs / "spatial" / "tissue_positions.csv"
+    pd.read_csv(path).assign(in_tissue=0).to_csv(path, index=False)
+    with pytest.raises(InputError, match="none of the 10 barcodes of the filtered matrix is in tissue") as error:
+        stp.io.visium(outs)
+    assert error.value.remedy.startswith("set in_tissue to 1")
 
 
 @pytest.mark.parametrize(

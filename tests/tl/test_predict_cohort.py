@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import spatialdata
 import tifffile
+import zarr
 from click.testing import CliRunner
 from PIL import Image
 
@@ -134,7 +135,9 @@ def several_files(folder: Path, kind: str) -> tuple[Path, Path]:
         other = folder / "2.dcm"
         named.write_bytes(bytes(128) + b"DICM")
     else:
-        named, other = other.parent, other
+        named = other.parent
+        described = {"axes": ["c", "y", "x"], "datasets": [{"path": "other"}]}
+        zarr.open_group(str(named), mode="w", zarr_format=2).attrs["multiscales"] = [described]
     other.write_bytes(bytes(128) + b"DICM" if kind == ".dcm" else b"pixels")
     return named, other
 

@@ -54,8 +54,9 @@ def say_names(names: Sequence[object], n: int, image: str) -> str | None:
         Name of the image.
     """
     known = [str(name).strip().lower() for name in names]
-    colors = [name for spelled in _COLORS for name in spelled]
-    if n != 3 or len(known) != n or all(name in colors or _tells_nothing(name) for name in known):
+    colors = [color for name in known for color in _COLORS if name in color]
+    each_once = len(set(colors)) == len(colors)
+    if n != 3 or len(known) != n or (each_once and len(colors) + sum(map(_tells_nothing, known)) >= n):
         return None
     return (
         f"the channels of {image} are named {', '.join(str(name) for name in names)}, which is not red, green and blue; "

@@ -5,8 +5,11 @@ Knows Zarr's arrays and folders of chunks; reads no pixel.
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,13 +18,14 @@ from st_predict.core.alpha import BLANK
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     Lacks = NDArray[np.bool_]
 
+_MOST_BLOCKS = 2**26
+"""In a level: four times what a slide of 300,000 px a side has in chunks of 128 px, a color each; few enough to list."""
 _METADATA = ("zarr.json", ".zarray")
 _NEVER = 2**64 - 1  # what the index of a shard says of a block that it lacks
 _INDEX = {"bytes", "crc32c"}  # codecs of an index
@@ -137,24 +141,33 @@ class ZarrBlocks:
     Raises
     ------
     InputError
-        If it is stored in shards of which nobody can tell what they hold.
+        If it is stored in shards of which nobody can tell what they hold, or states more blocks than a slide has.
     """
 
     def __init__(self, array: Any, folder: Path, axes: tuple[str, ...], depth: int = 0) -> None:
-        self._array, self._folder, self._axes, self._depth = array, folder, axes, depth
+        self._array, self._folder, self._axes = array, folder, axes
         self._index = _index_place(array, folder)
         self._sides = dict(zip(axes, array.chunks, strict=True))
         self._shards = dict(zip(axes, array.shards or array.chunks, strict=True))
         sizes = dict(zip(axes, array.shape, strict=True))
         self._n_channels = sizes["c"]
         self.grid = tuple(-(-sizes[axis] // self._sides[axis]) for axis in "cyx")
+        if math.prod(self.grid) > _MOST_BLOCKS:
+            raise InputError(
+                f"{folder} states {' x '.join(map(str, array.shape))} px in {math.prod(self.grid)} blocks, which no slide has",
+                where="path",
+                expected=f"at most {_MOST_BLOCKS} blocks",
+                remedy="fetch or export the image again; if it is so large, write it in larger chunks",
+            )
+        # The block that is read along the other axes.
+        self._rest = {axis: depth // self._sides["z"] if axis == "z" else 0 for axis in axes if axis not in "cyx"}
         self._white = array.fill_value is not None and int(array.fill_value) == BLANK
 
     def blank(self, rows: range, cols: range) -> Lacks:
         """Blocks ``(n_rows, n_cols)`` of which some channel is not stored, and so the whole is white."""
         if self._white:
             return np.zeros((len(rows), len(cols)), bool)
-        return any_plane(self._absent(rows, cols, None))
+        return any_plane(self._absent(rows, cols))
 
     @cached_property
     def lacks(self) -> Lacks:
@@ -172,27 +185,51 @@ class ZarrBlocks:
 
     @cached_property
     def _all(self) -> Lacks:
-        """Blocks ``(n, n_rows, n_cols)`` that are not stored."""
-        listed = {
-            os.path.relpath(os.path.join(folder, name), self._folder).replace(os.sep, "/")
-            for folder, _, names in os.walk(self._folder)
-            for name in names
-        }
-        return self._absent(range(self.grid[1]), range(self.grid[2]), listed)
+        """Blocks ``(n, n_rows, n_cols)`` that are not stored; found from the files that are there, and not from a claim."""
+        lacks = np.ones(self.grid, bool)
+        per_file = {axis: self._shards[axis] // self._sides[axis] for axis in self._axes}
+        for folder, _, names in os.walk(self._folder):
+            for name in names:
+                file = Path(folder, name)
+                place = self._place(file.relative_to(self._folder).as_posix())
+                if place is None or any(place[axis] != self._rest[axis] // per_file[axis] for axis in self._rest):
+                    continue
+                box = tuple(slice(place[axis] * per_file[axis], (place[axis] + 1) * per_file[axis]) for axis in "cyx")
+                stored = self._blocks_of(file, per_file)
+                lacks[box] = ~stored[tuple(slice(size) for size in lacks[box].shape)]
+        return lacks
 
-    def _absent(self, rows: range, cols: range, listed: Container[str] | None) -> Lacks:
+    def _place(self, key: str) -> dict[str, int] | None:
+        """The place that a file has among those of its array, by its name; ``None`` of a file that is no chunk."""
+        numbers = tuple(int(part) for part in re.split("[./]", key.removeprefix("c/")) if part.isdecimal())
+        if len(numbers) != len(self._axes) or self._array.metadata.encode_chunk_key(numbers) != key:
+            return None
+        place = dict(zip(self._axes, numbers, strict=True))
+        within = all(
+            place[axis] * self._shards[axis] < size for axis, size in zip(self._axes, self._array.shape, strict=True)
+        )
+        return place if within else None
+
+    def _blocks_of(self, file: Path, per_file: dict[str, int]) -> Lacks:
+        """Which of the blocks ``(n, n_rows, n_cols)`` a file holds."""
+        if self._array.shards is None:
+            return np.ones((1, 1, 1), bool)
+        found = _shard_index(file, tuple(per_file[axis] for axis in self._axes), self._index)
+        kept = [axis for axis in self._axes if axis in "cyx"]
+        here = tuple(self._rest[axis] % per_file[axis] if axis in self._rest else slice(None) for axis in self._axes)
+        return found[here].transpose([kept.index(axis) for axis in "cyx"])
+
+    def _absent(self, rows: range, cols: range) -> Lacks:
         found = np.zeros((self.grid[0], len(rows), len(cols)), bool)
         for channel, row, col in np.ndindex(found.shape):
-            found[channel, row, col] = not self._is_stored({"c": channel, "y": rows[row], "x": cols[col]}, listed)
+            found[channel, row, col] = not self._is_stored({"c": channel, "y": rows[row], "x": cols[col]})
         return found
 
-    def _is_stored(self, block: dict[str, int], listed: Container[str] | None) -> bool:
-        start = {axis: block.get(axis, 0) * self._sides[axis] for axis in self._axes}
-        if "z" in start:
-            start["z"] = self._depth // self._sides["z"] * self._sides["z"]
+    def _is_stored(self, block: dict[str, int]) -> bool:
+        start = {axis: {**self._rest, **block}[axis] * self._sides[axis] for axis in self._axes}
         key = self._array.metadata.encode_chunk_key(tuple(start[axis] // self._shards[axis] for axis in self._axes))
         file = self._folder / key
-        if not (file.exists() if listed is None else key in listed):
+        if not file.exists():
             return False
         if self._array.shards is None:
             return True

@@ -37,15 +37,7 @@ def check_codecs(store: Path, *, where: str) -> None:
         If an array has such a codec, or metadata cannot be read.
     """
     for file in _metadata_files(store):
-        try:
-            metadata = json.loads(file.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(
-                f"{store} cannot be read: {file.relative_to(store)} is cut or not JSON ({type(error).__name__})",
-                where=where,
-                expected="a whole Zarr store",
-                remedy="copy the whole store again, or write it again",
-            ) from error
+        metadata = read_metadata(file, store, where=where)
         for name in (name for described in _arrays(metadata) for name in _codecs(described)):
             if any(word in name.lower() for word in _RUN_CODE):
                 raise InputError(
@@ -55,6 +47,19 @@ def check_codecs(store: Path, *, where: str) -> None:
                     expected="codecs that hold numbers and text, as SpatialData.write uses",
                     remedy="ask for a copy that was written with other codecs",
                 )
+
+
+def read_metadata(file: Path, store: Path, *, where: str) -> Any:
+    """Read a metadata file of a store, which ``where`` was given; one that is cut is named."""
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{store} cannot be read: {file.relative_to(store)} is cut or not JSON ({type(error).__name__})",
+            where=where,
+            expected="a whole Zarr store",
+            remedy="copy the whole store again, or write it again",
+        ) from error
 
 
 def _metadata_files(store: Path) -> Iterator[Path]:

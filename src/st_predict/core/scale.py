@@ -21,7 +21,8 @@ _APART = 0.1  # by which a pitch may differ from what it is said to be
 _FEW = 20  # spots, of which a fit tells little
 _EXCHANGED = (
     "x and y of the spots look exchanged: rows of the array run along y of the image and its columns along x, as "
-    "on no slide that is only turned. Exchange the two pixel columns, or turn the image back"
+    "on no slide that is only turned. Exchange the two pixel columns or the two of the array, whichever are wrong, or turn "
+    "the image back"
 )
 
 

@@ -38,7 +38,7 @@ def check_readable(path: Path, *, where: str) -> None:
         exists = path.exists()
     except PermissionError:
         exists = True
-    if exists and not os.access(path, os.R_OK):
+    if exists and not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0)):
         raise InputError(
             f"{path} may not be read (permission denied)",
             where=where,

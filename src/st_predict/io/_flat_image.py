@@ -42,6 +42,7 @@ logger = logging.getLogger("st_predict")
 
 FLAT_CHUNK_PX = 2048
 _BAND_ROWS = 1024
+_PNG_GRAY = (0, 4)  # without alpha and with it
 MOST_PX = 800_000_000
 """Of an image that has to be decoded whole: Pillow takes 3.2 GB of memory for it, and its pixels 2.4 GB of disk."""
 _living: weakref.WeakValueDictionary[str, FlatImage] = weakref.WeakValueDictionary()
@@ -205,11 +206,11 @@ def _open_pillow(path: Path, *, where: str) -> ImageFile:
     from PIL.PngImagePlugin import PngImageFile
 
     with reading(path, where=where), path.open("rb") as file:
-        start = file.read(25)
+        start = file.read(26)
     png = start.startswith(b"\x89PNG")
-    # Byte 24 of a PNG is its bit depth, which Pillow silently cuts to 8.
-    if png and start[24:] == b"\x10":
-        raise deep(path, np.dtype(np.uint16), where=where)
+    # Byte 24 of a PNG is its bit depth, which Pillow silently cuts to 8; byte 25 its kind.
+    if png and start[24:25] == b"\x10":
+        raise (gray if start[25] in _PNG_GRAY else deep)(path, np.dtype(np.uint16), where=where)
     with reading(path, where=where):
         image = (PngImageFile if png else JpegImageFile)(str(path))
     try:

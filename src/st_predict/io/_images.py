@@ -14,6 +14,7 @@ import numpy as np
 from st_predict.core.errors import InputError
 from st_predict.io._checks import check_file, logger
 from st_predict.io._flat_image import FLAT_CHUNK_PX, check_upright, decode_flat
+from st_predict.io._kinds import FIRST_BYTES, say_kind
 from st_predict.io._tiff import TiffImage, is_tiff, tiff_notes, tiff_scenes
 
 if TYPE_CHECKING:
@@ -90,13 +91,14 @@ def lazy_array(source: Any, *, chunk_px: int | None = None) -> da.Array:
 
 def _check_kind(path: Path, where: str) -> None:
     with path.open("rb") as file:
-        start = file.read(8)
+        start = file.read(FIRST_BYTES)
     if not (is_tiff(path) or start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))):
+        found, remedy = say_kind(path, start)
         raise InputError(
-            f"{path.name} is not an image this reader knows (it starts with {start!r})",
+            f"{path.name} is not an image this reader knows ({found})",
             where=where,
             expected="a TIFF, OME-TIFF, JPEG or PNG file",
-            remedy="check the path, or export the image as one of these",
+            remedy=remedy or "check the path, or export the image as one of these",
         )
 
 

@@ -6,8 +6,6 @@ Knows the file conventions and the layout of the result; nothing of tiles or mod
 from __future__ import annotations
 
 import logging
-import re
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,22 +19,24 @@ from st_predict.io._assemble import circles, neighbor_px
 from st_predict.io._checks import check_file, check_section
 from st_predict.io._counts_file import read_counts
 from st_predict.io._images import image_element, open_image
+from st_predict.io._legacy_ids import id_of, is_id, join
 from st_predict.io._text import check_points, check_text, compression, separator
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+    from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
     from spatialdata import SpatialData
 
 logger = logging.getLogger("st_predict")
 
-_ID = re.compile(r"-?\d+(\.\d+)?x-?\d+(\.\d+)?")
+_SELECTED = {"1": True, "1.0": True, "true": True, "t": True, "yes": True,
+             "0": False, "0.0": False, "false": False, "f": False, "no": False}  # fmt: skip
 _NAMED = 8
 _COLUMNS = ("x", "y", "pixel_x", "pixel_y")
 _DIAMETER_UM, _PITCH_UM = 100.0, 200.0  # of the first arrays
 _OFF = 0.1  # of the pitch: less comes from how it was measured
-_FEW = 0.1  # of the spots: as many may be in one file only
 
 
 @checked
@@ -52,8 +52,8 @@ def legacy_st(
 ) -> SpatialData:
     """Read a legacy Spatial Transcriptomics section: H&E image, counts and spot positions.
 
-    Spots and counts are joined on the id ``XxY``. Spots with ``selected`` other than 1, and spots that only one of the
-    two files has, are left out; the log says how many.
+    Spots and counts are joined on the id ``XxY``, by its two numbers: ``10x21``, ``10.0x21.0``, ``10X21`` and ``10_21`` are
+    one spot. Spots with ``selected`` 0, and spots that only one of the two files has, are left out; the log says how many.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def legacy_st(
         into a temporary file that lives as long as the image is in use; tiled TIFFs stay on disk.
     spots
         Positions, one row for each spot: columns ``x``, ``y`` (array position, as in the ids), ``pixel_x``, ``pixel_y``
-        (center on the image, px) and, if present, ``selected`` (1: under tissue). A text table or a data frame.
+        (center on the image, px) and, if present, ``selected`` (1 or TRUE: under tissue). A text table or a data frame.
     section
         Name of the section. It names the elements and is written to ``obs["section"]``.
     subject
@@ -86,8 +86,8 @@ def legacy_st(
     ------
     InputError
         A file is missing, empty, truncated or corrupt; counts are not raw counts; spots or genes come twice; columns
-        are missing; counts and spots share no id; spots lie off the image or have x and y swapped; or no image of a
-        section has such a scale.
+        are missing; counts and spots share no id, or far more with x and y exchanged; spots lie off the image or have x
+        and y swapped; or no image of a section has such a scale.
 
     Examples
     --------
@@ -106,9 +106,10 @@ def legacy_st(
         check_um_per_px(um_per_px, where="um_per_px")
     check_file(Path(image), where="image")
     positions = _read_spots(spots)
-    _say_array(positions, um_per_px, spot_diameter_um, section)
     matrix, spot_ids, genes = read_counts(counts)
-    matrix, positions = _join(matrix, spot_ids, positions)
+    joined, kept = join(matrix, spot_ids, positions)
+    _say_array(positions, um_per_px, spot_diameter_um, section)
+    matrix, positions = joined, kept
     pixels = open_image(image)
     centers_px = positions[["pixel_x", "pixel_y"]].to_numpy(dtype=float)
     check_spots_on_image(centers_px, width=pixels.shape[2], height=pixels.shape[1], where="image")
@@ -158,8 +159,7 @@ def _read_spots(spots: str | Path | pd.DataFrame) -> pd.DataFrame:
     double = [name for name in (*_COLUMNS, "selected") if list(frame.columns).count(name) > 1]
     if double:
         raise _bad_spots(f"column {double[0]!r} is there more than once")
-    ids = [f"{_label(x)}x{_label(y)}" for x, y in zip(frame["x"], frame["y"], strict=True)]
-    columns = [*_COLUMNS, "selected"] if "selected" in frame.columns else [*_COLUMNS]
+    columns = [*_COLUMNS]
     try:
         numbers = frame[columns].astype(float)
     except (ValueError, TypeError) as error:
@@ -167,22 +167,38 @@ def _read_spots(spots: str | Path | pd.DataFrame) -> pd.DataFrame:
         raise _bad_spots(f"a position is not a number: {error}") from error
     if not np.isfinite(numbers.to_numpy()).all():
         raise _bad_spots("positions are missing, NaN or infinite")
+    ids = [id_of(x, y) for x, y in zip(numbers["x"], numbers["y"], strict=True)]
     numbers.index = pd.Index(ids, name=None)
-    if "selected" in columns:
-        numbers = numbers[numbers["selected"] == 1]
+    if "selected" in frame.columns:
+        numbers = numbers[_selected(frame["selected"])]
         logger.info("%d of %d spots are not selected and left out", len(ids) - len(numbers), len(ids))
     double = numbers.index[numbers.index.duplicated()]
     if len(double):
         raise _bad_spots(f"{len(double)} spot ids come more than once, e.g. {double[0]!r}")
     if numbers.empty:
         raise _bad_spots("no spot is selected" if len(ids) else "there are no spots")
-    return numbers[[*_COLUMNS]]
+    return numbers
+
+
+def _selected(column: pd.Series) -> NDArray[np.bool_]:
+    """Which spots are under tissue, by a column of 1 and 0 or of words for them."""
+    told = [_SELECTED.get(str(value).strip().lower()) for value in column]
+    others = sorted({str(value) for value, known in zip(column, told, strict=True) if known is None})
+    if others:
+        named = ", ".join(others[:_NAMED]) + (", ..." if len(others) > _NAMED else "")
+        raise InputError(
+            f"column selected holds {named} for {told.count(None)} of {len(told)} spots",
+            where="spots",
+            expected="1 (or TRUE, yes) for a spot under tissue, 0 (or FALSE, no) for any other",
+            remedy="correct the column, or leave it out if all spots are under tissue",
+        )
+    return np.array(told, bool)
 
 
 def _holds_counts(frame: pd.DataFrame) -> bool:
     """Whether a table has ids of spots in its first column, or as names of its rows, as counts have."""
     ids = frame.iloc[:, 0] if len(frame.columns) and frame.index.dtype.kind in "iu" else frame.index
-    return len(ids) > 0 and all(_ID.fullmatch(str(name)) for name in ids)
+    return len(ids) > 0 and all(is_id(name) for name in ids)
 
 
 def _say_array(positions: pd.DataFrame, um_per_px: float | None, spot_diameter_um: float, section: str) -> None:
@@ -206,37 +222,6 @@ def _bad_spots(what: str) -> InputError:
         expected="one row a spot, columns x, y, pixel_x, pixel_y and, if known, selected (1: under tissue), tab-separated",
         remedy="check the file against the spot file of the section",
     )
-
-
-def _label(position: object) -> str:
-    """An array position as the ids write it: 25 of 25.0, text as it is."""
-    return f"{position:.15g}" if isinstance(position, Real) else str(position)
-
-
-def _join(matrix: csr_matrix, spot_ids: list[str], positions: pd.DataFrame) -> tuple[csr_matrix, pd.DataFrame]:
-    """Rows that both have, in the order of the counts."""
-    rows = np.flatnonzero([spot in positions.index for spot in spot_ids])
-    if not len(rows):
-        raise InputError(
-            f"counts and spots share no spot: counts have {spot_ids[:3]}, spots have {list(positions.index[:3])}",
-            where="counts, spots",
-            expected="row names XxY in counts that match x and y in spots",
-            remedy="give files of the same section; if genes are in rows, transpose the counts",
-        )
-    n_counts, n_spots = len(spot_ids) - len(rows), len(positions) - len(rows)
-    # A few are usual, and one file may hold more than the tissue; losing most of one, or some of both, hints at files of
-    # two sections, or at x and y exchanged.
-    most = len(rows) < max(len(spot_ids), len(positions)) / 2
-    both = min(n_counts, n_spots) > _FEW * len(rows)
-    level = logging.WARNING if most or both else logging.INFO
-    logger.log(
-        level,
-        "%d spots are in counts and spots; left out: %d in counts only, %d in spots only",
-        len(rows),
-        n_counts,
-        n_spots,
-    )
-    return matrix[rows], positions.loc[[spot_ids[row] for row in rows]]
 
 
 def _table(matrix: csr_matrix, genes: list[str], positions: pd.DataFrame, section: str, subject: str | None) -> AnnData:

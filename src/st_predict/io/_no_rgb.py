@@ -38,11 +38,11 @@ def no_rgb(path: Path, found: str, *, where: str, remedy: str = "") -> InputErro
 
 
 def cmyk(path: Path, *, where: str) -> InputError:
-    return no_rgb(path, "its colors are CMYK, as for printing", where=where, remedy=_by_pillow(path))
+    return no_rgb(path, "its colors are CMYK, as for printing", where=where, remedy=by_pillow(path))
 
 
 def palette(path: Path, *, where: str) -> InputError:
-    return no_rgb(path, "its colors are numbers in a palette", where=where, remedy=_by_pillow(path))
+    return no_rgb(path, "its colors are numbers in a palette", where=where, remedy=by_pillow(path))
 
 
 def gray(path: Path, dtype: object, *, where: str) -> InputError:
@@ -55,17 +55,34 @@ def gray(path: Path, dtype: object, *, where: str) -> InputError:
 
 
 def deep(path: Path, dtype: np.dtype[Any], *, where: str, level: str = "") -> InputError:
-    """Make the error for color of more than 8 bits, in a TIFF, a PNG, or a level of an OME-Zarr."""
-    most, what = (
-        ("1", "where white is 1") if dtype.kind == "f" else (str(np.iinfo(dtype).max), "4095 if 12 bits are used")
-    )
+    """Make the error for color that is not of 8 bits, in a TIFF, a PNG, or a level of an OME-Zarr."""
+    if dtype.kind not in "iuf":
+        remedy = "give the scan in color; these are no colors"
+        return no_rgb(path, f"it holds {dtype}, as masks and results do", where=where, remedy=remedy)
+    whites = _whites(dtype)
+    if len(whites) == 1:
+        said = f"0..{whites[0]}{' (4095 if 12 bits are used)' if whites[0] > 4095 else ''}"
+        changed = f"({{}} * (255 / {whites[0]}))"
+    else:
+        said = f"{' or '.join(f'0..{white}' for white in whites)}, whichever the values fill,"
+        # One in a hundred may lie above, as resampling leaves some.
+        white = f"next(white for white in {whites} if numpy.percentile(p, 99) <= white)"
+        changed = f"((p := {{}}) * (255 / {white}))"
     return no_rgb(
         path,
         f"its colors are {dtype}",
         where=where,
-        remedy=f"scale 0..{most} ({what}) to 0..255: "
-        + _rewrite(path, f"({{}} * (255 / {most})).round().clip(0, 255).astype('uint8')", "8bit", level),
+        remedy=f"scale {said} to 0..255: "
+        + _rewrite(path, f"{changed}.round().clip(0, 255).astype('uint8')", "8bit", level),
     )
+
+
+def _whites(dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Values that white may have; numbers of a wide type come from 8 or 16 bits."""
+    if dtype.kind == "f":
+        return 1, 255, 65535
+    most = int(np.iinfo(dtype).max)
+    return (most,) if most in (127, 65535) else (255, min(most, 65535))
 
 
 def fluorescence(path: Path, n: int, names: Sequence[object], dtype: object, *, where: str) -> InputError:
@@ -100,7 +117,8 @@ def by_pixels(
     return None if dtype == np.uint8 else deep(path, dtype, where=where, level=level)
 
 
-def _by_pillow(path: Path) -> str:
+def by_pillow(path: Path) -> str:
+    """Python that converts an image to RGB."""
     return f"convert it: PIL.Image.open({str(path)!r}).convert('RGB').save({_made(path, 'rgb.png')!r})"
 
 

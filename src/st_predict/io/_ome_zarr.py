@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -10,11 +10,13 @@ import numpy as np
 
 from st_predict.core.channels import say_names
 from st_predict.core.chunks import whole_levels
-from st_predict.core.codecs import check_codecs
+from st_predict.core.codecs import check_codecs, read_metadata
 from st_predict.core.errors import InputError
 from st_predict.io import _slide_scale
-from st_predict.io._foreign import NOT_MEANT, reading
-from st_predict.io._opened import Opened, no_slide, of_several
+from st_predict.io._checks import unreadable
+from st_predict.io._foreign import reading
+from st_predict.io._ome_zarr_metadata import axes_of, check_described
+from st_predict.io._opened import Opened, check_sizes, no_slide, of_several
 from st_predict.io._regions import OmeZarrImage
 from st_predict.io._scenes import Scene, choose_scene, lies_beside, missing, say_focal, several
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WHERE = "path"
+_NO_ZARR = "it is a folder, but not an OME-Zarr image"
+_METADATA = ("zarr.json", ".zgroup", ".zattrs")
 
 
 class _Picture(NamedTuple):
@@ -50,11 +54,12 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
     color = [scene for scene in slides if _is_color(pictures[scene.number], arrays[scene.number])]
     number = choose_scene(color or slides, known, path, where=_WHERE, series=series)
     group, described, _ = pictures[number]
+    axes = axes_of(described)
+    names = tuple(axis["name"] for axis in axes)
+    channels = _channel_names(group)
+    for part in described["datasets"]:
+        _open_level(pictures[number], part["path"])
     with reading(group, where=_WHERE):
-        axes = _axes(described)
-        names = tuple(axis["name"] for axis in axes)
-        channels = _channel_names(group)
-        _check_within(path, described)
         levels = [
             OmeZarrImage(group, where=_WHERE, name=part["path"], axes=names, channels=channels)
             for part in described["datasets"]
@@ -64,11 +69,13 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
             *(described.get("coordinateTransformations") or []),
         ]
     scale = _slide_scale.ome_zarr_scale(axes, finest, path, where=_WHERE) if stated else None
+    check_sizes(levels, path)
     levels[0].check_planes()
     kept, apart = whole_levels(levels, path.name)
     said = [
         missing(levels[0], path),
         say_names(channels, 3, path.name),
+        _say_labels(channels, levels[0].n_channels, path.name),
         say_focal(levels[0].n_focal, path),
         *apart,
         several(slides, number, path) if series is None else None,
@@ -78,17 +85,14 @@ def open_ome_zarr(path: Path, *, stated: bool, series: int | None) -> Opened:
     return Opened(kept, scale, tuple(note for note in said if note), of_several(slides, number))
 
 
-def _check_within(path: Path, described: dict[str, Any]) -> None:
-    """Refuse levels that lie elsewhere than in the store, as one that was tampered with may name files of its reader's."""
-    for part in described["datasets"]:
-        named = str(part["path"])
-        if named.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", named):
-            raise InputError(
-                f"{path.name} names a level {named!r}, which lies outside of the store",
-                where=_WHERE,
-                expected="levels within the store",
-                remedy="open the store that holds this level; do not trust a store with such a path that somebody sent you",
-            )
+def _say_labels(labels: tuple[str, ...], n: int, name: str) -> str | None:
+    """The message about labels that are not those of the channels; ``None`` where they are, or where there are none."""
+    if not labels or len(labels) == n:
+        return None
+    return (
+        f"{name} has {n} channels, and {len(labels)} labels of channels ({', '.join(labels)}): the labels are not used, "
+        "and the channels are taken as red, green and blue in their order"
+    )
 
 
 def ome_zarr_slides(path: Path) -> list[int]:
@@ -104,6 +108,8 @@ def _pictures(path: Path) -> tuple[dict[int, _Picture], list[str]]:
     its mark, or all metadata of its root.
     """
     groups = _groups(path)
+    for group in (path, *groups):
+        _check_metadata(group, path)
     try:
         described = _described(path)
     except InputError:
@@ -112,6 +118,8 @@ def _pictures(path: Path) -> tuple[dict[int, _Picture], list[str]]:
         described = {}
     if entries := _entries(described):
         check_codecs(path, where=_WHERE)
+        for entry in entries:
+            check_described(entry, path, path)
         return {n: _Picture(path, entry, str(entry.get("name", ""))) for n, entry in enumerate(entries)}, []
     found, unread = {}, []
     names = _ome_xml_names(path)
@@ -124,13 +132,30 @@ def _pictures(path: Path) -> tuple[dict[int, _Picture], list[str]]:
             unread.append(group.name)
             continue
         check_codecs(group, where=_WHERE)
+        check_described(entries[0], group, path)
         place = int(group.name) if group.name.isdigit() else number
         name = f"{names.get(place, '')} {entries[0].get('name', '')}"
         found[number] = _Picture(group, entries[0], name)
     if not found:
+        if not any((folder / name).is_file() for folder in (path, *groups) for name in (*_METADATA, ".zarray")):
+            raise no_slide(path, _NO_ZARR)
         hint = ", but a SpatialData: read it with spatialdata.read_zarr" if "spatialdata_attrs" in described else ""
-        raise no_slide(path, f"it is a Zarr store without an OME image{hint}")
+        raise no_slide(path, f"it is a Zarr store without an OME image{hint or _say_lost(path)}")
     return found, unread
+
+
+def _check_metadata(group: Path, path: Path) -> None:
+    """Refuse a group whose metadata are cut: as if it had none, another picture would be read in its place."""
+    for file in (group / name for name in _METADATA):
+        if file.is_file():
+            read_metadata(file, path, where=_WHERE)
+
+
+def _say_lost(path: Path) -> str:
+    """Which metadata file of its root a store lacks, to end a sentence with."""
+    there = [name for name in _METADATA if (path / name).is_file()]
+    lost = {(): "zarr.json, and no .zgroup and .zattrs", (".zgroup",): ".zattrs", (".zattrs",): ".zgroup"}
+    return f": it has no {lost[tuple(there)]}" if tuple(there) in lost else ""
 
 
 def _groups(path: Path) -> list[Path]:
@@ -139,7 +164,7 @@ def _groups(path: Path) -> list[Path]:
         listed = _described(path / "OME").get("series") if (path / "OME").is_dir() else None
     except InputError:
         listed = None
-    within = {folder.name: folder for folder in path.iterdir() if folder.is_dir()}
+    within = {folder.name: folder for folder in path.iterdir() if os.path.isdir(folder)}
     if isinstance(listed, list) and listed and all(str(name) in within for name in listed):
         return [within[str(name)] for name in listed]
     return sorted((folder for name, folder in within.items() if name.isdigit()), key=lambda folder: int(folder.name))
@@ -160,7 +185,7 @@ def _described(path: Path) -> dict[str, Any]:
     try:
         attributes = dict(zarr.open_group(str(path), mode="r").attrs)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise no_slide(path, "it is a folder, but not an OME-Zarr image") from error
+        raise no_slide(path, _NO_ZARR) from error
     found = attributes.get("ome")
     return {**attributes, **found} if isinstance(found, dict) else attributes
 
@@ -180,29 +205,38 @@ def _ome_xml_names(path: Path) -> dict[int, str]:
     return {number: image.get("Name", "") for number, image in enumerate(root.findall("{*}Image"))}
 
 
-def _axes(described: dict[str, Any]) -> list[dict[str, Any]]:
-    return [axis if isinstance(axis, dict) else {"name": axis} for axis in described["axes"]]
-
-
 def _finest(picture: _Picture) -> Any:
-    """The array of the finest level; ``None`` where its description is broken, which is an error once it is read."""
+    """The array of the finest level."""
+    return _open_level(picture, picture.described["datasets"][0]["path"])
+
+
+def _open_level(picture: _Picture, name: str) -> Any:
+    """The array of a level."""
     import zarr
 
-    try:
-        return zarr.open_group(str(picture.group), mode="r")[picture.described["datasets"][0]["path"]]
-    except (*NOT_MEANT, ValueError, OSError):
-        return None
+    with reading(picture.group, where=_WHERE):
+        group = zarr.open_group(str(picture.group), mode="r")
+        array: Any = group[name] if name in group else None
+    if not isinstance(array, zarr.Array):
+        raise unreadable(
+            picture.group, f"its metadata name a level {name!r}, and it has no array of that name", where=_WHERE
+        )
+    axes = [axis["name"] for axis in axes_of(picture.described)]
+    if array.ndim != len(axes):
+        raise unreadable(
+            picture.group,
+            f"its metadata name {len(axes)} axes ({', '.join(axes)}), and its level {name!r} has {array.ndim}",
+            where=_WHERE,
+        )
+    return array
 
 
 def _size(array: Any) -> tuple[int, int]:
-    height, width = getattr(array, "shape", ())[-2:] or (0, 0)
+    height, width = array.shape[-2:]
     return int(height), int(width)
 
 
 def _is_color(picture: _Picture, array: Any) -> bool:
     """Whether it is of 8 bits and three colors, with an alpha or without."""
-    try:
-        channels = dict(zip((axis["name"] for axis in _axes(picture.described)), array.shape, strict=True)).get("c")
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return False
+    channels = dict(zip((axis["name"] for axis in axes_of(picture.described)), array.shape, strict=True)).get("c")
     return bool(array.dtype == np.uint8 and channels in (3, 4))

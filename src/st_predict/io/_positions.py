@@ -76,7 +76,16 @@ def _table(path: Path) -> pd.DataFrame:
         else:
             # Version 1 writes no header; version 2 does, and some version 1 files were given one.
             with path.open(encoding="utf-8-sig") as file:
-                header = 0 if "in_tissue" in file.readline().lower() else None
+                first = file.readline()
+            if len(first.split()) >= len(_COLUMNS) and not any(sep in first for sep in "\t,;"):
+                raise _bad_positions(
+                    path,
+                    "is separated by spaces",
+                    f"pandas.read_csv({str(path)!r}, sep=r'\\s+', "
+                    f"header={0 if 'in_tissue' in first.lower() else None}).to_csv({str(path)!r}, index=False, "
+                    f"header={'in_tissue' in first.lower()})",
+                )
+            header = 0 if "in_tissue" in first.lower() else None
             frame = pd.read_csv(path, sep=separator(path), header=header, names=None if header == 0 else _COLUMNS)
     except InputError:
         raise
@@ -119,10 +128,12 @@ def _numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     )
 
 
-def _bad_positions(path: Path, why: str) -> InputError:
+def _bad_positions(
+    path: Path, why: str, remedy: str = "copy the file from the Space Ranger output again"
+) -> InputError:
     return InputError(
         f"{path.name} {why}",
         where=str(path),
         expected=f"columns {', '.join(_COLUMNS)}, one row a barcode",
-        remedy="copy the file from the Space Ranger output again",
+        remedy=remedy,
     )

@@ -230,7 +230,7 @@ class OmeZarrImage(RegionImage):
         self._array: Any = zarr.open_group(str(self.path), mode="r")[name]
         sizes = dict(zip(axes, self._array.shape, strict=True))
         self._check_axes(sizes)
-        self.n_focal = sizes.get("z", 1)
+        self.n_focal, self.n_channels = sizes.get("z", 1), sizes["c"]
         self._at = {"z": middle(self.n_focal)}
         order = color_channels(channels, sizes["c"])
         if order is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,12 @@ from st_predict.core.chunks import whole_levels
 from st_predict.core.dicom import dicom_files, is_dicom_file
 from st_predict.core.files import plain_name
 from st_predict.io import _regions, _slide_scale
-from st_predict.io._checks import check_readable, link_places, logger, unreadable
+from st_predict.io._checks import check_readable, link_places, logger
 from st_predict.io._flat_image import UndecodedImage
 from st_predict.io._images import image_element, lazy_array
+from st_predict.io._kinds import FIRST_BYTES, say_kind
 from st_predict.io._ome_zarr import ome_zarr_slides, open_ome_zarr
-from st_predict.io._opened import Opened, no_slide, of_several
+from st_predict.io._opened import Opened, check_sizes, no_slide, of_several
 from st_predict.io._orientation import say_turned
 from st_predict.io._regions import OpenSlideImage, dicom_series, openslide_place, openslide_reads, openslide_vendor
 from st_predict.io._scenes import Scene, choose_scene, several
@@ -80,7 +82,7 @@ def slide(path: str | Path, *, um_per_px: float | None = None, series: int | Non
         check_um_per_px(um_per_px, where="um_per_px")
     check_readable(path, where="path")
     found = _open(path, stated=um_per_px is None, series=series)
-    _check_size(found, path)
+    check_sizes(found.levels, path)
     for note in found.notes:
         logger.warning("%s", note)
     key = f"{plain_name(path)}_image"
@@ -134,25 +136,32 @@ def slide_files(path: Path) -> list[Path]:
     Raises
     ------
     InputError
-        If it is a TIFF that cannot be opened.
+        If it is a TIFF that cannot be opened, or a folder that is no slide.
     OSError
         If it is not there.
     """
     if path.is_dir():
-        return [file for file in path.rglob("*") if file.is_file()]
+        if not _is_dicom(path):
+            ome_zarr_slides(path)  # or it is any folder, which may be that of all the disks
+        return _files_below(path)
     if is_tiff(path):
         return tiff_files(path, where=_WHERE)
     found = {path}
     for place in link_places(path):
         kind = place.suffix.lower()
         if kind == ".mrxs":
-            found |= {file for file in place.with_suffix("").rglob("*") if file.is_file()}
+            found |= set(_files_below(place.with_suffix("")))
         elif is_dicom_file(place):
             found |= {file for file in place.parent.iterdir() if file.is_file() and is_dicom_file(file)}
         elif kind in _INDICES:
             names = _NAMED.findall(place.read_text(encoding="utf-8", errors="replace"))
             found |= {file for name in names if (file := place.parent / name.strip()).is_file()}
     return list(found)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """All files of a folder; what this user may not read is passed over."""
+    return [file for place, _, names in os.walk(folder) for name in names if os.path.isfile(file := Path(place, name))]
 
 
 def _open(path: Path, *, stated: bool, series: int | None) -> Opened:
@@ -166,13 +175,13 @@ def _open(path: Path, *, stated: bool, series: int | None) -> Opened:
     if _regions.openslide_knows(path):
         return _open_openslide(path, path, stated=stated, series=series)
     with path.open("rb") as opened:
-        start = opened.read(8)
+        start = opened.read(FIRST_BYTES)
     if start.startswith(_FLAT):
         image = UndecodedImage(path, where=_WHERE)
         _the_only(image, path, series)
         note = say_turned(image.orientation, path)
         return Opened([image], None, (note,) if note else ())
-    raise no_slide(path, f"it starts with {start!r}")
+    raise no_slide(path, *say_kind(path, start))
 
 
 def _open_tiff(path: Path, *, stated: bool, series: int | None) -> Opened:
@@ -237,16 +246,6 @@ def _is_openslides(path: Path, series: int | None) -> bool:
     with open_finest(path, where=_WHERE, series=series) as (_, found):
         odd = find_color(found) is None and may_be_color(found)
     return odd and openslide_reads(path)
-
-
-def _check_size(found: Opened, path: Path) -> None:
-    """Refuse levels that are not smaller copies of one another: tiles would be cut at wrong places."""
-    sizes = np.array([level.shape[1:] for level in found.levels], float)
-    # A level is rounded to whole px, time and again.
-    apart = np.abs(sizes[:, 0] * sizes[0, 1] / sizes[0, 0] - sizes[:, 1])
-    slack = 2 + 2 * max(sizes[0, 1] / sizes[0, 0], 1)
-    if (apart > np.maximum(slack, 0.01 * sizes[:, 1])).any() or (np.diff(sizes[:, 0]) >= 0).any():
-        raise unreadable(path, f"its levels are {sizes.astype(int).tolist()} (height, width)", where="path")
 
 
 def _element(levels: list[Any]) -> Any:

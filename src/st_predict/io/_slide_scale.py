@@ -34,7 +34,7 @@ def tiff_scale(path: Path, *, where: str, series: int | None = None) -> float | 
             return _of_ome_xml(file, page, path, where)
         if file.is_svs:
             stated = re.search(r"\|\s*MPP\s*=\s*([^|\r\n]*)", page.description)
-            found_um = None if stated is None else _length(stated[1], path)
+            found_um = None if stated is None else _length_um(stated[1], path)
             return None if found_um is None else _checked(found_um, path, where)
         if file.is_philips:
             spacing = re.search(r'DICOM_PIXEL_SPACING"[^>]*>&?q?u?o?t?;?"?([0-9.,eE-]+)', file.philips_metadata or "")
@@ -119,6 +119,23 @@ def _length(stated: Any, path: Path) -> float | None:
         return found
     _say_unknown(path, stated)
     return None
+
+
+def _length_um(stated: str, path: Path) -> float | None:
+    """Read a length in um, or in the unit that stands behind it."""
+    text = re.sub(r"\s*(/|\bper\b).*", "", stated.strip())  # um per px
+    unit = re.sub(r"^[-+\d.,]*([eE][-+]?\d+)?\s*", "", text)
+    if not unit:
+        return _length(stated, path)
+    try:
+        um = um_in(unit, path, where="path")
+    except InputError:
+        um = None
+    if um is None:
+        _say_unknown(path, stated)
+        return None
+    length = _length(text.removesuffix(unit), path)
+    return None if length is None else length * um
 
 
 def _say_unknown(path: Path, stated: Any) -> None:

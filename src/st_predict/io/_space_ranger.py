@@ -12,19 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from st_predict.core.arguments.declared import UM_PER_PX
 from st_predict.core.arguments.kinds import Number
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.errors import InputError
-from st_predict.core.scale import row_pitch_um_per_px
+from st_predict.core.scale import array_steps, row_pitch_um_per_px
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
+    from numpy.typing import NDArray
 
 logger = logging.getLogger("st_predict")
 
 COUNTS = "filtered_feature_bc_matrix"
 POSITIONS = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
+_MOST_ODD = 3  # spots that are named where the others lie on an array
 _BIN = re.compile(r"square_\d+um")
 
 _THUMBNAIL_FACTOR = Number(1e-4, 1, ends=True, what="pixels of the thumbnail in one of the full-resolution image")
@@ -189,7 +195,11 @@ def um_per_px(outs: Outs, positions: pd.DataFrame) -> float | None:
     pixels = positions[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(dtype=float)
     scale = row_pitch_um_per_px(array[:, 0], array[:, 1], pixels)
     if scale is None:
-        logger.warning("positions in %s do not lie on a regular array: um per pixel stays unknown", outs.positions)
+        logger.warning(
+            "positions in %s do not lie on a regular array: um per pixel stays unknown%s",
+            outs.positions,
+            _odd(positions.index, array, pixels),
+        )
         return None
     check_um_per_px(scale, where=f"the spot pitch in {outs.positions.name}")
     by_diameter = [um / outs.scalefactors["spot_diameter_fullres"] for um in _SPOT_DIAMETERS_UM]
@@ -200,3 +210,21 @@ def um_per_px(outs: Outs, positions: pd.DataFrame) -> float | None:
             *by_diameter,
         )
     return scale
+
+
+def _odd(barcodes: Sequence[str], array: NDArray[np.float64], pixels: NDArray[np.float64]) -> str:
+    """Name the spots without which the others lie on an array, to end a sentence with; empty where it is not up to a few."""
+    _, which, n = np.unique(array, axis=0, return_inverse=True, return_counts=True)
+    twice = np.flatnonzero(n[which.ravel()] > 1)
+    if 0 < len(twice) <= _MOST_ODD:
+        row, col = array[twice[0]].astype(int)
+        return f"; {barcodes[twice[0]]} and {barcodes[twice[1]]} both have array_row {row} and array_col {col}"
+    kept = np.arange(len(array))
+    for _ in range(_MOST_ODD):
+        design = np.column_stack([np.ones(len(kept)), array[kept]])
+        fit = np.linalg.lstsq(design, pixels[kept], rcond=None)[0]
+        kept = np.delete(kept, np.linalg.norm(design @ fit - pixels[kept], axis=1).argmax())
+        if array_steps(array[kept, 0], array[kept, 1], pixels[kept]) is not None:
+            odd = np.setdiff1d(np.arange(len(array)), kept)
+            return f"; but for {', '.join(f'{barcodes[i]} (row {i + 1})' for i in odd)} they do"
+    return ""

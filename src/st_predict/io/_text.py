@@ -27,8 +27,9 @@ def separator(path: Path) -> str:
         line = file.readline()
     usual = "," if ".csv" in path.name.lower() else "\t"
     found = {sep: line.count(sep) for sep in (usual, "\t", ";", ",")}
-    # A tab is in no name, and a comma may be.
-    return usual if found[usual] and (usual == "\t" or not found["\t"]) else max(found, key=lambda sep: found[sep])
+    # A tab is in no name, and a comma may be; behind semicolons it stands before decimals.
+    alone = usual == "\t" or not (found["\t"] or found[";"] > found[","])
+    return usual if found[usual] and alone else max(found, key=lambda sep: found[sep])
 
 
 def compression(path: Path) -> Literal["gzip"] | None:

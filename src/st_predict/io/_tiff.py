@@ -112,8 +112,9 @@ class TiffImage(RegionImage):
         self._page, self._color = series.keyframe, color
         self.channels = names if series.axes == "CYX" else ()
         self.n_focal = n_focal_planes(levels[0])
-        self._order = color_channels(self.channels, n) or list(range(n))
-        self.leaves_out = n == 4 and not self._color.alpha
+        alpha = [] if color.alpha is None else [color.alpha]
+        self._order = color_channels(self.channels, n) or [0, 1, 2, *alpha]
+        self.left_out = [i for i in range(3, n) if i not in alpha]
         self._file = Path(self._page.parent.filehandle.path)  # an OME-TIFF may lie in several
         self._array: Any = zarr.open_array(series.aszarr(level=0, fillvalue=BLANK), mode="r")
         rows = 0 if self._channels_last else 1
@@ -137,7 +138,7 @@ class TiffImage(RegionImage):
             pixels = np.ascontiguousarray(pixels[..., self._order])
         if self._color.ycbcr:
             pixels = ycbcr_to_rgb(pixels)
-        if self._color.alpha:
+        if self._color.alpha is not None:
             pixels = over_white(pixels, premultiplied=self._color.premultiplied)
         pixels = np.ascontiguousarray(pixels[..., :3])
         whiten(pixels, self._lacks, self.block_px, top, left)
@@ -212,9 +213,10 @@ def tiff_notes(image: TiffImage, scenes: Sequence[Scene]) -> list[str]:
     ]
     if image.remarks:
         found.append(f"parts of the header of {image.path.name} cannot be used, and are left out{said(image.remarks)}")
-    if image.leaves_out:
+    for sample in image.left_out:
+        which = {3: "fourth", 4: "fifth"}.get(sample, f"{sample + 1}th")
         found.append(
-            f"the fourth sample of {image.path.name} is not marked as alpha (ExtraSamples 1 or 2), and is left out"
+            f"the {which} sample of {image.path.name} is not marked as alpha (ExtraSamples 1 or 2), and is left out"
         )
     if image.series is not None and scenes:
         found.append(several(scenes, image.series, image.path))
@@ -281,7 +283,7 @@ def _check_whole(series: tifffile.TiffPageSeries, path: Path, where: str) -> Non
         found = f"its header states tiles of {page.tilewidth} x {page.tilelength} px, over {_MOST_TILE_PX / 1e6:.0f} million"
         raise unreadable(path, found, where=where)
     n, needed = len(page.dataoffsets), int(np.prod(page.chunked, dtype=object))
-    if n < needed and (n > 1 or page.compression != 1):  # what is stored in one piece needs no list
+    if n != needed and (n > 1 or page.compression != 1):  # what is stored in one piece needs no list
         raise unreadable(path, f"its header states {size_px} in {needed} blocks, and lists {n}", where=where)
 
 

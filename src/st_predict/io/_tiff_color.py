@@ -33,7 +33,8 @@ class Color(NamedTuple):
     """What a decoded block needs to become RGB."""
 
     ycbcr: bool
-    alpha: bool
+    alpha: int | None
+    """Which sample it is."""
     premultiplied: bool
 
 
@@ -41,24 +42,25 @@ def find_color(series: tifffile.TiffPageSeries) -> Color | None:
     """How the image becomes RGB; ``None`` where it is not certain what its decoder gives.
 
     RGB does under every known compression, YCbCr as JPEG (whose decoder converts) or, not subsampled, under a lossless
-    one (converted here). A fourth sample that is not marked as alpha is left out.
+    one (converted here). Samples after the third that are not marked as alpha are left out.
     Three separate planes of a file that marks none of its colors (OME-TIFF) are red, green and blue, by their names or in
     their order.
     """
     page = series.keyframe
     marked, stored, n = _name(page.photometric), _name(page.compression), n_channels(series)
-    extra = tuple(int(sample) for sample in page.extrasamples)
-    color = Color(False, n == 4 and extra[:1] in ((_ASSOCIATED,), (_UNASSOCIATED,)), extra[:1] == (_ASSOCIATED,))
-    if n not in (3, 4):
+    extra = {3 + i: int(sample) for i, sample in enumerate(page.extrasamples[: max(n - 3, 0)])}
+    alpha = next((i for i, sample in extra.items() if sample in (_ASSOCIATED, _UNASSOCIATED)), None)
+    color = Color(False, alpha, alpha is not None and extra[alpha] == _ASSOCIATED)
+    if n < 3:
         return None
     if marked == "RGB" and stored in _LOSSLESS:
         return color
-    if marked == "RGB" and stored in _AS_MARKED:  # a JPEG of four channels is of no known color space
+    if marked == "RGB" and stored in _AS_MARKED:  # a JPEG of four channels or more is of no known color space
         return color if stored != "JPEG" or n == 3 else None
     if marked == "YCBCR" and n == 3 and series.axes == "YXS":
         if stored == "JPEG":
             return color
-        return Color(True, False, False) if stored in _LOSSLESS and _is_plain_ycbcr(page) else None
+        return Color(True, None, False) if stored in _LOSSLESS and _is_plain_ycbcr(page) else None
     return (
         color
         if marked == "MINISBLACK" and series.axes == "CYX" and n == 3 and stored in _LOSSLESS | _AS_MARKED
@@ -79,8 +81,11 @@ def n_planes(series: tifffile.TiffPageSeries) -> int:
 
 
 def may_be_color(series: tifffile.TiffPageSeries) -> bool:
-    """Whether another library could make RGB of it: 8 bits, marked as some kind of color, and one picture."""
-    known = _name(series.keyframe.photometric) not in _NEVER
+    """Whether another library could make RGB of it: 8 bits, marked as some kind of color, and one picture.
+
+    With samples after the third it would not: OpenSlide takes any of them for alpha, and gives other colors.
+    """
+    known = _name(series.keyframe.photometric) not in _NEVER and n_channels(series) <= 3
     return series.dtype == np.uint8 and known and n_planes(series) == 1
 
 

@@ -21,7 +21,7 @@ from st_predict.io._checks import check_file, check_section
 from st_predict.io._images import image_element
 from st_predict.io._matrix_file import read_matrix
 from st_predict.io._positions import read_positions
-from st_predict.io._space_ranger import Outs, find_outs, um_per_px
+from st_predict.io._space_ranger import POSITIONS, Outs, find_outs, um_per_px
 from st_predict.io._thumbnails import THUMBNAILS, check_images, open_images
 
 if TYPE_CHECKING:
@@ -106,9 +106,10 @@ def visium(path: str | Path, *, image: str | Path | None = None, section: str | 
     check_section(section)
     names = _Names.of(outs, section)
     positions = read_positions(outs.positions)
+    _say_others(outs, positions)
     scale = um_per_px(outs, positions)
     pixels = open_images(outs, image)
-    table, circles = _in_tissue(*_table_and_circles(outs, names, positions), names)
+    table, circles = _in_tissue(*_table_and_circles(outs, names, positions), names, positions)
     check_images(pixels, outs, table.obsm["spatial"])
     table.obs["section"] = section
     table.obs["section"] = table.obs["section"].astype("category")
@@ -124,6 +125,19 @@ def visium(path: str | Path, *, image: str | Path | None = None, section: str | 
         tables={names.table: table},
         attrs={"st_predict": {"um_per_px": known}},
     )
+
+
+def _say_others(outs: Outs, used: pd.DataFrame) -> None:
+    """Say which file of positions is used where another beside it holds other values."""
+    for path in (outs.positions.with_name(name) for name in POSITIONS):
+        if path == outs.positions or not path.is_file():
+            continue
+        try:
+            other = read_positions(path).reindex(used.index)
+        except InputError:
+            other = None
+        if other is None or not np.array_equal(other.to_numpy(float), used.to_numpy(float)):
+            logger.warning("%s is used; %s beside it holds other values, and is not", outs.positions.name, path.name)
 
 
 def _image_systems(section: str, name: str, factor: float) -> dict[str, Any]:
@@ -200,7 +214,9 @@ def _genes(table: AnnData, counts: Path) -> AnnData:
     return table[:, types == "Gene Expression"].copy()
 
 
-def _in_tissue(table: AnnData, circles: GeoDataFrame, names: _Names) -> tuple[AnnData, GeoDataFrame]:
+def _in_tissue(
+    table: AnnData, circles: GeoDataFrame, names: _Names, positions: pd.DataFrame
+) -> tuple[AnnData, GeoDataFrame]:
     """Spots with a position under tissue, types as in the files; counts checked."""
     from scipy.sparse import csr_matrix
 
@@ -214,11 +230,15 @@ def _in_tissue(table: AnnData, circles: GeoDataFrame, names: _Names) -> tuple[An
         (placed & ~keep).sum(),
     )
     if not keep.any():
+        seen = f"the matrix has {table.obs_names[0]!r}, the positions have {positions.index[0]!r}"
         raise InputError(
-            f"none of the {len(keep)} barcodes of the filtered matrix is in tissue ({(~placed).sum()} have no position)",
+            f"none of the {len(keep)} barcodes of the filtered matrix is in tissue ({(~placed).sum()} have no position)"
+            + ("" if placed.any() else f": {seen}"),
             where="path",
-            expected="barcodes of the matrix in the tissue positions, with in_tissue 1",
-            remedy="give matrix and positions of the same section",
+            expected="barcodes of the matrix in the tissue positions, spelled as there, with in_tissue 1",
+            remedy="set in_tissue to 1 for the spots under tissue: the positions say of none that it is"
+            if placed.any()
+            else "give matrix and positions of the same section; if they are, spell the barcodes alike in both",
         )
     table = table[keep].copy()
     table.X = csr_matrix(table.X, dtype=np.float32)
