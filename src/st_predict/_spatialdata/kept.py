@@ -183,12 +183,17 @@ def gene_columns(table: AnnData, genes: Sequence[str | None]) -> NDArray[np.intp
     return np.array([-1 if gene is None else found.get(gene, -1) for gene in genes], np.intp)
 
 
+def in_memory(matrix: Any) -> Any:
+    """A matrix as NumPy or SciPy has it."""
+    if hasattr(matrix, "compute"):  # of dask, whose blocks may be sparse
+        matrix = matrix.compute()
+    if hasattr(matrix, "to_memory"):  # of a table that is backed by a file
+        matrix = matrix.to_memory()
+    return matrix
+
+
 def own_counts(counts: Any, spots: NDArray[np.bool_], genes: NDArray[np.bool_]) -> Any:
     """The section's part of a matrix ``(n_obs, n_vars)``, CSR or dense, in a type that counts can be added up in."""
-    if hasattr(counts, "compute"):  # of dask, whose blocks may be sparse
-        counts = counts.compute()
-    if hasattr(counts, "to_memory"):  # of a table that is backed by a file
-        counts = counts.to_memory()
     counts = widened(counts.tocsr() if hasattr(counts, "tocsr") else counts)
     if not spots.all():
         counts = counts[spots]

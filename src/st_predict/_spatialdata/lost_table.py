@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.columns import plain_name
+from st_predict._spatialdata.matrices import check_written
 from st_predict._spatialdata.one_section import ARRAY_PLACES
 from st_predict.core.errors import InputError
 
@@ -27,7 +28,7 @@ _NAMED = 3
 
 
 def check_tables(store: Path, *, where: str) -> None:
-    """Refuse a store whose tables have lost chunks. What cannot be opened is left to whoever reads it.
+    """Refuse a store whose tables have lost chunks, or rows of a matrix. What cannot be opened is left to whoever reads it.
 
     Raises
     ------
@@ -40,7 +41,11 @@ def check_tables(store: Path, *, where: str) -> None:
         root = zarr.open_group(store, mode="r")
         tables = dict(root["tables"].groups()) if "tables" in root else {}
         lost = [name for table in tables.values() for name in _lost(table, store)]
-    except (OSError, ValueError, KeyError, RuntimeError):
+        for name, table in tables.items() if not lost else ():
+            check_written(table, f"{store}/tables/{name}")
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, IndexError):
         return
     if lost:
         raise InputError(

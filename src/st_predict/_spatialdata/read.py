@@ -11,6 +11,7 @@ from st_predict._spatialdata.counts import read_counts
 from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
 from st_predict._spatialdata.kept import check_distinct, check_named, gene_names, other_names, own_genes, say_left_out
 from st_predict._spatialdata.keys import Elements, Placed, check_region, place
+from st_predict._spatialdata.matrices import check_matrices
 from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
 from st_predict._spatialdata.shapes import circle_radii, own_shapes, shape_centers
@@ -90,6 +91,7 @@ def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
     table = sdata.tables[placed.table]
     own = f"sdata.tables[{placed.table!r}]"
     check_named(table, own)
+    check_matrices(table, own)
     check_region(sdata, placed)
     check_distinct(table.obs_names, "obs_names", own)
     check_distinct(pd.Index(gene_names(table)[own_genes(table)]), "var_names", own)
