@@ -62,7 +62,7 @@ def spots_in_tissue(frame: pd.DataFrame, where: str) -> NDArray[np.bool_]:
     column, positive = columns[0]
     if unknown := [value for value in comparable(frame[column]).unique() if isinstance(yes_or_no(value), str)]:
         raise InputError(
-            f"{where}[{column!r}] holds {str(unknown[0])!r}",
+            f"{where}[{column!r}] holds {', '.join(repr(str(value)) for value in unknown[:_NAMED])}",
             where=f"{where}[{column!r}]",
             expected="1 or True for spots in tissue, 0 or False for the others",
             remedy="correct the column, or rename it if it means something else than Space Ranger's in_tissue",
