@@ -160,6 +160,12 @@ def test_a_cohort(
         run()  # which would replace somebody's model
     quick_model.save(out / "model")
     run()
+    cut(out / "model" / "config.json")
+    with pytest.raises(InputError, match=r"out/model cannot be read as a model: config.json is cut") as error:
+        run()
+    assert error.value.where == "out_dir" and f"move {out / 'model'} away" in error.value.remedy
+    (out / "model").rename(tmp_path / "away")
+    assert set(run()["status"]) == {"skipped"}
     flip(out / "case_0.zarr" / "st_predict.json")
     with pytest.raises(InputError, match=r"case_0.zarr exists and is not an earlier prediction"):
         run()

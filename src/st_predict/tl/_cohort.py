@@ -244,7 +244,7 @@ def _check_out(out_dir: Path) -> None:
             expected="a new or empty folder, or that of an earlier cohort",
             remedy="choose another folder",
         )
-    check_model_path(out_dir / _MODEL)
+    check_model_path(out_dir / _MODEL, where="out_dir")
 
 
 def _holds_slides(out_dir: Path) -> bool:
