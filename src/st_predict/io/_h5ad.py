@@ -10,6 +10,7 @@ import numpy as np
 
 from st_predict._spatialdata.kept import in_memory, own_spots, widened
 from st_predict._spatialdata.matrices import check_written
+from st_predict._spatialdata.prediction import check_measured
 from st_predict.core.checks import check_counts
 from st_predict.core.errors import InputError
 from st_predict.core.sparse import check_sparse
@@ -90,6 +91,8 @@ def with_counts(adata: AnnData, layer: str | None, *, where: str) -> AnnData:
     try:
         if counts is None or not counts.shape[1]:
             raise _no_counts(where, place)
+        if place != RAW:
+            check_measured(adata, None if place == "X" else place, where=f"{where}.{place}", remedy=None)
         counts = in_memory(counts)
         check_sparse(counts, where=f"{where}.{place}")
         counts = widened(counts)
