@@ -75,17 +75,13 @@ def reliability(
     'Genes: rank correlation ...'
     """
     made_by = "st_predict.tl.cross_validate, its .genes"
+    _check_expected(table, method)
     table = check_columns(table, names=_NAMES, numbers=[*_NUMBERS, *_covered(table)], made_by=made_by)
     check_picture(axes, (1, 2), save)
     known = table["method"].astype(str)
     rows = table[known == choose(method, known, where="method")].dropna(subset=["pcc", "expected_pcc"])
     if rows.empty:
-        raise InputError(
-            f"{method} expected nothing of its genes: nothing was held out where it was trained",
-            where="method",
-            expected="a method that is stopped by inner folds, and two or more training sections in every fold",
-            remedy="choose another method",
-        )
+        raise _expected_nothing(method, where="method", remedy="choose another method")
     panels = new_axes(axes, (1, 2), (2 * _PANEL_IN + 1.0, _PANEL_IN + 0.4)).ravel()
     of_seeds = rows.groupby(["section", "gene"], sort=False, observed=True)
     rows = of_seeds.mean(numeric_only=True).reset_index()
@@ -93,6 +89,29 @@ def reliability(
     _draw_genes(panels[0], sections)
     _draw_intervals(panels[1], sections)
     return finish(panels, show=show, save=save)
+
+
+def _check_expected(table: pd.DataFrame, method: str) -> None:
+    """Refuse a table in which no method expected anything, as of a comparison that had nothing to learn it from."""
+    own = {*_NAMES, "pcc"} <= {*map(str, table.columns)} and len(table) > 0
+    if not own or "expected_pcc" in table or _covered(table):
+        return
+    n = table["section"].nunique()
+    raise _expected_nothing(
+        method,
+        where="table",
+        remedy="give cross_validate three sections or more: "
+        + ("of two, each fold trains on one" if n == 2 else "each fold is to train on two or more"),
+    )
+
+
+def _expected_nothing(method: str, *, where: str, remedy: str) -> InputError:
+    return InputError(
+        f"{method} expected nothing of its genes: nothing was held out where it was trained",
+        where=where,
+        expected="a method that is stopped by inner folds, and two or more training sections in every fold",
+        remedy=remedy,
+    )
 
 
 def _covered(table: pd.DataFrame) -> list[str]:
