@@ -210,6 +210,17 @@ def test_an_in_tissue_column_of_another_meaning(make_section: Make) -> None:
         read_section(on_glass(make_section("A"), lambda seen: seen & False), need_counts=False)
 
 
+@pytest.mark.parametrize("kind", [int, float, str, "category"])
+def test_numbers_that_are_no_marks(make_section: Make, kind: Any) -> None:
+    """A sign is part of a number, as a dash is none of a word."""
+    sdata = on_glass(make_section("A"), lambda seen: pd.Series(np.where(seen, 1, -1)).astype(kind).to_numpy())
+    with pytest.raises(InputError, match=r"obs\['in_tissue'\] holds '-1(.0)?'\n"):
+        read_section(sdata, need_counts=False)
+    sdata["table"].obs["in_tissue"] = [-1, 2, 1] * 14
+    with pytest.raises(InputError, match=r"obs\['in_tissue'\] holds '-1', '2'\n"):
+        read_section(sdata, need_counts=False)
+
+
 def test_training_and_prediction_are_those_without_glass(
     make_section: Make, quick: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -388,6 +388,20 @@ def test_several_subjects_in_one_section(make_section: Make) -> None:
     assert "one SpatialData for each section" in error.value.remedy
 
 
+@pytest.mark.parametrize("column", ["subject", "section"])
+def test_spots_without_a_subject_are_said(make_section: Make, column: str, caplog: Any) -> None:
+    sdata = make_section("A", subject="P1")
+    table = sdata.tables["table"]
+    table.obs[column] = pd.Categorical(["P1"] * 22 + [None] * 20)
+    assert getattr(read(sdata), "name" if column == "section" else column) == "P1"
+    said = f"obs[{column!r}] has no value in 20 of 42 spots: they are taken to be of {column} 'P1', as the others are"
+    assert said in caplog.text
+    caplog.clear()
+    table.obs["in_tissue"] = [1] * 22 + [0] * 20  # which take part in nothing
+    read(sdata)
+    assert "has no value" not in caplog.text
+
+
 def test_name_without_a_section_column_is_that_of_the_shapes(make_section: Make) -> None:
     sdata = make_section("A")
     del sdata.tables["table"].obs["section"]

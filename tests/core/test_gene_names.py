@@ -115,6 +115,15 @@ def test_several_sections_say_it_once(
     assert f"they differ only by their version suffix ({IDS[20]}.1 and {IDS[20]}.2)" in error.value.remedy
 
 
+@pytest.mark.parametrize("genes", [["G0", "G1"], ["g1", "G1"]])
+def test_a_list_in_another_case(make_section: Callable[..., Any], quick: dict[str, Any], genes: list[str]) -> None:
+    with pytest.raises(InputError, match="the gene list cannot be used: A lacks G") as error:
+        tl.train(make_section("A"), **{**quick, "genes": genes})
+    assert error.value.remedy.startswith(
+        "write each name once, as the tables have it, or drop it: they differ only by upper"
+    )
+
+
 def test_prediction_and_scores_say_it(
     mixed: list[Any], quick: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:

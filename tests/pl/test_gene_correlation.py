@@ -193,6 +193,16 @@ def test_what_cannot_be_drawn(made: SimpleNamespace, options: dict, said: str) -
     assert plt.get_fignums() == []
 
 
+def test_names_in_another_case(made: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+    one = made.section()
+    one.sdata["table"].var_names = one.sdata["table"].var_names.str.lower()
+    with pytest.raises(stp.InputError, match="0 of 3 genes were measured") as error:
+        stp.pl.gene_correlation(one.sdata)
+    assert "map the names of this table" in error.value.remedy
+    assert "they differ only by upper and lower case" in error.value.remedy
+    assert "P has 0 of the 3 predicted genes and lacks " in caplog.text  # other plots show what was predicted alone
+
+
 def test_too_few_spots(made: SimpleNamespace) -> None:
     one = made.section()
     totals = np.sort(one.counts.sum(axis=1))

@@ -64,8 +64,13 @@ def test_written_where_it_is_asked(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="ridge expected nothing of its genes"):
+    with pytest.raises(InputError, match="ridge expected nothing of its genes") as error:
         stp.pl.reliability(genes(), method="ridge")
+    assert error.value.remedy == "choose another method: nh2st"
+    with pytest.raises(InputError, match="ridge expected nothing of its genes: nothing was held out") as error:
+        stp.pl.reliability(genes().drop(columns=["expected_pcc", *SHARES]), method="ridge")
+    assert error.value.where == "table" and "of two sections, each fold trains on one" in error.value.expected
+    assert "three sections or more and a method that is trained by gradient" in error.value.remedy
     with pytest.raises(InputError, match="the table has no method 'nh3st'") as error:
         stp.pl.reliability(genes(), method="nh3st")
     assert "nh2st" in error.value.remedy

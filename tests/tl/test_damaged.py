@@ -13,6 +13,7 @@ from PIL import Image
 from spatialdata import SpatialData
 
 import st_predict as stp
+from st_predict._spatialdata.stored import open_store
 from st_predict.core.errors import InputError
 from st_predict.core.model.model import Model
 
@@ -159,6 +160,57 @@ def test_a_cohort(
         run()  # which would replace somebody's model
     quick_model.save(out / "model")
     run()
+    cut(out / "model" / "config.json")
+    with pytest.raises(InputError, match=r"out/model cannot be read as a model: config.json is cut") as error:
+        run()
+    assert error.value.where == "out_dir" and f"move {out / 'model'} away" in error.value.remedy
+    (out / "model").rename(tmp_path / "away")
+    assert set(run()["status"]) == {"skipped"}
     flip(out / "case_0.zarr" / "st_predict.json")
     with pytest.raises(InputError, match=r"case_0.zarr exists and is not an earlier prediction"):
         run()
+
+
+def drop_chunks(store: Path) -> None:
+    for place in ("X", "layers/predicted"):
+        for path in (store / "tables" / "predicted" / place).rglob("*"):
+            if path.is_file() and path.name != "zarr.json":
+                path.unlink()
+
+
+def test_a_store_of_a_cohort_that_has_lost_chunks(
+    make_section: Callable[..., SpatialData], quick_model: Model, tmp_path: Path, caplog: Any
+) -> None:
+    """Zarr reads zeros there: it is named and made again, and its neighbor is not."""
+    slides, out = draw(tmp_path, make_section, 2), tmp_path / "out"
+
+    def run() -> Any:
+        found = stp.tl.predict_cohort(slides, quick_model, out, um_per_px=4.0, n_jobs=1)
+        return found["status"].tolist(), [
+            open_store(out / f"case_{i}.zarr")["predicted"].layers["predicted"] for i in (0, 1)
+        ]
+
+    _, known = run()
+    drop_chunks(out / "case_0.zarr")
+    with pytest.raises(InputError, match="chunks are lost of tables/predicted/"):
+        open_store(out / "case_0.zarr")
+    status, again = run()
+    assert status == ["done", "skipped"] and all(map(np.array_equal, again, known))
+    assert "case_0.zarr is damaged: " in caplog.text and "its slide is predicted again" in caplog.text
+    (out / "case_1.zarr" / "shapes").rename(tmp_path / "shapes")
+    assert run()[0] == ["skipped", "done"]
+
+
+def test_a_store_that_was_worked_on_and_has_lost_chunks(
+    make_section: Callable[..., SpatialData], quick_model: Model, tmp_path: Path
+) -> None:
+    slides, out = draw(tmp_path, make_section, 1), tmp_path / "out"
+    stp.tl.predict_cohort(slides, quick_model, out, um_per_px=4.0, n_jobs=1)
+    drop_chunks(out / "case_0.zarr")
+    (out / "case_0.zarr" / "notes.txt").write_text("years of work")
+    with pytest.raises(InputError, match="case_0.zarr is damaged: chunks are lost of tables/predicted/") as error:
+        stp.tl.predict_cohort(slides, quick_model, out, um_per_px=4.0, n_jobs=1)
+    assert "move it away" in error.value.remedy
+    (out / "case_0.zarr").rename(tmp_path / "away")
+    found = stp.tl.predict_cohort(slides, quick_model, out, um_per_px=4.0, n_jobs=1)
+    assert found["status"].tolist() == ["done"]

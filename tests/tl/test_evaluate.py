@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 from spatialdata import SpatialData
 
+from st_predict import io, to_anndata
 from st_predict.core.errors import InputError
 from st_predict.core.model.model import Model
 from st_predict.pl import spatial_expression
@@ -104,6 +105,21 @@ def test_no_panel_gene(predicted: SpatialData) -> None:
     predicted.tables["table"].var_names = [f"ENSG{i}" for i in range(24)]
     with pytest.raises(InputError, match="section 'C' has none of the 10 predicted genes"):
         evaluate(predicted)
+
+
+def test_a_prediction_given_as_counts(predicted: SpatialData, make_section: Make, quick_model: Model) -> None:
+    with pytest.raises(
+        InputError, match="^layer 'predicted' is the prediction 'predicted', and holds no counts\n"
+    ) as error:
+        evaluate(predicted, layer="predicted")
+    assert error.value.remedy == "leave layer out: X holds counts"
+    with pytest.raises(InputError, match="^layer 'predicted' is the prediction"):
+        io.anndata(to_anndata(predicted), layer="predicted")
+    slide = make_section("D")
+    del slide.tables["table"]
+    predict(slide, quick_model)
+    with pytest.raises(InputError, match="^X is the prediction 'predicted', and holds no counts\n"):
+        train(slide, method="ridge", encoder="tiny", genes=5, table_key="predicted")
 
 
 def test_too_few_spots(predicted: SpatialData) -> None:

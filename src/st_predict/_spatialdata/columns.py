@@ -102,8 +102,11 @@ def column_name(name: object) -> str:
 
 def plain_word(value: object) -> str:
     """A value as words in lower case; bytes are text."""
-    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-    return re.sub(r"[-_\s]+", " ", text).strip().lower()
+    return re.sub(r"[-_\s]+", " ", _text(value)).strip().lower()
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def names_samples(values: pd.Series) -> bool:
@@ -179,6 +182,7 @@ def yes_or_no(value: object) -> bool | str | None:
     if word in _TRUE | _FALSE:
         return word in _TRUE
     try:
-        return {0.0: False, 1.0: True}.get(float(word), word)
+        number = float(_text(value))  # with its sign, which is none of a word's
+        return {0.0: False, 1.0: True}.get(number, f"{number:g}")
     except ValueError:
         return word

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from st_predict._spatialdata.kept import check_genes, own_counts, own_genes, own_spots
+from st_predict._spatialdata.kept import check_genes, in_memory, own_counts, own_genes, own_spots
+from st_predict._spatialdata.prediction import check_measured
 from st_predict.core.checks import check_counts, unmasked
 from st_predict.core.errors import InputError
+from st_predict.core.sparse import check_sparse
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -42,6 +44,9 @@ def read_counts(table: AnnData, placed: Placed) -> Any:
             expected="raw counts in X, or the name of the layer that holds them",
             remedy=_elsewhere(table, placed) or "put the raw counts into X",
         )
+    check_measured(table, layer, where=where, remedy=_elsewhere(table, placed))
+    counts = in_memory(counts)
+    check_sparse(counts, where=where)
     counts = own_counts(counts, own_spots(table), own_genes(table))
     try:
         check_counts(_values(counts), where=where)

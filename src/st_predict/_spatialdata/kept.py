@@ -62,7 +62,7 @@ def spots_in_tissue(frame: pd.DataFrame, where: str) -> NDArray[np.bool_]:
     column, positive = columns[0]
     if unknown := [value for value in comparable(frame[column]).unique() if isinstance(yes_or_no(value), str)]:
         raise InputError(
-            f"{where}[{column!r}] holds {str(unknown[0])!r}",
+            f"{where}[{column!r}] holds {', '.join(repr(str(value)) for value in unknown[:_NAMED])}",
             where=f"{where}[{column!r}]",
             expected="1 or True for spots in tissue, 0 or False for the others",
             remedy="correct the column, or rename it if it means something else than Space Ranger's in_tissue",
@@ -183,12 +183,17 @@ def gene_columns(table: AnnData, genes: Sequence[str | None]) -> NDArray[np.intp
     return np.array([-1 if gene is None else found.get(gene, -1) for gene in genes], np.intp)
 
 
+def in_memory(matrix: Any) -> Any:
+    """A matrix as NumPy or SciPy has it."""
+    if hasattr(matrix, "compute"):  # of dask, whose blocks may be sparse
+        matrix = matrix.compute()
+    if hasattr(matrix, "to_memory"):  # of a table that is backed by a file
+        matrix = matrix.to_memory()
+    return matrix
+
+
 def own_counts(counts: Any, spots: NDArray[np.bool_], genes: NDArray[np.bool_]) -> Any:
     """The section's part of a matrix ``(n_obs, n_vars)``, CSR or dense, in a type that counts can be added up in."""
-    if hasattr(counts, "compute"):  # of dask, whose blocks may be sparse
-        counts = counts.compute()
-    if hasattr(counts, "to_memory"):  # of a table that is backed by a file
-        counts = counts.to_memory()
     counts = widened(counts.tocsr() if hasattr(counts, "tocsr") else counts)
     if not spots.all():
         counts = counts[spots]

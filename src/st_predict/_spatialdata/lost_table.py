@@ -2,7 +2,7 @@
 
 Zarr reads a chunk that is gone as its fill value, 0 or "", and stores no chunk that is nothing else. So an absent chunk is a
 lost one only where it cannot be all zeros: in sparse matrices, in what names rows and columns, and in places. Elsewhere
-(dense matrices, marks, codes of categories) nobody can tell.
+(dense matrices, marks, codes of categories) nobody can tell, unless the store is of ours and lists its files.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.columns import plain_name
+from st_predict._spatialdata.matrices import check_written
 from st_predict._spatialdata.one_section import ARRAY_PLACES
 from st_predict.core.errors import InputError
+from st_predict.core.outputs import lost_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +29,7 @@ _NAMED = 3
 
 
 def check_tables(store: Path, *, where: str) -> None:
-    """Refuse a store whose tables have lost chunks. What cannot be opened is left to whoever reads it.
+    """Refuse a store whose tables have lost chunks, or rows of a matrix. What cannot be opened is left to whoever reads it.
 
     Raises
     ------
@@ -40,7 +42,12 @@ def check_tables(store: Path, *, where: str) -> None:
         root = zarr.open_group(store, mode="r")
         tables = dict(root["tables"].groups()) if "tables" in root else {}
         lost = [name for table in tables.values() for name in _lost(table, store)]
-    except (OSError, ValueError, KeyError, RuntimeError):
+        lost += [name for name in lost_arrays(store) if name.startswith("tables/") and name not in lost]
+        for name, table in tables.items() if not lost else ():
+            check_written(table, f"{store}/tables/{name}")
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, IndexError):
         return
     if lost:
         raise InputError(

@@ -239,6 +239,25 @@ def is_prediction(uns: Any, key: str) -> bool:
     return isinstance(record, dict) and record.get(PROVENANCE_KIND) in {PREDICTION, PREDICTION_TABLE}
 
 
+def check_measured(table: AnnData, layer: str | None, *, where: str, remedy: str | None) -> None:
+    """Refuse a layer, or ``X`` (``None``), as counts if it is a prediction of ours, or an end of its intervals.
+
+    Raises
+    ------
+    InputError
+        With the key of the prediction.
+    """
+    for key in [key for key in table.uns if is_prediction(table.uns, key)]:
+        own_table = table.uns[key][PROVENANCE_KIND] == PREDICTION_TABLE
+        if (layer is None and own_table) or layer in (key, *interval_keys(key)):
+            raise InputError(
+                f"{'X' if layer is None else f'layer {layer!r}'} is the prediction {key!r}, and holds no counts",
+                where=where,
+                expected="raw counts: whole numbers, 0 or more, none missing",
+                remedy=remedy or "give the measured counts: those that were predicted from the image are none",
+            )
+
+
 def no_prediction(key: str) -> InputError:
     """What is said where there is no prediction under a key."""
     return InputError(

@@ -9,8 +9,18 @@ import numpy as np
 from st_predict._spatialdata.columns import check_comparable, column_name
 from st_predict._spatialdata.counts import read_counts
 from st_predict._spatialdata.image import image_source, reduced_sources, say_what_is_lost
-from st_predict._spatialdata.kept import check_distinct, check_named, gene_names, other_names, own_genes, say_left_out
+from st_predict._spatialdata.kept import (
+    check_distinct,
+    check_named,
+    gene_names,
+    logger,
+    other_names,
+    own_genes,
+    own_spots,
+    say_left_out,
+)
 from st_predict._spatialdata.keys import Elements, Placed, check_region, place
+from st_predict._spatialdata.matrices import check_matrices
 from st_predict._spatialdata.one_section import check_one_section
 from st_predict._spatialdata.scale import find_scale
 from st_predict._spatialdata.shapes import circle_radii, own_shapes, shape_centers
@@ -90,6 +100,7 @@ def _rows(sdata: SpatialData, placed: Placed) -> AnnData:
     table = sdata.tables[placed.table]
     own = f"sdata.tables[{placed.table!r}]"
     check_named(table, own)
+    check_matrices(table, own)
     check_region(sdata, placed)
     check_distinct(table.obs_names, "obs_names", own)
     check_distinct(pd.Index(gene_names(table)[own_genes(table)]), "var_names", own)
@@ -142,7 +153,7 @@ def spot_diameter_px(sdata: SpatialData, placed: Placed) -> float:
 
 
 def _single(table: AnnData | None, column: str) -> str | None:
-    """The one value of an obs column that must be the same for all spots of a section."""
+    """The one value of an obs column that must be the same for all spots of a section; it is said where some lack it."""
     named = [] if table is None else [own for own in table.obs.columns if column_name(own) == column]
     if table is None or not named:
         return None
@@ -156,4 +167,13 @@ def _single(table: AnnData | None, column: str) -> str | None:
             expected=f"one {column} in a section",
             remedy="make one SpatialData for each section",
         )
-    return clean_name(str(names[0])) or None if len(names) else None
+    if not len(names):
+        return None
+    spots = own_spots(table)
+    if n_missing := int(table.obs[own].isna().to_numpy()[spots].sum()):
+        logger.warning(
+            "obs[%r] has no value in %d of %d spots: they are taken to be of %s %r, as the others are. Fill it in, or leave "
+            "these spots out if they are of another %s",
+            own, n_missing, spots.sum(), column, str(names[0]), column,
+        )  # fmt: skip
+    return clean_name(str(names[0])) or None

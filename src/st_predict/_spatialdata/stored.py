@@ -15,6 +15,7 @@ from st_predict._spatialdata.read import read_section
 from st_predict.core.codecs import check_codecs
 from st_predict.core.errors import InputError
 from st_predict.core.expression import sums, total_counts
+from st_predict.core.sparse import sparse_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +140,10 @@ class StoredCounts:
             for start in range(0, len(self._rows), _BAND_ROWS):
                 rows = self._rows[start : start + _BAND_ROWS]
                 first = int(rows.min())
-                band = widened(matrix[first : int(rows.max()) + 1].tocsr())[rows - first]
+                band = matrix[first : int(rows.max()) + 1]
+                if why := sparse_fault(band):
+                    raise ValueError(why)
+                band = widened(band.tocsr())[rows - first]
                 if self.shape[1] < band.shape[1]:
                     band = band[:, self._columns]
                 if not np.allclose(total_counts(band), self._totals[start : start + _BAND_ROWS]):

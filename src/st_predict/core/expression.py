@@ -243,11 +243,15 @@ def _listed_panel(sections: Sequence[Section], genes: list[str]) -> list[str]:
     if not genes or len(set(genes)) < len(genes) or missing:
         detail = "; ".join(f"{name} lacks {', '.join(lost[:10])}" for name, lost in missing.items())
         twice = sorted({g for g in genes if genes.count(g) > 1})
-        near = of_note(set().union(*missing.values()), set().union(*(s.gene_names for s in sections)) - set(genes))
+        lost, there = set().union(*missing.values()), set().union(*(s.gene_names.tolist() for s in sections))
+        near = of_note(lost, there - lost)
+        remedy = "drop those genes from the list, or pass a number to have the panel chosen"
+        if near and not lost & there:  # none of the sections has them as they are written
+            remedy = "write each name once, as the tables have it, or drop it"
         raise InputError(
             f"the gene list cannot be used: {detail or ('listed twice: ' + ', '.join(twice) if twice else 'it is empty')}",
             where="genes",
             expected="distinct names that every training section has",
-            remedy="drop those genes from the list, or pass a number to have the panel chosen" + near,
+            remedy=remedy + near,
         )
     return genes

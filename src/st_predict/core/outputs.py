@@ -97,11 +97,14 @@ def made_by() -> str:
     return f"{_MARK} {version('st-predict')}"
 
 
-def is_sealed(folder: Path, kind: str) -> bool:
-    """Whether a folder was sealed as such, and holds what it held then, no more and no less."""
+def is_sealed(folder: Path, kind: str, *, whole: bool = True) -> bool:
+    """Whether a folder was sealed as such, and holds what it held then, no more and, if it is to be whole, no less."""
     try:
         told = read_seal(folder) or {}
         listed = told["files"] if told["kind"] == kind else {}
+        if not whole:
+            lost = {*lost_files(folder)}
+            listed = {name: one for name, one in listed.items() if name not in lost}
         sizes, digests = ({name: one[i] for name, one in listed.items()} for i in range(2))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return False
@@ -113,6 +116,27 @@ def is_sealed(folder: Path, kind: str) -> bool:
         return same and sizes == _listing(folder, _size)
     # All is read only where nothing tells sooner, before work that takes far longer.
     return bool(sizes) and sizes == _listing(folder, _size) and digests == _listing(folder, _digest)
+
+
+def lost_files(folder: Path) -> list[str]:
+    """Files that a folder held when it was sealed, and that are gone, by their paths in it; none where it was not sealed."""
+    listed = (read_seal(folder) or {}).get("files")
+    return [name for name in listed if not os.path.lexists(folder / name)] if isinstance(listed, dict) else []
+
+
+def lost_arrays(folder: Path) -> list[str]:
+    """Arrays of a sealed Zarr store of which chunks are gone, though what describes them is as it was written.
+
+    An array that somebody wrote anew, in other chunks, has lost none.
+    """
+    arrays = dict.fromkeys(array for name in lost_files(folder) for array, _, chunk in [name.partition("/c/")] if chunk)
+    listed = (read_seal(folder) or {}).get("files", {})
+    found = []
+    for array in arrays:
+        name = f"{array}/zarr.json"
+        if (folder / name).is_file() and [*listed.get(name, ())] == [*_size_and_digest(folder / name)]:
+            found.append(array)
+    return found
 
 
 def foreign_files(folder: Path, own: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from st_predict._spatialdata.kept import check_distinct, check_named
+from st_predict._spatialdata.matrices import check_matrices
 from st_predict.core.arguments.checked import checked
 from st_predict.core.checks import check_spots_on_image, check_um_per_px
 from st_predict.core.errors import InputError
@@ -96,6 +97,7 @@ def anndata(
     whole: AnnData = read_h5ad(given, where=_WHERE) if given else adata
     _check_anndata(whole)
     check_named(whole, _WHERE)
+    check_matrices(whole, _WHERE)
     found, rows = find_library(whole, library, where=_WHERE)
     name = _section_name(section, found, given)
     chosen = whole if rows.all() else whole[rows]

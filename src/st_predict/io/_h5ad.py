@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from st_predict._spatialdata.kept import own_spots, widened
+from st_predict._spatialdata.kept import in_memory, own_spots, widened
+from st_predict._spatialdata.matrices import check_written
+from st_predict._spatialdata.prediction import check_measured
 from st_predict.core.checks import check_counts
 from st_predict.core.errors import InputError
+from st_predict.core.sparse import check_sparse
 from st_predict.io._checks import check_file
 
 if TYPE_CHECKING:
@@ -47,11 +50,16 @@ def read_h5ad(path: Path, *, where: str) -> AnnData:
         If it is missing, cut short, or no such file.
     """
     import anndata
+    import h5py
 
     check_fetched(path, where=where)
     try:
+        with h5py.File(path) as file:
+            check_written(file, path.name)
         return anndata.read_h5ad(path)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except InputError:
+        raise
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(
             f"{path.name} cannot be read: {' '.join(str(error).split())[:200]}",
             where=where,
@@ -83,7 +91,11 @@ def with_counts(adata: AnnData, layer: str | None, *, where: str) -> AnnData:
     try:
         if counts is None or not counts.shape[1]:
             raise _no_counts(where, place)
-        counts = widened(counts.compute() if hasattr(counts, "compute") else counts)
+        if place != RAW:
+            check_measured(adata, None if place == "X" else place, where=f"{where}.{place}", remedy=None)
+        counts = in_memory(counts)
+        check_sparse(counts, where=f"{where}.{place}")
+        counts = widened(counts)
         check_counts(_values(counts), where=f"{where}.{place}")
     except InputError as error:
         others = [name for name, matrix in _matrices(adata) if name != place and _are_counts(matrix)]

@@ -11,9 +11,8 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from st_predict.core.errors import InputError
+from st_predict.core.sparse import indices_fault, indptr_fault
 from st_predict.io._text import check_text, open_text
 
 if TYPE_CHECKING:
@@ -54,9 +53,8 @@ def read_matrix(path: Path) -> AnnData:
 def _check_indices(path: Path, matrix: Any, n_values: int) -> None:
     """Refuse places outside the matrix, and one place twice, which the reader of text has summed."""
     n, part = matrix.shape[1 if matrix.format == "csr" else 0], "indices"
-    low, high = (int(matrix.indices.min()), int(matrix.indices.max())) if matrix.nnz else (0, 0)
-    if low < 0 or high >= max(n, 1):
-        raise _damaged(path, part, f"are {low} to {high}, and there are {n} features")
+    if why := indices_fault(matrix.indices, n, "features"):
+        raise _damaged(path, part, why)
     if not matrix.has_canonical_format:  # unsorted, or twice
         matrix = matrix.copy()
         matrix.sum_duplicates()
@@ -75,20 +73,20 @@ def _check_h5(path: Path) -> int:
         shape = parts["shape"][:].tolist()
         if len(shape) != 2 or min(shape) < 0:
             raise _damaged(path, "shape", f"is {shape}")
-        lengths = {"barcodes": shape[1], "indptr": shape[1] + 1, "indices": len(parts["data"])}
+        lengths = {"barcodes": shape[1], "indices": len(parts["data"])}
         lengths |= {name: shape[0] for name in parts if name.startswith("features/")}
         for name, length in lengths.items():
             if len(parts[name]) != length:
                 raise _damaged(path, name, f"has length {len(parts[name])} in place of {length}")
-        starts = parts["indptr"][:].astype(np.int64)
-        if starts[0] != 0 or starts[-1] != len(parts["data"]) or (np.diff(starts) < 0).any():
-            raise _damaged(path, "indptr", f"does not rise from 0 to the number of values, {len(parts['data'])}")
+        n_values = len(parts["data"])
+        if why := indptr_fault(parts["indptr"][:], shape[1], n_values):
+            raise _damaged(path, "indptr", why)
         texts = {name: part[:] for name, part in parts.items() if _is_text(part)}
     for name, values in texts.items():
         if foreign := next((value for value in values if not value.isascii()), None):
             raise _damaged(path, name, f"holds {bytes(foreign)!r}, which is not plain text")
     _check_barcodes(path, "barcodes", texts["barcodes"].tolist())
-    return int(starts[-1])
+    return n_values
 
 
 def _parts(path: Path, matrix: Any) -> dict[str, h5py.Dataset]:

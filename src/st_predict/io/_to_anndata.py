@@ -11,6 +11,7 @@ from st_predict._spatialdata.columns import comparable
 from st_predict._spatialdata.image import image_source, reduced_sources
 from st_predict._spatialdata.kept import check_distinct, check_named, own_spots
 from st_predict._spatialdata.keys import Elements, Placed, check_region, is_our_table, place
+from st_predict._spatialdata.matrices import check_matrices
 from st_predict._spatialdata.prediction import is_prediction
 from st_predict._spatialdata.scale import find_scale
 from st_predict._spatialdata.shapes import circle_radii, row_shapes, shape_areas, shape_centers
@@ -75,6 +76,7 @@ def to_anndata(
     placed = _place(sdata, Elements(image_key, shapes_key, table_key))
     table = sdata.tables[placed.table]
     check_named(table, f"sdata.tables[{placed.table!r}]")
+    check_matrices(table, f"sdata.tables[{placed.table!r}]")
     check_distinct(table.obs_names, "obs_names", f"sdata.tables[{placed.table!r}]")
     check_region(sdata, placed)
     shapes = row_shapes(sdata, placed, np.ones(table.n_obs, bool))  # also of spots that are not in tissue

@@ -14,9 +14,9 @@ import numpy as np
 from st_predict._spatialdata.prediction import check_predicted, is_own_table, read_prediction
 from st_predict._spatialdata.read import read_section
 from st_predict.core.errors import InputError
-from st_predict.core.expression import section_expression
+from st_predict.core.expression import known_targets, section_expression
 from st_predict.core.fitting.plan import usable_spots
-from st_predict.core.gene_names import named_like
+from st_predict.core.gene_names import named_like, say_lost
 from st_predict.core.metrics import gene_scores
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def _with_measured(
     min_counts: float,
 ) -> Compared:
     measured = section_expression(section, genes)
+    lost = [gene for gene, has in zip(genes, known_targets(section, genes), strict=True) if not has]
+    say_lost(lost, genes, section.gene_names, of=section.name, so="there is no measurement of those")
     scored = usable_spots(section, min_counts)
     if not scored.any():
         raise InputError(

@@ -9,6 +9,7 @@ import numpy as np
 from st_predict._spatialdata.keys import Elements
 from st_predict.core.arguments.checked import checked
 from st_predict.core.errors import InputError
+from st_predict.core.gene_names import of_note
 from st_predict.core.metrics import agreement, correlation_matrix
 from st_predict.pl._compared import compare
 from st_predict.pl._figure import check_picture, figure_of, finish, new_axes
@@ -134,12 +135,16 @@ def _correlations(
     measured, predicted = (values[compared.scored] for values in (compared.measured, compared.predicted))
     known = np.flatnonzero(np.isfinite(measured).all(axis=0))
     if min(len(measured), len(known)) < _LEAST:
+        lost = [gene for i, gene in enumerate(compared.genes) if i not in known]
+        more = "name more genes" if most is None else "predict with a model of genes that this section has"
+        if near := of_note(lost, compared.section.gene_names):
+            more = f"map the names of this table to those of the training sections{near}"
         raise InputError(
             f"{len(measured)} of {compared.section.n_spots} spots have enough counts, and "
             f"{len(known)} of {len(compared.genes)} genes were measured",
             where="min_counts, genes",
             expected=f"at least {_LEAST} spots and {_LEAST} genes",
-            remedy="lower min_counts" if len(measured) < _LEAST else "name more genes",
+            remedy="lower min_counts" if len(measured) < _LEAST else more,
         )
     columns = known[np.argsort(-measured[:, known].std(axis=0, dtype=np.float64), kind="stable")[:most]]
     return columns, correlation_matrix(measured[:, columns]), correlation_matrix(predicted[:, columns])

@@ -75,17 +75,14 @@ def reliability(
     'Genes: rank correlation ...'
     """
     made_by = "st_predict.tl.cross_validate, its .genes"
+    _check_expected(table, method)
     table = check_columns(table, names=_NAMES, numbers=[*_NUMBERS, *_covered(table)], made_by=made_by)
     check_picture(axes, (1, 2), save)
     known = table["method"].astype(str)
     rows = table[known == choose(method, known, where="method")].dropna(subset=["pcc", "expected_pcc"])
     if rows.empty:
-        raise InputError(
-            f"{method} expected nothing of its genes: nothing was held out where it was trained",
-            where="method",
-            expected="a method that is stopped by inner folds, and two or more training sections in every fold",
-            remedy="choose another method",
-        )
+        others = known[table["expected_pcc"].notna()].unique().tolist()
+        raise _expected_nothing(method, others, where="method")
     panels = new_axes(axes, (1, 2), (2 * _PANEL_IN + 1.0, _PANEL_IN + 0.4)).ravel()
     of_seeds = rows.groupby(["section", "gene"], sort=False, observed=True)
     rows = of_seeds.mean(numeric_only=True).reset_index()
@@ -93,6 +90,27 @@ def reliability(
     _draw_genes(panels[0], sections)
     _draw_intervals(panels[1], sections)
     return finish(panels, show=show, save=save)
+
+
+def _check_expected(table: pd.DataFrame, method: str) -> None:
+    """Refuse a table in which no method expected anything, as of a comparison that had nothing to learn it from."""
+    made = {*_NAMES, "pcc"} <= {*map(str, table.columns)} and len(table) > 0
+    if made and "expected_pcc" not in table and not _covered(table):
+        choose(method, table["method"].astype(str), where="method")
+        raise _expected_nothing(method, [], where="table")
+
+
+def _expected_nothing(method: str, others: Sequence[str], *, where: str) -> InputError:
+    """Make the error for a method that expected nothing; ``others`` did."""
+    return InputError(
+        f"{method} expected nothing of its genes: nothing was held out where it was trained",
+        where=where,
+        expected="a method that inner folds stop, thus none in closed form such as ridge or mean, and two or more training "
+        "sections in a fold (of two sections, each fold trains on one)",
+        remedy=f"choose another method: {', '.join(others)}"
+        if others
+        else "run cross_validate with three sections or more and a method that is trained by gradient, such as nh2st",
+    )
 
 
 def _covered(table: pd.DataFrame) -> list[str]:

@@ -78,14 +78,16 @@ def run_cohort(
     with alone_in(out_dir), telling_what_is_left(lambda: left):
         for job in jobs:
             remove_unfinished(Path(job.store))
-            if _done_earlier(job, wanted) is None:
+        done = {job.name: done_earlier(Path(job.store), Path(job.path), job.of(wanted)) for job in jobs}
+        for job in jobs:
+            if done[job.name] is None:
                 check_store(Path(job.store))
             else:
                 shutil.rmtree(_part(job), ignore_errors=True)  # of a run that was killed when all was done
         rows = {
             job.name: _row(job, "skipped", reason="done earlier", **found)
             for job in jobs
-            if (found := _done_earlier(job, wanted)) is not None
+            if (found := done[job.name]) is not None
         }
         if rows:
             logger.info("%d of %d slides were done earlier", len(rows), len(jobs))
@@ -242,7 +244,7 @@ def _check_out(out_dir: Path) -> None:
             expected="a new or empty folder, or that of an earlier cohort",
             remedy="choose another folder",
         )
-    check_model_path(out_dir / _MODEL)
+    check_model_path(out_dir / _MODEL, where="out_dir")
 
 
 def _holds_slides(out_dir: Path) -> bool:
@@ -259,10 +261,6 @@ def _is_cut(manifest: Path) -> bool:
     """Whether a manifest ends before its header does, as after a crash of the machine."""
     begin = ",".join(COLUMNS).encode()
     return manifest.is_file() and begin.startswith(manifest.read_bytes()[: len(begin) + 1])
-
-
-def _done_earlier(job: _Job, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    return done_earlier(Path(job.store), Path(job.path), job.of(wanted))
 
 
 def _row(job: _Job, status: str, **values: Any) -> dict[str, Any]:

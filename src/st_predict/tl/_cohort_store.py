@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from st_predict._spatialdata.image import image_source, reduced_sources
+from st_predict.core.errors import InputError
 from st_predict.core.files import replacing_folder
-from st_predict.core.outputs import check_output, is_sealed, read_seal, seal
+from st_predict.core.log import logger
+from st_predict.core.outputs import check_output, is_sealed, lost_arrays, lost_files, read_seal, seal
 from st_predict.core.tiles.thumbnail import Box, read_thumbnail
 from st_predict.io._slide import slide_files
 
@@ -19,23 +21,57 @@ if TYPE_CHECKING:
 PREDICTION = "prediction"
 """What the seal of a store calls it."""
 _LOOK_PX = 2000
+_NAMED = 3
 
 
 def check_store(store: Path) -> None:
-    """Refuse to replace anything but a prediction, as it was written; a user may keep a slide under the same name."""
+    """Refuse to replace anything but a prediction, as it was written; a user may keep a slide under the same name.
+
+    One that has lost files, and is otherwise as it was written, may be replaced: it holds nobody's work.
+    """
     check_output(
-        store, lambda path: is_sealed(path, PREDICTION), what="an earlier prediction of st_predict", where="out_dir"
+        store,
+        lambda path: is_sealed(path, PREDICTION, whole=False),
+        what="an earlier prediction of st_predict",
+        where="out_dir",
     )
 
 
 def done_earlier(store: Path, slide: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """What the manifest says of a slide whose store is what would be made now; ``None`` where it is to be made."""
+    """What the manifest says of a slide whose store is what would be made now; ``None`` where it is to be made.
+
+    Raises
+    ------
+    InputError
+        If it has lost values and was worked on since, so that it may not be replaced.
+    """
     try:
         record = read_seal(store) or {}
         done = record["made_from"] == {**wanted, "slide": slide_state(slide)}
-        return dict(record["found"]) if done else None
+        found = dict(record["found"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return found if done and not _has_lost(store) else None
+
+
+def _has_lost(store: Path) -> bool:
+    """Whether a store has lost files, which Zarr would read as zeros, and is to be made again; it is said."""
+    if not (lost := lost_files(store)):
+        return False
+    if is_sealed(store, PREDICTION, whole=False):
+        logger.warning(
+            "%s is damaged: %d of its files are lost (%s%s); its slide is predicted again",
+            store, len(lost), ", ".join(lost[:_NAMED]), ", ..." if len(lost) > _NAMED else "",
+        )  # fmt: skip
+        return True
+    if arrays := lost_arrays(store):
+        raise InputError(
+            f"{store} is damaged: chunks are lost of {', '.join(arrays[:_NAMED])}; and it was changed since it was written",
+            where="out_dir",
+            expected="predictions as they were written, or with all that they held",
+            remedy="move it away, and give the same call again: its slide is predicted again",
+        )
+    return False
 
 
 def slide_state(path: Path) -> str:

@@ -55,8 +55,8 @@ def check_model_path(path: Path, *, where: str = "path") -> None:
     Raises
     ------
     InputError
-        If something that is not a model is there, or files beside a model's own, or nothing can be written there, or it is
-        the working folder.
+        If something that is not a model is there, a damaged one, files beside a model's own, or nothing can be written
+        there, or it is the working folder.
     """
     if os.path.realpath(path) in (os.path.realpath(os.curdir), os.path.realpath(os.sep)):
         raise InputError(
@@ -65,6 +65,7 @@ def check_model_path(path: Path, *, where: str = "path") -> None:
             expected="a new folder, or an earlier model to replace",
             remedy=f"name a folder in it, such as {str(path / 'model')!r}",
         )
+    _check_readable(path, where=where)
     if path.is_dir() and _is_model(path) and (others := foreign_files(path, MODEL_FILES)):
         raise InputError(
             f"{path} holds more than an earlier model: {', '.join(others[:4])}{', ...' if len(others) > 4 else ''}",
@@ -73,6 +74,24 @@ def check_model_path(path: Path, *, where: str = "path") -> None:
             remedy="choose another path, or move these files away",
         )
     check_output(path, _is_model, what="a model", where=where)
+
+
+def _check_readable(path: Path, *, where: str) -> None:
+    """Refuse a folder of a model's files of which config.json is damaged, as nobody can tell whose model it was."""
+    if not (path / _WEIGHTS).is_file() or foreign_files(path, MODEL_FILES):
+        return
+    try:
+        with opened_together(path, (_CONFIG,)) as files:
+            _read_config(path, files)
+    except OSError:
+        return
+    except InputError as error:
+        raise InputError(
+            error.what,
+            where=where,
+            expected="a new folder, or an earlier model to replace",
+            remedy=f"move {path} away and do the same again: the model is written there anew",
+        ) from error
 
 
 def read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
