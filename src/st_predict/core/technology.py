@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("st_predict")
 
-LEAST_COUNTS = 500.0
+LEAST_COUNTS = 500
 """Of a spot of an array: those of Visium and its elders are 55 to 150 um wide, and hold thousands of counts."""
-LEAST_COUNTS_OF_CELLS = 20.0
+LEAST_COUNTS_OF_CELLS = 20
 """Of a cell or a fine bin: a cell of Xenium holds a hundred or two."""
 CELLS_UM = 25.0
 """What lies closer than this are cells or fine bins: bins of Visium HD are 2 to 16 um wide, the spots of no array so small."""
