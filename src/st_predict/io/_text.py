@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TEXT = "utf-8-sig"  # spreadsheets put a byte-order mark before the first name
 _WIDE = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _BLOCK = 2**20
+_COMMA_WITHIN = re.compile(r"(?<=\d),(?=\d)")
 _WITH_COMMA = re.compile(r"\s*[-+]?\d[\d.]*,\d+\s*")
 
 
@@ -27,9 +28,10 @@ def separator(path: Path) -> str:
         line = file.readline()
     usual = "," if ".csv" in path.name.lower() else "\t"
     found = {sep: line.count(sep) for sep in (usual, "\t", ";", ",")}
-    # A tab is in no name, and a comma may be; behind semicolons it stands before decimals.
-    alone = usual == "\t" or not (found["\t"] or found[";"] > found[","])
-    return usual if found[usual] and alone else max(found, key=lambda sep: found[sep])
+    # A tab is in no name, and a comma may be. Between semicolons and within numbers alone it stands before decimals.
+    decimal = found[";"] and found[","] == len(_COMMA_WITHIN.findall(line))
+    alone = usual == "\t" or not (found["\t"] or decimal)
+    return usual if found[usual] and alone else max(found, key=lambda sep: found[sep] * (sep != "," or not decimal))
 
 
 def compression(path: Path) -> Literal["gzip"] | None:
