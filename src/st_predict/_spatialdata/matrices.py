@@ -31,6 +31,8 @@ def check_matrices(table: AnnData, own: str) -> None:
     for kind in _KINDS:
         columns = "genes" if kind == "layers" else "spots" if kind == "obsp" else "columns"
         for name, matrix in getattr(table, kind).items():
+            if name is None:  # X, from AnnData 0.13 on
+                continue
             check_sparse(
                 matrix,
                 where=f"{own}.{kind}[{name!r}]",
