@@ -24,8 +24,8 @@ UM_PER_PX = 4.0
 PITCH_PX = 24
 QUICK = {"encoder": "tiny", "genes": 10, "max_epochs": 2, "batch_size": 16}
 """Arguments of a training that takes a fraction of a second."""
-START_FIRST = ("integration", "test_kills.py", "test_bad_input.py", "test_examples.py", "tl", "cli")
-"""Folders and files of tests that train, and so take longest."""
+START_FIRST = ("test_kills.py", "test_bad_input.py", "integration", "test_examples.py", "tl", "cli")
+"""Folders and files of tests that train, and so take longest; the two sweeps first of all, side by side."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
