@@ -10,11 +10,14 @@ import os
 import pickle
 import shutil
 import signal
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from st_predict.core.ending import PARENT
 from st_predict.core.files import clear_temporary, temporary_folder
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 _ENDS_WITH_US = "st_predict.core.ending"  # what a process of the cluster loads as it starts, see dask_setup there
 
 _SCRATCH, _DASK_SAYS = "DASK_TEMPORARY_DIRECTORY", "DASK_LOGGING__DISTRIBUTED"
+
+
+_ENDED_S = 5.0
 
 
 def n_cores() -> int:
@@ -116,10 +122,45 @@ def _run_in_processes(
                 silence_logs=logging.CRITICAL,
                 security=security,
             )
-        with cluster, Client(cluster) as client:
-            yield from _run_by(partial(_submit, client, str(path)), len(jobs), lambda: n_jobs)
+        try:
+            with Client(cluster) as client:
+                yield from _run_by(partial(_submit, client, str(path)), len(jobs), lambda: n_jobs)
+        finally:
+            _end(cluster)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(cluster: Any) -> None:
+    """End a cluster and all processes that it has started, whatever they are at.
+
+    Dask kills children first, whose parents then complain, and fails where one ends by itself at that moment. So workers
+    are killed here, parents first, and dask finds them gone.
+    """
+    from distributed.core import Status
+
+    _kill(cluster.workers.values())
+    try:
+        cluster.close()
+    except psutil.NoSuchProcess:
+        _kill([cluster.scheduler])
+        cluster.status = Status.closed
+
+
+def _kill(started: Iterable[Any]) -> None:
+    """Kill processes with those that they have started, and wait until their end is known."""
+    started = [one.process for one in started if one.process is not None and one.process.returncode is None]
+    family = []
+    for one in started:
+        with suppress(psutil.NoSuchProcess):
+            first = psutil.Process(one.pid)
+            family += [first, *first.children(recursive=True)]
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    until = time.monotonic() + _ENDED_S
+    while any(one.returncode is None for one in started) and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def _submit(client: Any, path: str, i: int) -> Any:
