@@ -9,11 +9,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from st_predict.core.maker import making
+from st_predict.tl import _processes
 from st_predict.tl._processes import n_cores, run_jobs
 
 
@@ -202,3 +204,22 @@ def test_nobody_else_speaks_to_the_processes_of_a_run() -> None:
             assert {place.split("//")[1].split(":")[0] for place in found} == {"127.0.0.1"}, found
             assert all(answer.startswith("refused") for answer in found.values()), found
     assert dict(os.environ) == before
+
+
+def test_processes_that_have_ended_by_themselves_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before they are looked for, and while they are killed; their children end all the same."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    alive = subprocess.Popen(
+        [sys.executable, "-c", "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert alive.stdout is not None
+    child = psutil.Process(int(alive.stdout.readline()))
+    alive.stdout.close()
+    monkeypatch.setattr(_processes, "_ENDED_S", 0.5)
+    started = [SimpleNamespace(process=SimpleNamespace(pid=one.pid, returncode=None)) for one in (gone, alive)]
+    _processes._kill([*started, SimpleNamespace(process=None)])
+    assert alive.wait(10) == -signal.SIGKILL
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
