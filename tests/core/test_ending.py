@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import psutil
 import pytest
 
+from st_predict.core import ending
 from st_predict.core.ending import Terminated, ended_by_signals, telling_what_is_left
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -64,17 +66,64 @@ def test_whoever_handles_a_signal_keeps_it() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def test_a_signal_that_came_where_nothing_can_be_raised_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.mark.parametrize("where", ["destructor", "callback of a weak reference"])
+def test_a_signal_that_came_where_nothing_can_be_raised_is_raised_after_it(
+    number: int,
+    error: type[BaseException],
+    where: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def drop() -> None:
+        os.kill(os.getpid(), number)
+        for _ in range(100):  # until the handler has run in here, where what it raises is dropped
+            pass
+
     class Dying:
         def __del__(self) -> None:
-            os.kill(os.getpid(), signal.SIGTERM)
-            for _ in range(100):  # until the handler has run in here, where what it raises is dropped
+            if where == "destructor":
+                drop()
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    begin = time.monotonic()
+    with pytest.raises(error), ended_by_signals():
+        one = Dying()
+        watch = weakref.ref(one, lambda _: drop() if where != "destructor" else None)
+        del one
+        assert watch() is None
+        time.sleep(20)
+    assert time.monotonic() - begin < 10 and capfd.readouterr().err == ""
+    assert sys.unraisablehook is sys.__unraisablehook__
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_one_that_was_dropped_at_the_very_end_is_raised_there(
+    number: int, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dying:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+            for _ in range(100):
                 pass
 
-    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    with pytest.raises(Terminated, match="ended by SIGTERM"), ended_by_signals():
+    monkeypatch.setattr(ending, "_AGAIN_S", 60)
+    with pytest.raises(error), ended_by_signals():
         one = Dying()
         del one
+
+
+def test_what_else_is_dropped_is_told_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dying:
+        def __del__(self) -> None:
+            raise ValueError("of something else")
+
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: told.append(str(dropped.exc_value)))
+    with ended_by_signals():
+        one = Dying()
+        del one
+    assert told == ["of something else"]
 
 
 def test_other_threads_leave_signals_alone() -> None:

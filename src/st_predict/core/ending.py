@@ -5,12 +5,14 @@ A signal to end becomes an exception, so that unfinished work is tidied up and t
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import signal
+import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ PARENT = "ST_PREDICT_PARENT"
 """Variable of the environment that names the process another one works for."""
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _LOOK_S = 0.5
+_AGAIN_S = 0.01
 
 
 class Terminated(SystemExit):
@@ -34,6 +37,7 @@ class Terminated(SystemExit):
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
+        self.number = number
         self.signal = signal.Signals(number).name
 
     def __str__(self) -> str:
@@ -44,29 +48,64 @@ class Terminated(SystemExit):
 def ended_by_signals() -> Iterator[None]:
     """Within it, SIGTERM and SIGHUP raise :class:`Terminated` in the main thread, once, and Ctrl-C ``KeyboardInterrupt``.
 
-    Handlers that exist already stay.
+    Handlers that exist already stay. Where an exception is dropped, as in a destructor, it is raised again a moment later.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    came: list[BaseException] = []
 
     def end(number: int, _frame: object) -> None:
         if not came:  # what is being tidied up is not broken off
-            came.append(number)
-            raise Terminated(number)
+            came.append(Terminated(number))
+            raise came[0]
 
     handlers = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(_SIGNALS, end)}
     taken = [one for one in handlers if signal.getsignal(one) == signal.SIG_DFL]  # nohup has SIGHUP ignored
     try:
         for one in taken:
             signal.signal(one, handlers[one])
-        yield
+        with _raised_again(came) if taken else nullcontext():
+            yield
     finally:
         for one in taken:
             signal.signal(one, signal.SIG_DFL)
-    if came:  # raised where nothing can be, as in a destructor, and lost there
-        raise Terminated(came[0])
+    if came:  # and went no further, as in code that lets nothing through
+        raise came[0]
+
+
+@contextmanager
+def _raised_again(came: list[BaseException]) -> Iterator[None]:
+    """Send a signal once more whose exception Python dropped, having printed it, since nothing waits for it.
+
+    That is so in destructors, callbacks of weak references and callbacks from C. ``came`` has the exception until then.
+    """
+    tell, over = sys.unraisablehook, threading.Event()
+
+    def take(dropped: sys.UnraisableHookArgs) -> None:
+        error = dropped.exc_value
+        if isinstance(error, Terminated | KeyboardInterrupt):
+            came[:] = [error.with_traceback(None)]  # which holds what is being destroyed
+            # From a thread: what this one sent itself would be raised, and dropped, in here. One that takes no lock to
+            # start, since this may have come while such a lock is held.
+            _thread.start_new_thread(send, (getattr(error, "number", signal.SIGINT),))
+        else:
+            tell(dropped)
+
+    def send(number: int) -> None:
+        if not over.wait(_AGAIN_S):
+            came.clear()
+            if hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(threading.main_thread().ident or 0, number)  # ends its waiting, too
+            else:
+                signal.raise_signal(number)
+
+    sys.unraisablehook = take
+    try:
+        yield
+    finally:
+        over.set()
+        sys.unraisablehook = tell
 
 
 @contextmanager
