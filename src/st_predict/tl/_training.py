@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import replace
 from importlib.metadata import version
@@ -91,7 +92,7 @@ def encode_sections(
         for section in read.sections:
             say_glass(section)
         tiles = store.tiles(read.sections, spec, frozen.encoder.tile_px)
-        return EncodedTiles(tiles, spec, frozen.identity, frozen.encoder)
+        return EncodedTiles(tiles, spec, frozen.identity, copy.deepcopy(frozen.encoder).cpu())
     for one, found in zip(read.objects, read.placed, strict=True):
         if not isinstance(one, Path):
             check_features_key(one.tables[found.table], features_key(frozen.name))

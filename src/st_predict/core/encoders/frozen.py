@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from st_predict.core.encoders.embed import embed_section
-from st_predict.core.encoders.registry import build_encoder
+from st_predict.core.encoders.registry import SHIPPED, build_encoder
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +53,15 @@ def torch_device(name: str) -> str:
     return name
 
 
+@cache
+def _shared(name: str, device: str) -> Encoder:
+    """One network a process, built and converted once for all sections and slides: its weights cannot change meanwhile.
+
+    One a device, so that none is moved while another thread works with it.
+    """
+    return build_encoder(name).to(device)
+
+
 class FrozenEncoder:
     """An encoder that is built when first needed, and how to run it.
 
@@ -72,7 +81,9 @@ class FrozenEncoder:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The network."""
+        """The network, which others may share: copy it before changing it or moving it to another device."""
+        if self.weights is None and self.name in SHIPPED:
+            return _shared(self.name, self.device)
         return build_encoder(self.name, self.weights)
 
     @cached_property

@@ -22,6 +22,8 @@ ENCODERS: dict[str, Callable[[str, str | None, bool], Encoder]] = {
     "resnet18": imagenet.resnet18,
     "tiny": tiny.tiny,
 }
+SHIPPED = frozenset({"efficientnet_lite0", "tiny"})
+"""Those whose weights come with a package; all others are read from files, or from a model hub's cache."""
 
 
 def build_encoder(

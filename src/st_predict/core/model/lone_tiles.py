@@ -135,7 +135,7 @@ class _LoneTiles:
 
     def __init__(self, model: TileModel) -> None:
         self._model, self._device = model, "cpu"
-        self.encoder: Encoder = copy.deepcopy(model.encoder) if model.encoder else _frozen(model)
+        self.encoder: Encoder = copy.deepcopy(model.encoder or _frozen(model)).cpu()
         self.encoder.eval()
         self.network = copy.deepcopy(model.network).eval()
         widths = model.tiles.widths_um or model.tiles.widths_px
