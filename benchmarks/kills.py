@@ -69,6 +69,14 @@ class Ended(NamedTuple):
     processes_left: int
 
 
+class Unbroken(NamedTuple):
+    """A command that nobody killed: the folder it worked in, its result, and the seconds it took."""
+
+    work: Path
+    result: Any
+    seconds: float
+
+
 def in_fork(work: Callable[[], Any]) -> Any:
     """What a function returns, from a process of its own: this one stays without threads."""
     return in_forks([work])[0]
@@ -319,14 +327,16 @@ def result_of(case: Case, work: Path) -> Any:
     return in_fork(read)
 
 
-def try_one(case: Case, folder: Path, whole: Any, seconds: float, draws: random.Random, aimed: bool) -> dict[str, Any]:
-    """Kill a command once, give it once more, and compare."""
+def try_one(case: Case, folder: Path, unbroken: Unbroken, draws: random.Random, aimed: bool) -> dict[str, Any]:
+    """Kill a command once, over what an earlier one left or over nothing, give it once more, and compare."""
+    whole, seconds = unbroken.result, unbroken.seconds * (STARTING if case.like else 1)
     work = folder / "work"
-    work.mkdir(parents=True)
     number = draws.choice(list(SIGNALS))
     earlier = case.replaces and draws.random() < 0.5
     if earlier:
-        run_whole(case.arguments(work), folder)
+        shutil.copytree(unbroken.work, work)
+    else:
+        work.mkdir(parents=True)
     after, nth = (None, draws.choice([1, 1, 2, 3, 5, 8])) if aimed else (draws.uniform(0, 1) * seconds, 0)
     killed = run_killed(case.arguments(work), folder, number, after, nth)
     lost = earlier and result_of(case, work) != whole
@@ -356,22 +366,21 @@ def try_all(place: Path, n_random: int, n_aimed: int, seed: int, at_once: int) -
     in_fork(lambda: draw(inputs))
     known = cases(inputs)
     alone = [case for case in known if not case.like]
-    ended = in_turn([partial(unbroken, case, place / f"whole_{i}") for i, case in enumerate(alone)], at_once)
-    wholes = {case.name: whole for case, whole in zip(alone, ended, strict=True)}
+    ended = in_turn([partial(run_unbroken, case, place / f"whole_{i}") for i, case in enumerate(alone)], at_once)
+    wholes = {case.name: Unbroken(Path(work), *told) for case, (work, *told) in zip(alone, ended, strict=True)}
 
     def try_number(i: int) -> dict[str, Any]:
         case = known[i % len(known)]
-        result, seconds = wholes[case.like or case.name]
-        seconds *= STARTING if case.like else 1
-        row = try_one(case, place / str(i), result, seconds, random.Random(f"{seed} {i}"), aimed=i >= n_random)
+        whole = wholes[case.like or case.name]
+        row = try_one(case, place / str(i), whole, random.Random(f"{seed} {i}"), aimed=i >= n_random)
         shutil.rmtree(place / str(i), ignore_errors=True)
         return row
 
     return in_turn([partial(try_number, i) for i in range(n_random + n_aimed)], at_once)
 
 
-def unbroken(case: Case, folder: Path) -> tuple[Any, float]:
-    """The result of a command that nobody kills, and the seconds it takes."""
+def run_unbroken(case: Case, folder: Path) -> tuple[str, Any, float]:
+    """Run a command that nobody kills; what :class:`Unbroken` has of it."""
     work = folder / "work"
     work.mkdir(parents=True)
     done = run_whole(case.arguments(work), folder)
@@ -379,7 +388,7 @@ def unbroken(case: Case, folder: Path) -> tuple[Any, float]:
         raise RuntimeError(f"{case.name} fails:\n{(folder / 'log.txt').read_text()}")
     result = in_fork(lambda: case.result(work))  # ends here if it cannot be read
     print(f"{case.name}: {done.seconds:.1f} s", flush=True)
-    return result, done.seconds
+    return str(work), result, done.seconds
 
 
 def main() -> int:

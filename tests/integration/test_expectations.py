@@ -13,7 +13,7 @@ DRAW = 2  # on which the expectation was once three times what was reached
 
 def test_as_much_is_reached_on_other_patients_as_was_expected() -> None:
     """Two patients in turn, each alone, tried on one section of every other; see ``benchmarks/honesty.py`` for more."""
-    drawn = stp.datasets.synthetic_tissue(n_sections=12, n_subjects=4, subjects="patients", size_um=1500, seed=DRAW)
+    drawn = stp.datasets.synthetic_tissue(n_sections=10, n_subjects=4, subjects="patients", size_um=1500, seed=DRAW)
     patient = {name: str(sdata.tables["table"].obs["subject"].iloc[0]) for name, sdata in drawn.items()}
     first = {one: next(name for name in drawn if patient[name] == one) for one in sorted(set(patient.values()))}
     for name in first.values():
