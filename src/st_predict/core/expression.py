@@ -74,7 +74,7 @@ def _per_count(counts: Any) -> NDArray[np.float32]:
 
 def gene_columns(gene_names: NDArray[np.str_], wanted: Sequence[str]) -> NDArray[np.intp]:
     """Column of every wanted gene, -1 where the section does not have it."""
-    position = {gene: i for i, gene in enumerate(gene_names)}
+    position = {gene: i for i, gene in enumerate(gene_names.tolist())}
     return np.array([position.get(gene, -1) for gene in wanted], dtype=np.intp)
 
 

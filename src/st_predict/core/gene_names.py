@@ -42,6 +42,8 @@ def clean_name(name: object) -> str:
 
     Empty for what is no name: neither text nor a number, such as a missing value, or a row of a MultiIndex.
     """
+    if isinstance(name, str) and name.isascii():  # as nearly all are, by the ten thousand
+        return name.strip()
     if not isinstance(name, str | Real) or name != name:
         return ""
     return re.sub(r"^[\s\ufeff\u200b]+|[\s\ufeff\u200b]+$", "", str(name))
