@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -195,3 +197,36 @@ def test_folders_to_write_lie_side_by_side(tmp_path: Path, places: dict[str, str
         check_places(**{where: tmp_path / place for where, place in places.items()})
     check_places(out=tmp_path / "run", tile_store=tmp_path / "runs", checkpoint_dir=None)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "link", "there"]
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="no mount point that is there on every Linux")
+def test_a_mount_point_is_not_replaced_and_may_hold_what_is_written() -> None:
+    with pytest.raises(InputError, match="^/dev/shm is a mount point, which nothing can take the place of") as error:
+        check_output(Path("/dev/shm"), lambda path: True, what="a model", where="out")
+    assert error.value.remedy == "name one within it, such as '/dev/shm/out'"
+    check_output(Path("/dev/shm/st_predict_out"), lambda path: False, what="a model", where="out")
+    check_places(out=Path("/dev/shm"))
+
+
+def test_mounts_of_the_same_file_system_and_with_blanks_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "a b\\c"
+    place.mkdir()
+    told = f"36 35 98:0 /mnt1 {tmp_path}/a\\040b\\134c rw,noatime master:1 - ext3 /dev/root rw\n"
+    monkeypatch.setattr(Path, "read_bytes", lambda _: told.encode())
+    with pytest.raises(InputError, match="is a mount point"):
+        check_output(place, lambda path: True, what="a model", where="out")
+    check_output(tmp_path / "a", lambda path: True, what="a model", where="out")
+
+
+def test_a_folder_that_takes_no_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(dir: Path) -> Any:
+        if dir == tmp_path / "out":
+            raise OSError(30, "Read-only file system")
+        return tempfile.NamedTemporaryFile(dir=dir)
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr("st_predict.core.outputs.tempfile.TemporaryFile", closed)
+    with pytest.raises(InputError, match="out cannot be written: .*out cannot be written to"):
+        check_places(out=tmp_path / "out")

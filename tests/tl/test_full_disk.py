@@ -61,10 +61,18 @@ def test_a_full_disk_is_not_a_quota(number: int, tmp_path: Path) -> None:
         errno.ENOSPC: "there is no room left",
         errno.EDQUOT: "a quota, or a limit to the size of a file, was reached",
     }
-    match = rf"deep/er/m was not written: {said[number]} \(0.0 kB were written"
+    match = rf"deep/er/m was not written: {said[number]} \(0 bytes were written"
     with pytest.raises(NotWritten, match=match), replacing_folder(tmp_path / "deep" / "er" / "m"):
         raise OSError(number, os.strerror(number))
     assert not list(tmp_path.iterdir()), "folders that were made for it are gone"
+
+
+def test_what_cannot_be_replaced_is_not_written_and_is_said(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    with pytest.raises(NotWritten, match="m was not written: something holds it in its place"):
+        with replacing_folder(tmp_path / "m"):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))  # as renaming onto a mount point does
+    assert [one.name for one in tmp_path.iterdir()] == ["m"]
 
 
 def test_how_much_is_missing_is_said(quick_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

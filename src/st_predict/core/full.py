@@ -109,6 +109,13 @@ def _told(path: Path, made: Path, error: Exception) -> NotWritten | None:
             expected="a path in a folder that can be written to",
             remedy="choose another path",
         )
+    if errno.EBUSY in numbers:
+        return NotWritten(
+            f"{path} was not written: something holds it in its place ({error})",
+            where=str(path),
+            expected="a path where nothing is mounted, and which no other run replaces at the same time",
+            remedy="choose another path",
+        )
     written, free = _size(made), _free(made)
     if any(number in _LIMITED for number in numbers) or _says(error, _LIMITED_SAID):
         return NotWritten(
@@ -130,6 +137,8 @@ def _told(path: Path, made: Path, error: Exception) -> NotWritten | None:
 
 def _bytes(n_bytes: int) -> str:
     """A size as people read it."""
+    if n_bytes < 1e3:
+        return f"{n_bytes} bytes"
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"
 
 

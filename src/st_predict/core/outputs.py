@@ -219,6 +219,13 @@ def check_output(path: Path, ours: Callable[[Path], bool], *, what: str, where: 
             expected=f"a new path, or {what} to which nothing was added since",
             remedy="choose another path, or move away what is there",
         )
+    if _is_mount(path):
+        raise InputError(
+            f"{path} is a mount point, which nothing can take the place of",
+            where=where,
+            expected="a path that can be made or replaced as a whole",
+            remedy=f"name one within it, such as {str(path / 'out')!r}" if path.is_dir() else "choose another path",
+        )
     check_writable(path, where=where)
 
 
@@ -234,6 +241,11 @@ def check_writable(path: Path, *, where: str) -> None:
     check_holder(holder, where=where)
     while not os.path.lexists(holder):
         holder = holder.parent
+    _check_can_hold(holder, path, where=where)
+
+
+def _check_can_hold(holder: Path, path: Path, *, where: str) -> None:
+    """Refuse a path for which files would be made in a folder that takes none."""
     if not _can_hold(holder):
         raise InputError(
             f"{path} cannot be written: {holder} " + ("cannot be written to" if holder.is_dir() else "is not a folder"),
@@ -252,6 +264,17 @@ def _check_link(path: Path, *, where: str) -> None:
             expected="a path that is no link, or one that leads somewhere",
             remedy="remove the link, or make what it points at",
         )
+
+
+def _is_mount(path: Path) -> bool:
+    """Whether something is mounted at a path, be it another part of the same file system, as Docker mounts folders."""
+    place = os.path.realpath(path)
+    try:
+        told = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:  # of Linux alone
+        return os.path.ismount(place)
+    escaped = re.sub(rb"[\\\s]", lambda found: b"\\%03o" % found[0][0], os.fsencode(place))
+    return any(line.split(b" ")[4] == escaped for line in told)
 
 
 def _can_hold(folder: Path) -> bool:
@@ -335,11 +358,14 @@ def check_places(**places: str | Path | None) -> None:
     for where, place in given.items():
         _check_link(place, where=where)
         check_holder(place, where=where)
-        check_writable(place, where=where)
-        if place.exists() and not place.is_dir():
+        if place.is_dir():
+            _check_can_hold(place, place, where=where)
+        elif place.exists():
             raise InputError(
                 f"{place} is a file", where=where, expected="a folder, new or there", remedy="choose another path"
             )
+        else:
+            check_writable(place, where=where)
     check_side_by_side(given)
 
 
