@@ -72,16 +72,17 @@ def test_what_a_killed_run_left_is_removed_where_nothing_is_left_to_do(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_processes_are_deaf_to_ctrl_c() -> None:
-    """A terminal sends it to all of them; one that is still starting would end with a traceback."""
+def test_processes_are_deaf_to_what_is_sent_to_all() -> None:
+    """As a terminal sends Ctrl-C, and a scheduler SIGTERM; one that is still starting would end with a traceback."""
 
-    def work(_: None) -> bool:
+    def work(_: None) -> list[str]:
         import signal
 
-        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+        return sorted(one.name for one in signal.pthread_sigmask(signal.SIG_BLOCK, set()))
 
-    assert [found for _, found, _ in run_jobs(work, None, [(), ()], n_jobs=2)] == [True, True]
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+    every = ["SIGHUP", "SIGINT", "SIGTERM"]
+    assert [found for _, found, _ in run_jobs(work, None, [(), ()], n_jobs=2)] == [every, every]
+    assert not {*every} & {one.name for one in signal.pthread_sigmask(signal.SIG_BLOCK, set())}
 
 
 def test_our_error_crosses_a_process_border_whole() -> None:

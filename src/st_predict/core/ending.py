@@ -22,6 +22,8 @@ logger = logging.getLogger("st_predict")
 PARENT = "ST_PREDICT_PARENT"
 """Variable of the environment that names the process another one works for."""
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+TOLD_BY = frozenset({signal.SIGINT, *_SIGNALS})
+"""Signals that tell a run to end, and are often sent to all of its processes at once."""
 _LOOK_S = 0.5
 _AGAIN_S = 0.01
 
@@ -150,6 +152,6 @@ def dask_setup(_server: object) -> None:
     if hasattr(signal, "pthread_sigmask"):
         from multiprocessing import resource_tracker
 
-        # The tracker lets Ctrl-C through again as it starts; what this process starts shall not hear it either.
+        # The tracker lets them through again as it starts; what this process starts shall not hear them either.
         resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_BY)

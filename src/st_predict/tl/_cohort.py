@@ -278,7 +278,7 @@ def _row(job: _Job, status: str, **values: Any) -> dict[str, Any]:
 def _said(error: Exception) -> str:
     """One line a user can read."""
     if type(error).__name__ == "KilledWorker":
-        return "its process died twice (out of memory?)"
+        return "its process died twice: out of memory, or a crash in a library that reads it"
     text = error.what + f" ({error.remedy})" if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:400]
 

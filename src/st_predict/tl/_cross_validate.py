@@ -247,5 +247,5 @@ def _run(
 def _said(error: Exception) -> str:
     """One line a user can read."""
     if type(error).__name__ == "KilledWorker":
-        return "its process died twice (out of memory?)"
+        return "its process died twice: out of memory, or a crash in a library"
     return f"{type(error).__name__}: {shorten(str(error), 300, placeholder=' ...')}"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from st_predict.core.ending import PARENT
+from st_predict.core.ending import PARENT, TOLD_BY
 from st_predict.core.files import clear_temporary, temporary_folder
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _run_in_processes(
         environment = {
             **_for_workers(max(1, n_cores() // n_jobs)), **_keys(security), _SCRATCH: str(folder), _DASK_SAYS: "critical"
         }  # fmt: skip
-        with _environment(environment), _deaf_to_ctrl_c():
+        with _environment(environment), _deaf():
             cluster = SubprocessCluster(
                 n_workers=n_jobs,
                 threads_per_worker=1,
@@ -222,12 +222,12 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes that start now do not hear Ctrl-C, which a terminal sends to all: this one does, and ends them."""
+def _deaf() -> Iterator[None]:
+    """Processes that start now do not hear what a terminal or a scheduler sends to all: this one does, and ends them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_BY)
     try:
         yield
     finally:
