@@ -320,6 +320,20 @@ def test_a_spot_far_off(make_section: Make, x: float, said: str) -> None:
         read(sdata)
 
 
+@pytest.mark.parametrize("outline", [shapely.Point(), Polygon(), shapely.MultiPolygon()], ids=str)
+def test_a_spot_whose_shape_is_empty(make_section: Make, outline: Any) -> None:
+    sdata = make_section("A")
+    sdata.shapes["A"].geometry = [outline, *sdata.shapes["A"].geometry[1:]]
+    with pytest.raises(InputError) as error:
+        read(sdata)
+    assert str(error.value) == (
+        "1 of 42 spots have no usable position, for example [nan, nan]\n"
+        "  where:    sdata.shapes['A']\n"
+        "  expected: finite coordinates, in px of the image\n"
+        "  remedy:   leave these spots out, or correct their places"
+    )
+
+
 def test_spots_at_one_place(make_section: Make, caplog: pytest.LogCaptureFixture) -> None:
     sdata = make_section("A")
     sdata.shapes["A"].geometry = shapely.points([truth()[1], *truth()[1:]])
