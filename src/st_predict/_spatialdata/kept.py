@@ -127,7 +127,7 @@ def check_named(table: AnnData, own: str) -> None:
             raise InputError(
                 f"{len(nameless)} of {len(names)} {what} have no name, for example number {nameless[0]}",
                 where=f"{own}.{axis}",
-                expected="a name for each, as text",
+                expected="a name for each, as text that files can hold",
                 remedy=f"name them, {own}.{axis} = [...], or leave them out",
             )
 
