@@ -17,6 +17,7 @@ from spatialdata.models import PointsModel, ShapesModel
 from spatialdata.transformations import Affine, Identity, set_transformation
 
 import st_predict as stp
+from st_predict._spatialdata.transcript_columns import find_columns
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -414,3 +415,9 @@ def test_marks_of_genes_that_say_neither_yes_nor_no_are_refused(xenium: SpatialD
         "  expected: 1 or True for transcripts of genes, 0 or False for the others\n"
         "  remedy:   correct the column, or rename it if it means something else than is_gene of 10x"
     )
+
+
+def test_numbers_are_no_types_of_transcripts(xenium: SpatialData) -> None:
+    """They may be as many as there are transcripts; a column of words beside them is found."""
+    points = changed(xenium, gene_class=lambda frame: frame["x"], type="predesigned_gene").points["transcripts"]
+    assert find_columns(points, "transcripts", None, None).type == "type"

@@ -82,7 +82,8 @@ def find_columns(points: Any, key: str, feature_key: str | None, min_quality: Ma
     if feature == noted.get("instance_key") or known[str(feature)] in _IDS:
         raise no_gene_column(key, feature, "it names cells or transcripts")
     is_gene = next((own for own in known if known[own] == _IS_GENE), None)
-    types = next((own for own in known if own != feature and names_types(own)), None)
+    words = (own for own in known if own != feature and points[own].dtype.kind not in _NUMBERS)
+    types = next((own for own in words if names_types(own)), None)
     return Columns(str(feature), is_gene, types, dict(quality))
 
 
