@@ -235,7 +235,7 @@ def test_names_that_occur_twice(make_section: Make, axis: str, kind: str) -> Non
 
 
 @pytest.mark.parametrize(("axis", "kind", "n"), [("obs_names", "spot ids", 42), ("var_names", "genes", 24)])
-@pytest.mark.parametrize("name", [np.nan, None, "", " ", ("a", "b"), b"a"])
+@pytest.mark.parametrize("name", [np.nan, None, "", " ", ("a", "b"), b"a", "g\udcff", "a\0b"])
 @pytest.mark.parametrize("need_counts", [True, False])
 @pytest.mark.filterwarnings(r"ignore:\s*AnnData expects:UserWarning")
 def test_names_that_are_none(make_section: Make, axis: str, kind: str, n: int, name: Any, need_counts: bool) -> None:
@@ -250,7 +250,7 @@ def test_names_that_are_none(make_section: Make, axis: str, kind: str, n: int, n
         read_section(sdata, need_counts=True) if need_counts else stp.to_anndata(sdata)
     assert str(error.value) == (
         f"{n_lost} of {n} {kind} have no name, for example number {first}\n"
-        f"  where:    sdata.tables['table'].{axis}\n  expected: a name for each, as text\n"
+        f"  where:    sdata.tables['table'].{axis}\n  expected: a name for each, as text that files can hold\n"
         f"  remedy:   name them, sdata.tables['table'].{axis} = [...], or leave them out"
     )
 
@@ -320,6 +320,20 @@ def test_a_spot_far_off(make_section: Make, x: float, said: str) -> None:
         read(sdata)
 
 
+@pytest.mark.parametrize("outline", [shapely.Point(), Polygon(), shapely.MultiPolygon()], ids=str)
+def test_a_spot_whose_shape_is_empty(make_section: Make, outline: Any) -> None:
+    sdata = make_section("A")
+    sdata.shapes["A"].geometry = [outline, *sdata.shapes["A"].geometry[1:]]
+    with pytest.raises(InputError) as error:
+        read(sdata)
+    assert str(error.value) == (
+        "1 of 42 spots have no usable position, for example [nan, nan]\n"
+        "  where:    sdata.shapes['A']\n"
+        "  expected: finite coordinates, in px of the image\n"
+        "  remedy:   leave these spots out, or correct their places"
+    )
+
+
 def test_spots_at_one_place(make_section: Make, caplog: pytest.LogCaptureFixture) -> None:
     sdata = make_section("A")
     sdata.shapes["A"].geometry = shapely.points([truth()[1], *truth()[1:]])
@@ -329,6 +343,20 @@ def test_spots_at_one_place(make_section: Make, caplog: pytest.LogCaptureFixture
         InputError, match=r"^most spots lie on top of one another \(42 of 42\)\n  where:    sdata.shapes\['A'\]"
     ):
         read(sdata)
+
+
+@pytest.mark.parametrize("column", ["section", "subject"])
+def test_a_name_that_no_file_can_hold(make_section: Make, column: str) -> None:
+    sdata = make_section("A")
+    sdata.tables["table"].obs[column] = "P\udcff"
+    with pytest.raises(InputError) as error:
+        read(sdata)
+    assert str(error.value) == (
+        f"obs[{column!r}] is 'P\\udcff'\n"
+        f"  where:    obs[{column!r}]\n"
+        f"  expected: the name of a {column}, as text that files can hold\n"
+        "  remedy:   correct it, or drop the column"
+    )
 
 
 @pytest.mark.parametrize("column", ["section", "subject"])

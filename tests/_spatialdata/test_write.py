@@ -144,8 +144,11 @@ def test_gene_names_with_a_slash_can_be_saved(make_section: Make, tmp_path: Path
     assert np.array_equal(table.layers["predicted"][:, 4:6], predicted)
 
 
-@pytest.mark.parametrize("names", [["A/B", "A_B"], ["A/B", "A_B", "A_B_2"], ["A/B/C", "A/B_C", "A_B_C"]])
-def test_genes_that_differ_by_a_slash_alone_can_be_saved(make_section: Make, tmp_path: Path, names: list[str]) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [["A/B", "A_B"], ["A/B", "A_B", "A_B_2"], ["A/B/C", "A/B_C", "A_B_C"], ["A\\B", "A"]],
+)
+def test_genes_with_slashes_of_either_kind_can_be_saved(make_section: Make, tmp_path: Path, names: list[str]) -> None:
     sdata = make_section("A", gene_names=[*names, *(f"h{i}" for i in range(24 - len(names)))])
     predicted = np.random.default_rng(0).normal(size=(42, len(names))).astype(np.float32)
     provenance = {**PROVENANCE, "panel": names}
@@ -157,6 +160,24 @@ def test_genes_that_differ_by_a_slash_alone_can_be_saved(make_section: Make, tmp
     assert read_prediction(table, "predicted").panel == names
     assert np.array_equal(table.obsm["predicted"].to_numpy(), predicted)
     assert np.array_equal(table.layers["predicted"][:, : len(names)], predicted)
+
+
+@pytest.mark.parametrize("name", ["$\\frac{", "a\\b", "\\"])
+def test_gene_sets_are_read_back_by_their_own_names(make_section: Make, tmp_path: Path, name: str) -> None:
+    """On disk a backslash parts groups, as a slash does."""
+    sdata, sets = make_section("A"), {name: ["g0", "g1"], "a_b": ["g2"]}
+    provenance = {**PROVENANCE, "panel": list(sets), "gene_sets": sets}
+    write_prediction(
+        sdata,
+        place(sdata, need_table=True),
+        "predicted",
+        *of(np.ones((42, 2), np.float32), provenance),
+        np.zeros((42, 2)),
+    )
+    before = read_prediction(sdata["table"], "predicted").gene_sets
+    sdata.write(tmp_path / "a.zarr")
+    after = read_prediction(spatialdata.read_zarr(tmp_path / "a.zarr")["table"], "predicted").gene_sets
+    assert after == before == {name: ("g0", "g1"), "a_b": ("g2",)}
 
 
 @pytest.mark.parametrize("end", ["lower", "upper"])

@@ -130,6 +130,16 @@ def test_what_is_right_is_taken_in_plain_types(name: str, value: Any, taken: Any
         ("sdata", {}, "sdata is {} (dict)\n  where:    sdata\n  expected: a SpatialData, one section\n  remedy:   read the section"),
         ("model", stp.Model, "model is the class Model\n"),
         ("gene_sets", {"T": ["A", None]}, "gene_sets['T'][1] is None\n"),
+        (
+            "gene_sets",
+            {"a\udcff": ["A"]},
+            "gene_sets, of which a key is 'a\\udcff' (text)\n  where:    gene_sets\n"
+            "  expected: the name of a gene set, as text that files can hold\n  remedy:   gene_sets={",
+        ),
+        ("gene_sets", {"T": ["\udcff"]}, "gene_sets['T'][0] is '\\udcff' (text)\n"),
+        ("genes", "\ufeff", "genes is '\\ufeff' (text)\n"),
+        ("train.sdata", {"\udcff": "a.zarr"}, "train.sdata, of which a key is '\\udcff' (text)\n"),
+        ("subject", "P\udcff", "subject is 'P\\udcff' (text)\n"),
         ("gene_sets", {5: ["A"]}, "gene_sets, of which a key is 5\n"),
         ("methods", {"mine": {"members": "3"}}, "methods['mine']['members'] is '3' (text)\n"),
         ("axes", [1, 2], "axes[0] is 1\n"),

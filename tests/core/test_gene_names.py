@@ -143,3 +143,4 @@ def test_lists_and_sets_from_a_spreadsheet(tmp_path: Path) -> None:
     assert genes_or_number(None, None, str(tmp_path / "genes.txt")) == ["CD3D", "ACTB"]  # type: ignore[arg-type]
     assert read_gmt(tmp_path / "sets.gmt") == {"T cells": ("CD3D", "CD3E")}
     assert clean_name("\ufeff ACTB\r") == clean_name("\xa0ACTB\u2009") == "ACTB"
+    assert clean_name("ACTB\udcff") == clean_name("ACTB\0") == "", "no file can hold it"

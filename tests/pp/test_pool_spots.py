@@ -17,6 +17,7 @@ from spatialdata.models import PointsModel, ShapesModel
 from spatialdata.transformations import Affine, Identity, set_transformation
 
 import st_predict as stp
+from st_predict._spatialdata.transcript_columns import find_columns
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -358,3 +359,65 @@ def test_genes_that_differ_by_case_and_transcripts_of_none_are_said(
     stp.pp.pool_spots(changed(xenium, feature_name=feature))
     assert "genes have names that differ from others by upper and lower case only, and are counted apart" in caplog.text
     assert "transcripts name no feature and are left out" in caplog.text
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA], ids=str)
+def test_transcripts_whose_missing_name_was_made_text_are_left_out(
+    xenium: SpatialData, caplog: pytest.LogCaptureFixture, missing: Any
+) -> None:
+    """Where the gene column is named, spatialdata makes it text, and what is missing one of three words."""
+    points = xenium.points["transcripts"]
+    frame = points.compute().assign(feature_name=names).astype({"feature_name": object})
+    frame.loc[frame.index[:50], "feature_name"] = missing
+    xenium.points["transcripts"] = PointsModel.parse(
+        frame, coordinates={"x": "x", "y": "y"}, feature_key="feature_name", transformations=points.attrs["transform"]
+    )
+    stp.pp.pool_spots(xenium, min_quality={})
+    assert set(xenium.tables["spots_counts"].var_names) == set(xenium.tables["table"].var_names)
+    assert (
+        f"50 of {len(frame):,} transcripts name no feature and are left out: the name is missing, or one of the texts "
+        "<NA>, None, nan"
+    ) in caplog.text
+
+
+def of_first(yes: object, no: object) -> Any:
+    """A column that says no of all transcripts of the first gene, and yes of the others."""
+    return lambda frame: pd.Series(np.where(names(frame) == names(frame).min(), no, yes), frame.index)
+
+
+MARKS = [
+    ("is_gene", "True", "False"),
+    ("isGene", "1", "0"),
+    ("is_gene", b"yes", b"no"),
+    ("codeword_category", "predesigned_gene", "unassigned_codeword"),
+    ("codeword_category", "custom_gene", "genomic_control_probe"),
+]
+
+
+@pytest.mark.parametrize(("column", "yes", "no"), MARKS, ids=str)
+def test_features_that_a_column_says_are_no_genes_are_left_out(
+    xenium: SpatialData, column: str, yes: object, no: object
+) -> None:
+    """However it says so."""
+    first = min(xenium.tables["table"].var_names)
+    stp.pp.pool_spots(changed(xenium, **{column: of_first(yes, no)}), min_quality={})
+    assert set(xenium.tables["spots_counts"].var_names) == set(xenium.tables["table"].var_names) - {first}
+    with pytest.raises(InputError, match="^none of the 34 features of points 'transcripts' is a gene, for example "):
+        stp.pp.pool_spots(changed(xenium, **{column: no}), min_quality={}, key_added="none")
+
+
+def test_marks_of_genes_that_say_neither_yes_nor_no_are_refused(xenium: SpatialData) -> None:
+    with pytest.raises(InputError) as error:
+        stp.pp.pool_spots(changed(xenium, is_gene=of_first("yes", "perhaps")))
+    assert str(error.value) == (
+        "sdata.points['transcripts']['is_gene'] holds 'perhaps'\n"
+        "  where:    sdata.points['transcripts']['is_gene']\n"
+        "  expected: 1 or True for transcripts of genes, 0 or False for the others\n"
+        "  remedy:   correct the column, or rename it if it means something else than is_gene of 10x"
+    )
+
+
+def test_numbers_are_no_types_of_transcripts(xenium: SpatialData) -> None:
+    """They may be as many as there are transcripts; a column of words beside them is found."""
+    points = changed(xenium, gene_class=lambda frame: frame["x"], type="predesigned_gene").points["transcripts"]
+    assert find_columns(points, "transcripts", None, None).type == "type"

@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from st_predict.core.arguments.kinds import shown
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 _MERGED = re.compile(r"[._][xy]$|-\d+$")  # by pandas and R, and by AnnData.concatenate
 _PLACE = re.compile(r"[._][xy]$")
@@ -43,6 +46,7 @@ _FALSE = {
     "false", "f", "no", "n", "off", "glass", "background", "out", "outside", "not in tissue", "not tissue", "no tissue",
     "off tissue", "out of tissue",
 }  # fmt: skip
+_NAMED = 3
 _MISSING = {"", "na", "n/a", "nan", "none", "null", "<na>"}
 
 
@@ -186,3 +190,33 @@ def yes_or_no(value: object) -> bool | str | None:
         return {0.0: False, 1.0: True}.get(number, f"{number:g}")
     except ValueError:
         return word
+
+
+def marked(values: pd.Series, *, yes: bool) -> NDArray[np.bool_]:
+    """Rows of a column of marks that say yes, or those that say no ``(n,)``."""
+    codes, found = comparable(values).factorize()  # -1: missing, as of a barcode without a position
+    return np.array([*(yes_or_no(value) is yes for value in found), False], bool)[codes]
+
+
+def check_marks(values: pd.Series, where: str, *, of: str, meant: str) -> None:
+    """Refuse a column of marks with words that say neither yes nor no.
+
+    Parameters
+    ----------
+    values, where
+        The column, and what the user calls it.
+    of, meant
+        What yes is said of, and the column of that name that is meant.
+
+    Raises
+    ------
+    InputError
+        With the first such words.
+    """
+    if unknown := [value for value in comparable(values).unique() if isinstance(yes_or_no(value), str)]:
+        raise InputError(
+            f"{where} holds {', '.join(repr(str(value)) for value in unknown[:_NAMED])}",
+            where=where,
+            expected=f"1 or True for {of}, 0 or False for the others",
+            remedy=f"correct the column, or rename it if it means something else than {meant}",
+        )

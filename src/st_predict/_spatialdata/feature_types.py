@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # As scanpy, muon, 10x's matrices and Bioconductor name it; such a column may as well hold biotypes, which say nothing here.
 _TYPE_COLUMNS = re.compile(
-    r"(feature|var|gene|probe|library|data|code|target)?(types?|class(es)?|category|modality|biotype)|mod|assay"
+    r"(feature|var|gene|probe|library|data|code|codeword|target)?(types?|class(es)?|category|modality|biotype)|mod|assay"
 )
 _FLAGS = re.compile(
     r"iscontrol|(is)?(antibody|antibodies|adt|hto|hashtag|negativecontrol|controlprobe|negprobe|spikein)"
@@ -50,12 +50,17 @@ def no_genes(table: AnnData) -> NDArray[np.str_]:
     """
     out = np.full(table.n_vars, "", object)
     for column in table.var.columns:
-        for kinds in (_kinds(table.var[column]), _flagged(table.var[column])):
+        for kinds in (kinds_of(table.var[column]), _flagged(table.var[column])):
             out = np.where(out == "", kinds, out)
     return out.astype(np.str_)
 
 
-def _kinds(values: pd.Series) -> NDArray[np.object_]:
+def names_types(name: object) -> bool:
+    """Whether a column is named as one of types of features."""
+    return _TYPE_COLUMNS.fullmatch(column_name(name)) is not None
+
+
+def kinds_of(values: pd.Series) -> NDArray[np.object_]:
     """What features are that are no genes, by a column of types; ``""`` for all where it is none."""
     nothing = np.full(len(values), "", object)
     if values.dtype.kind in "biuf" or comparable(values).nunique() > _FEW:
@@ -63,7 +68,7 @@ def _kinds(values: pd.Series) -> NDArray[np.object_]:
     words = values.astype(object).where(values.notna(), "").map(plain_word)
     found = set(words)
     none = {word for word in found if _NO_GENES.search(word)}
-    named = _TYPE_COLUMNS.fullmatch(column_name(values.name)) is not None
+    named = names_types(values.name)
     panel = _ENDOGENOUS in found and any(word.startswith(("negative", "positive")) for word in found)  # of NanoString
     known = named and (none or _EXPRESSION in found or found <= {"", *_GENES, *_OR_ELSE})
     alone = any(_CERTAIN.fullmatch(_REMARK.sub("", word)) for word in none)  # and no word of a sentence

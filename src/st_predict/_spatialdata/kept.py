@@ -13,9 +13,10 @@ import numpy as np
 
 from st_predict._spatialdata.columns import (
     check_columns,
-    comparable,
+    check_marks,
     empty_tissue_column,
     is_choice,
+    marked,
     tissue_columns,
     yes_or_no,
 )
@@ -60,14 +61,8 @@ def spots_in_tissue(frame: pd.DataFrame, where: str) -> NDArray[np.bool_]:
     if not columns:
         return np.ones(len(frame), bool)
     column, positive = columns[0]
-    if unknown := [value for value in comparable(frame[column]).unique() if isinstance(yes_or_no(value), str)]:
-        raise InputError(
-            f"{where}[{column!r}] holds {', '.join(repr(str(value)) for value in unknown[:_NAMED])}",
-            where=f"{where}[{column!r}]",
-            expected="1 or True for spots in tissue, 0 or False for the others",
-            remedy="correct the column, or rename it if it means something else than Space Ranger's in_tissue",
-        )
-    kept = _marked(frame[column], yes=positive)
+    check_marks(frame[column], f"{where}[{column!r}]", of="spots in tissue", meant="Space Ranger's in_tissue")
+    kept = marked(frame[column], yes=positive)
     if not kept.any():
         raise InputError(
             f"none of the {len(kept)} spots is in tissue",
@@ -76,12 +71,6 @@ def spots_in_tissue(frame: pd.DataFrame, where: str) -> NDArray[np.bool_]:
             remedy="give positions and counts of the same section, or drop the column if it is wrong",
         )
     return kept
-
-
-def _marked(values: pd.Series, *, yes: bool) -> NDArray[np.bool_]:
-    """Rows of a column that say yes, or those that say no ``(n,)``."""
-    codes, found = comparable(values).factorize()  # -1: missing, as of a barcode without a position
-    return np.array([*(yes_or_no(value) is yes for value in found), False], bool)[codes]
 
 
 def own_genes(table: AnnData) -> NDArray[np.bool_]:
@@ -138,7 +127,7 @@ def check_named(table: AnnData, own: str) -> None:
             raise InputError(
                 f"{len(nameless)} of {len(names)} {what} have no name, for example number {nameless[0]}",
                 where=f"{own}.{axis}",
-                expected="a name for each, as text",
+                expected="a name for each, as text that files can hold",
                 remedy=f"name them, {own}.{axis} = [...], or leave them out",
             )
 
@@ -245,7 +234,7 @@ def say_left_out(table: AnnData, name: str, *, features: bool) -> None:
             f", {unknown} without a value" if unknown else "", column,
         )  # fmt: skip
     for other, positive in columns[1:]:
-        if not is_choice(other) and (off := _marked(table.obs[other], yes=positive) != spots).any():
+        if not is_choice(other) and (off := marked(table.obs[other], yes=positive) != spots).any():
             logger.warning(
                 "obs[%r] and obs[%r] of %s contradict each other on %d of %d spots; the first is used. Drop the wrong one",
                 columns[0][0], other, name, off.sum(), len(spots),

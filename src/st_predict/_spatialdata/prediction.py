@@ -285,7 +285,7 @@ def var_columns(key: str) -> list[str]:
 
 
 def stored_names(panel: Sequence[str]) -> dict[str, str]:
-    """Names under which Zarr takes columns, by their own: "/" becomes "_", with a number where that is taken."""
+    """Names under which Zarr takes columns, by their own: a slash of either kind becomes "_", with a number where that is taken."""
     names = {name: name for name in panel if _plain(name) == name}
     taken = set(names)
     for name in panel:
@@ -298,6 +298,6 @@ def stored_names(panel: Sequence[str]) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    """A name that Zarr and file systems take: without "/", no "." or "..", not starting as their own, and not too long."""
-    plain = name.replace("/", "_").encode()[:_LONGEST_COLUMN].decode(errors="ignore")
+    """A name that Zarr and file systems take: without slashes of either kind, no "." or "..", not starting as their own, and not too long."""
+    plain = re.sub(r"[/\\]", "_", name).encode()[:_LONGEST_COLUMN].decode(errors="ignore")
     return f"_{plain}" if plain in (".", "..") else re.sub("^__", "_", plain)

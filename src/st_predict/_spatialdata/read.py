@@ -176,4 +176,12 @@ def _single(table: AnnData | None, column: str) -> str | None:
             "these spots out if they are of another %s",
             own, n_missing, spots.sum(), column, str(names[0]), column,
         )  # fmt: skip
-    return clean_name(str(names[0])) or None
+    name = clean_name(told := str(names[0]))
+    if told.strip() and not name:
+        raise InputError(
+            f"obs[{own!r}] is {told!r}",
+            where=f"obs[{own!r}]",
+            expected=f"the name of a {column}, as text that files can hold",
+            remedy="correct it, or drop the column",
+        )
+    return name or None

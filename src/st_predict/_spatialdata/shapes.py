@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 def shape_centers(shapes: GeoDataFrame) -> NDArray[np.float64]:
     """Centers ``(n, 2)`` in their own coordinates, which are px even where GeoJSON is taken for degrees on a globe.
 
-    NaN of what is empty.
+    NaN of what is empty or missing.
     """
     import shapely
 
     centers = shapely.centroid(shapes.geometry.to_numpy())
+    centers[shapely.is_empty(centers)] = None  # whose x is NaN; that of an empty point may be an error
     return np.column_stack([shapely.get_x(centers), shapely.get_y(centers)])
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from st_predict._spatialdata.columns import column_name
+from st_predict._spatialdata.feature_types import names_types
 from st_predict.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,10 +25,14 @@ class Columns(NamedTuple):
 
     feature: str
     is_gene: str | None
+    """Marks of what is a gene, if there are any."""
+    type: str | None
+    """Types of features, if there are any."""
     quality: dict[str, float]
 
     def all(self) -> list[str]:
-        return list(dict.fromkeys(["x", "y", self.feature, *([self.is_gene] if self.is_gene else []), *self.quality]))
+        told = [name for name in (self.is_gene, self.type) if name is not None]
+        return list(dict.fromkeys(["x", "y", self.feature, *told, *self.quality]))
 
 
 def find_columns(points: Any, key: str, feature_key: str | None, min_quality: Mapping[str, float] | None) -> Columns:
@@ -76,7 +81,10 @@ def find_columns(points: Any, key: str, feature_key: str | None, min_quality: Ma
         raise no_gene_column(key, feature, "it holds numbers")
     if feature == noted.get("instance_key") or known[str(feature)] in _IDS:
         raise no_gene_column(key, feature, "it names cells or transcripts")
-    return Columns(str(feature), next((own for own in known if known[own] == _IS_GENE), None), dict(quality))
+    is_gene = next((own for own in known if known[own] == _IS_GENE), None)
+    words = (own for own in known if own != feature and points[own].dtype.kind not in _NUMBERS)
+    types = next((own for own in words if names_types(own)), None)
+    return Columns(str(feature), is_gene, types, dict(quality))
 
 
 def no_gene_column(points: str, column: object, why: str) -> InputError:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from st_predict._spatialdata.columns import check_marks, comparable, marked
+from st_predict._spatialdata.feature_types import kinds_of
 from st_predict._spatialdata.kept import names_gene
 from st_predict._spatialdata.transcript_columns import Columns, no_gene_column
 from st_predict.core.errors import InputError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("st_predict")
 _BLOCK = 2_000_000  # transcripts at a time, some 300 MB
 _FEW = 100  # transcripts, each of which may be of a gene of its own
+_AS_TEXT = {"<NA>", "None", "nan"}  # what spatialdata makes of a missing name where it makes a column text
 _ONE_IN, _FEW_SEEN = 64, 20  # transcripts that are looked at, to see whether all are there twice
 
 
@@ -42,7 +45,8 @@ class _Features:
     def __init__(self, points: str) -> None:
         self.points = points
         self.numbers: dict[str, int] = {}
-        self.no_genes: set[str] = set()
+        self.no_genes: set[int] = set()
+        self.typed: set[tuple[int, object]] = set()
         self.n_named = 0
 
     def of(self, values: pd.Series) -> NDArray[np.int64]:
@@ -54,15 +58,43 @@ class _Features:
             If a feature has no name, or each transcript one of its own.
         """
         codes, names = values.factorize()
-        told = [clean_name(name.decode() if isinstance(name, bytes) else name) for name in names]
+        told = [
+            clean_name(name.decode(errors="backslashreplace") if isinstance(name, bytes) else name) for name in names
+        ]
         if not all(told):
             nameless = names[told.index("")]
             raise no_gene_column(self.points, values.name, f"a transcript is of the gene {nameless!r}")
-        given = np.array([self.numbers.setdefault(name, len(self.numbers)) for name in told], np.int64)
-        self.n_named += int((codes >= 0).sum())
+        given = [-1 if name in _AS_TEXT else self.numbers.setdefault(name, len(self.numbers)) for name in told]
+        numbers = np.array([*given, -1], np.int64)[codes]
+        self.n_named += int((numbers >= 0).sum())
         if len(self.numbers) == self.n_named >= _FEW:
             raise no_gene_column(self.points, values.name, f"it names each of {self.n_named:,} transcripts otherwise")
-        return np.append(given, -1)[codes]
+        return numbers
+
+    def tell(self, block: pd.DataFrame, numbers: NDArray[np.int64], columns: Columns) -> None:
+        """Take in what columns say of the features of transcripts: whether they are genes, and their types.
+
+        Raises
+        ------
+        InputError
+            If it is neither yes nor no whether one is a gene.
+        """
+        if columns.is_gene is not None:
+            where = f"sdata.points[{self.points!r}][{columns.is_gene!r}]"
+            check_marks(block[columns.is_gene], where, of="transcripts of genes", meant="is_gene of 10x")
+            self.no_genes.update(numbers[marked(block[columns.is_gene], yes=False)].tolist())
+        if columns.type is not None:
+            told = comparable(block[columns.type]).to_frame().assign(number=numbers).dropna().drop_duplicates()
+            self.typed.update(zip(told["number"].tolist(), told[columns.type].tolist(), strict=True))
+
+    def are_genes(self, type_column: str | None) -> NDArray[np.bool_]:
+        """Which features are genes, by their names and what columns say of them ``(n_features,)``."""
+        import pandas as pd
+
+        numbers, types = zip(*self.typed, strict=True) if self.typed else ((), ())
+        kinds = kinds_of(pd.Series(types, name=type_column, dtype=object))
+        no_genes = self.no_genes.union(np.array(numbers, np.int64)[kinds != ""].tolist())
+        return np.array([number not in no_genes and names_gene(name) for name, number in self.numbers.items()], bool)
 
 
 class _Twins:
@@ -134,8 +166,7 @@ def count_transcripts(
         n_good += len(block)
         numbers = features.of(block[columns.feature])
         twins.add(block, numbers)
-        if columns.is_gene is not None:
-            features.no_genes |= set(block.loc[~block[columns.is_gene].astype(bool), columns.feature].unique())
+        features.tell(block, numbers, columns)
         at = block[["x", "y"]].to_numpy(np.float64) @ to_image[:2, :2].T + to_image[:2, 2]
         on = (at >= 0).all(axis=1) & (at < size_px).all(axis=1)
         n_on += int(on.sum())
@@ -146,9 +177,10 @@ def count_transcripts(
     twins.check(key)
     if features.n_named < n_good:
         logger.warning(
-            "%s of %s transcripts name no feature and are left out", f"{n_good - features.n_named:,}", f"{n_good:,}"
-        )
-    return _genes(total, features, key, n_good=n_good)
+            "%s of %s transcripts name no feature and are left out: the name is missing, or one of the texts %s",
+            f"{n_good - features.n_named:,}", f"{n_good:,}", ", ".join(sorted(_AS_TEXT)),
+        )  # fmt: skip
+    return _genes(total, features, features.are_genes(columns.type), key, n_good=n_good)
 
 
 def _check_all(
@@ -182,10 +214,9 @@ def _check_all(
         )
 
 
-def _genes(counts: csr_matrix, features: _Features, key: str, *, n_good: int) -> Counted:
+def _genes(counts: csr_matrix, features: _Features, genes: NDArray[np.bool_], key: str, *, n_good: int) -> Counted:
     """The counts of genes alone, by name; says how many transcripts are in spots, and which features are no genes."""
     names = np.array(list(features.numbers), np.str_)
-    genes = np.array([name not in features.no_genes and names_gene(name) for name in names], bool)
     if not genes.any():
         raise InputError(
             f"none of the {len(names)} features of points {key!r} is a gene, for example {names[:1].tolist()}",

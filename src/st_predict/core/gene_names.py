@@ -32,6 +32,7 @@ _ALIKE: dict[str, Callable[[str], str]] = {
     "the number of their transcript": lambda name: re.sub(r"-2\d\d$", "", name),  # CD3D-201
     "the text after an id": lambda name: re.sub(r"(?<=\w)(\s|\(|\|).*$", "", name),  # CD3D (ENSG00000167286)
 }
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # zero, and halves of letters, as Python holds bytes that are no UTF-8
 _ENOUGH = 0.1  # of the names that are not found, for a reason to be one
 _FEW = 0.5  # of the genes of the smallest section
 _LISTED = 4
@@ -40,11 +41,12 @@ _LISTED = 4
 def clean_name(name: object) -> str:
     """A name without the byte-order mark and the blanks, of any width, that text files leave around it.
 
-    Empty for what is no name: neither text nor a number, such as a missing value, or a row of a MultiIndex.
+    Empty for what is no name: neither text nor a number, such as a missing value, or a row of a MultiIndex; or text that
+    no file can hold.
     """
-    if isinstance(name, str) and name.isascii():  # as nearly all are, by the ten thousand
+    if isinstance(name, str) and name.isascii() and "\0" not in name:  # as nearly all are, by the ten thousand
         return name.strip()
-    if not isinstance(name, str | Real) or name != name:
+    if not isinstance(name, str | Real) or name != name or _NO_TEXT.search(str(name)):
         return ""
     return re.sub(r"^[\s\ufeff\u200b]+|[\s\ufeff\u200b]+$", "", str(name))
 

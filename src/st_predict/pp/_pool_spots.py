@@ -77,7 +77,8 @@ def pool_spots(
     ``None``. Writes ``sdata.shapes[key_added]``, the spots in px of the image with ``array_row`` and ``array_col``, and
     ``sdata.tables[f"{key_added}_counts"]``: int32 counts ``(n_spots, n_genes)`` that annotate them. ``section`` and
     ``subject`` are taken over from the tables that are there. Places that hold no count get no spot. Control probes and
-    other features that are no genes are left out. What is left out is said. The scale of the image is written down where
+    other features that are no genes, by their names or by a column such as ``is_gene`` or ``codeword_category``, are left
+    out, as are transcripts without a gene. What is left out is said. The scale of the image is written down where
     the bins of Visium HD tell it.
 
     Raises

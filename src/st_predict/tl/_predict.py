@@ -71,7 +71,7 @@ def predict(
     -------
     ``None``. If a table annotates the spots, the prediction is written to ``table.layers[key_added]``
     ``(n_obs, n_vars)`` float32, with NaN for genes outside the panel; to ``table.obsm[key_added]``, a DataFrame
-    ``(n_obs, panel)`` ("/" in a name is "_"); and its provenance to ``table.uns[key_added]``. If there is none, a new
+    ``(n_obs, panel)`` (a slash of either kind in a name is "_"); and its provenance to ``table.uns[key_added]``. If there is none, a new
     table ``sdata.tables[key_added]`` is made on the spots. Values are log1p of counts per 10,000. Spots that lie on
     glass (``table.obs["in_tissue"]``) are not predicted: they are NaN.
 

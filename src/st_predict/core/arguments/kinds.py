@@ -242,8 +242,10 @@ class Text(Kind):
 
     def take(self, value: Any) -> str:
         """As a ``str``."""
-        if not isinstance(value, str) or not value.strip() or "\0" in value:
+        if not isinstance(value, str) or not value.strip():
             raise self.misfit(value, near=isinstance(value, str))
+        if not clean_name(value):
+            raise Misfit(shown(value), f"{self.what}, as text that files can hold", near=True)
         if len(value) > _LONGEST_TEXT:
             raise Misfit(f"of {len(value):,} letters", f"{self.what} of at most {_LONGEST_TEXT:,} letters", near=True)
         return clean_name(value) if self.bare else str(value)
