@@ -46,6 +46,11 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding=TEXT, newline="")
 
 
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a table as bytes, unpacked."""
+    return cast("IO[bytes]", gzip.open(path) if compression(path) else path.open("rb"))
+
+
 def check_text(path: Path, *, where: str) -> None:
     """Refuse what is not UTF-8, and bytes of zero: what reads tables would end a cell there, and say nothing.
 
@@ -57,7 +62,7 @@ def check_text(path: Path, *, where: str) -> None:
         Saying which.
     """
     try:
-        with cast("IO[bytes]", gzip.open(path) if compression(path) else path.open("rb")) as file:
+        with open_bytes(path) as file:
             begin = block = file.read(_BLOCK)
             at, decoder, foreign = 0, codecs.getincrementaldecoder("utf-8")(), None
             while block and b"\0" not in block:
