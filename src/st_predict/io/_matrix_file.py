@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
 from st_predict.core.sparse import indices_fault, indptr_fault
-from st_predict.io._text import check_text, open_bytes, open_text
+from st_predict.core.text import check_text, open_bytes, open_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TEXT = "utf-8-sig"  # spreadsheets put a byte-order mark before the first name
 _WIDE = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_GZIP = b"\x1f\x8b"
 _BLOCK = 2**20
 _COMMA_WITHIN = re.compile(r"(?<=\d),(?=\d)")
 _WITH_COMMA = re.compile(r"\s*[-+]?\d[\d.]*,\d+\s*")
@@ -73,6 +74,13 @@ def check_text(path: Path, *, where: str) -> None:
                 at, block = at + len(block), file.read(_BLOCK)
     except (EOFError, OSError, zlib.error):
         return
+    if begin.startswith(_GZIP) and not compression(path):
+        raise InputError(
+            f"{path.name} is compressed with gzip, and its name does not say so",
+            where=where,
+            expected="plain text, or a name that ends in .gz",
+            remedy=f"rename it: mv {shlex.quote(path.name)} {shlex.quote(path.name + '.gz')}",
+        )
     wide = next((name for mark, name in _WIDE.items() if begin.startswith(mark)), None)
     if wide is None and b"\0" in (begin[:1], begin[1:2]) and begin[:64].count(b"\0") >= len(begin[:64]) // 2:
         wide = "UTF-16BE" if begin.startswith(b"\0") else "UTF-16LE"
