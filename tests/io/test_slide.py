@@ -628,3 +628,16 @@ def test_a_store_of_what_zarr_does_not_know_is_not_called_corrupt(
     with pytest.raises(InputError) as error:
         stp.io.slide(path)
     assert error.value.what.startswith(f"zarr does not know how to read the level {level!r} of a.zarr: {why}")
+
+
+def test_a_scale_of_hundreds_of_digits_is_no_length(
+    tmp_path: Path, pixels: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.zarr"
+    _ome_zarr(path, pixels, "0.4")
+    metadata = path / ".zattrs"
+    described = json.loads(metadata.read_text())
+    described["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"][-1] = 10**400
+    metadata.write_text(json.dumps(described))
+    assert stp.io.slide(path).attrs["st_predict"]["um_per_px"] == {}
+    assert "the metadata of a.zarr state 10000000" in caplog.text

@@ -1,9 +1,13 @@
-"""Tables as text: how they are separated and compressed, and what is refused because it is no plain text. Knows no table."""
+"""Tables and JSON as text: how they are separated and compressed, and what is refused because it is no plain text.
+
+Knows no table.
+"""
 
 from __future__ import annotations
 
 import codecs
 import gzip
+import json
 import re
 import shlex
 import zlib
@@ -50,6 +54,20 @@ def open_text(path: Path) -> TextIO:
 def open_bytes(path: Path) -> IO[bytes]:
     """Open a table as bytes, unpacked."""
     return cast("IO[bytes]", gzip.open(path) if compression(path) else path.open("rb"))
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds.
+
+    Raises
+    ------
+    ValueError
+        If it is none, with the cause.
+    """
+    try:
+        return json.loads(path.read_text(encoding=TEXT))
+    except RecursionError as error:
+        raise ValueError("lists or objects lie too deep within one another") from error
 
 
 def check_text(path: Path, *, where: str) -> None:
