@@ -157,17 +157,26 @@ def test_a_folder_of_text_that_is_not_whole_is_refused(outs, files, name, change
         ("real", "3 1 5 2", "says that its values are real, and holds the line '3 1 5 2'"),
         ("pattern", "3 1 5", "is coordinate, pattern and general"),
         ("complex", "3 1 5 0", "is coordinate, complex and general"),
+        ("integer", "3 1 5\r", r"ends in '3 1 5\r', without the end of a line"),
+        ("integer", "3 1 5 ", "ends in '3 1 5 ', without the end of a line"),
         ("integer", f"3 1 {10**23}", "cannot be read: Line 5: Integer out of range."),
     ],
 )
 def test_a_line_that_would_be_read_as_something_else_is_refused(outs, files, header, last, said):
-    """The reader takes what a line begins with, and 1 for every value of a pattern."""
+    """The reader takes what a line begins with, and 1 for every value of a pattern; the last line may end the process."""
     folder = files.to_mtx(outs)
     lines = [f"%%MatrixMarket matrix coordinate {header} general", "%", "4 10 2", "1 1 3", last]
     (folder / "matrix.mtx.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
     with pytest.raises(InputError) as error:
         read_matrix(folder)
     assert error.value.what.removeprefix("matrix.mtx.gz of ") == f"filtered_feature_bc_matrix {said}"
+
+
+def test_a_last_line_without_its_end_is_read(outs, files):
+    folder = files.to_mtx(outs)
+    text = gzip.decompress((folder / "matrix.mtx.gz").read_bytes())
+    (folder / "matrix.mtx.gz").write_bytes(gzip.compress(text.rstrip()))
+    np.testing.assert_array_equal(read_matrix(folder).X.toarray(), files.counts)
 
 
 def test_room_is_made_for_no_more_values_than_there_are(outs, files):

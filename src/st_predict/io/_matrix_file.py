@@ -172,7 +172,10 @@ def _check_lines(folder: Path, part: str, field: str, n_values: int) -> None:
         while line.startswith(b"%") or (line and not line.strip()):
             line = file.readline()
         while block := file.read(_BLOCK) + file.readline():
-            block += b"" if block.endswith(b"\n") else b"\n"
+            last = block[block.rfind(b"\n") + 1 :]  # without an end
+            if last.strip() and last[-1:].isspace():  # behind which the reader runs on, beyond the file
+                raise _damaged(folder, part, f"ends in {last.decode('latin-1')!r:.60}, without the end of a line")
+            block += b"\n" if last else b""
             if odds := _LINES[field].sub(b"", block, count=1):
                 odd = odds.split(b"\n", 1)[0].decode("latin-1").strip()
                 raise _damaged(folder, part, f"says that its values are {field}, and holds the line {odd!r:.60}")
