@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from anndata import AnnData
 from spatialdata import SpatialData
 
@@ -127,3 +128,10 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(InputError, match=said):
             stp.tl.train(tmp_path / name)
+
+
+def test_a_table_of_a_newer_anndata_is_told_from_a_damaged_one(stores: dict[str, Path]) -> None:
+    table = zarr.open_group(stores["A"] / "tables" / "table" / "X", mode="a")
+    table.attrs["encoding-version"] = "9.0.0"
+    with pytest.raises(InputError, match=r"^A\.zarr holds what anndata .* cannot read: No read method registered for"):
+        stored.open_store(stores["A"])

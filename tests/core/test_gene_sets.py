@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,32 @@ def test_gmt_that_is_none(text: str, what: str, tmp_path: Path) -> None:
 def test_gmt_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none.gmt cannot be read \\(FileNotFoundError\\)"):
         read_gmt(tmp_path / "none.gmt")
-    (tmp_path / "sets.gmt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="cannot be read \\(UnicodeDecodeError\\)"):
-        read_gmt(tmp_path / "sets.gmt")
+
+
+@pytest.mark.parametrize(
+    ("content", "what", "remedy"),
+    [
+        (gzip.compress(b"T\tabout\ta\n"), "sets.gmt is compressed with gzip, and its name does not say so", "mv sets.gmt sets.gmt.gz"),
+        ("T\tabout\ta\n".encode("utf-16"), "sets.gmt is text in UTF-16", "iconv -f UTF-16 -t UTF-8 sets.gmt > sets_utf8.gmt"),
+        ("T\tä\ta\n".encode("latin-1"), "sets.gmt is no text in UTF-8: it holds", "iconv -f LATIN1 -t UTF-8 sets.gmt > sets_utf8.gmt"),
+    ],
+    ids=["gzip", "UTF-16", "Latin-1"],
+)  # fmt: skip
+def test_gmt_in_another_form_is_refused_with_the_way_to_one(
+    content: bytes, what: str, remedy: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "sets.gmt"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_gmt(path)
+    assert error.value.what.startswith(what) and error.value.remedy.endswith(remedy)
+    subprocess.run(remedy, shell=True, cwd=tmp_path, check=True)
+    (made,) = (file for file in tmp_path.iterdir() if file.name != "sets.gmt")
+    assert read_gmt(made) == {"T": ("a",)}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_gmt_lines_end_where_lines_end(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "sets.gmt"
+    path.write_bytes(f"T\tfrom\x0cPubMed\x85 \u2028\ta\tb{end}B\t\tc".encode())
+    assert read_gmt(path) == {"T": ("a", "b"), "B": ("c",)}

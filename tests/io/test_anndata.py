@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -455,3 +457,20 @@ def test_rows_of_one_name() -> None:
         stp.io.anndata(adata)
     adata.obs_names_make_unique()  # as the remedy says
     assert stp.io.anndata(adata)["table"].n_obs == N_SPOTS
+
+
+@pytest.mark.parametrize(
+    ("place", "changed"), [("X", {"encoding-type": "foo"}), ("obs", {"encoding-version": "9.0.0"}), ("/", {"encoding-version": "9.0.0"})]
+)  # fmt: skip
+def test_a_file_of_a_newer_anndata_is_told_from_a_damaged_one(
+    place: str, changed: dict[str, str], tmp_path: Path
+) -> None:
+    legacy(own=library()).write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "a") as file:
+        file[place].attrs.update(changed)
+    with pytest.raises(InputError) as error:
+        stp.io.anndata(tmp_path / "a.h5ad")
+    assert error.value.what.startswith(
+        f"a.h5ad holds what anndata {version('anndata')} cannot read: No read method registered"
+    )
+    assert error.value.remedy.startswith("install a newer anndata")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage, generate_uid
+from pydicom.encaps import encapsulate, encapsulate_extended
+from pydicom.uid import HTJ2KLossless, JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage, generate_uid
 
 import st_predict as stp
 from st_predict._spatialdata.image import image_array, image_source, reduced_sources
@@ -205,3 +207,127 @@ def test_a_table_of_frames_that_leads_astray_is_refused(number: int, place: int,
             InputError, match=r"^fine\.dcm is truncated or corrupt: its table of frames names a place for"
         ):
             stp.io.slide(path)
+
+
+def change_fine(written: Path, folder: Path, change: Callable[[Dataset], object]) -> None:
+    """The slide again, its finest level changed."""
+    shutil.copy(written / "coarse.dcm", folder / "coarse.dcm")
+    level = dcmread(written / "fine.dcm")
+    change(level)
+    level.save_as(folder / "fine.dcm", enforce_file_format=True)
+
+
+def refusal(path: Path, read: Callable[[Path], object]) -> str:
+    with pytest.raises(InputError) as error:
+        read(path)
+    return error.value.what
+
+
+def wide_table(level: Dataset, number: int, place: int) -> None:
+    """Frames whose places take 8 bytes each, one of them changed."""
+    frames, table, level.ExtendedOffsetTableLengths = encapsulate_extended(
+        jpeg_tiles(np.zeros((300, 400, 3), np.uint8))
+    )
+    places = np.frombuffer(table, "<u8").copy()
+    places[number] = place
+    level.PixelData, level.ExtendedOffsetTable = frames, places.tobytes()
+
+
+ANYWHERE = "its frames lie anywhere (DimensionOrganizationType {}), and no PerFrameFunctionalGroupsSequence says where"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda level: level.update({"DimensionOrganizationType": "TILED_SPARSE"}), ANYWHERE.format("TILED_SPARSE")),
+        (lambda level: level.update({"DimensionOrganizationType": "3D"}), ANYWHERE.format("3D")),
+        (
+            lambda level: level.update({"TotalPixelMatrixRows": 2**23, "TotalPixelMatrixColumns": 2**23}),
+            "its header states 65,536 x 65,536 tiles",
+        ),
+        (lambda level: wide_table(level, 5, 2**40), "its table of frames names a place for frame 5 where none can lie"),
+        (lambda level: wide_table(level, 0, 2**63), "its table of frames names a place for frame 0 where none can lie"),
+    ],
+)
+def test_a_header_that_leads_astray_is_refused(
+    change: Callable[[Dataset], None], said: str, tmp_path: Path, folder: Path
+) -> None:
+    """OpenSlide ends the process where it follows one."""
+    change_fine(folder, tmp_path, change)
+    for path, read in [
+        (tmp_path, stp.io.slide),
+        (tmp_path, stp.io.slide_series),
+        (tmp_path / "coarse.dcm", stp.io.slide),
+    ]:
+        assert refusal(path, read) == f"fine.dcm is truncated or corrupt: {said}"
+
+
+def test_frames_that_lie_anywhere_or_in_a_wide_table_are_read(tmp_path: Path, folder: Path) -> None:
+    def anywhere(level: Dataset) -> None:
+        level.DimensionOrganizationType, level.PerFrameFunctionalGroupsSequence = "TILED_SPARSE", []
+        for number in range(level.NumberOfFrames):
+            place, frame = Dataset(), Dataset()
+            place.ColumnPositionInTotalImagePixelMatrix = number % 4 * TILE + 1
+            place.RowPositionInTotalImagePixelMatrix = number // 4 * TILE + 1
+            frame.PlanePositionSlideSequence = [place]
+            level.PerFrameFunctionalGroupsSequence.append(frame)
+
+    expected = seen(folder)[0]
+    change_fine(folder, tmp_path, anywhere)
+    np.testing.assert_array_equal(seen(tmp_path)[0], expected)
+    change_fine(folder, tmp_path, lambda level: wide_table(level, 0, 0))
+    assert not seen(tmp_path)[0].any()
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (
+            {"SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2"},
+            "an 8-bit RGB image: it is grayscale (1 sam",
+        ),
+        (
+            {"SamplesPerPixel": 1, "PhotometricInterpretation": "PALETTE COLOR"},
+            "an 8-bit RGB image: its colors are numbers",
+        ),
+        ({"BitsAllocated": 16, "BitsStored": 16, "HighBit": 15}, "an 8-bit RGB image: its colors are of 16 bits"),
+        ({"TotalPixelMatrixFocalPlanes": 3}, "an 8-bit RGB image: it is a stack of 3 focal planes"),
+        (
+            {"PhotometricInterpretation": "YBR_ICT"},
+            "a slide this reader knows (its colors are YBR_ICT in the transfer syntax 1",
+        ),
+    ],
+)
+def test_a_kind_that_is_not_read_is_named(facts: dict[str, Any], said: str, tmp_path: Path, folder: Path) -> None:
+    change_fine(folder, tmp_path, lambda level: level.update(facts))
+    for name in ("", "fine.dcm", "coarse.dcm"):
+        assert refusal(tmp_path / name, stp.io.slide).startswith(f"fine.dcm is not {said}")
+
+
+def test_a_compression_that_is_not_read_is_named(tmp_path: Path, folder: Path) -> None:
+    change_fine(folder, tmp_path, lambda level: setattr(level.file_meta, "TransferSyntaxUID", HTJ2KLossless))
+    syntax = "it is compressed in the transfer syntax 1.2.840.10008.1.2.4.201, which OpenSlide does not read"
+    assert refusal(tmp_path, stp.io.slide) == f"fine.dcm is not a slide this reader knows ({syntax})"
+
+
+def other_frames(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Dataset], None]:
+    return lambda level: setattr(level, "PixelData", encapsulate(change(jpeg_tiles(np.zeros((300, 400, 3), np.uint8)))))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (other_frames(lambda frames: [frames[0][:99], *frames[1:]]), ""),
+        (other_frames(lambda frames: frames[:5]), "libdicom Parse error: reading BasicOffsetTable failed"),
+        (lambda level: level.update({"Rows": 64, "Columns": 64}), "libdicom Missing frame"),
+    ],
+)
+@pytest.mark.parametrize("name", ["", "coarse.dcm"])
+def test_the_file_of_the_level_that_is_damaged_is_named(
+    change: Callable[[Dataset], None], said: str, name: str, tmp_path: Path, folder: Path
+) -> None:
+    change_fine(folder, tmp_path, change)
+    write_level(tmp_path / "another.dcm", np.zeros((300, 400, 3), np.uint8), UM, generate_uid())
+    path = tmp_path / name
+    number = {"series": 1} if not name else {}
+    assert refusal(path, lambda path: seen(path, **number)).startswith(f"fine.dcm is truncated or corrupt: {said}")

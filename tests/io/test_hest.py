@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import pickle
@@ -428,3 +429,31 @@ def test_pyramids_stay_on_disk(folder: Path) -> None:
         file.write(pixels[::2, ::2], photometric="rgb", tile=(256, 256), subfiletype=1)
     image = stp.io.hest(folder, "A").images["A_image"]
     assert [image[level]["image"].shape for level in image.children] == [(3, 1100, 1300), (3, 550, 650)]
+
+
+@pytest.mark.parametrize("spots", [float("inf"), 1e30, pytest.param(10**400, id="long"), -5, 0, "12"])
+def test_a_number_of_spots_that_cannot_be_is_counted(folder: Path, spots: object) -> None:
+    change(folder / "metadata" / "A.json", spots_under_tissue=spots)
+    assert stp.io.hest(folder)["spots"].tolist() == [42, 42]
+
+
+@pytest.mark.parametrize("stated", [pytest.param(10**400, id="long"), float("inf"), -1.0])
+def test_a_scale_that_cannot_be_is_not_listed_and_not_read(folder: Path, stated: float) -> None:
+    change(folder / "metadata" / "A.json", pixel_size_um_estimated=stated)
+    table = stp.io.hest(folder)
+    assert pd.isna(table.loc["A", "um_per_px"]) and table.loc["B", "um_per_px"] == UM_PER_PX
+    with pytest.raises(InputError, match=f"^pixel_size_um_estimated is {stated}"):
+        stp.io.hest(folder, "A")
+
+
+def test_metadata_with_a_byte_order_mark_are_read_and_those_nested_without_end_refused(folder: Path) -> None:
+    path = folder / "metadata" / "A.json"
+    expected = stp.io.hest(folder)
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    pd.testing.assert_frame_equal(stp.io.hest(folder), expected)
+    path.write_text("[" * 100_000)
+    for sample in (None, "A"):
+        with pytest.raises(
+            InputError, match=r"^A\.json cannot be read \(lists or objects lie too deep within one another\)"
+        ):
+            stp.io.hest(folder, sample)

@@ -117,7 +117,11 @@ def test_another_file_of_the_same_kind_is_refused(tmp_path):
     ("name", "change", "said"),
     [
         ("matrix", lambda text: "", "matrix.mtx.gz of .* cannot be read"),
-        ("matrix", lambda text: text[: len(text) // 2], "cannot be read: "),
+        (
+            "matrix",
+            lambda text: text[: text.rindex("\n", 0, -1)],
+            r"matrix.mtx.gz of .* says that it holds \d+ values, and",
+        ),
         ("matrix", lambda text: text.replace("\n1 1 ", "\n9 1 ").replace("\n2 1 ", "\n9 1 "), "cannot be read: "),
         ("matrix", lambda text: text.replace("\n3 1 ", "\n2 1 "), "indices of .* name 1 features twice in one barcode"),
         ("matrix", lambda text: text.replace("coordinate", "array"), "matrix.mtx.gz of .* is array|cannot be read"),
@@ -140,6 +144,48 @@ def test_a_folder_of_text_that_is_not_whole_is_refused(outs, files, name, change
         file.write(change(text))
     assert change(text) != text
     with pytest.raises(InputError, match=f"^.*{said}"):
+        read_matrix(folder)
+
+
+@pytest.mark.parametrize(
+    ("header", "last", "said"),
+    [
+        ("integer", "3 1 2.5", "says that its values are integer, and holds the line '3 1 2.5'"),
+        ("integer", "3 1 1e3", "says that its values are integer, and holds the line '3 1 1e3'"),
+        ("unsigned-integer", "3 1 3,5", "says that its values are unsigned-integer, and holds the line '3 1 3,5'"),
+        ("real", "3 1.5", "says that its values are real, and holds the line '3 1.5'"),
+        ("real", "3 1 5 2", "says that its values are real, and holds the line '3 1 5 2'"),
+        ("pattern", "3 1 5", "is coordinate, pattern and general"),
+        ("complex", "3 1 5 0", "is coordinate, complex and general"),
+        ("integer", "3 1 5\r", r"ends in '3 1 5\r', without the end of a line"),
+        ("integer", "3 1 5 ", "ends in '3 1 5 ', without the end of a line"),
+        ("integer", f"3 1 {10**23}", "cannot be read: Line 5: Integer out of range."),
+    ],
+)
+def test_a_line_that_would_be_read_as_something_else_is_refused(outs, files, header, last, said):
+    """The reader takes what a line begins with, and 1 for every value of a pattern; the last line may end the process."""
+    folder = files.to_mtx(outs)
+    lines = [f"%%MatrixMarket matrix coordinate {header} general", "%", "4 10 2", "1 1 3", last]
+    (folder / "matrix.mtx.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    with pytest.raises(InputError) as error:
+        read_matrix(folder)
+    assert error.value.what.removeprefix("matrix.mtx.gz of ") == f"filtered_feature_bc_matrix {said}"
+
+
+def test_a_last_line_without_its_end_is_read(outs, files):
+    folder = files.to_mtx(outs)
+    text = gzip.decompress((folder / "matrix.mtx.gz").read_bytes())
+    (folder / "matrix.mtx.gz").write_bytes(gzip.compress(text.rstrip()))
+    np.testing.assert_array_equal(read_matrix(folder).X.toarray(), files.counts)
+
+
+def test_room_is_made_for_no_more_values_than_there_are(outs, files):
+    folder = files.to_mtx(outs)
+    text = f"%%MatrixMarket matrix coordinate real general\n4 10 {10**12}\n1 1 3.0\n\n2 1 4e0\n"
+    (folder / "matrix.mtx.gz").write_bytes(gzip.compress(text.encode()))
+    with pytest.raises(
+        InputError, match=r"^matrix\.mtx\.gz of .* says that it holds 1,000,000,000,000 values, and has 3 "
+    ):
         read_matrix(folder)
 
 

@@ -601,3 +601,43 @@ def test_a_chunk_that_is_no_chunk_is_told_where_pixels_are_read(tmp_path: Path) 
     finest = image["scale0"]["image"] if hasattr(image, "keys") and "scale0" in image else image
     with pytest.raises(InputError, match=r"^case\.zarr is truncated or corrupt"):
         np.asarray(finest)
+
+
+@pytest.mark.parametrize(
+    ("version", "changed", "why"),
+    [
+        ("0.4", {"compressor": {"id": "foo"}}, "codec not available: "),
+        ("0.4", {"filters": [{"id": "foo"}]}, "codec not available: "),
+        ("0.5", {"codecs": [{"name": "bytes"}, {"name": "foo"}]}, "Unknown codec: 'foo'"),
+        (
+            "0.5",
+            {"foo": {"must_understand": True}},
+            "Got a Zarr V3 metadata document with the following disallowed extra",
+        ),
+        ("0.5", {"data_type": "foo"}, "No Zarr data type found that matches 'foo'"),
+    ],
+)
+@pytest.mark.parametrize("level", ["0", "1"])
+def test_a_store_of_what_zarr_does_not_know_is_not_called_corrupt(
+    version: str, changed: dict[str, Any], why: str, level: str, tmp_path: Path, pixels: np.ndarray
+) -> None:
+    path = tmp_path / "a.zarr"
+    _ome_zarr(path, pixels, version)
+    metadata = path / level / (".zarray" if version == "0.4" else "zarr.json")
+    metadata.write_text(json.dumps(json.loads(metadata.read_text()) | changed))
+    with pytest.raises(InputError) as error:
+        stp.io.slide(path)
+    assert error.value.what.startswith(f"zarr does not know how to read the level {level!r} of a.zarr: {why}")
+
+
+def test_a_scale_of_hundreds_of_digits_is_no_length(
+    tmp_path: Path, pixels: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.zarr"
+    _ome_zarr(path, pixels, "0.4")
+    metadata = path / ".zattrs"
+    described = json.loads(metadata.read_text())
+    described["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"][-1] = 10**400
+    metadata.write_text(json.dumps(described))
+    assert stp.io.slide(path).attrs["st_predict"]["um_per_px"] == {}
+    assert "the metadata of a.zarr state 10000000" in caplog.text

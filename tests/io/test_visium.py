@@ -411,6 +411,11 @@ def test_positions_of_which_none_is_in_tissue_are_told(outs):
         ("filtered_feature_bc_matrix.h5", b"", "filtered_feature_bc_matrix.h5 cannot be read"),
         ("filtered_feature_bc_matrix.h5", None, "filtered_feature_bc_matrix.h5 cannot be read"),
         ("spatial/scalefactors_json.json", b"{", "scalefactors_json.json holds"),
+        (
+            "spatial/scalefactors_json.json",
+            b"[" * 100_000,
+            "scalefactors_json.json holds .*too deep within one another",
+        ),
         ("spatial/scalefactors_json.json", b'{"spot_diameter_fullres": "x"}', "spot_diameter_fullres in .* is 'x'"),
         ("spatial/scalefactors_json.json", b"{}", "expected: JSON with the numbers spot_diameter_fullres"),
         (
@@ -421,7 +426,7 @@ def test_positions_of_which_none_is_in_tissue_are_told(outs):
         ("spatial/tissue_positions.csv", b"", "tissue_positions.csv is empty"),
         ("spatial/tissue_hires_image.png", None, "tissue_hires_image.png is truncated or corrupt"),
     ],
-    ids=["h5 empty", "h5 cut", "json cut", "json text", "json empty", "columns", "empty", "png cut"],
+    ids=["h5 empty", "h5 cut", "json cut", "json deep", "json text", "json empty", "columns", "empty", "png cut"],
 )
 def test_files_that_are_not_whole_are_refused(outs, name, content, said):
     path = outs / name

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _KINDS = ("layers", "obsm", "varm", "obsp", "varp")
+_COMPRESSED = {"csr_matrix": 0, "csc_matrix": 1}
 _PARTS = ("data", "indices", "indptr")
 
 
@@ -53,10 +54,10 @@ def check_written(table: Any, own: str) -> None:
         With the matrix.
     """
     for name, matrix in written_matrices(table):
-        shape = matrix.attrs.get("shape")
-        if shape is None:
+        shape, axis = matrix.attrs.get("shape"), _COMPRESSED.get(matrix.attrs.get("encoding-type"))
+        if shape is None or axis is None:  # of a kind that anndata does not know, and says so
             continue
-        n = int(shape[0 if matrix.attrs.get("encoding-type") == "csr_matrix" else 1])
+        n = int(shape[axis])
         if why := indptr_fault(matrix["indptr"][:], n, matrix["data"].shape[0]):
             raise damaged(f"indptr {why}", where=f"{own}/{name}")
 

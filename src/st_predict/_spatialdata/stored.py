@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.encodings import known_encodings
 from st_predict._spatialdata.kept import own_genes, own_spots, widened
 from st_predict._spatialdata.keys import Elements
 from st_predict._spatialdata.lost_table import check_tables
@@ -57,7 +58,10 @@ def open_store(path: Path) -> SpatialData:
     check_codecs(path, where="sections")
     check_tables(path, where="sections")
     try:
-        return spatialdata.read_zarr(path)
+        with known_encodings(path, where="sections"):
+            return spatialdata.read_zarr(path)
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read ({shorten(str(error), _LONGEST, placeholder=' ...')})",

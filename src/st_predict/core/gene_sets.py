@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
+import zlib
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
 from st_predict.core.gene_names import clean_name
+from st_predict.core.text import check_text, open_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +65,7 @@ def with_gene_sets(sections: Sequence[Section], given: Any) -> list[Section]:
 
 
 def read_gmt(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """Gene sets of a GMT file: a set a line, its name, a description and its genes with tabs between.
+    """Gene sets of a GMT file, ``.gz`` as well: a set a line, its name, a description and its genes with tabs between.
 
     Raises
     ------
@@ -70,14 +73,16 @@ def read_gmt(path: str | Path) -> dict[str, tuple[str, ...]]:
         If the file cannot be read, a line is none of these, or two have one name.
     """
     expected = "a GMT file: a line a set, with tabs between its name, a description and its genes"
+    check_text(Path(path), where="gene sets")
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()  # spreadsheets write a byte-order mark
-    except (OSError, UnicodeDecodeError) as error:
+        with open_text(Path(path)) as file:
+            text = file.read()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(
             f"{path} cannot be read ({type(error).__name__})", where="gene sets", expected=expected, remedy="give one"
         ) from error
     found: dict[str, tuple[str, ...]] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         if not line.strip():
             continue
         name, *fields = (field.strip() for field in line.split("\t"))

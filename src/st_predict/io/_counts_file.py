@@ -13,8 +13,8 @@ import numpy as np
 from st_predict.core.checks import check_counts
 from st_predict.core.errors import InputError
 from st_predict.core.gene_names import clean_name
+from st_predict.core.text import TEXT, check_points, check_text, compression, open_text, separator
 from st_predict.io._checks import check_file
-from st_predict.io._text import TEXT, check_points, check_text, compression, open_text, separator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

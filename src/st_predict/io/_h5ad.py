@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from st_predict._spatialdata.encodings import known_encodings
 from st_predict._spatialdata.kept import in_memory, own_spots, widened
 from st_predict._spatialdata.matrices import check_written
 from st_predict._spatialdata.prediction import check_measured
@@ -47,7 +48,7 @@ def read_h5ad(path: Path, *, where: str) -> AnnData:
     Raises
     ------
     InputError
-        If it is missing, cut short, or no such file.
+        If it is missing, cut short, no such file, or of a newer AnnData.
     """
     import anndata
     import h5py
@@ -56,7 +57,8 @@ def read_h5ad(path: Path, *, where: str) -> AnnData:
     try:
         with h5py.File(path) as file:
             check_written(file, path.name)
-        return anndata.read_h5ad(path)
+        with known_encodings(path, where=where):
+            return anndata.read_h5ad(path)
     except InputError:
         raise
     except (OSError, LookupError, ValueError, TypeError, RuntimeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -11,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
+from st_predict.core.text import read_json
 from st_predict.io._checks import logger
 from st_predict.io._h5ad import check_fetched
+from st_predict.io._library import positive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,7 @@ SCALE = "pixel_size_um_estimated"
 """What HEST measured by the spots; ``pixel_size_um_embedded`` is what the file says."""
 _SLIDES = (".tif", ".tiff", ".svs", ".ndpi", ".mrxs")
 _NOTHING = {"", "nan", "none", "null"}
+_MOST_SPOTS = 2**40
 _TEST = re.compile(r"test_(\d+)\.csv")
 _COLUMNS = {
     "technology": "st_technology",
@@ -59,7 +61,7 @@ class Sample:
             return {}
         check_fetched(self.metadata, where=str(self.metadata))
         try:
-            found = json.loads(self.metadata.read_text(encoding="utf-8"))
+            found = read_json(self.metadata)
         except ValueError as error:
             found = error
         if not isinstance(found, dict):
@@ -180,14 +182,10 @@ def list_samples(folder: Path) -> pd.DataFrame:
 def _row(sample: Sample) -> dict[str, Any]:
     facts = sample.facts()
     row = {column: facts.get(key) for column, key in _COLUMNS.items()}
-    spots, um_per_px = (_number(row[column]) for column in ("spots", "um_per_px"))
-    counted = _n_spots(sample.expression) if spots is None else int(spots)
+    spots, um_per_px = (positive(row[column]) for column in ("spots", "um_per_px"))
+    counted = int(spots) if spots and spots < _MOST_SPOTS else _n_spots(sample.expression)
     files = {"expression": sample.expression, "slide": sample.slide, "patches": sample.patches}
     return {**row, "spots": counted, "um_per_px": um_per_px, **{name: path is not None for name, path in files.items()}}
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _n_spots(path: Path | None) -> int | None:
@@ -234,7 +232,7 @@ def _genes(folder: Path) -> list[str]:
             )
         return []
     try:
-        listed: Mapping[str, Any] = json.loads(found[0].read_text(encoding="utf-8"))
+        listed: Mapping[str, Any] = read_json(found[0])
         return [str(gene) for gene in listed["genes"]]
     except (ValueError, KeyError, TypeError) as error:
         logger.warning("%s is left out: it names no genes (%s)", found[0], error)

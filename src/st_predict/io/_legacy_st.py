@@ -15,12 +15,12 @@ from st_predict.core.arguments.checked import checked
 from st_predict.core.checks import check_positive, check_spots_on_image, check_um_per_px
 from st_predict.core.errors import InputError
 from st_predict.core.scale import array_steps, say_array
+from st_predict.core.text import check_points, check_text, compression, separator
 from st_predict.io._assemble import circles, neighbor_px
 from st_predict.io._checks import check_file, check_section
 from st_predict.io._counts_file import read_counts
 from st_predict.io._images import image_element, open_image
 from st_predict.io._legacy_ids import id_of, is_id, join
-from st_predict.io._text import check_points, check_text, compression, separator
 
 if TYPE_CHECKING:
     import pandas as pd

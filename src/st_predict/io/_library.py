@@ -145,7 +145,10 @@ def positive(value: Any) -> float | None:
         value = value.ravel()[0]
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # JSON holds numbers of any length
+        return None
     return number if np.isfinite(number) and number > 0 else None
 
 

@@ -6,6 +6,7 @@ Knows no positions and no image.
 from __future__ import annotations
 
 import csv
+import re
 import warnings
 import zlib
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from st_predict.core.errors import InputError
 from st_predict.core.sparse import indices_fault, indptr_fault
-from st_predict.io._text import check_text, open_text
+from st_predict.core.text import check_text, open_bytes, open_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 _NUMBERS = {"shape": "iu", "indptr": "iu", "indices": "iu", "data": "iuf"}  # by the kinds of NumPy they may be
 _FEATURES = ("id", "name", "feature_type")
 _MOST_PACKED = 1100  # bytes in one byte of a file; deflate packs 1,032
-_DAMAGE = (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, csv.Error, zlib.error)
+_DAMAGE = (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, csv.Error,
+           zlib.error)  # fmt: skip
+_BLOCK = 2**22
+_WHOLE, _REAL = rb"[-+]?\d++", rb"[-+]?(?:\d++\.?\d*+(?:[eE][-+]?\d++)?|nan|NaN|inf|Inf)"
+_LINES = {field: re.compile(rb"(?:\s*+\d++[ \t]++\d++[ \t]++%b[ \t\r]*+\n)*+\s*+" % value)
+          for field, value in (("integer", _WHOLE), ("unsigned-integer", _WHOLE), ("real", _REAL))}  # fmt: skip
 _HEAP, _HEAP_ENTRY = b"GCOL\x01\0\0\0", 16
 
 
@@ -139,9 +145,10 @@ def _check_folder(folder: Path) -> int:
     genes, zipped, width = ("genes", "", 2) if early else ("features", ".gz", 3)
     matrix, features, barcodes = f"matrix.mtx{zipped}", f"{genes}.tsv{zipped}", f"barcodes.tsv{zipped}"
     with _reading(folder, matrix):
-        n_features, n_barcodes, n_values, form, _, symmetry = mminfo(folder / matrix)
-    if (form, symmetry) != ("coordinate", "general"):
-        raise _damaged(folder, matrix, f"is {form} and {symmetry}")
+        n_features, n_barcodes, n_values, form, field, symmetry = mminfo(folder / matrix)
+        if (form, symmetry) != ("coordinate", "general") or field not in _LINES:
+            raise _damaged(folder, matrix, f"is {form}, {field} and {symmetry}")
+        _check_lines(folder, matrix, field, n_values)
     for name, length, least in ((features, n_features, width), (barcodes, n_barcodes, 1)):
         check_text(folder / name, where=str(folder / name))
         with _reading(folder, name), open_text(folder / name) as file:
@@ -152,6 +159,29 @@ def _check_folder(folder: Path) -> int:
             raise _damaged(folder, name, f"has a row of {len(short)} columns in place of {least}: {short}")
     _check_barcodes(folder, barcodes, [row[0] for row in rows])
     return int(n_values)
+
+
+def _check_lines(folder: Path, part: str, field: str, n_values: int) -> None:
+    """Refuse lines that are not two numbers and a value: their reader takes what a line begins with, 2 of 2.5.
+
+    There are as many as the matrix says, for which room is made before they are read.
+    """
+    n = 0
+    with open_bytes(folder / part) as file:
+        line = file.readline()
+        while line.startswith(b"%") or (line and not line.strip()):
+            line = file.readline()
+        while block := file.read(_BLOCK) + file.readline():
+            last = block[block.rfind(b"\n") + 1 :]  # without an end
+            if last.strip() and last[-1:].isspace():  # behind which the reader runs on, beyond the file
+                raise _damaged(folder, part, f"ends in {last.decode('latin-1')!r:.60}, without the end of a line")
+            block += b"\n" if last else b""
+            if odds := _LINES[field].sub(b"", block, count=1):
+                odd = odds.split(b"\n", 1)[0].decode("latin-1").strip()
+                raise _damaged(folder, part, f"says that its values are {field}, and holds the line {odd!r:.60}")
+            n += block.count(b"\n")
+    if n < n_values:
+        raise _damaged(folder, part, f"says that it holds {n_values:,} values, and has {n:,} lines of them")
 
 
 def _check_barcodes(path: Path, part: str, barcodes: list[Any]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -21,10 +23,12 @@ from st_predict.io._regions import OmeZarrImage
 from st_predict.io._scenes import Scene, choose_scene, lies_beside, missing, say_focal, several
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _WHERE = "path"
 _NO_ZARR = "it is a folder, but not an OME-Zarr image"
+_UNKNOWN = re.compile("unknown codec|codec not available|must_understand|no zarr data type found|unknown chunk", re.I)
 _METADATA = ("zarr.json", ".zgroup", ".zattrs")
 
 
@@ -214,7 +218,7 @@ def _open_level(picture: _Picture, name: str) -> Any:
     """The array of a level."""
     import zarr
 
-    with reading(picture.group, where=_WHERE):
+    with reading(picture.group, where=_WHERE), _knowing(picture.group, name):
         group = zarr.open_group(str(picture.group), mode="r")
         array: Any = group[name] if name in group else None
     if not isinstance(array, zarr.Array):
@@ -229,6 +233,26 @@ def _open_level(picture: _Picture, name: str) -> Any:
             where=_WHERE,
         )
     return array
+
+
+@contextmanager
+def _knowing(group: Path, name: str) -> Iterator[None]:
+    """Tell a store that zarr does not know how to read from one that is damaged."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        why = " ".join(str(error).split())
+        if not _UNKNOWN.search(why):
+            raise
+        raise InputError(
+            f"zarr does not know how to read the level {name!r} of {group.name}: {why}",
+            where=_WHERE,
+            expected="an image of codecs, types and extensions that zarr knows, as it is installed here",
+            remedy="install a newer zarr, or the package of the codec (imagecodecs.numcodecs.register_codecs() adds those named "
+            "imagecodecs_...); or ask for a copy that was written with Blosc, Zstandard or gzip",
+        ) from error
 
 
 def _size(array: Any) -> tuple[int, int]:

@@ -12,8 +12,8 @@ import numpy as np
 from st_predict.core.arguments.kinds import shown
 from st_predict.core.checks import check_apart
 from st_predict.core.errors import InputError
+from st_predict.core.text import check_points, check_text, separator
 from st_predict.io._checks import check_file
-from st_predict.io._text import check_points, check_text, separator
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,14 @@ from st_predict.core.errors import InputError
 from st_predict.io._blocks import check_planes
 from st_predict.io._checks import link_places
 from st_predict.io._dicom_frames import check_frames
+from st_predict.io._dicom_refused import refused
 from st_predict.io._foreign import reading
 from st_predict.io._no_rgb import by_pixels, no_rgb, stack
 from st_predict.io._scenes import middle
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 _CHUNK_PX = 1024
@@ -121,7 +125,7 @@ class OpenSlideImage(RegionImage):
         if self._pid != os.getpid():  # a forked process shares the file's position with its parent
             self._open()
         corner = round(left * self._factor), round(top * self._factor)
-        with reading(self.path, where=self.where), self._lock:
+        with _openslide(self.path, self.where, self._slide.level_dimensions[self.level]), self._lock:
             region = self._slide.read_region(corner, self.level, (right - left, bottom - top))
         return over_white(np.asarray(region))  # whose colors the library has divided by alpha
 
@@ -139,8 +143,24 @@ def _open_openslide(path: Path, where: str) -> Any:
     if is_dicom_file(path):  # OpenSlide opens those beside it too
         for file in filter(is_dicom_file, path.parent.iterdir()):
             check_frames(file, where=where)
-    with reading(path, where=where):
+    with _openslide(path, where):
         return openslide.OpenSlide(path)
+
+
+@contextmanager
+def _openslide(path: Path, where: str, size: tuple[int, int] | None = None) -> Iterator[None]:
+    """Call OpenSlide within this; of a DICOM slide the file is named that is at fault, of the level of that size."""
+    import openslide
+
+    with reading(path, where=where):
+        try:
+            yield
+        except openslide.OpenSlideUnsupportedFormatError:
+            raise
+        except openslide.OpenSlideError as error:
+            if not is_dicom_file(path):
+                raise
+            raise refused(path, str(error), where=where, size=size) from error
 
 
 def openslide_vendor(path: Path) -> str | None:
@@ -175,28 +195,30 @@ def openslide_place(path: Path) -> Path:
 
 
 def _n_levels(path: Path) -> int:
-    import openslide
-
     try:
-        with openslide.OpenSlide(path) as slide:
+        with _open_openslide(path, "path") as slide:
             return int(slide.level_count)
-    except openslide.OpenSlideError:
+    except InputError:
         return 0
 
 
-def dicom_series(folder: Path) -> tuple[list[Path], list[str]]:
-    """Find the first file of every DICOM slide in a folder, and the names of files that OpenSlide cannot open."""
+def dicom_series(folder: Path, *, where: str) -> tuple[list[Path], list[str], InputError | None]:
+    """Find the first file of every DICOM slide in a folder, the names of files that cannot be opened, and why one cannot."""
     import openslide
 
     found: dict[str, Path] = {}
-    left = []
+    left, reasons = [], []
     for file in dicom_files(folder):
         try:
-            with openslide.OpenSlide(file) as slide:
+            with _open_openslide(file, where) as slide:
                 found.setdefault(slide.properties.get("dicom.SeriesInstanceUID", str(file)), file)
-        except openslide.OpenSlideError:
-            left.append(file.name)  # no picture of a slide, or cut
-    return list(found.values()), left
+        except InputError as error:
+            left.append(file.name)
+            if not isinstance(
+                error.__cause__, openslide.OpenSlideUnsupportedFormatError
+            ):  # no picture of a slide, or cut
+                reasons.append(error)
+    return list(found.values()), left, next(iter(reasons), None)
 
 
 class OmeZarrImage(RegionImage):

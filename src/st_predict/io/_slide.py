@@ -224,9 +224,9 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _dicom_series(path: Path) -> tuple[list[Path], list[str]]:
-    first, left = dicom_series(path)
+    first, left, reason = dicom_series(path, where=_WHERE)
     if not first:
-        raise no_slide(path, "it has no complete DICOM file of a slide")
+        raise reason or no_slide(path, "it has no complete DICOM file of a slide")
     return first, left
 
 

@@ -113,7 +113,7 @@ def _length(stated: Any, path: Path) -> float | None:
     """Read a positive number, with a decimal comma or point; anything else is ignored with a warning."""
     try:
         found = float(stated.strip().replace(",", ".") if isinstance(stated, str) else stated)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     if math.isfinite(found) and found > 0:
         return found

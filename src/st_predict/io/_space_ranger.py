@@ -5,7 +5,6 @@ Knows folders and geometry; builds no SpatialData.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from st_predict.core.arguments.kinds import Number
 from st_predict.core.checks import check_um_per_px
 from st_predict.core.errors import InputError
 from st_predict.core.scale import array_steps, row_pitch_um_per_px
+from st_predict.core.text import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +146,7 @@ def _section(folder: Path, counts: Path) -> str:
 def _scalefactors(path: Path, *, hd: bool) -> dict[str, Any]:
     needed = ["spot_diameter_fullres", *(["microns_per_pixel"] if hd else [])]
     try:
-        factors = json.loads(path.read_text(encoding="utf-8-sig"))
+        factors = read_json(path)
     except ValueError as error:
         factors = error
     if not isinstance(factors, dict) or any(factors.get(key) is None for key in needed):

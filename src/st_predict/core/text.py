@@ -1,9 +1,13 @@
-"""Tables as text: how they are separated and compressed, and what is refused because it is no plain text. Knows no table."""
+"""Tables and JSON as text: how they are separated and compressed, and what is refused because it is no plain text.
+
+Knows no table.
+"""
 
 from __future__ import annotations
 
 import codecs
 import gzip
+import json
 import re
 import shlex
 import zlib
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 
 TEXT = "utf-8-sig"  # spreadsheets put a byte-order mark before the first name
 _WIDE = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_GZIP = b"\x1f\x8b"
 _BLOCK = 2**20
 _COMMA_WITHIN = re.compile(r"(?<=\d),(?=\d)")
 _WITH_COMMA = re.compile(r"\s*[-+]?\d[\d.]*,\d+\s*")
@@ -46,6 +51,25 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding=TEXT, newline="")
 
 
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a table as bytes, unpacked."""
+    return cast("IO[bytes]", gzip.open(path) if compression(path) else path.open("rb"))
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds.
+
+    Raises
+    ------
+    ValueError
+        If it is none, with the cause.
+    """
+    try:
+        return json.loads(path.read_text(encoding=TEXT))
+    except RecursionError as error:
+        raise ValueError("lists or objects lie too deep within one another") from error
+
+
 def check_text(path: Path, *, where: str) -> None:
     """Refuse what is not UTF-8, and bytes of zero: what reads tables would end a cell there, and say nothing.
 
@@ -57,7 +81,7 @@ def check_text(path: Path, *, where: str) -> None:
         Saying which.
     """
     try:
-        with cast("IO[bytes]", gzip.open(path) if compression(path) else path.open("rb")) as file:
+        with open_bytes(path) as file:
             begin = block = file.read(_BLOCK)
             at, decoder, foreign = 0, codecs.getincrementaldecoder("utf-8")(), None
             while block and b"\0" not in block:
@@ -68,6 +92,13 @@ def check_text(path: Path, *, where: str) -> None:
                 at, block = at + len(block), file.read(_BLOCK)
     except (EOFError, OSError, zlib.error):
         return
+    if begin.startswith(_GZIP) and not compression(path):
+        raise InputError(
+            f"{path.name} is compressed with gzip, and its name does not say so",
+            where=where,
+            expected="plain text, or a name that ends in .gz",
+            remedy=f"rename it: mv {shlex.quote(path.name)} {shlex.quote(path.name + '.gz')}",
+        )
     wide = next((name for mark, name in _WIDE.items() if begin.startswith(mark)), None)
     if wide is None and b"\0" in (begin[:1], begin[1:2]) and begin[:64].count(b"\0") >= len(begin[:64]) // 2:
         wide = "UTF-16BE" if begin.startswith(b"\0") else "UTF-16LE"
