@@ -23,7 +23,12 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.fixture(autouse=True)
 def handled_as_usual() -> Iterator[None]:
     """Signals as a shell in the foreground leaves them; under nohup, or in the background, some are ignored."""
-    before = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGTERM, signal.SIGHUP)}
+    usual = {
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    before = {one: signal.signal(one, handler) for one, handler in usual.items()}
     yield
     for one, handler in before.items():
         signal.signal(one, handler)

@@ -14,6 +14,7 @@ import pytest
 
 from st_predict.core import files
 from st_predict.core.files import opened_together, put_back, remove_unfinished, replacing_file, replacing_folder
+from st_predict.core.full import NotWritten
 
 WAYS = ["at once", "by way of"]
 
@@ -244,7 +245,7 @@ def test_a_folder_that_others_replace_without_end(tmp_path: Path, monkeypatch: p
 
     make(tmp_path / "a", "one")
     monkeypatch.setattr(files, "_exchange", always)
-    with pytest.raises(OSError, match="again and again"):
+    with pytest.raises(NotWritten, match="a was not written: something holds it in its place .*again and again"):
         make(tmp_path / "a", "two")
     assert (tmp_path / "a" / "file").read_text() == "one" and list(tmp_path.iterdir()) == [tmp_path / "a"]
 

@@ -479,6 +479,8 @@ def test_openslide_lays_alpha_over_white(tmp_path: Path, real_data: Path) -> Non
     image = OpenSlideImage(real_data / "slides" / "CMU-1-Small-Region.svs", where="path")
 
     class Handed:
+        level_dimensions = ((3, 1),)
+
         def read_region(self, *_: Any) -> Image.Image:
             return Image.fromarray(np.array([[[0, 0, 0, 0], [100, 60, 20, 127], [100, 60, 20, 255]]], np.uint8))
 
