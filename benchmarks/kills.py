@@ -238,7 +238,7 @@ def draw(inputs: Path) -> None:
 
     import st_predict as stp
 
-    sections = stp.datasets.synthetic_tissue(n_sections=2, n_subjects=2, size_um=700)
+    sections = stp.datasets.synthetic_tissue(n_sections=2, n_subjects=2, n_genes=60, size_um=700, um_per_px=2)
     for name, sdata in sections.items():
         sdata.write(inputs / f"{name}.zarr")
         pixels = np.asarray(
