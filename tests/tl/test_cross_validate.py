@@ -62,6 +62,7 @@ def test_one_row_a_method_fold_section_set_and_metric(three_sections: Sections, 
     )
 
 
+@pytest.mark.one_python
 def test_values_are_those_of_train_predict_and_evaluate(three_sections: Sections) -> None:
     table = cross_validate(three_sections, methods="ridge", **QUICK)
     model = stp.tl.train({n: three_sections[n] for n in "AB"}, method="ridge", encoder="tiny", genes=10, min_counts=1)
@@ -179,6 +180,7 @@ def test_an_interrupted_comparison_goes_on(
     assert len(pd.read_csv(out / "gene_scores.csv")) == len(again.genes)
 
 
+@pytest.mark.one_python
 def test_a_fold_that_fails_is_reported_and_the_others_stand(
     three_sections: Sections, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -321,6 +323,7 @@ def test_where_all_fails_the_table_says_so(
     assert len(pd.read_csv(tmp_path / "cv" / "failures.csv")) == 9
 
 
+@pytest.mark.one_python
 def test_folds_with_fewer_common_genes_are_of_the_same_set(make_section: Any, caplog: pytest.LogCaptureFixture) -> None:
     genes = [f"g{i}" for i in range(24)]
     sections = [make_section(name, seed, subject=name) for seed, name in enumerate("AB")]

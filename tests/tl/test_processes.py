@@ -48,6 +48,7 @@ def test_a_worker_that_dies_costs_its_own_job_only() -> None:
     assert [result[0] for result, error in others if error is None] == [0, 2, 3, 4, 5]
 
 
+@pytest.mark.one_python
 def test_processes_share_cores_and_show_no_bars() -> None:
     def work(shared: str) -> tuple[str | None, str | None, str]:
         import os
@@ -71,6 +72,7 @@ def test_what_a_killed_run_left_is_removed_where_nothing_is_left_to_do(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.one_python
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_processes_are_deaf_to_what_is_sent_to_all() -> None:
     """As a terminal sends Ctrl-C, and a scheduler SIGTERM; one that is still starting would end with a traceback."""
@@ -125,6 +127,7 @@ with ended_by_signals():
 """
 
 
+@pytest.mark.one_python
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)])
 def test_workers_end_with_their_parent_whatever_ended_it(number: int, status: int, tmp_path: Path) -> None:
@@ -145,6 +148,7 @@ def test_workers_end_with_their_parent_whatever_ended_it(number: int, status: in
         parent.wait()
 
 
+@pytest.mark.one_python
 def test_nobody_else_speaks_to_the_processes_of_a_run() -> None:
     """Every socket that one of them listens on, tried as another user would: without keys, and with keys of another run."""
 
