@@ -48,6 +48,18 @@ def test_a_worker_that_dies_costs_its_own_job_only() -> None:
     assert [result[0] for result, error in others if error is None] == [0, 2, 3, 4, 5]
 
 
+def test_temporary_files_of_processes_go_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(_: None) -> str:
+        import tempfile
+
+        return tempfile.mkdtemp()
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = [found for _, found, _ in run_jobs(work, None, [(), ()], n_jobs=2)]
+    assert [Path(one).parents[1] for one in made] == [tmp_path, tmp_path]
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.one_python
 def test_processes_share_cores_and_show_no_bars() -> None:
     def work(shared: str) -> tuple[str | None, str | None, str]:

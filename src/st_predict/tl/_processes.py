@@ -104,7 +104,8 @@ def _run_in_processes(
         path = folder / "jobs.pickle"
         path.write_bytes(dumps((work, shared, jobs)))
         environment = {
-            **_for_workers(max(1, n_cores() // n_jobs)), **_keys(security), _SCRATCH: str(folder), _DASK_SAYS: "critical"
+            **_for_workers(max(1, n_cores() // n_jobs)), **_keys(security), _SCRATCH: str(folder), _DASK_SAYS: "critical",
+            "TMPDIR": str(folder),  # what they are at when they are killed goes with all else
         }  # fmt: skip
         with _environment(environment), _deaf():
             cluster = SubprocessCluster(
