@@ -606,13 +606,13 @@ def test_a_chunk_that_is_no_chunk_is_told_where_pixels_are_read(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("version", "changed", "why"),
     [
-        ("0.4", {"compressor": {"id": "foo"}}, "codec not available: "),
-        ("0.4", {"filters": [{"id": "foo"}]}, "codec not available: "),
-        ("0.5", {"codecs": [{"name": "bytes"}, {"name": "foo"}]}, "Unknown codec: 'foo'"),
+        ("0.4", {"compressor": {"id": "foo"}}, "foo"),
+        ("0.4", {"filters": [{"id": "foo"}]}, "foo"),
+        ("0.5", {"codecs": [{"name": "bytes"}, {"name": "foo"}]}, "foo"),
         (
             "0.5",
             {"foo": {"must_understand": True}},
-            "Got a Zarr V3 metadata document with the following disallowed extra",
+            "must_understand",
         ),
         ("0.5", {"data_type": "foo"}, "No Zarr data type found that matches 'foo'"),
     ],
@@ -627,7 +627,8 @@ def test_a_store_of_what_zarr_does_not_know_is_not_called_corrupt(
     metadata.write_text(json.dumps(json.loads(metadata.read_text()) | changed))
     with pytest.raises(InputError) as error:
         stp.io.slide(path)
-    assert error.value.what.startswith(f"zarr does not know how to read the level {level!r} of a.zarr: {why}")
+    said, _, by_zarr = error.value.what.partition(": ")  # which each version of it words otherwise
+    assert said == f"zarr does not know how to read the level {level!r} of a.zarr" and why in by_zarr
 
 
 def test_a_scale_of_hundreds_of_digits_is_no_length(

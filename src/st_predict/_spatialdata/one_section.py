@@ -126,8 +126,11 @@ def _refusal(placed: Placed, what: str, rows: str = "", otherwise: str = "") -> 
 
 def _several(values: pd.Series) -> bool:
     """Whether a column parts the spots into groups; one that names each spot does not, nor does a slip."""
+    import pandas as pd
+
+    found = [value.strip() if isinstance(value, str) else value for value in values]
     try:
-        codes, _ = values.map(lambda value: value.strip() if isinstance(value, str) else value).factorize()
+        codes, _ = pd.Series(found, dtype=object).factorize()  # text of Arrow holds no halves of letters
     except TypeError:  # lists and the like
         return False
     sizes = np.bincount(codes[codes >= 0], minlength=1)

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 _WHERE = "path"
 _NO_ZARR = "it is a folder, but not an OME-Zarr image"
-_UNKNOWN = re.compile("unknown codec|codec not available|must_understand|no zarr data type found|unknown chunk", re.I)
+_UNKNOWN = re.compile(
+    r"unknown codec|codec not available|codec \S+ is not available|must_understand|no zarr data type found|unknown chunk",
+    re.I,
+)
 _METADATA = ("zarr.json", ".zgroup", ".zattrs")
 
 
