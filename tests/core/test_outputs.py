@@ -213,7 +213,7 @@ def test_mounts_of_the_same_file_system_and_with_blanks_are_known(
 ) -> None:
     place = tmp_path / "a b\\c"
     place.mkdir()
-    told = f"36 35 98:0 /mnt1 {tmp_path}/a\\040b\\134c rw,noatime master:1 - ext3 /dev/root rw\n"
+    told = f"36 35 98:0 /mnt1 {tmp_path}/a\\040b\\134c rw,noatime master:1 - ext3 /dev/sda1 rw\n"
     monkeypatch.setattr(Path, "read_bytes", lambda _: told.encode())
     with pytest.raises(InputError, match="is a mount point"):
         check_output(place, lambda path: True, what="a model", where="out")
